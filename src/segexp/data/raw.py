@@ -1,0 +1,66 @@
+"""A decoded picture before it is an image or a mask: values, palette, orientation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Values as stored, turned upright, alpha dropped.
+
+    Attributes:
+        array: (H, W) or (H, W, C); palette indices where there is a palette.
+        palette: (N, 3) uint8 colours by index, or None.
+    """
+
+    array: Array
+    palette: Array | None = None
+
+    @property
+    def gray_palette(self) -> bool:
+        """Whether every colour of the palette is a gray."""
+        return self.palette is not None and not np.ptp(self.palette, axis=1).any()
+
+    def shown(self) -> Array:
+        """Return the values as a viewer shows them: (H, W) for a palette of grays, (H, W, 3) for another one."""
+        if self.palette is None:
+            return self.array
+        table = np.zeros((max(256, len(self.palette)), 3), np.uint8)
+        table[: len(self.palette)] = self.palette
+        return table[:, 0][self.array] if self.gray_palette else table[self.array]
+
+
+def straight(picture: Image.Image) -> Raw:
+    """Return the pixels of a Pillow picture; 1-bit as 0 and 255, alpha dropped, CMYK and its like as RGB."""
+    mode = picture.mode
+    if mode in ("P", "PA"):
+        palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        indices = np.asarray(picture)
+        return Raw(indices[..., 0] if mode == "PA" else indices, palette)
+    if mode == "1":
+        return Raw(np.asarray(picture.convert("L")))
+    if mode in ("LA", "La"):
+        return Raw(np.asarray(picture)[..., 0])
+    if mode in ("L", "F", "I") or mode.startswith("I;16"):
+        array = np.asarray(picture)
+        return Raw(array.astype(array.dtype.newbyteorder("=")))
+    if mode in ("RGB", "RGBA", "RGBX"):
+        return Raw(np.asarray(picture)[..., :3])
+    return Raw(np.asarray(picture.convert("RGB")))
+
+
+def oriented(array: Array, orientation: int) -> Array:
+    """Turn an (H, W, …) array upright by its EXIF orientation, 1 to 8 (EXIF 2.32, tag 0x0112); other values do nothing."""
+    if orientation in (5, 6, 7, 8):
+        array = np.swapaxes(array, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array

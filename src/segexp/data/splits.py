@@ -1,0 +1,216 @@
+"""Which case trains, which one validates, which one tests: as found on disk, or seeded; groups are never split apart."""
+
+import csv
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segexp.errors import ConfigError, DataError, listed
+from segexp.types import Case, Source
+
+COLUMNS = ("id", "split", "group", "image", "mask")
+SPLIT_NAMES = ("train", "val", "test")
+
+Unit = list[str]
+"""Ids of cases that stay together."""
+
+_EXACT = 512
+"""Groups among which the nearest sum is searched exactly; of more, the first ones in shuffled order are taken as they come."""
+
+
+def assign_splits(
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    val_fraction: float | None = None,
+    test_fraction: float = 0.0,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> dict[str, str]:
+    """Return "train", "val" or "test" for the id of every case.
+
+    A split found on disk stays as it is; val (and test, if a fraction is asked for) is taken out of train where it is
+    missing. With folds, the test split is set aside first, the same for each fold, and all other cases are dealt into
+    `folds` parts of about equal size, of which part `fold` is val. Fractions are of all cases that are dealt out,
+    met as nearly as groups allow, with at least one case each. The result depends on ids, groups and arguments only, not on
+    the order of the cases.
+
+    Raises:
+        ConfigError: a fraction or fold is out of range, or there are more folds than groups.
+        DataError: no training case, or too few groups.
+    """
+    _check_fractions(val_fraction, test_fraction)
+    _check_folds(folds, fold)
+    if not cases:
+        raise DataError("There are no cases to split", do="Check data.root, data.image and data.mask")
+    splits = {case.id: case.split for case in cases if case.split is not None}
+    if splits and len(splits) < len(cases):
+        odd = next(case.id for case in cases if case.split is None)
+        raise DataError(
+            f"{odd} has no split while {next(iter(splits))} has one", "All cases have one, or none", "Check data.image"
+        )
+    pool = [case for case in cases if splits.get(case.id, "train") == "train" or (folds and splits[case.id] == "val")]
+    if not pool:
+        raise DataError(
+            f"None of the {len(cases)} cases is for training; they are {listed(sorted(set(splits.values())))}",
+            "A split called train is needed",
+            "Name a folder train, or leave {split} out of data.image so that the cases are split by data.val_fraction",
+        )
+    units = _shuffled(pool, seed)
+    dealt: dict[str, str] = {}
+    if test_fraction > 0 and "test" not in splits.values():
+        units = _deal(units, test_fraction * len(pool), "test", dealt, leave=2)
+    if folds is not None and fold is not None:
+        dealt |= dict.fromkeys(_folded(units, folds)[fold], "val")
+    elif "val" not in splits.values():
+        if val_fraction is None:
+            raise ConfigError("There is no val split and data.val_fraction is null", do="Type data.val_fraction=0.2")
+        units = _deal(units, val_fraction * len(pool), "val", dealt, leave=1)
+    in_pool = {case.id for case in pool}
+    return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
+
+
+def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) -> list[dict[str, str]]:
+    """Return one row per case with the columns `COLUMNS`; paths are relative to `root`, several masks joined by ";"."""
+    return [
+        {
+            "id": case.id,
+            "split": splits[case.id],
+            "group": case.group or "",
+            "image": _relative(case.image, root),
+            "mask": ";".join(_relative(mask, root) for mask in case.masks),
+        }
+        for case in cases
+    ]
+
+
+def write_split_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write `split.csv`; the file is whole or not there."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+def read_split_csv(path: Path) -> list[dict[str, str]]:
+    """Read what `write_split_csv` wrote.
+
+    Raises:
+        DataError: the file is missing, has other columns, or an unknown split.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The split {path} cannot be read ({error})", "A split.csv of a run was expected", "Check the path"
+        ) from None
+    for number, row in enumerate(rows, start=2):
+        if not {"id", "split"} <= set(row) or row["split"] not in SPLIT_NAMES:
+            raise DataError(
+                f"Line {number} of {path} is {dict(row)}",
+                f"A split table has the columns {', '.join(COLUMNS)} and the splits {', '.join(SPLIT_NAMES)}",
+                "Take the split.csv of a run",
+            )
+    return rows
+
+
+def split_hash(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return the sha256 of the ids and their splits, whatever the order, the paths and the machine."""
+    lines = sorted(f"{row['id']}\t{row['split']}\n" for row in rows)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _relative(source: Source, root: Path) -> str:
+    path = source.path.relative_to(root) if source.path.is_relative_to(root) else source.path
+    return str(Source(path, source.page)).replace(os.sep, "/")
+
+
+def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:
+    """Return the groups in seeded order, the ids in each sorted."""
+    units: dict[tuple[bool, str], Unit] = defaultdict(list)
+    for case in cases:
+        units[(True, case.group) if case.group is not None else (False, case.id)].append(case.id)
+    ordered = [sorted(units[key]) for key in sorted(units)]
+    return [ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered))]
+
+
+def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], leave: int) -> list[Unit]:
+    """Give about `target` cases to `split` and return the groups that remain, at least `leave`."""
+    if len(units) <= leave:
+        kind = "group" if len(units) == 1 else "groups"
+        raise DataError(
+            f"{sum(map(len, units))} cases in {len(units)} {kind} are too few for a {split} split",
+            f"Groups stay together, so at least {leave + 1} groups (or cases without a group) are needed",
+            "Add cases, type data.groups=null if the cases are independent, or type data.test_fraction=0",
+        )
+    taken = _nearest_sum([len(unit) for unit in units], target, len(units) - leave)
+    dealt |= {id_: split for k in taken for id_ in units[k]}
+    return [unit for k, unit in enumerate(units) if k not in taken]
+
+
+def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
+    """Return the positions, 1 to `most` of them, whose sizes add up nearest to `target`; earlier ones are preferred."""
+    taken: set[int] = set()
+    total, start = 0, 0
+    while len(sizes) - start > _EXACT and total + sizes[start] + 8 * max(sizes) <= target and len(taken) < most - _EXACT:
+        taken.add(start)
+        total, start = total + sizes[start], start + 1
+    # Fewest groups per reachable sum: best[s] are positions that add up to s. Sums beyond twice the target are never nearest.
+    best: dict[int, tuple[int, ...]] = {0: ()}
+    limit = max(2 * (target - total), min(sizes))
+    for k in range(start, min(len(sizes), start + _EXACT)):
+        for reached, path in list(best.items()):
+            new = reached + sizes[k]
+            if new <= limit and new not in best and len(path) + len(taken) < most:
+                best[new] = (*path, k)
+    sums = [s for s in best if s or taken]
+    return taken | set(best[min(sums, key=lambda s: (abs(total + s - target), s))])
+
+
+def _folded(units: list[Unit], folds: int) -> list[Unit]:
+    """Deal the groups into folds, the largest first, each to the fold with the fewest cases."""
+    if folds > len(units):
+        raise ConfigError(
+            f"data.folds={folds}, but there are only {len(units)} groups that stay together",
+            "Each fold needs a group of its own",
+            f"Type data.folds={len(units)} or less" if len(units) > 1 else "Type data.folds=null",
+        )
+    parts: list[Unit] = [[] for _ in range(folds)]
+    for unit in sorted(units, key=len, reverse=True):
+        min(parts, key=len).extend(unit)
+    return parts
+
+
+def _check_fractions(val: float | None, test: float) -> None:
+    for key, value, low in (("val_fraction", val, False), ("test_fraction", test, True)):
+        good = value is None or (isinstance(value, int | float) and (0 < value < 1 or (low and value == 0)))
+        if not good:
+            raise ConfigError(
+                f"data.{key}={value}",
+                f"A fraction {'from 0' if low else 'above 0'} and below 1 was expected",
+                f"Type data.{key}=0.2",
+            )
+    if (val or 0) + test >= 1:
+        raise ConfigError(
+            f"data.val_fraction={val} and data.test_fraction={test} leave no training case", "Together below 1", "Lower one"
+        )
+
+
+def _check_folds(folds: int | None, fold: int | None) -> None:
+    if folds is None and fold is not None:
+        raise ConfigError(
+            f"data.fold={fold} without data.folds", "A fold is one of several", f"Type data.folds=5 data.fold={fold}"
+        )
+    if folds is None:
+        return
+    if folds < 2:
+        raise ConfigError(f"data.folds={folds}", "At least 2 folds", "Type data.folds=5")
+    if fold is None or not 0 <= fold < folds:
+        raise ConfigError(f"data.folds={folds} data.fold={fold}", f"A fold from 0 to {folds - 1}", "Type data.fold=0")
