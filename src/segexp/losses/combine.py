@@ -1,0 +1,82 @@
+"""Sums: of several losses, and of one loss over the heads of deep supervision."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segexp.errors import ConfigError
+from segexp.losses.base import check_range
+
+
+class WeightedSum(nn.Module):
+    """A weighted sum of named losses."""
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep the terms.
+
+        Args:
+            terms: name -> {"weight": a number of 0 or more, "loss": the loss}.
+
+        Raises:
+            ConfigError: there is no term, a term lacks its weight or loss, or a weight is negative.
+        """
+        super().__init__()
+        if not terms:
+            raise ConfigError("loss.terms is empty", "at least one term", "Set loss=ce, or name a weight and a loss")
+        for name, term in terms.items():
+            if set(term) != {"weight", "loss"}:
+                raise ConfigError(
+                    f"loss.terms.{name} has the keys {sorted(term)}", "the keys loss and weight", "See conf/loss/bce_dice.yaml"
+                )
+            check_range(f"terms.{name}.weight", term["weight"], 0)
+        self.weights = {name: float(term["weight"]) for name, term in terms.items()}
+        self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the sum of `parts`, a float32 scalar."""
+        return torch.stack(list(self.parts(logits, mask).values())).sum()
+
+    def parts(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Return what each term contributes, its weight included: the values add up to the loss.
+
+        Args:
+            logits: (B, K, H, W).
+            mask: (B, H, W) class index, 255 = ignore.
+        """
+        return {name: self.weights[name] * loss(logits, mask) for name, loss in self.losses.items()}
+
+
+def scales_loss(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    scales: Sequence[Tensor],
+    mask: Tensor,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Return the weighted mean of a loss over the heads of deep supervision.
+
+    Args:
+        loss: any loss, called as loss(logits, mask).
+        scales: logits of each head, finest first; a head may be smaller than the mask, which is then reduced by nearest
+            neighbour.
+        mask: (B, H, W) class index, 255 = ignore.
+        weights: one number per head; None weighs all alike, as UNet++ does.
+
+    Raises:
+        ValueError: the number of weights is not the number of heads, or they add up to nothing.
+    """
+    weights = [1.0] * len(scales) if weights is None else weights
+    if len(weights) != len(scales) or sum(weights) <= 0:
+        raise ValueError(f"{len(scales)} heads and weights {list(weights)}: need one weight per head and a positive sum")
+    values = [w * loss(logits, resized(mask, logits.shape[2:])) for w, logits in zip(weights, scales, strict=True)]
+    return torch.stack(values).sum() / sum(weights)
+
+
+def resized(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """Return a mask (B, H, W) at another size, by nearest neighbour."""
+    if tuple(mask.shape[1:]) == tuple(size):
+        return mask
+    small = F.interpolate(mask.unsqueeze(1).float(), size=tuple(size), mode="nearest-exact")
+    return small.squeeze(1).to(mask.dtype)

@@ -1,0 +1,97 @@
+"""Losses that are means over pixels: cross-entropy, binary cross-entropy, focal loss."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segexp.errors import ConfigError
+from segexp.losses.base import PixelLoss, check_range, mean_by_weight
+from segexp.types import IGNORE
+
+
+class CrossEntropy(PixelLoss):
+    """Cross-entropy of the softmax."""
+
+    def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+        """Make the loss.
+
+        Args:
+            class_weights: one weight per class, or None.
+            label_smoothing: share of the target spread evenly over all classes, 0 to 1 (Szegedy et al. 2016).
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__(class_weights)
+        check_range("label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = label_smoothing
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the weighted mean over pixels, as `torch.nn.CrossEntropyLoss` defines it."""
+        total = F.cross_entropy(
+            logits,
+            mask,
+            self.class_weights_for(logits),
+            ignore_index=IGNORE,
+            reduction="sum",  # the mean of torch is NaN when every pixel is ignored
+            label_smoothing=self.label_smoothing,
+        )
+        return mean_by_weight(total, self.pixel_weights(logits, mask))
+
+
+class BCE(PixelLoss):
+    """Binary cross-entropy of each foreground class against the rest.
+
+    The logit of class k against the rest is the log-odds of its softmax probability, l_k - logsumexp of the others. With
+    two classes that is l_1 - l_0, so the loss equals `BCEWithLogitsLoss` on a network with one output; with more, it is the
+    mean over the K - 1 foreground classes. Predictions stay those of the softmax.
+    """
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the weighted mean over pixels of the mean over foreground classes."""
+        classes = logits.shape[1]
+        values = torch.zeros_like(logits[:, 0])
+        for k in range(1, classes):
+            rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
+            target = (mask == k).to(logits.dtype)
+            values = values + F.binary_cross_entropy_with_logits(logits[:, k] - rest, target, reduction="none")
+        weights = self.pixel_weights(logits, mask)
+        return mean_by_weight((values * weights).sum() / (classes - 1), weights)
+
+
+class Focal(PixelLoss):
+    """Focal loss: cross-entropy times (1 - p)^gamma, p the probability of the true class (Lin et al., ICCV 2017)."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = None, class_weights: Sequence[float] | None = None) -> None:
+        """Make the loss.
+
+        Args:
+            gamma: 0 or more; how much pixels that are already right are played down. 0 is plain cross-entropy.
+            alpha: factor of the foreground's pixels, 0 to 1; those of the background get 1 - alpha. The paper has 0.25.
+            class_weights: one weight per class, instead of `alpha`; unlike it, they are divided out of the mean.
+
+        Raises:
+            ConfigError: an argument is out of its range, or both `alpha` and `class_weights` are given.
+        """
+        super().__init__(class_weights)
+        check_range("gamma", gamma, 0)
+        if alpha is not None:
+            check_range("alpha", alpha, 0, 1)
+            if class_weights is not None:
+                raise ConfigError(
+                    "the focal loss has both alpha and class_weights", "one of them", "Set alpha=null or class_weights=null"
+                )
+        self.gamma, self.alpha = gamma, alpha
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the weighted mean over pixels."""
+        entropy = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none")
+        # For gamma below 1 the slope of the power is infinite at 0.
+        wrong = (1 - torch.exp(-entropy)).clamp_min(1e-7)
+        values = wrong**self.gamma * entropy
+        if self.alpha is not None:
+            values = values * torch.where(mask == 0, 1 - self.alpha, self.alpha)
+        weights = self.pixel_weights(logits, mask)
+        return mean_by_weight((values * weights).sum(), weights)

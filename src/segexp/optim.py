@@ -1,0 +1,189 @@
+"""What goes into an optimizer, and how the learning rate runs over training.
+
+A schedule maps the progress of training, 0 at its start and 1 at its end, to a factor of the base learning rate. It does not
+know whether progress is counted in epochs, steps or minutes. The first `warmup` of training (a share, 0.05 = 5 %) rises
+linearly from nothing; the schedule's own course takes the rest.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from segexp.errors import ConfigError
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split a network's trainable parameters for an optimizer: weights decay, biases and norm parameters do not.
+
+    Args:
+        network: any module.
+        weight_decay: decay of the weights, 0 or more.
+
+    Returns:
+        One or two groups for `torch.optim`, each in the order of `network.parameters()`.
+    """
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    # Weights of convolutions and linear layers are matrices or more; biases and the scales of norms are vectors.
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The base learning rate throughout."""
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1."""
+        return warm(progress, self.warmup)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 down to `final` (Loshchilov & Hutter 2017, without restarts)."""
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+        check("final", self.final, 0, 1)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1."""
+        return warm(progress, self.warmup) * cosine(1.0, self.final, after(progress, self.warmup))
+
+
+@dataclass(frozen=True)
+class Poly:
+    """(1 - progress) to the power of `power`, as DeepLab trains."""
+
+    warmup: float = 0.0
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+        check("power", self.power, 0)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1."""
+        return warm(progress, self.warmup) * math.pow(1 - after(progress, self.warmup), self.power)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Multiplied by `factor` at each progress named in `at` (of the whole training, warm-up included)."""
+
+    warmup: float = 0.0
+    at: Sequence[float] = (0.6, 0.85)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+        for share in self.at:
+            check("at", share, 0, 1)
+        check("factor", self.factor, 0, 1)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1."""
+        return warm(progress, self.warmup) * math.pow(self.factor, sum(progress >= share for share in self.at))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """A cosine from `start` up to 1 and one down to `final` (Smith & Topin 2018)."""
+
+    warmup: float = 0.0
+    rise: float = 0.3
+    start: float = 0.04
+    final: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+        check("rise", self.rise, 0, 1, below=True)
+        check("start", self.start, 0, 1)
+        check("final", self.final, 0, 1)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1."""
+        course = after(progress, self.warmup)
+        up = course < self.rise
+        factor = cosine(self.start, 1.0, course / self.rise) if up else cosine(1.0, self.final, after(course, self.rise))
+        return warm(progress, self.warmup) * factor
+
+
+@dataclass
+class Plateau:
+    """Multiplied by `factor` whenever `patience` validations in a row brought no better value."""
+
+    warmup: float = 0.0
+    factor: float = 0.5
+    patience: int = 10
+    minimum: float = 1e-3
+    scale: float = field(default=1.0, init=False)
+    best: float = field(default=-math.inf, init=False)
+    waited: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check("warmup", self.warmup, 0, 1, below=True)
+        check("factor", self.factor, 0, 1, below=True)
+        check("patience", self.patience, 1)
+        check("minimum", self.minimum, 0, 1)
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at `progress`, 0 to 1; it never falls below `minimum` by what was observed."""
+        return warm(progress, self.warmup) * self.scale
+
+    def observe(self, value: float) -> None:
+        """Take the score of a validation, where higher is better; NaN counts as no better."""
+        if value > self.best:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.scale, self.waited = max(self.scale * self.factor, self.minimum), 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what was observed so far, in plain Python."""
+        return {"scale": self.scale, "best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.scale, self.best, self.waited = state["scale"], state["best"], int(state["waited"])
+
+
+def warm(progress: float, warmup: float) -> float:
+    """Return the factor of the linear warm-up: from 0 to 1 over the first `warmup` of training, then 1."""
+    return min(max(progress, 0.0) / warmup, 1.0) if warmup > 0 else 1.0
+
+
+def after(progress: float, start: float) -> float:
+    """Return how much of the course from `start` to 1 lies behind, 0 to 1."""
+    return min(max((progress - start) / (1 - start), 0.0), 1.0)
+
+
+def cosine(first: float, last: float, progress: float) -> float:
+    """Return the value between `first` and `last` on half a cosine at `progress`, 0 to 1."""
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def check(name: str, value: float, low: float, high: float = math.inf, below: bool = False) -> None:
+    """Check a number of a schedule's configuration.
+
+    Raises:
+        ConfigError: `value` is not within `low` and `high`; with `below`, `high` itself is out too.
+    """
+    if not (low <= value < high or (value == high and not below)):
+        to = "to below" if below else "to"
+        expected = f"a number from {low:g} {to} {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
+        raise ConfigError(f"scheduler.{name} is {value!r}", expected, f"Type scheduler.{name}=... with a number in that range")
