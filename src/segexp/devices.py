@@ -1,0 +1,121 @@
+"""Which device and which number format a run uses: `trainer.gpus` and `trainer.precision`, mapped to Lightning's terms."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segexp.errors import DeviceError, listed
+
+BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+"""CPU features that multiply bfloat16 in hardware; without one of them bf16 is slower than float32."""
+
+AMPERE = (8, 0)
+"""The first CUDA compute capability with bfloat16 units."""
+
+
+def choose_devices(gpus: str | int | list[int]) -> tuple[str, int | list[int]]:
+    """Return Lightning's `accelerator` and `devices` for `trainer.gpus`.
+
+    Args:
+        gpus: "auto" (one CUDA GPU, else Apple's MPS, else the CPU), 0 for the CPU, a count, or a list of GPU ids.
+
+    Raises:
+        DeviceError: more GPUs, or other ids, than are visible.
+    """
+    visible = torch.cuda.device_count()
+    mps = torch.backends.mps.is_available()
+    if gpus == "auto":
+        return ("cuda", 1) if visible else ("mps" if mps else "cpu", 1)
+    if gpus in (0, []):
+        return "cpu", 1
+    if isinstance(gpus, list):
+        foreign = [index for index in gpus if not 0 <= index < visible]
+        if foreign or len(set(gpus)) < len(gpus):
+            raise _missing(f"trainer.gpus={_compact(gpus)} names GPU {listed(foreign or gpus)}", visible, mps)
+        return "cuda", gpus
+    if not isinstance(gpus, int) or isinstance(gpus, bool) or gpus < 0:
+        raise DeviceError(f"trainer.gpus is {gpus!r}", "It is auto, 0, a count, or a list of ids", "Type trainer.gpus=auto")
+    if mps and not visible and gpus == 1:
+        return "mps", 1
+    if gpus > visible:
+        raise _missing(f"trainer.gpus={gpus} asks for {gpus} GPU{'s' if gpus > 1 else ''}", visible, mps)
+    return "cuda", gpus
+
+
+def choose_precision(precision: str | int, accelerator: str) -> str:
+    """Return Lightning's `precision` for `trainer.precision`.
+
+    Args:
+        precision: "auto", "32", "bf16-mixed" or "16-mixed". "auto" takes bf16-mixed where the hardware multiplies
+            bfloat16 (CPUs with AMX or AVX512-BF16, GPUs from Ampere on), 16-mixed on older CUDA GPUs, 32 elsewhere.
+        accelerator: "cuda", "mps" or "cpu".
+    """
+    if precision != "auto":
+        return str(precision)
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= AMPERE else "16-mixed"
+    if accelerator == "cpu" and BF16_FLAGS & cpu_flags():
+        return "bf16-mixed"
+    return "32"
+
+
+def choose_workers(workers: str | int, accelerator: str) -> int:
+    """Return the number of loader processes for `trainer.workers`.
+
+    Args:
+        workers: "auto" or a count. "auto" loads in the training process where the CPU trains (a second one would take its
+            cores), and else leaves one core to the training, up to 16 loaders.
+        accelerator: "cuda", "mps" or "cpu".
+    """
+    if workers != "auto":
+        return int(workers)
+    return 0 if accelerator == "cpu" else max(0, min(16, usable_cores() - 1))
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota_file = Path("/sys/fs/cgroup/cpu.max")
+    if quota_file.is_file():
+        quota, _, period = quota_file.read_text(encoding="utf-8").partition(" ")
+        if quota.isdigit() and period.strip().isdigit():
+            cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the names of the CPU's features, in lower case; empty where neither torch nor the system tells."""
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        return frozenset(name for name, present in capabilities().items() if present is True)
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return frozenset()
+    lines = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("flags")]
+    return frozenset(lines[0].partition(":")[2].split()) if lines else frozenset()
+
+
+def torch_build() -> str:
+    """Return this torch and what it was built for: 'torch 2.15.0, built for CUDA 13.2'."""
+    version = torch.version
+    if version.cuda:
+        kind = f"built for CUDA {version.cuda}"
+    elif version.hip:
+        kind = f"built for ROCm {version.hip}"
+    else:
+        kind = "built for the CPU only"
+    return f"torch {torch.__version__}, {kind}"
+
+
+def _missing(found: str, visible: int, mps: bool) -> DeviceError:
+    seen = f"{visible or 'no'} CUDA GPU{'' if visible == 1 else 's'} visible to {torch_build()}"
+    hint = f"trainer.gpus={visible}" if visible else "trainer.gpus=0 for the CPU"
+    if mps:
+        seen, hint = f"{seen}, and one Apple GPU", "trainer.gpus=1"
+    return DeviceError(found, f"There {'is' if visible == 1 else 'are'} {seen}", f"Type {hint}, or trainer.gpus=auto")
+
+
+def _compact(gpus: list[int]) -> str:
+    return f"[{','.join(map(str, gpus))}]"
