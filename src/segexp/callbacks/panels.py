@@ -1,0 +1,75 @@
+"""Pictures of the validation while training runs: a panel of cases and the confusion matrix, in TensorBoard."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from segexp.data.dataset import ScoringSet
+from segexp.pictures import confusion_figure, panel
+from segexp.preprocessing import resize_image
+from segexp.types import Case, DataSpec
+
+
+def watched(count: int, wanted: int) -> list[int]:
+    """Return `wanted` positions spread evenly over `count` cases."""
+    return sorted({int(n) for n in np.linspace(0, count - 1, min(wanted, count))}) if count else []
+
+
+def draw(cases: ScoringSet, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
+    """Return a panel (H, W, 3) uint8: input, truth, prediction and errors of each predicted case."""
+    rows = []
+    for position, prediction in sorted(predicted.items()):
+        picture = cases.store[cases.members[position]]
+        image = resize_image(picture.image, (picture.mask.shape[0], picture.mask.shape[1]))
+        rows.append((image, picture.mask, prediction, names[position].id))
+    return panel(rows, spec.palette, spec.classes)
+
+
+class Panels(pl.Callback):
+    """Logs `validation/cases` and `validation/confusion` as images every few epochs."""
+
+    def __init__(self, cases: int, every: int, confusion: bool = True) -> None:
+        self.cases, self.every, self.confusion = cases, every, confusion
+        self.predicted: dict[int, np.ndarray] = {}
+        self.rounds = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict[int, torch.Tensor],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the predictions of the watched cases."""
+        wanted = watched(len(trainer.datamodule.members("val")), self.cases)  # type: ignore[attr-defined]
+        self.predicted |= {n: classes.cpu().numpy() for n, classes in outputs.items() if n in wanted}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw and log."""
+        predicted, self.predicted = self.predicted, {}
+        if trainer.sanity_checking:
+            return
+        due, self.rounds = self.rounds % self.every == 0 or trainer.should_stop, self.rounds + 1
+        boards = [log.experiment for log in trainer.loggers if isinstance(log, pl.loggers.TensorBoardLogger)]
+        if not due or not boards or not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        for board in boards:
+            if predicted:
+                sheet = draw(data.scoring_set("val"), data.cases_of("val"), predicted, data.spec)
+                board.add_image("validation/cases", sheet, trainer.global_step, dataformats="HWC")
+            if self.confusion:
+                figure = confusion_figure(pl_module.confusions.sum(axis=0), data.spec.classes)
+                board.add_image("validation/confusion", figure, trainer.global_step, dataformats="HWC")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many validations have passed."""
+        return {"rounds": self.rounds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.rounds = state_dict["rounds"]

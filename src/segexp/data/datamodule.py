@@ -1,0 +1,247 @@
+"""SegmentationDataModule: from the data section of a config to loaders. Everything that can be wrong is found in `setup`.
+
+The way: layout -> cases -> split -> one pass that decodes, checks and measures -> store -> samples.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from segexp.data.augment import Augment
+from segexp.data.dataset import (
+    EpochSampler,
+    ScoringSet,
+    ShareSampler,
+    TrainingSet,
+    collate_scoring,
+    collate_training,
+)
+from segexp.data.images import image_size
+from segexp.data.inspect import Picture, Reader, Statistics, check_masks, read_all
+from segexp.data.labels import LabelTable
+from segexp.data.layout import find_cases
+from segexp.data.splits import assign_splits, split_hash, split_table
+from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
+from segexp.errors import ConfigError, DataError
+from segexp.preprocessing import Preprocessing, preprocessing_for, working_size
+from segexp.types import Case, DataSpec, Fingerprint, Sample
+
+Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
+
+
+def find(data: dict[str, Any]) -> list[Case]:
+    """Return the cases that a data config describes."""
+    return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
+
+
+def label_table(data: dict[str, Any]) -> LabelTable:
+    """Return the class table of a data config."""
+    return LabelTable(data["classes"], ignore=data["ignore"], threshold=data["threshold"])
+
+
+def reader(data: dict[str, Any]) -> Reader:
+    """Return what decodes the cases of a data config."""
+    size = data["size"]
+    return Reader(data["channels"], label_table(data), tuple(size) if isinstance(size, list) else size)
+
+
+class SegmentationDataModule(pl.LightningDataModule):
+    """Cases, splits and loaders of one data set."""
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        augment: Augment,
+        *,
+        batch_size: int,
+        workers: int = 0,
+        seed: int = 0,
+        pin: bool = False,
+        track: Track = lambda pictures, _: pictures,
+    ) -> None:
+        """Describe the data; nothing is read before `setup`.
+
+        Args:
+            data: the data section of a config, plain values.
+            augment: see `TrainingSet`.
+            batch_size: training samples per step and process.
+            workers: loader processes.
+            seed: of the split, the order and the augmentation.
+            pin: page-lock batches for a GPU.
+            track: wraps the pass over all pictures (iterator, count), for a progress bar.
+        """
+        super().__init__()
+        self.data, self.augment, self.batch_size, self.workers = data, augment, batch_size, workers
+        self.seed, self.pin, self.track = seed, pin, track
+        table = label_table(data)
+        self.spec = DataSpec(data["name"], tuple(table.names), data["channels"], tuple(table.palette))
+        self.cases: list[Case] = []
+        self.splits: dict[str, str] = {}
+        self.fingerprint = Fingerprint()
+        self.preprocessing: Preprocessing
+        self.store: Store
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find, split, check, measure and keep the pictures.
+
+        Raises:
+            DataError: anything wrong with files, masks or their pairing; the file is named.
+            ConfigError: a crop, batch or split that these data cannot give.
+        """
+        if self.cases:
+            return
+        self.cases = find(self.data)
+        keys = ("val_fraction", "test_fraction", "folds", "fold")
+        self.splits = assign_splits(self.cases, seed=self.seed, **{key: self.data[key] for key in keys})
+        self._check_sizes()
+        statistics = Statistics(self.spec.channels, self.spec.num_classes)
+        self.store = self._fill(statistics)
+        check_masks(statistics, self.spec.classes, "training")
+        self.fingerprint = statistics.fingerprint()
+        for dtype in statistics.dtypes:
+            self.augment.check(self.spec.channels, np.dtype(dtype))
+        size = reader(self.data).size
+        self.preprocessing = preprocessing_for(
+            self.data["normalize"], self.spec.channels, size, statistics.value_range(), self.fingerprint
+        )
+
+    def members(self, split: str) -> list[int]:
+        """Return the positions of a split's cases, in the order of the cases."""
+        return [n for n, case in enumerate(self.cases) if self.splits[case.id] == split]
+
+    def cases_of(self, split: str) -> list[Case]:
+        """Return the cases of a split, in the order of `scoring_set`."""
+        return [self.cases[n] for n in self.members(split)]
+
+    def scoring_set(self, split: str) -> ScoringSet:
+        """Return the cases of a split as they are."""
+        return ScoringSet(self.store, self.members(split), self.preprocessing)
+
+    def split_rows(self) -> list[dict[str, str]]:
+        """Return the rows of `split.csv`."""
+        return split_table(self.cases, self.splits, Path(self.data["root"]))
+
+    def split_hash(self) -> str:
+        """Return the fingerprint of the split, the same on every machine."""
+        return split_hash(self.split_rows())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training loader; a last batch that would be smaller is left to the next epoch's order."""
+        training = TrainingSet(
+            self.store, self.members("train"), self.augment, self.preprocessing, self.seed, self.data["repeat"]
+        )
+        rank, world = self._place()
+        sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
+        return self._loader(training, sampler, self.batch_size, collate_training, drop_last=True)
+
+    def val_dataloader(self, batch_size: int = 1) -> DataLoader[list[Sample]]:
+        """Return the validation loader; the scores do not depend on its batch size."""
+        scoring = self.scoring_set("val")
+        sampler = ShareSampler(len(scoring), *self._place())
+        return self._loader(scoring, sampler, batch_size, collate_scoring, drop_last=False)
+
+    def _loader(self, dataset: Any, sampler: Any, batch_size: int, collate: Any, *, drop_last: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            drop_last=drop_last,
+            pin_memory=self.pin,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=quiet_worker if self.workers else None,
+        )
+
+    def _epoch(self) -> int:
+        return int(self.trainer.current_epoch) if self.trainer is not None else 0
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _check_sizes(self) -> None:
+        training = self.cases_of("train")
+        draws = len(training) * self.data["repeat"]
+        if self.batch_size > draws:
+            raise ConfigError(
+                f"trainer.batch_size={self.batch_size} is more than the {draws} training samples of an epoch "
+                f"({len(training)} images, data.repeat={self.data['repeat']})",
+                "A batch at most as large as the training set was expected",
+                f"Type trainer.batch_size={max(1, draws)} or less, or a higher data.repeat",
+            )
+        if self.data["crop"] is None:
+            return
+        crop = self.data["crop"] if isinstance(self.data["crop"], list) else [self.data["crop"]] * 2
+        size = reader(self.data).size
+        sizes = [working_size(size, image_size(case.image)) for case in training]
+        height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+        if crop[0] > height or crop[1] > width:
+            raise ConfigError(
+                f"data.crop={self.data['crop']} is larger than every training image: at data.size={self.data['size']} the "
+                f"largest is {height}x{width} (height x width)",
+                "A crop that fits into the image was expected",
+                f"Type data.crop={min(height, width)} or less, or data.crop=null for whole images",
+            )
+
+    def _fill(self, statistics: Statistics) -> Store:
+        """Decode every picture once: measure those of the training split and keep all of them."""
+        read = reader(self.data)
+        training = set(self.members("train"))
+
+        def passing(pictures: Iterator[Picture]) -> Iterator[Picture]:
+            for position, picture in enumerate(self.track(pictures, len(self.cases))):
+                if position in training:
+                    statistics.add(picture)
+                yield picture
+
+        mode = choose_cache(self.data["cache"], self._bytes())
+        if mode == "ram":
+            return RamStore(passing(read_all(read, self.cases)))
+        if mode == "disk":
+            folder = cache_folder() / store_key(self.cases, read)
+            return self._on_disk(folder, passing, read)
+        for _ in passing(read_all(read, self.cases)):
+            pass
+        return ReadingStore(read, self.cases)
+
+    def _on_disk(self, folder: Path, passing: Callable[[Iterator[Picture]], Iterator[Picture]], read: Reader) -> Store:
+        try:
+            if not folder.is_dir():
+                return DiskStore.write(folder, passing(read_all(read, self.cases)))
+        except OSError as problem:
+            raise DataError(
+                f"The decoded pictures cannot be kept in {folder.parent} ({problem.strerror})",
+                "A folder that can be written and has room was expected",
+                "Type data.cache=ram or data.cache=none",
+            ) from problem
+        store = DiskStore(folder)
+        for _ in passing(store[n] for n in range(len(self.cases))):
+            pass
+        return store
+
+    def _bytes(self) -> int:
+        """Estimate the decoded size of all pictures from the headers of a few."""
+        few = self.cases[:: max(1, len(self.cases) // 16)]
+        size = reader(self.data).size
+        pixels = 0
+        for case in few:
+            own = image_size(case.image)
+            work = working_size(size, own)
+            pixels += work[0] * work[1] * self.spec.channels + own[0] * own[1]
+        return pixels * len(self.cases) // max(1, len(few))
+
+
+def quiet_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process, and the cores to the other workers."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+

@@ -1,0 +1,124 @@
+"""Pictures to samples. Order and augmentation are pure functions of (seed, epoch, position), never of workers or resumes.
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import Dataset, Sampler
+
+from segexp.data.store import Store
+from segexp.preprocessing import Preprocessing, resize_mask, to_unit
+from segexp.types import IGNORE, Batch, Sample
+
+Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
+Drawn = tuple[torch.Tensor, torch.Tensor, int]
+
+
+class TrainingSet(Dataset[Drawn]):
+    """Augmented training pictures; asked by (epoch, position), so that a worker needs no state."""
+
+    def __init__(
+        self,
+        store: Store,
+        members: Sequence[int],
+        augment: Augmentation,
+        preprocessing: Preprocessing,
+        seed: int,
+        repeat: int = 1,
+    ) -> None:
+        """Choose the pictures.
+
+        Args:
+            store: all pictures.
+            members: positions in the store that belong to the training split.
+            augment: (image (h, w, C), mask (h, w), key=(seed, epoch, position)) to the augmented pair.
+            preprocessing: what happens to the augmented image.
+            seed: of the run.
+            repeat: how often each picture is drawn per epoch, with other augmentation each time.
+        """
+        self.store, self.members, self.augment = store, list(members), augment
+        self.preprocessing, self.seed, self.repeat = preprocessing, seed, repeat
+
+    def __len__(self) -> int:
+        return len(self.members) * self.repeat
+
+    def __getitem__(self, key: tuple[int, int]) -> Drawn:
+        """Return image (C, h, w) float32, mask (h, w) int64 and the picture's position in the split."""
+        epoch, position = key
+        member = position % len(self.members)
+        picture = self.store[self.members[member]]
+        image, value_range = picture.image, self.preprocessing.value_range
+        if image.dtype != np.uint8:  # intensity transforms are defined on bytes and on the unit scale only
+            image = to_unit(image, value_range).clip(0, 1)
+        image, mask = self.augment(image, resize_mask(picture.mask, image.shape[:2]), key=(self.seed, epoch, position))
+        unit = to_unit(image, value_range) if image.dtype == np.uint8 else image
+        return self.preprocessing.normalize(unit), torch.from_numpy(mask.astype(np.int64)), member
+
+
+class ScoringSet(Dataset[Sample]):
+    """Pictures as they are: the image at the working size, the mask at its own."""
+
+    def __init__(self, store: Store, members: Sequence[int], preprocessing: Preprocessing) -> None:
+        self.store, self.members, self.preprocessing = store, list(members), preprocessing
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, position: int) -> Sample:
+        picture = self.store[self.members[position]]
+        unit = to_unit(picture.image, self.preprocessing.value_range)
+        return Sample(position, self.preprocessing.normalize(unit), torch.from_numpy(np.array(picture.mask)))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, position) in an order drawn from (seed, epoch); each process takes every n-th."""
+
+    def __init__(self, length: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1) -> None:
+        self.length, self.seed, self.epoch, self.rank, self.world = length, seed, epoch, rank, world
+
+    def __len__(self) -> int:
+        return self.length // self.world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch()
+        order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(self.length)
+        for position in order[self.rank : len(self) * self.world : self.world]:
+            yield epoch, int(position)
+
+
+class ShareSampler(Sampler[int]):
+    """Each process scores its own share of the cases, none of them twice."""
+
+    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
+        self.positions = range(rank, length, world)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.positions)
+
+
+def collate_training(drawn: Sequence[Drawn]) -> Batch:
+    """Stack samples; smaller ones are padded at the right and bottom, and the padding is ignored by the loss."""
+    height = max(image.shape[-2] for image, _, _ in drawn)
+    width = max(image.shape[-1] for image, _, _ in drawn)
+
+    def padded(tensor: torch.Tensor, value: float) -> torch.Tensor:
+        room = (0, width - tensor.shape[-1], 0, height - tensor.shape[-2])
+        return functional.pad(tensor, room, value=value) if any(room) else tensor
+
+    return Batch(
+        image=torch.stack([padded(image, 0.0) for image, _, _ in drawn]),
+        mask=torch.stack([padded(mask, IGNORE) for _, mask, _ in drawn]),
+        index=[index for _, _, index in drawn],
+    )
+
+
+def collate_scoring(samples: list[Sample]) -> list[Sample]:
+    """Keep samples of different sizes apart: each is scored by itself."""
+    return samples

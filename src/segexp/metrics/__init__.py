@@ -1,0 +1,1 @@
+"""Counts per case, and every score from them."""

@@ -1,0 +1,66 @@
+"""Pixels counted per case: the only thing that is measured; every score is computed from these counts.
+
+Legend: N cases, K classes, H W pixels.
+"""
+
+from typing import Any
+
+import torch
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from segexp.types import IGNORE
+
+
+def confusion(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return the confusion matrix (K, K) int64 of one case: rows are the truth, columns the prediction.
+
+    Args:
+        prediction: (H, W) class index, integer.
+        truth: (H, W) class index, integer; pixels of 255 are left out.
+        classes: K.
+    """
+    valid = truth != IGNORE
+    pairs = truth[valid].long() * classes + prediction[valid].long()
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+class CaseCounts(Metric):
+    """Collects one confusion matrix per case, over all processes, whatever the batch size.
+
+    `compute` returns the N positions and confusions (N, K, K), sorted by position; a case seen twice counts once.
+    """
+
+    full_state_update = False
+    indices: list[torch.Tensor]
+    matrices: list[torch.Tensor]
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+        self.add_state("indices", default=[], dist_reduce_fx="cat")
+        self.add_state("matrices", default=[], dist_reduce_fx="cat")
+        self._hold(-1, torch.zeros(classes, classes, dtype=torch.long))
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        super().reset()
+        self._hold(-1, torch.zeros(self.classes, self.classes, dtype=torch.long, device=self.device))
+
+    def update(self, index: int, prediction: torch.Tensor, truth: torch.Tensor) -> None:
+        """Count one case: its position in the split, prediction (H, W) and truth (H, W)."""
+        self._hold(index, confusion(prediction, truth, self.classes))
+
+    def compute(self) -> tuple[list[int], torch.Tensor]:
+        """Return N positions and confusion matrices (N, K, K), on the CPU."""
+        indices, matrices = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.matrices).cpu()
+        order = torch.argsort(indices, stable=True)
+        indices, matrices = indices[order], matrices[order]
+        first = indices >= 0
+        first[1:] &= indices[1:] != indices[:-1]
+        return indices[first].tolist(), matrices[first]  # a list: torchmetrics would squeeze a tensor of one entry
+
+    def _hold(self, index: int, matrix: torch.Tensor) -> None:
+        """Keep a case. Position -1 is none: torchmetrics cannot gather from a process that holds nothing at all."""
+        self.indices.append(torch.tensor([index], device=matrix.device))
+        self.matrices.append(matrix[None])

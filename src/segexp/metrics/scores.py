@@ -1,0 +1,96 @@
+"""Scores from counts. The one place that says what each number is a mean over, and what an empty class means.
+
+The rule for empty truth: a case whose truth has no pixel of a class is left out of that class's Dice, IoU, precision and
+recall (they are NaN there); it is counted in `empty/<class>`, and the pixels falsely given to the class in such cases are
+summed in `false_alarm/<class>`. A class that is there and was missed scores 0; precision without any prediction is NaN.
+Nothing is smoothed.
+
+Legend: N cases, K classes; class 0 is the background.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Per case and class, float64 arrays (N, K) with NaN where a score is not defined, and the counts behind them."""
+
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+    dice: np.ndarray
+    iou: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+
+
+def class_scores(confusions: np.ndarray) -> ClassScores:
+    """Score every class of every case from confusion matrices (N, K, K), rows truth, columns prediction."""
+    tp = np.diagonal(confusions, axis1=1, axis2=2).astype(np.int64)
+    fp = confusions.sum(axis=1) - tp
+    fn = confusions.sum(axis=2) - tp
+    return scores_of_counts(tp, fp, fn)
+
+
+def scores_of_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> ClassScores:
+    """Score integer counts of any common shape; NaN where the truth is empty."""
+    there = (tp + fn) > 0
+    return ClassScores(
+        tp=tp,
+        fp=fp,
+        fn=fn,
+        dice=_ratio(2 * tp, 2 * tp + fp + fn, there),
+        iou=_ratio(tp, tp + fp + fn, there),
+        precision=_ratio(tp, tp + fp, there),
+        recall=_ratio(tp, tp + fn, there),
+    )
+
+
+def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """Return every score of a set of cases by name.
+
+    Args:
+        confusions: (N, K, K).
+        names: K class names, the first one the background.
+
+    Returns:
+        `dice iou precision recall`: mean over cases per class, then over the foreground classes; `dice/<class>` and its
+        kin: mean over cases; `dice_pooled iou_pooled` and `…/<class>`: from the summed counts; `accuracy`: share of
+        pixels with the right class, mean over cases; `accuracy_pooled`; `cases`; `empty/<class>`, `false_alarm/<class>`.
+        A score without any case is NaN.
+    """
+    per_case = class_scores(confusions)
+    pooled = class_scores(confusions.sum(axis=0, keepdims=True))
+    foreground = range(1, len(names))
+    result: dict[str, float] = {}
+    for score in ("dice", "iou", "precision", "recall"):
+        means = [_mean(getattr(per_case, score)[:, k]) for k in foreground]
+        result[score] = _mean(np.array(means))
+        result |= {f"{score}/{names[k]}": mean for k, mean in zip(foreground, means, strict=True)}
+    for score in ("dice", "iou"):
+        values = [float(getattr(pooled, score)[0, k]) for k in foreground]
+        result[f"{score}_pooled"] = _mean(np.array(values))
+        result |= {f"{score}_pooled/{names[k]}": value for k, value in zip(foreground, values, strict=True)}
+    pixels = confusions.sum(axis=(1, 2))
+    right = per_case.tp.sum(axis=1)
+    result["accuracy"] = _mean(_ratio(right, pixels, pixels > 0))
+    result["accuracy_pooled"] = float(right.sum() / pixels.sum()) if pixels.sum() else float("nan")
+    result["cases"] = float(len(confusions))
+    empty = (per_case.tp + per_case.fn) == 0
+    for k in foreground:
+        result[f"empty/{names[k]}"] = float(empty[:, k].sum())
+        result[f"false_alarm/{names[k]}"] = float(per_case.fp[empty[:, k], k].sum())
+    return result
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    defined = defined & (whole > 0)
+    ratio: np.ndarray = np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=defined)
+    return ratio
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,30 @@
+"""Keep advertisements and warnings that no user can act on away from the terminal."""
+
+import logging
+import warnings
+
+
+class _Advertisement(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop Lightning's recommendations of other products."""
+        text = record.getMessage()
+        return not any(word in text for word in ("litlogger", "litmodels", "LitLogger"))
+
+
+def quieten() -> None:
+    """Silence what neither found nor mends anything; errors and our own lines stay."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    if not any(isinstance(f, _Advertisement) for f in logger.filters):
+        logger.addFilter(_Advertisement())
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (
+        r".*LeafSpec.*",
+        r".*`srun` command is available.*",
+        r".*does not have many workers.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*GPU available but not used.*",
+        r".*number of training batches.*",
+        r".*`training_step` returned `None`.*",
+    ):
+        warnings.filterwarnings("ignore", message=pattern)

@@ -1,0 +1,195 @@
+"""One run from a checked config to its directory: train, score the best weights, write what is found, say where it is."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from segexp import build
+from segexp.callbacks.checkpoints import Checkpoints
+from segexp.callbacks.speed import Speed
+from segexp.checkpoint import describe, load_segmenter
+from segexp.data.datamodule import SegmentationDataModule
+from segexp.data.inspect import Picture
+from segexp.data.splits import write_split_csv
+from segexp.devices import choose_devices
+from segexp.loggers import log_outcome, make_loggers
+from segexp.metrics.cases import write_cases
+from segexp.outcome import Rows, score_split, sentences, write_metrics
+from segexp.quiet import quieten
+from segexp.segmenter import Segmenter
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM: the run can be resumed. `code` is the exit code that the shell expects."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
+    """Train as `config` says and write the run directory.
+
+    Args:
+        config: resolved and validated, plain values; `resume` names the run directory to go on with, or is None.
+        directory: the run directory.
+
+    Returns:
+        The scores in `metrics.json`, by "<split>/<score>".
+
+    Raises:
+        SegexpError: whatever the user can mend.
+        Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is whole.
+    """
+    quieten()
+    started = time.monotonic()
+    console = Console(soft_wrap=True, highlight=False)
+    say = console.print if int(_rank()) == 0 else (lambda *_: None)
+    say(f"Run directory: {directory}")
+    config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
+    with interruptible():
+        try:
+            data = build.datamodule(config, _tracked(console))
+            data.setup()
+            write_split_csv(directory / "split.csv", data.split_rows())
+            say(_describe_data(data))
+            parts = build.segmenter(config, data)
+            checkpoints = _fit(config, directory, data, parts)
+            if int(_rank()) != 0:
+                return {}
+            scores = _score(config, directory, data, checkpoints.best_path)
+        except Interrupted:
+            say(_how_to_go_on(directory))
+            raise
+    seconds = time.monotonic() - started
+    facts = {"seconds": round(seconds, 1), "best_epoch": checkpoints.best_epoch}
+    facts |= {"status": "finished", **checkpoints.facts}
+    write_metrics(directory / "metrics.json", scores, facts)  # last of all: where it exists, the run is finished
+    say(_farewell(directory, scores, config["trainer"]["monitor"]))
+    return scores
+
+
+def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, parts: Segmenter) -> Checkpoints:
+    content = describe(
+        config, data.spec, data.preprocessing, data.split_hash(), parts.precision, data.fingerprint.as_dict()
+    )
+    monitor = f"val/{config['trainer']['monitor']}"
+    checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
+    module = build.module(config, parts)
+    loggers = make_loggers(config["logger"], directory, data.spec)
+    chosen = build.callbacks(config, checkpoints)
+    trainer = build.trainer(config, directory, chosen, loggers)
+    resume = str(checkpoints.last_path) if config["resume"] else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as leaving:  # how Lightning answers a KeyboardInterrupt, once it has put everything down
+        raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
+    speed = next(c for c in chosen if isinstance(c, Speed))
+    checkpoints.facts = {
+        "parameters": sum(p.numel() for p in parts.network.parameters()),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "images_per_second": round(speed.images_per_second, 3),
+        "precision": parts.precision,
+        "peak_memory_bytes": _peak_memory(),
+    }
+    if trainer.is_global_zero:
+        log_outcome(loggers, config, {k: float(v) for k, v in trainer.callback_metrics.items()}, checkpoints.best)
+    return checkpoints
+
+
+def _score(config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path) -> dict[str, float]:
+    """Score the best weights on the val and test splits and write `cases.csv` and the pictures."""
+    accelerator, _ = choose_devices(config["trainer"]["gpus"])
+    package = str(config["model"]["_target_"]).split(".")[0]
+    segmenter = load_segmenter(best, device=accelerator, trust=[package])
+    scores: dict[str, float] = {}
+    rows: Rows = []
+    for split in ("val", "test"):
+        if cases := data.cases_of(split):
+            shown = config["callbacks"]["pictures"]
+            found, more = score_split(segmenter, split, cases, data.scoring_set(split), shown, directory)
+            scores, rows = scores | found, rows + more
+    write_cases(directory / "cases.csv", rows)
+    return scores
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into `Interrupted` at the next instruction; leave the handlers as they were."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # one is enough: the way out is not interrupted again
+        if hasattr(signal, "SIGCHLD"):  # nor by loaders that the same signal ended
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tracked(console: Console) -> Any:
+    def tracked(pictures: Iterator[Picture], count: int) -> Iterator[Picture]:
+        shown = console.is_terminal and count > 20
+        yield from track(pictures, "Reading pictures", count, console=console, transient=True, disable=not shown)
+
+    return tracked
+
+
+def _describe_data(data: SegmentationDataModule) -> str:
+    counts = {split: len(data.members(split)) for split in ("train", "val", "test")}
+    split = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    share = ", ".join(f"{n} {s:.1%}" for n, s in zip(data.spec.classes, data.fingerprint.class_share, strict=True))
+    return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}"
+
+
+def _how_to_go_on(directory: Path) -> str:
+    if not (directory / "checkpoints" / "last.ckpt").is_file():
+        return f"Interrupted before the first step; nothing to go on with in {directory}. Start again with the same command."
+    return (
+        f"Interrupted. The state after the last complete epoch is in {directory / 'checkpoints' / 'last.ckpt'}. "
+        f"To go on: python -m segexp.train 'resume={directory}'"
+    )
+
+
+def _farewell(directory: Path, scores: dict[str, float], monitor: str) -> str:
+    lines = [
+        f"Scores of the weights with the best val/{monitor}:",
+        *sentences(scores),
+        f"Run directory: {directory}",
+        f"Pictures: {directory / 'pictures'}",
+        f"TensorBoard: tensorboard --logdir {directory}",
+    ]
+    return "\n".join(lines)
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _rank() -> str:
+    return os.environ.get("LOCAL_RANK", "0")

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segexp.data.dataset import ScoringSet
+from segexp.data.inspect import Picture
+from segexp.data.store import RamStore
+from segexp.metrics.counts import CaseCounts, confusion
+from segexp.preprocessing import Preprocessing
+from segexp.scoring import score
+from segexp.segmenter import Segmenter
+from segexp.types import DataSpec
+
+
+class Brightness(nn.Module):
+    """Class 1 where the first channel is above one half."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(4.0))
+        self.modes = []
+
+    def forward(self, image):
+        self.modes.append(self.training)
+        level = self.gain * (image[:, :1] - 0.5)
+        return torch.cat([-level, level], dim=1)
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    made = []
+    for height, width in ((20, 30), (33, 17), (64, 64), (16, 90)):
+        mask = rng.integers(0, 2, (height, width)).astype(np.uint8)
+        image = np.where(mask == 1, 230, 20).astype(np.uint8)
+        flip = rng.random((height, width)) < 0.1
+        image[flip] = 250 - image[flip]
+        mask[rng.random((height, width)) < 0.05] = 255
+        made.append(Picture(image[..., None], mask))
+    return made
+
+
+@pytest.fixture
+def segmenter():
+    spec = DataSpec("toy", ("background", "bright"), 1, ((0, 0, 0), (255, 255, 255)))
+    return Segmenter(Brightness(), Preprocessing(1), spec)
+
+
+def cases(pictures, members, preprocessing):
+    return ScoringSet(RamStore(pictures), members, preprocessing)
+
+
+def test_each_case_is_counted_at_its_own_size(pictures, segmenter):
+    matrices, kept = score(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing))
+    assert matrices.shape == (4, 2, 2)
+    assert matrices.dtype == np.int64
+    assert kept == {}
+    for matrix, picture in zip(matrices, pictures, strict=True):
+        prediction = (picture.image[..., 0] > 127).astype(np.uint8)
+        assert matrix.tolist() == confusion(torch.from_numpy(prediction), torch.from_numpy(picture.mask), 2).tolist()
+        assert matrix.sum() == (picture.mask != 255).sum()
+
+
+def test_the_working_size_does_not_change_what_is_counted(pictures, segmenter):
+    segmenter.preprocessing = Preprocessing(1, (48, 48))
+    shrunk = [Picture(np.resize(p.image, (48, 48, 1)), p.mask) for p in pictures]
+    matrices, kept = score(segmenter, cases(shrunk, [0, 1, 2, 3], segmenter.preprocessing), keep=range(4))
+    for n, picture in enumerate(pictures):
+        assert matrices[n].sum() == (picture.mask != 255).sum()
+        assert kept[n].shape == picture.mask.shape
+
+
+def test_only_the_wanted_predictions_are_kept(pictures, segmenter):
+    whole, _ = score(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing))
+    matrices, kept = score(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing), keep={0, 2})
+    assert set(kept) == {0, 2}
+    assert kept[0].dtype == np.uint8
+    np.testing.assert_array_equal(kept[0], pictures[3].image[..., 0] > 127)
+    np.testing.assert_array_equal(matrices, whole)
+
+
+def test_a_kept_prediction_is_what_predict_gives(pictures, segmenter):
+    _, kept = score(segmenter, cases(pictures, [1], segmenter.preprocessing), keep=[0])
+    np.testing.assert_array_equal(kept[0], segmenter.classes(pictures[1].image))
+
+
+def test_validation_counts_the_same_case_by_case(pictures, segmenter):
+    scoring = cases(pictures, [0, 1, 2], segmenter.preprocessing)
+    matrices, _ = score(segmenter, scoring)
+    counts = CaseCounts(2)
+    for n in (2, 0, 1):
+        sample = scoring[n]
+        logits = segmenter.logits(sample.image, tuple(sample.mask.shape))
+        counts.update(sample.position, logits.argmax(0), sample.mask)
+    positions, theirs = counts.compute()
+    assert positions == [0, 1, 2]
+    np.testing.assert_array_equal(theirs.numpy(), matrices)
+
+
+def test_a_case_scores_the_same_alone_and_among_others(pictures, segmenter):
+    among, _ = score(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing))
+    for n in range(4):
+        alone, _ = score(segmenter, cases(pictures, [n], segmenter.preprocessing))
+        np.testing.assert_array_equal(alone[0], among[n])
+
+
+def test_progress_is_told_and_the_network_evaluates(pictures, segmenter):
+    told = []
+    segmenter.network.train()
+    score(segmenter, cases(pictures, [2, 0], segmenter.preprocessing), done=told.append)
+    assert told == [0, 1]
+    assert segmenter.network.modes == [False, False]
+
+
+def test_no_case_gives_no_matrix(pictures, segmenter):
+    matrices, kept = score(segmenter, cases(pictures, [], segmenter.preprocessing))
+    assert matrices.shape == (0, 2, 2)
+    assert kept == {}
