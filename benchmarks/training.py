@@ -26,8 +26,7 @@ from rich.table import Table
 
 from segexp import build
 from segexp.callbacks.checkpoints import Checkpoints
-from segexp.cli import complete_data
-from segexp.config import conf_dir, plain, register_resolvers
+from segexp.config import completed, conf_dir, register_resolvers
 from segexp.data.images import write_png
 from segexp.loggers import make_loggers
 from segexp.module import SegmentationModule
@@ -55,14 +54,15 @@ def composed(folder: Path, overrides: list[str]) -> dict[str, Any]:
     own = [f"data.root={folder}", "data.groups=null", "data.size=null", "trainer.max_epochs=1000"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", ["data=liver", *own, *overrides])
-    complete_data(config)
-    return plain(config)
+    return completed(config)[0]
 
 
 class Bare:
     """The same step without the framework."""
 
-    def __init__(self, segmenter: Segmenter, module: SegmentationModule, batch: dict[str, Any], precision: str, layout: Any) -> None:
+    def __init__(
+        self, segmenter: Segmenter, module: SegmentationModule, batch: dict[str, Any], precision: str, layout: Any
+    ) -> None:
         self.network = copy.deepcopy(segmenter.network).to(memory_format=layout)
         self.device = next(self.network.parameters()).device
         self.loss, self.optimizer = module.loss, module.make_optimizer(self.network)
@@ -137,13 +137,14 @@ def measure(size: int, steps: int, pairs: int, overrides: list[str]) -> list[str
         base["data"]["repeat"] = max(1, steps * base["trainer"]["batch_size"] // 16)
         data = build.datamodule(base)
         data.setup()
-        parts = build.segmenter(base, data)
-        module = build.module(base, parts)
+        made = build.parts(base)
+        parts = build.segmenter(base, made.network, data)
+        module = build.module(base, made, parts)
         both = Pairs(pairs, parts.precision)
-        chosen = [*build.callbacks(base, Checkpoints(folder / "checkpoints", {}, "val/dice")), both]
-        chosen = [c for c in chosen if not isinstance(c, Checkpoints)]
+        chosen = [both, *build.callbacks(base, made, Checkpoints(folder / "checkpoints", {}, "val/dice"))]
+        chosen = [c for c in chosen if not isinstance(c, Checkpoints)]  # saved once an epoch, and these epochs are short
         base["trainer"]["validate_every"] = 10**6
-        trainer = build.trainer(base, folder, [both, *[c for c in chosen if c is not both]], make_loggers(base["logger"], folder, data.spec))
+        trainer = build.trainer(base, folder, chosen, make_loggers(base["logger"], folder, data.spec))
         trainer.fit(module, datamodule=data)
     middle = statistics.median
     return [

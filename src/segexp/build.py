@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,40 +45,56 @@ def datamodule(
     )
 
 
-def segmenter(config: dict[str, Any], data: SegmentationDataModule) -> Segmenter:
-    """Return a segmenter with fresh weights, drawn from the seed."""
+@dataclass(frozen=True)
+class Parts:
+    """What needs the config alone; made before any picture is read, so that a wrong value is found at once."""
+
+    network: nn.Module
+    loss: nn.Module
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    schedule: Callable[[float], float]
+
+
+def parts(config: dict[str, Any]) -> Parts:
+    """Return network (fresh weights, drawn from the seed), loss, optimizer and schedule."""
     torch.manual_seed(config["seed"])
     network: nn.Module = instantiate(config["model"])
-    settings = config["trainer"]
-    if settings["channels_last"]:
+    if config["trainer"]["channels_last"]:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if settings["compile"]:
+    if config["trainer"]["compile"]:
         network.compile()
-    accelerator, _ = choose_devices(settings["gpus"])
-    precision = choose_precision(settings["precision"], accelerator)
-    return Segmenter(
-        network, data.preprocessing, data.spec, config["data"]["max_pixels"], precision, settings["channels_last"]
-    )
-
-
-def module(config: dict[str, Any], parts: Segmenter) -> SegmentationModule:
-    """Return the Lightning module around a segmenter."""
     make = instantiate(config["optimizer"])
+    decay = config["optimizer"].get("weight_decay", 0.0)
 
-    def optimizer(network: nn.Module) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = make(parameter_groups(network, config["optimizer"].get("weight_decay", 0.0)))
+    def optimizer(trained: nn.Module) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = make(parameter_groups(trained, decay))
         return made
 
-    names = parts.spec.classes
+    optimizer(network)  # refuses its arguments now rather than after the data are read
+    return Parts(network, instantiate(config["loss"]), optimizer, instantiate(config["scheduler"]))
+
+
+def segmenter(config: dict[str, Any], network: nn.Module, data: SegmentationDataModule) -> Segmenter:
+    """Return the network with the preprocessing and classes of the data."""
+    settings = config["trainer"]
+    accelerator, _ = choose_devices(settings["gpus"])
+    precision = choose_precision(settings["precision"], accelerator)
+    limit = config["data"]["max_pixels"]
+    return Segmenter(network, data.preprocessing, data.spec, limit, precision, settings["channels_last"])
+
+
+def module(config: dict[str, Any], made: Parts, whole: Segmenter) -> SegmentationModule:
+    """Return the Lightning module around a segmenter."""
+    names = whole.spec.classes
     return SegmentationModule(
-        parts, instantiate(config["loss"]), optimizer, lambda m: summary(m, names), scales_loss, config["seed"]
+        whole, made.loss, made.optimizer, lambda matrices: summary(matrices, names), scales_loss, config["seed"]
     )
 
 
-def callbacks(config: dict[str, Any], checkpoints: Checkpoints) -> list[pl.Callback]:
+def callbacks(config: dict[str, Any], made: Parts, checkpoints: Checkpoints) -> list[pl.Callback]:
     """Return the callbacks; what must see an epoch's scores first comes first."""
     settings, wanted = config["trainer"], config["callbacks"]
-    schedule = Schedule(instantiate(config["scheduler"]), settings["minutes"], monitor=f"val/{settings['monitor']}")
+    schedule = Schedule(made.schedule, settings["minutes"], monitor=f"val/{settings['monitor']}")
     chosen: list[pl.Callback] = [schedule, Speed(), checkpoints]
     if settings["ema"]:
         chosen.insert(0, pl.callbacks.EMAWeightAveraging(decay=settings["ema"]))
@@ -85,7 +102,9 @@ def callbacks(config: dict[str, Any], checkpoints: Checkpoints) -> list[pl.Callb
         chosen.append(Panels(wanted["pictures"], wanted["pictures_every"], wanted["confusion"]))
     if settings["early_stopping"]:
         chosen.append(
-            pl.callbacks.EarlyStopping(f"val/{settings['monitor']}", patience=settings["early_stopping"], mode="max", strict=False)
+            pl.callbacks.EarlyStopping(
+                f"val/{settings['monitor']}", patience=settings["early_stopping"], mode="max", strict=False
+            )
         )
     if wanted["progress"]:
         chosen.append(pl.callbacks.RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines())

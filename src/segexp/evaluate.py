@@ -131,7 +131,9 @@ def chosen_splits(
     found = {name: chosen for name, chosen in members.items() if chosen}
     if not found:
         there = listed(sorted(set(assigned.values())))
-        raise DataError(f"No case is in the split {listed(wanted)}", f"The data have {there}", f"Type split={there.split(',')[0]}")
+        raise DataError(
+            f"No case is in the split {listed(wanted)}", f"The data have {there}", f"Type split={there.split(',')[0]}"
+        )
     return found
 
 

@@ -27,7 +27,9 @@ def make_loggers(chosen: dict[str, Any], directory: Path, spec: DataSpec) -> lis
         board.experiment.add_custom_scalars(_charts(spec))
         loggers.append(board)
     if chosen.get("mlflow"):
-        loggers.append(_optional("mlflow", "MLFlowLogger", _arguments(chosen["mlflow"], tracking_uri=f"file:{directory / 'mlflow'}")))
+        loggers.append(
+            _optional("mlflow", "MLFlowLogger", _arguments(chosen["mlflow"], tracking_uri=f"file:{directory / 'mlflow'}"))
+        )
     if chosen.get("wandb"):
         loggers.append(_optional("wandb", "WandbLogger", _arguments(chosen["wandb"], save_dir=str(directory), offline=True)))
     return loggers

@@ -26,7 +26,6 @@ from segexp.loggers import log_outcome, make_loggers
 from segexp.metrics.cases import write_cases
 from segexp.outcome import Rows, score_split, sentences, write_metrics
 from segexp.quiet import quieten
-from segexp.segmenter import Segmenter
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,12 +58,12 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
     with interruptible():
         try:
+            made = build.parts(config)
             data = build.datamodule(config, _tracked(console))
             data.setup()
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
-            parts = build.segmenter(config, data)
-            checkpoints = _fit(config, directory, data, parts)
+            checkpoints = _fit(config, directory, data, made)
             if int(_rank()) != 0:
                 return {}
             scores = _score(config, directory, data, checkpoints.best_path)
@@ -79,15 +78,15 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     return scores
 
 
-def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, parts: Segmenter) -> Checkpoints:
-    content = describe(
-        config, data.spec, data.preprocessing, data.split_hash(), parts.precision, data.fingerprint.as_dict()
-    )
+def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts) -> Checkpoints:
+    segmenter = build.segmenter(config, made.network, data)
+    found = data.fingerprint.as_dict()
+    content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
     monitor = f"val/{config['trainer']['monitor']}"
     checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
-    module = build.module(config, parts)
+    module = build.module(config, made, segmenter)
     loggers = make_loggers(config["logger"], directory, data.spec)
-    chosen = build.callbacks(config, checkpoints)
+    chosen = build.callbacks(config, made, checkpoints)
     trainer = build.trainer(config, directory, chosen, loggers)
     resume = str(checkpoints.last_path) if config["resume"] else None
     try:
@@ -96,11 +95,11 @@ def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, 
         raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
     speed = next(c for c in chosen if isinstance(c, Speed))
     checkpoints.facts = {
-        "parameters": sum(p.numel() for p in parts.network.parameters()),
+        "parameters": sum(p.numel() for p in made.network.parameters()),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "images_per_second": round(speed.images_per_second, 3),
-        "precision": parts.precision,
+        "precision": segmenter.precision,
         "peak_memory_bytes": _peak_memory(),
     }
     if trainer.is_global_zero:

@@ -16,7 +16,9 @@ class EpochLines(pl.Callback):
         scores = trainer.callback_metrics
         if not trainer.is_global_zero or (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return
-        values = {name: f"{float(scores[name]):.4f}" for name in ("loss/train", "loss/val", "val/dice", "val/iou") if name in scores}
+        values = {
+            name: f"{float(scores[name]):.4f}" for name in ("loss/train", "loss/val", "val/dice", "val/iou") if name in scores
+        }
         minutes = (time.monotonic() - self.started) / 60
         text = "  ".join(f"{name} {value}" for name, value in values.items())
         print(f"epoch {trainer.current_epoch:4d}  {text}  {minutes:.1f} min", flush=True)  # noqa: T201  # this is the console

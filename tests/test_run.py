@@ -1,0 +1,260 @@
+"""The train command in this process on small pictures: what a run directory holds, and every kind of training once."""
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from segexp import build
+from segexp.callbacks import panels
+from segexp.checkpoint import load_segmenter, read_checkpoint
+from segexp.data.images import read_image
+from segexp.types import Source
+
+pytestmark = pytest.mark.slow
+MODELS = sorted((Path(__file__).resolve().parents[1] / "conf" / "model").glob("[!_]*.yaml"))
+
+
+def rows_of(run, name="cases.csv"):
+    with (run / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curve(run, name):
+    """The values of one logged number, in order."""
+    return [float(row[name]) for row in rows_of(run, "csv/metrics.csv") if row.get(name)]
+
+
+def metrics(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, train, small):
+    """A run of three epochs and, by validation, the masks that it predicted for all validation cases."""
+    run, rounds = tmp_path_factory.mktemp("finished") / "run", []
+    original = panels.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "draw", lambda c, n, found, spec: rounds.append(dict(found)) or original(c, n, found, spec))
+        words = ["callbacks=default", "callbacks.pictures=9", "callbacks.pictures_every=1", "callbacks.progress=false", "trainer.max_epochs=3"]
+        assert train(*small, *words, f"run_dir={run}") == 0
+    return run, rounds
+
+
+@pytest.fixture(scope="module")
+def run(finished):
+    return finished[0]
+
+
+def test_the_run_directory_holds_what_the_design_says(run):
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    boards = {name for name in files if name.startswith("tensorboard/events")}
+    expected = {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
+    expected |= {"split.csv", "cases.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv"}
+    expected |= {"pictures/val_cases.png", "pictures/val_confusion.png"}
+    assert files - boards - {"tensorboard/hparams.yaml", "csv/hparams.yaml"} == expected
+    assert boards
+    for name in ("cases", "confusion"):
+        picture = cv2.imread(str(run / "pictures" / f"val_{name}.png"))
+        assert picture is not None
+        assert picture.std() > 1
+
+
+def test_split_csv_names_every_file(run, slices):
+    rows = rows_of(run, "split.csv")
+    assert [row["split"] for row in rows].count("train") == [row["split"] for row in rows].count("val") == 5
+    assert all((slices / row[kind]).is_file() for row in rows for kind in ("image", "mask"))
+    assert {(row["split"], row["group"]) for row in rows} == {("train", "A"), ("val", "B")}
+
+
+def test_metrics_json_is_what_cases_csv_gives(run):
+    rows = [row for row in rows_of(run) if row["class"] == "liver"]
+    counts = np.array([[int(row[key]) for key in ("tp", "fp", "fn")] for row in rows])
+    tp, fp, fn = counts.T
+    there = tp + fn > 0
+    scores = metrics(run)["scores"]
+    assert len(rows) == scores["val/cases"] == 5
+    assert scores["val/dice"] == pytest.approx(np.mean((2 * tp / (2 * tp + fp + fn))[there]))
+    assert scores["val/iou"] == pytest.approx(np.mean((tp / (tp + fp + fn))[there]))
+    assert scores["val/dice_pooled"] == pytest.approx(2 * tp.sum() / (2 * tp + fp + fn).sum())
+    assert scores["val/accuracy_pooled"] == pytest.approx(1 - (fp + fn).sum() / (5 * 64 * 64))
+    assert [float(row["dice"]) for row in rows if row["dice"]] == pytest.approx((2 * tp / (2 * tp + fp + fn))[there])
+    assert scores["val/empty/liver"] == (~there).sum()
+
+
+def test_facts_of_the_run(run):
+    facts = metrics(run)
+    assert facts["status"] == "finished"
+    assert (facts["epochs"], facts["steps"]) == (3, 6)
+    assert facts["parameters"] == sum(p.numel() for p in load_segmenter(run).network.parameters())
+    assert facts["images_per_second"] > 0
+    dice = curve(run, "val/dice")
+    assert len(dice) == 3
+    assert facts["best_epoch"] == int(np.argmax(dice))
+    assert facts["scores"]["val/dice"] == pytest.approx(max(dice), abs=1e-6)
+
+
+def test_the_checkpoint_is_plain_values_and_describes_itself(run, slices):
+    for name in ("best", "last"):
+        values = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        content = values["segexp"]
+        assert content["config"]["data"]["root"] == str(slices)
+        assert content["spec"]["classes"] == ["background", "liver"]
+        assert content["fingerprint"]["count"] == 5
+        assert content["preprocessing"]["mean"] == content["fingerprint"]["mean"]
+        assert set(content["versions"]) >= {"segexp", "torch", "pytorch-lightning", "numpy", "python"}
+        json.dumps(content)
+
+
+def test_the_loaded_segmenter_gives_pixel_for_pixel_what_validation_counted(finished, slices):
+    run, rounds = finished
+    validated = rounds[metrics(run)["best_epoch"]]
+    segmenter = load_segmenter(run)
+    names = sorted((slices / "val").glob("*_mask.png"))
+    assert sorted(validated) == list(range(len(names))) == list(range(5))
+    counted = {row["id"]: row for row in rows_of(run) if row["class"] == "liver"}
+    for position, name in enumerate(names):
+        stem = name.name.removesuffix("_mask.png")
+        predicted = segmenter.classes(read_image(Source(slices / "val" / f"{stem}.png"), 1))
+        assert np.array_equal(predicted, validated[position])
+        truth = cv2.imread(str(name), cv2.IMREAD_UNCHANGED) == 255
+        found = [int((a & b).sum()) for a, b in ((predicted == 1, truth), (predicted == 1, ~truth), (predicted == 0, truth))]
+        assert found == [int(counted[f"val/{stem}"][key]) for key in ("tp", "fp", "fn")]
+
+
+def test_scores_do_not_depend_on_the_validation_batch_size(run):
+    values = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    config = values["segexp"]["config"]
+    data = build.datamodule(config)
+    data.setup()
+    module = build.module(config, build.segmenter(config, data))
+    module.load_state_dict(values["state_dict"])
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision=module.segmenter.precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    found = [trainer.validate(module, data.val_dataloader(size), verbose=False)[0] for size in (1, 3, 7)]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["val/dice"] == pytest.approx(metrics(run)["scores"]["val/dice"], abs=1e-6)
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
+def test_every_network_trains(file, tmp_path, train, small):
+    assert len(MODELS) >= 3
+    sizes = {"width": 4, "depth": 2}
+    words = [f"model.{key}={value}" for key, value in sizes.items() if f"\n{key}:" in file.read_text()]
+    base = [word for word in small if not word.startswith("model")]
+    assert train(*base, f"model={file.stem}", *words, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}") == 0
+    scores = metrics(tmp_path / "run")["scores"]
+    assert 0 <= scores["val/dice"] <= 1
+    before = build.segmenter(read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["segexp"]["config"], fake_data())
+    after = load_segmenter(tmp_path / "run/checkpoints/last.ckpt")
+    changed = [not torch.equal(a, b) for a, b in zip(before.network.parameters(), after.network.parameters(), strict=True)]
+    assert all(changed), "every weight is trained"
+
+
+def fake_data():
+    """What `build.segmenter` asks of the data; it does not matter for the weights."""
+
+    class Data:
+        preprocessing = None
+        spec = None
+
+    return Data()
+
+
+def test_images_of_different_sizes_share_a_batch(tmp_path, train, small):
+    rng, sizes = np.random.default_rng(0), [(48, 64), (64, 48), (51, 70), (33, 40), (64, 64), (47, 47), (80, 31), (40, 90)]
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for number, (height, width) in enumerate(sizes):
+        mask = np.zeros((height, width), np.uint8)
+        mask[5 : height // 2, 7 : width // 2] = 255
+        image = (mask // 2 + rng.integers(0, 60, mask.shape)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.jpg"), np.stack([image] * 3, axis=-1))
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}_mask.png"), mask)
+    run = tmp_path / "run"
+    words = ["data=paired_folders", f"data.root={tmp_path}", "data.size=null", "data.val_fraction=0.4"]
+    base = [word for word in small if not word.startswith("data")]
+    assert train(*base, *words, "trainer.batch_size=5", "trainer.max_epochs=1", f"run_dir={run}") == 0
+    by_case = defaultdict(int)
+    for row in rows_of(run):
+        by_case[row["id"]] += int(row["tp"]) + int(row["fn"])
+    assert by_case == {f"{n}": h * w for n, (h, w) in enumerate(sizes) if f"{n}" in by_case}
+    assert len(by_case) == 3
+    assert metrics(run)["steps"] == 1, "all five training images, of five sizes, are one batch"
+
+
+def test_an_average_of_the_weights_is_what_is_scored_and_saved(tmp_path, train, small):
+    run = tmp_path / "run"
+    assert train(*small, "trainer.ema=0.9", "trainer.max_epochs=3", "data.repeat=2", f"run_dir={run}") == 0
+    values = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    name = "network.head.weight" if "network.head.weight" in values["state_dict"] else next(iter(values["state_dict"]))
+    current = values["current_model_state"]
+    assert not torch.equal(values["state_dict"][name], current[name])
+    assert metrics(run)["scores"]["val/dice"] == pytest.approx(max(curve(run, "val/dice")), abs=1e-6)
+
+
+STILL = ["model.norm=none", "optimizer=sgd", "optimizer.lr=1e-12", "augment=none", "scheduler=none"]
+"""A training that changes no score."""
+
+
+def test_early_stopping_stops(tmp_path, train, small):
+    run = tmp_path / "run"
+    assert train(*small, *STILL, "trainer.early_stopping=2", "trainer.max_epochs=9", f"run_dir={run}") == 0
+    assert metrics(run)["epochs"] == 3
+    assert metrics(run)["best_epoch"] == 0
+
+
+def test_a_plateau_lowers_the_learning_rate(tmp_path, train, small):
+    run, words = tmp_path / "run", ["scheduler=plateau", "scheduler.patience=2", "trainer.max_epochs=6"]
+    assert train(*small, *STILL, *words, f"run_dir={run}") == 0
+    assert curve(run, "lr") == pytest.approx([1e-12, 1e-12, 1e-12, 5e-13, 5e-13, 2.5e-13])
+
+
+def test_accumulated_batches_are_one_step(tmp_path, train, small):
+    run = tmp_path / "run"
+    assert train(*small, "trainer.accumulate=2", "data.repeat=2", "trainer.max_epochs=2", f"run_dir={run}") == 0
+    assert metrics(run)["steps"] == 2 * 3, "five batches are three steps: the last one has what is left"
+    assert curve(run, "lr")[-1] == pytest.approx(1e-3 * (1 - 5 / 6) ** 0.9)
+
+
+def test_minutes_end_a_training_and_the_schedule_stretches_to_them(tmp_path, train, small):
+    run, words = tmp_path / "run", ["trainer.minutes=0.04", "trainer.max_epochs=1", "trainer.validate_every=1000"]
+    assert train(*small, *words, f"run_dir={run}") == 0
+    facts = metrics(run)
+    assert facts["epochs"] > 1, "max_epochs does not count"
+    assert facts["seconds"] < 60
+    assert len(curve(run, "val/dice")) == 1, "the last epoch is validated whatever the rhythm"
+    assert facts["best_epoch"] == facts["epochs"] - 1
+    assert curve(run, "lr")[-1] < 0.5e-3
+
+
+def test_compiled_networks_have_the_same_weights_by_name(tmp_path, train, small, monkeypatch):
+    compiled, original = [], nn.Module.compile
+
+    def eager(network):
+        compiled.append(network)
+        original(network, backend="eager")  # the default needs a C++ compiler and a minute
+
+    monkeypatch.setattr(nn.Module, "compile", eager)
+    run = tmp_path / "run"
+    assert train(*small, "trainer.compile=true", "trainer.max_epochs=1", f"run_dir={run}") == 0
+    assert len(compiled) == 1
+    assert all(name.startswith("network.") and "_orig_mod" not in name for name in weights(run))
+    assert set(load_segmenter(run).network.state_dict()) == {name.removeprefix("network.") for name in weights(run)}
+
+
+def weights(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
