@@ -27,7 +27,7 @@ from rich.table import Table
 from segexp import build
 from segexp.callbacks.checkpoints import Checkpoints
 from segexp.config import completed, conf_dir, register_resolvers
-from segexp.data.images import write_png
+from segexp.data.files.images import write_png
 from segexp.loggers import make_loggers
 from segexp.module import SegmentationModule
 from segexp.quiet import quieten
@@ -41,7 +41,7 @@ def pictures(folder: Path, size: int, count: int) -> None:
     for split, n in (("train", count), ("val", 2)):
         (folder / split).mkdir(parents=True)
         for number in range(n):
-            y, x, r = rng.uniform(0.3, 0.7, 2).tolist() + [rng.uniform(0.1, 0.25)]
+            y, x, r = (*rng.uniform(0.3, 0.7, 2).tolist(), rng.uniform(0.1, 0.25))
             disc = (rows / size - y) ** 2 + (columns / size - x) ** 2 < r**2
             image = np.clip(rng.normal(90, 30, (size, size)) + 60 * disc, 0, 255).astype(np.uint8)
             write_png(folder / split / f"{number:03d}.png", image[..., None])

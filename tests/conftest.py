@@ -44,7 +44,15 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(slices: Path) -> list[str]:
     """What makes a training of seconds: a tiny U-Net on `slices`, on the CPU."""
     data = ["data=liver", f"data.root={slices}", "data.size=64", "callbacks=none"]
-    return [*data, "model=unet", "model.width=4", "model.depth=2", "trainer.gpus=0", "trainer.batch_size=2", "trainer.workers=0"]
+    return [
+        *data,
+        "model=unet",
+        "model.width=4",
+        "model.depth=2",
+        "trainer.gpus=0",
+        "trainer.batch_size=2",
+        "trainer.workers=0",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def test_the_page_spells_out_five_files() -> None:
 def test_network_loss_and_data_of_ones_own_train_together(recipes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import numpy as np
 
-    from segexp.data.images import write_png
+    from segexp.data.files.images import write_png
 
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):

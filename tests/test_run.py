@@ -15,7 +15,7 @@ from torch import nn
 from segexp import build
 from segexp.callbacks import panels
 from segexp.checkpoint import load_segmenter, read_checkpoint
-from segexp.data.images import read_image
+from segexp.data.files.images import read_image
 from segexp.types import Source
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,13 @@ def finished(tmp_path_factory, train, small):
     original = panels.draw
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "draw", lambda c, n, found, spec: rounds.append(dict(found)) or original(c, n, found, spec))
-        words = ["callbacks=default", "callbacks.pictures=9", "callbacks.pictures_every=1", "callbacks.progress=false", "trainer.max_epochs=3"]
+        words = [
+            "callbacks=default",
+            "callbacks.pictures=9",
+            "callbacks.pictures_every=1",
+            "callbacks.progress=false",
+            "trainer.max_epochs=3",
+        ]
         assert train(*small, *words, f"run_dir={run}") == 0
     return run, rounds
 
@@ -134,7 +140,8 @@ def test_scores_do_not_depend_on_the_validation_batch_size(run):
     config = values["segexp"]["config"]
     data = build.datamodule(config)
     data.setup()
-    module = build.module(config, build.segmenter(config, data))
+    made = build.parts(config)
+    module = build.module(config, made, build.segmenter(config, made.network, data))
     module.load_state_dict(values["state_dict"])
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -158,20 +165,10 @@ def test_every_network_trains(file, tmp_path, train, small):
     assert train(*base, f"model={file.stem}", *words, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}") == 0
     scores = metrics(tmp_path / "run")["scores"]
     assert 0 <= scores["val/dice"] <= 1
-    before = build.segmenter(read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["segexp"]["config"], fake_data())
-    after = load_segmenter(tmp_path / "run/checkpoints/last.ckpt")
-    changed = [not torch.equal(a, b) for a, b in zip(before.network.parameters(), after.network.parameters(), strict=True)]
+    after = load_segmenter(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    before = build.parts(after.facts["config"]).network
+    changed = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.network.parameters(), strict=True)]
     assert all(changed), "every weight is trained"
-
-
-def fake_data():
-    """What `build.segmenter` asks of the data; it does not matter for the weights."""
-
-    class Data:
-        preprocessing = None
-        spec = None
-
-    return Data()
 
 
 def test_images_of_different_sizes_share_a_batch(tmp_path, train, small):

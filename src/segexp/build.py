@@ -15,7 +15,7 @@ from segexp.callbacks.console import EpochLines
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
 from segexp.callbacks.speed import Speed
-from segexp.targets import instantiate
+from segexp.config.targets import instantiate
 from segexp.data.augment import Augment
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
@@ -60,7 +60,7 @@ def parts(config: dict[str, Any]) -> Parts:
     torch.manual_seed(config["seed"])
     network: nn.Module = instantiate(config["model"])
     if config["trainer"]["channels_last"]:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     if config["trainer"]["compile"]:
         network.compile()
     make = instantiate(config["optimizer"])
@@ -115,6 +115,7 @@ def trainer(config: dict[str, Any], directory: Path, chosen: list[pl.Callback], 
     """Return the trainer; all files of the run lie below `directory`."""
     settings = config["trainer"]
     accelerator, devices = choose_devices(settings["gpus"])
+    precision: Any = choose_precision(settings["precision"], accelerator)
     many = len(devices) if isinstance(devices, list) else devices
     if accelerator == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -122,7 +123,7 @@ def trainer(config: dict[str, Any], directory: Path, chosen: list[pl.Callback], 
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if many > 1 else "auto",
-        precision=choose_precision(settings["precision"], accelerator),
+        precision=precision,
         max_epochs=-1 if settings["minutes"] else settings["max_epochs"],
         check_val_every_n_epoch=settings["validate_every"],
         limit_train_batches=settings["limit_batches"],

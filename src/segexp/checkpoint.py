@@ -6,6 +6,7 @@
 
 import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ def describe(
         found: the fingerprint of the training images.
     """
     import numpy as np
-    import pytorch_lightning as pl
 
     return {
         "schema": SCHEMA,
@@ -53,7 +53,7 @@ def describe(
         "versions": {
             "segexp": __version__,
             "torch": str(torch.__version__),
-            "pytorch-lightning": str(pl.__version__),
+            "pytorch-lightning": version("pytorch-lightning"),
             "numpy": str(np.__version__),
             "python": platform.python_version(),
         },
@@ -124,7 +124,7 @@ def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Sequence[str
     Raises:
         CheckpointError: no such file, broken, foreign, a network from an untrusted package, or weights that do not fit.
     """
-    from segexp.targets import check_targets, instantiate
+    from segexp.config.targets import check_targets, instantiate
 
     file = find_checkpoint(Path(path))
     values = read_checkpoint(file)

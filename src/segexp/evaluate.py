@@ -142,7 +142,7 @@ def command(argv: Sequence[str]) -> int:
     if {"--help", "-h"} & set(argv):
         sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
         return 0
-    from segexp.overrides import parse
+    from segexp.cli.overrides import parse
 
     line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
     cli.run_hydra(task, line, "evaluate")

@@ -74,7 +74,7 @@ class SegmentationModule(pl.LightningModule):
         self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
         return loss
 
-    def validation_step(self, samples: list[Sample], _: int) -> dict[int, torch.Tensor]:
+    def validation_step(self, samples: list[Sample], _: int) -> dict[int, torch.Tensor]:  # type: ignore[override]
         """Count each case at its own size; return the predicted classes (H, W) uint8 by case, for the pictures."""
         predicted: dict[int, torch.Tensor] = {}
         for index, image, mask in samples:
@@ -110,10 +110,11 @@ class SegmentationModule(pl.LightningModule):
             self.broken_steps = 0
             return True
         self.broken_steps += 1
-        parts: dict[str, Any] = {}
-        if hasattr(self.loss, "parts"):
+        parts: dict[str, float] = {}
+        terms: Any = getattr(self.loss, "parts", None)
+        if terms is not None:
             with torch.no_grad():
-                parts = {k: float(v) for k, v in self.loss.parts(self(batch["image"]), batch["mask"]).items()}
+                parts = {name: float(term) for name, term in terms(self(batch["image"]), batch["mask"]).items()}
         place = f"at step {self.global_step}, cases {batch['index']} of the training split{f', terms {parts}' if parts else ''}"
         if self.broken_steps > 1:
             raise SegexpError(

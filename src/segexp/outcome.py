@@ -9,7 +9,7 @@ import numpy as np
 
 from segexp.callbacks.panels import draw, watched
 from segexp.data.dataset import ScoringSet
-from segexp.data.images import write_png
+from segexp.data.files.images import write_png
 from segexp.metrics.cases import case_rows
 from segexp.metrics.scores import summary
 from segexp.pictures import confusion_figure

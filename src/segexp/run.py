@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -53,7 +53,7 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     quieten()
     started = time.monotonic()
     console = Console(soft_wrap=True, highlight=False)
-    say = console.print if int(_rank()) == 0 else (lambda *_: None)
+    say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
     say(f"Run directory: {directory}")
     config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
     with interruptible():
@@ -63,29 +63,32 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             data.setup()
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
-            checkpoints = _fit(config, directory, data, made)
+            loggers = make_loggers(config["logger"], directory, data.spec)
+            checkpoints = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:
                 return {}
             scores = _score(config, directory, data, checkpoints.best_path)
+            log_outcome(loggers, config, scores, checkpoints.facts["steps"])
         except Interrupted:
             say(_how_to_go_on(directory))
             raise
     seconds = time.monotonic() - started
-    facts = {"seconds": round(seconds, 1), "best_epoch": checkpoints.best_epoch}
-    facts |= {"status": "finished", **checkpoints.facts}
+    facts: dict[str, Any] = {"status": "finished", "seconds": round(seconds, 1), "best_epoch": checkpoints.best_epoch}
+    facts |= checkpoints.facts
     write_metrics(directory / "metrics.json", scores, facts)  # last of all: where it exists, the run is finished
     say(_farewell(directory, scores, config["trainer"]["monitor"]))
     return scores
 
 
-def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts) -> Checkpoints:
+def _fit(
+    config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts, loggers: list[Any]
+) -> Checkpoints:
     segmenter = build.segmenter(config, made.network, data)
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
     monitor = f"val/{config['trainer']['monitor']}"
     checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
     module = build.module(config, made, segmenter)
-    loggers = make_loggers(config["logger"], directory, data.spec)
     chosen = build.callbacks(config, made, checkpoints)
     trainer = build.trainer(config, directory, chosen, loggers)
     resume = str(checkpoints.last_path) if config["resume"] else None
@@ -102,8 +105,6 @@ def _fit(config: dict[str, Any], directory: Path, data: SegmentationDataModule, 
         "precision": segmenter.precision,
         "peak_memory_bytes": _peak_memory(),
     }
-    if trainer.is_global_zero:
-        log_outcome(loggers, config, {k: float(v) for k, v in trainer.callback_metrics.items()}, checkpoints.best)
     return checkpoints
 
 

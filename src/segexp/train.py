@@ -51,7 +51,7 @@ def task(config: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from segexp import study
+    from segexp.cli import study
 
     (study if HydraConfig.get().mode == RunMode.MULTIRUN else cli).job(config, train)
 
@@ -72,10 +72,10 @@ def command(argv: Sequence[str]) -> int:
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
-    from segexp.overrides import parse
-    from segexp.resume import resumed
-    from segexp.study import plan
-    from segexp.summary import summarize
+    from segexp.cli.overrides import parse
+    from segexp.cli.resume import resumed
+    from segexp.cli.study import plan
+    from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from segexp.data.inspect import Picture, Reader, Statistics, check_masks, read_all
-from segexp.data.labels import LabelTable
+from segexp.data.labels.table import LabelTable
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 

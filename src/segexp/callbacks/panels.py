@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 
 from segexp.data.dataset import ScoringSet
 from segexp.pictures import confusion_figure, panel
@@ -39,7 +38,7 @@ class Panels(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: dict[int, torch.Tensor],
+        outputs: Any,  # the predicted classes (H, W) by case
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -57,13 +56,14 @@ class Panels(pl.Callback):
         boards = [log.experiment for log in trainer.loggers if isinstance(log, pl.loggers.TensorBoardLogger)]
         if not due or not boards or not trainer.is_global_zero:
             return
+        module: Any = pl_module
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for board in boards:
             if predicted:
                 sheet = draw(data.scoring_set("val"), data.cases_of("val"), predicted, data.spec)
                 board.add_image("validation/cases", sheet, trainer.global_step, dataformats="HWC")
             if self.confusion:
-                figure = confusion_figure(pl_module.confusions.sum(axis=0), data.spec.classes)
+                figure = confusion_figure(module.confusions.sum(axis=0), data.spec.classes)
                 board.add_image("validation/confusion", figure, trainer.global_step, dataformats="HWC")
 
     def state_dict(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def complete(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
         return {**DEMO[data["family"]], **given, "root": str(folder)}, f"Generated pictures ({data['family']}) in {folder}"
     if data["image"] is not None:
         return {}, ""
-    from segexp.data.recognise import recognise
+    from segexp.data.layout.recognise import recognise
 
     found = recognise(root)
     given = {key: data[key] for key in FACTS if data.get(key) not in (None, [])}

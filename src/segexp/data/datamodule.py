@@ -22,10 +22,10 @@ from segexp.data.dataset import (
     collate_scoring,
     collate_training,
 )
-from segexp.data.images import image_size
+from segexp.data.files.images import image_size
 from segexp.data.inspect import Picture, Reader, Statistics, check_masks, read_all
-from segexp.data.labels import LabelTable
-from segexp.data.layout import find_cases
+from segexp.data.labels.table import LabelTable
+from segexp.data.layout.cases import find_cases
 from segexp.data.splits import assign_splits, split_hash, split_table
 from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.errors import ConfigError, DataError
@@ -179,7 +179,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             return
         crop = self.data["crop"] if isinstance(self.data["crop"], list) else [self.data["crop"]] * 2
         size = reader(self.data).size
-        sizes = [working_size(size, image_size(case.image)) for case in training]
+        sizes = [working_size(size, image_size(case.image), str(case.image)) for case in training]
         height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
         if crop[0] > height or crop[1] > width:
             raise ConfigError(
@@ -226,15 +226,10 @@ class SegmentationDataModule(pl.LightningDataModule):
         return store
 
     def _bytes(self) -> int:
-        """Estimate the decoded size of all pictures from the headers of a few."""
-        few = self.cases[:: max(1, len(self.cases) // 16)]
-        size = reader(self.data).size
-        pixels = 0
-        for case in few:
-            own = image_size(case.image)
-            work = working_size(size, own)
-            pixels += work[0] * work[1] * self.spec.channels + own[0] * own[1]
-        return pixels * len(self.cases) // max(1, len(few))
+        """Estimate the decoded size of all pictures from a few of them."""
+        few = self.cases[:: max(1, len(self.cases) // 8)]
+        decoded = [reader(self.data)(case) for case in few]
+        return sum(one.image.nbytes + one.mask.nbytes for one in decoded) * len(self.cases) // len(few)
 
 
 def quiet_worker(_: int) -> None:

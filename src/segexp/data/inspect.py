@@ -10,8 +10,8 @@ from itertools import islice
 
 import numpy as np
 
-from segexp.data.images import read_image, read_mask
-from segexp.data.labels import LabelTable, merge
+from segexp.data.files.images import read_image, read_mask
+from segexp.data.labels.table import LabelTable, merge
 from segexp.errors import DataError
 from segexp.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.types import IGNORE, Case, Fingerprint

@@ -45,7 +45,7 @@ class CaseCounts(Metric):
     def reset(self) -> None:
         """Forget all cases."""
         super().reset()
-        self._hold(-1, torch.zeros(self.classes, self.classes, dtype=torch.long, device=self.device))
+        self._hold(-1, torch.zeros(self.classes, self.classes, dtype=torch.long))
 
     def update(self, index: int, prediction: torch.Tensor, truth: torch.Tensor) -> None:
         """Count one case: its position in the split, prediction (H, W) and truth (H, W)."""
@@ -62,5 +62,5 @@ class CaseCounts(Metric):
 
     def _hold(self, index: int, matrix: torch.Tensor) -> None:
         """Keep a case. Position -1 is none: torchmetrics cannot gather from a process that holds nothing at all."""
-        self.indices.append(torch.tensor([index], device=matrix.device))
-        self.matrices.append(matrix[None])
+        self.indices.append(torch.tensor([index], device=self.device))
+        self.matrices.append(matrix[None].to(self.device))

@@ -1,0 +1,92 @@
+"""`resume=RUN`: the command line that goes on with a run in its own directory."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segexp.cli.overrides import CommandLine
+from segexp.config.naming import bare
+from segexp.errors import CheckpointError, ConfigError, nearest
+
+SAVED = ("config", "hydra", "overrides")
+"""The files that Hydra leaves in a run's .hydra folder, without .yaml."""
+
+
+def resumed(command: CommandLine) -> CommandLine:
+    """Return the command line that goes on with the run named by `resume=`.
+
+    It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. A relative
+    `data.root` keeps meaning the folder the run was started in, and the run's own --config-dir is found again.
+
+    Raises:
+        ConfigError: together with -m, which resumes by itself.
+        CheckpointError: not a run directory, or one without `checkpoints/last.ckpt`.
+    """
+    if command.multirun:
+        raise ConfigError(
+            "resume= and -m are together on the command line",
+            "A study resumes what is unfinished when its own command is typed again",
+            "Leave resume= out",
+        )
+    run = Path(str(command.value("resume")))
+    saved = _read(run)
+    typed = {bare(o.get_key_element()): text for o, text in zip(command.parsed, command.overrides, strict=True)}
+    before = CommandLine([str(text) for text in saved["overrides"]])
+    merged = {bare(o.get_key_element()): text for o, text in zip(before.parsed, before.overrides, strict=True)} | typed
+    cwd = Path(saved["hydra"]["hydra"]["runtime"]["cwd"])
+    root = (saved["config"].get("data") or {}).get("root")
+    same_data = not {"data", "data.root", "experiment"} & set(typed)
+    if same_data and isinstance(root, str) and "${" not in root and not Path(root).is_absolute():
+        merged["data.root"] = f"data.root={quoted(str((cwd / root).resolve()))}"
+    merged["resume"] = f"resume={quoted(str(run.resolve()))}"
+    merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
+    folder = command.config_dir or _config_dir(saved["hydra"])
+    flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
+    return replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder)
+
+
+def quoted(text: str) -> str:
+    """Return a text as the value of an override, whatever characters it has."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text=text, quote=Quote.double).with_quotes()
+
+
+def _read(run: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    files = {name: run / ".hydra" / f"{name}.yaml" for name in SAVED}
+    if not all(file.is_file() for file in files.values()):
+        raise _not_a_run(run)
+    saved = {name: OmegaConf.to_container(OmegaConf.load(file)) for name, file in files.items()}
+    if not (run / "checkpoints" / "last.ckpt").is_file():
+        again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
+        raise CheckpointError(
+            f"resume={run} has no checkpoints/last.ckpt",
+            "It stopped before its first step, so there is nothing to go on with",
+            f"Start again: python -m segexp.train {again}",
+        )
+    return saved
+
+
+def _not_a_run(run: Path) -> CheckpointError:
+    inside = next((parent for parent in run.parents if (parent / ".hydra" / "overrides.yaml").is_file()), None)
+    below = [file.parent.parent for file in sorted(run.glob("*/.hydra/overrides.yaml"))] if run.is_dir() else []
+    beside = [path.name for path in run.parent.iterdir() if path.is_dir()] if run.parent.is_dir() else []
+    if inside is not None:
+        hint = f"Type resume={inside}"
+    elif below:
+        hint = f"It holds runs; the newest is resume={below[-1]}"
+    else:
+        hint = nearest(run.name, beside) if beside and not run.exists() else "Type the directory that training printed"
+    return CheckpointError(
+        f"resume={run} {'does not exist' if not run.exists() else 'is not a run directory'}",
+        "Expected the directory of a run, such as runs/liver/unet/…, with .hydra and checkpoints in it",
+        hint,
+    )
+
+
+def _config_dir(hydra: dict[str, Any]) -> Path | None:
+    sources = hydra["hydra"]["runtime"]["config_sources"]
+    return next((Path(source["path"]) for source in sources if source["provider"] == "command-line"), None)

@@ -1,0 +1,158 @@
+"""Studies: `-m` over any key. One folder per job under a fixed name, so that the same command again goes on where it stopped.
+
+A job's state is what lies in its folder: `metrics.json` (finished), `failed.txt`, `checkpoints/last.ckpt` (to be resumed).
+That holds whichever process ran it.
+"""
+
+import gc
+import json
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.cli import Work, output_directory, paragraph, prepared
+from segexp.cli.overrides import CommandLine
+from segexp.cli.resume import quoted
+from segexp.config.naming import bare, slug, study_name
+from segexp.errors import ConfigError, listed
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+STUDIES = Path("runs") / "studies"
+"""Where studies lie, below the folder the command is typed in."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study before it runs.
+
+    Attributes:
+        command: the command line with the study's name and the naming of its jobs.
+        directory: of the study; its jobs are the folders in it.
+        fixed: the overrides that are the same in every job.
+        started: seconds since the epoch; what finished before is a job of an earlier call.
+    """
+
+    command: CommandLine
+    directory: Path
+    fixed: list[str]
+    started: float
+
+
+def plan(command: CommandLine) -> Study:
+    """Return the study of a command line with -m.
+
+    Raises:
+        ConfigError: a value is named twice, or the study's folder holds jobs made with other fixed settings.
+    """
+    settings = last_of_each(command)
+    for override, text in settings.values():
+        values = list(override.sweep_string_iterator()) if override.is_choice_sweep() and "glob(" not in text else []
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{text} names a value twice", "Each value is one job", "Name each value once")
+    swept = [key for key, (override, _) in settings.items() if override.is_sweep_override()]
+    own = {key: text for key, (o, text) in settings.items() if not o.is_hydra_override() and key != "study"}
+    fixed = sorted(text for key, text in own.items() if key not in swept)
+    whole = list(own.values()) + [flag for flag in command.flags if flag != "--multirun"]
+    name = command.value("study") or study_name(swept, whole)
+    directory = Path(str(command.value("hydra.sweep.dir") or STUDIES / slug(name)))
+    excluded = ",".join(quoted(key) for key in own if key not in swept)
+    extra = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
+    if command.value("study") is None:
+        extra.append(f"study={quoted(name)}")
+    check_fixed(directory, fixed)
+    return Study(replace(command, overrides=[*command.overrides, *extra]), directory, fixed, time.time())
+
+
+def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
+    """Return the override that counts of each key, parsed and as typed."""
+    return {bare(o.get_key_element()): (o, text) for o, text in zip(command.parsed, command.overrides, strict=True)}
+
+
+def check_fixed(directory: Path, fixed: list[str]) -> None:
+    """Refuse to mix jobs with different fixed settings in one study: their folders would have the same names.
+
+    Raises:
+        ConfigError: naming what differs.
+    """
+    from omegaconf import OmegaConf
+
+    file = directory / "multirun.yaml"
+    if not file.is_file():
+        return
+    tasks = OmegaConf.to_container(OmegaConf.load(file).hydra.overrides.task)
+    settings = last_of_each(CommandLine([str(text) for text in tasks or []]))
+    before = {text for key, (o, text) in settings.items() if not o.is_sweep_override() and key != "study"}
+    if before != set(fixed):
+        raise ConfigError(
+            f"The study in {directory} was made with {listed(sorted(before)) or 'no fixed setting'}, and now with "
+            f"{listed(fixed) or 'none'}",
+            "The jobs of a study differ in what is swept only",
+            "Name another study (study=NAME), or delete that folder",
+        )
+
+
+def job(config: "DictConfig", work: Work) -> None:
+    """Do one job of a study in its folder: skip it, resume it or start it; a problem is written down and the study goes on."""
+    directory = output_directory()
+    if (directory / "metrics.json").is_file():
+        return
+    sys.stdout.write(f"[{directory.name}]\n")
+    failed = directory / "failed.txt"
+    failed.unlink(missing_ok=True)
+    try:
+        values = prepared(config, directory)
+        resume = str(directory) if (directory / "checkpoints" / "last.ckpt").is_file() else None
+        work(values | {"resume": resume}, directory)
+    except Exception as error:
+        failed.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
+        sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study goes on]\n")
+    finally:
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """Give back what the job held: the next one runs in the same process."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def rows(study: Study) -> list[dict[str, Any]]:
+    """Return one row per job folder: job, status, each swept key, then what its metrics.json holds."""
+    from omegaconf import OmegaConf
+
+    found = []
+    fixed = {bare(text).partition("=")[0] for text in study.fixed} | {"study"}
+    for file in sorted(study.directory.glob("*/.hydra/overrides.yaml")):
+        folder = file.parent.parent
+        pairs = [str(text).partition("=") for text in OmegaConf.load(file)]
+        swept = {bare(key): value for key, _, value in pairs if bare(key) not in fixed}
+        found.append({"job": folder.name, "status": status(folder, study.started), **swept, **_metrics(folder)})
+    return found
+
+
+def status(folder: Path, started: float) -> str:
+    """Return done, skipped (done before this call), failed or unfinished."""
+    metrics = folder / "metrics.json"
+    if metrics.is_file():
+        return "done" if metrics.stat().st_mtime >= started else "skipped"
+    return "failed" if (folder / "failed.txt").is_file() else "unfinished"
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    scores = content.get("scores")
+    facts = {key: content[key] for key in ("seconds", "parameters", "epochs", "best_epoch") if key in content}
+    return {**(scores if isinstance(scores, dict) else {}), **facts}

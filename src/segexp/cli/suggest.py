@@ -1,0 +1,160 @@
+"""What Hydra says about a command line that does not fit the configuration, as one paragraph with the nearest names."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.config.naming import bare
+from segexp.config.schema import SECTIONS
+from segexp.errors import ConfigError, nearest
+
+
+def options(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """Return the configuration groups and their options, in alphabetical order."""
+    groups: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/[!_]*.yaml"):
+            groups.setdefault(file.parent.name, set()).add(file.stem)
+    groups.pop("hydra", None)
+    return {group: sorted(names) for group, names in sorted(groups.items())}
+
+
+def known_keys(folders: Sequence[Path], main: str = "train") -> dict[str, list[str]]:
+    """Return every dotted key that a main configuration can have, with the options (`model=unet`) that have it."""
+    from omegaconf import OmegaConf
+
+    files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
+    contents = {file: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+    mains = {file.stem: content for file, content in contents.items() if file.parent in folders and isinstance(content, dict)}
+    members = _defaults(main, mains)
+    keys: dict[str, list[str]] = {}
+    for file, content in contents.items():
+        top = file.parent in folders
+        group = "" if top else file.parent.name
+        if (file.stem if top else group) in members - {"experiment"} and isinstance(content, dict):
+            for key in _flat(content, group):
+                keys.setdefault(key, []).append(f"{group}={file.stem}" if group else "")
+    return keys
+
+
+def _defaults(main: str, mains: dict[str, dict[Any, Any]]) -> set[str]:
+    """Return the groups and main configurations that a main configuration is made of."""
+    found = {main}
+    for entry in mains.get(main, {}).get("defaults", []):
+        if isinstance(entry, dict):
+            found |= {str(name) for name in entry}
+        elif entry != "_self_" and entry not in found:
+            found |= _defaults(str(entry), mains)
+    return found
+
+
+def _flat(node: dict[Any, Any], prefix: str) -> list[str]:
+    found = []
+    for key, value in node.items():
+        if key in ("defaults", "hydra") or str(key).startswith("_"):
+            continue
+        name = f"{prefix}.{key}" if prefix else str(key)
+        found += [name, *(_flat(value, name) if isinstance(value, dict) else [])]
+    return found
+
+
+def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
+    """Explain an override that cannot be parsed."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        groups = options(folders)
+        homes = [f"{group}={text}" for group, names in groups.items() if text in names]
+        hint = f"Did you mean {' or '.join(homes)}?" if homes else ""
+        return ConfigError(f"{text!r} on the command line has no '='", f"Expected key=value. {hint}".strip())
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
+    return ConfigError(
+        f"The value of {key} cannot be read: {value}",
+        "Brackets must close, and text with = { } [ ] ( ) , : or letters beyond ASCII needs quotes of its own",
+        f"For a text, type '{key}=\"{quoted}\"' with both kinds of quotes",
+    )
+
+
+def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train") -> ConfigError:
+    """Explain an override of a key that the composed configuration does not have."""
+    keys = known_keys(folders, main)
+    used = {option.partition("=")[0] for homes in keys.values() for option in homes}
+    groups = [group for group in options(folders) if group in used]
+    key = bare(key)
+    last = key.rpartition(".")[2]
+    found = f"{key} is not a key of this configuration"
+    if key in keys:
+        where = f"It is one with {' or '.join(keys[key][:4])}"
+        return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
+    same = [name for name in keys if name.rpartition(".")[2] == last]
+    group = key.partition(".")[0]
+    if same:
+        expected = f"Did you mean {', '.join(same[:3])}?"
+    elif group in groups and key != group:
+        inside = {name.rpartition(".")[2]: name for name in keys if name.startswith(f"{group}.")}
+        expected = nearest(last, inside)
+        expected = re.sub(r"(?<=mean )(.+)(?=\?)", lambda m: ", ".join(inside[n] for n in m[1].split(", ")), expected)
+    else:
+        expected = nearest(key, [*groups, *(name for name in keys if "." not in name)])
+    extendable = group in groups and group not in SECTIONS
+    return ConfigError(
+        found, expected, f"To give an argument that the file of the option does not list, type +{text}" if extendable else ""
+    )
+
+
+def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[Path]) -> ConfigError:
+    """Explain a group option, or a main configuration, for which there is no file.
+
+    Args:
+        missing: "group/option" as Hydra names it, or the name of a main configuration.
+        known: the group's options, None for a main configuration.
+        folders: where configuration files are looked for.
+    """
+    group, _, option = missing.rpartition("/")
+    places = " and ".join(str(folder) for folder in folders)
+    if known is None or not group:
+        names = [file.stem for folder in folders for file in folder.glob("*.yaml")]
+        return ConfigError(f"There is no main configuration {missing}.yaml in {places}", nearest(missing, names))
+    known = sorted(name for name in known if not name.startswith("_"))
+    hint = nearest(option, known)
+    listing = f" Options of {group}: {', '.join(known)}." if known and not hint.startswith("Known") else ""
+    return ConfigError(
+        f"{group}={option} does not exist",
+        f"{hint}{listing}".replace("Known names", f"Options of {group}"),
+        f"To use a file of your own, put it at MY_CONF/{group}/{option}.yaml and add --config-dir MY_CONF",
+    )
+
+
+def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
+    """Turn what Hydra says about a command line into one paragraph.
+
+    Args:
+        error: raised while the configuration was composed.
+        overrides: as typed.
+        folders: where configuration files are looked for.
+        main: name of the main configuration.
+    """
+    from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
+
+    text, cause = str(error), error.__cause__
+    if isinstance(error, MissingConfigException):
+        return unknown_option(str(error.missing_cfg_file), error.options, folders)
+    if isinstance(error, OverrideParseException):
+        return malformed(error.override, folders)
+    if isinstance(error, SearchPathException):
+        return ConfigError(f"--config-dir {folders[-1]} is not a folder", do="Name a folder of configuration groups")
+    if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text):
+        key = found[1] or found[2]
+        typed = [text for text in overrides if bare(text).partition("=")[0] == bare(key)]
+        return unknown_key(key, typed[-1] if typed else f"{key}=…", folders, main)
+    if found := re.search(r"Ambiguous value for argument '(.+)'|Sweep parameters '(.+)' requires", text):
+        typed_text = found[1] or found[2]
+        key, _, value = typed_text.partition("=")
+        return ConfigError(
+            f"{typed_text} names several values, and one run takes one",
+            do=f"For a study of all of them add -m; for a list type '{key}=[{value}]'",
+        )
+    if found := re.search(r"An item is already at '([^']+)'", text):
+        return ConfigError(f"+{found[1]} adds a key that is already there", do=f"Type it without the +: {found[1]}=…")
+    lines = [line.strip() for part in (text, str(cause or "")) for line in part.splitlines() if line.strip()]
+    return ConfigError(" ".join(dict.fromkeys(lines)) or type(error).__name__, do="Type --help to see what there is")

@@ -1,0 +1,72 @@
+"""The end of a study: a table on the terminal, study.csv, and the jobs that failed by name."""
+
+import csv
+from contextlib import suppress
+from typing import Any
+
+from segexp.cli.study import Study, rows
+
+SHOWN = ("val/dice", "test/dice")
+"""The scores of the table; study.csv has all."""
+
+
+def summarize(study: Study) -> int:
+    """Write study.csv, print the table, name the jobs that failed; return how many did.
+
+    A study that has no job leaves no trace: its command was wrong.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    found = rows(study)
+    if not found:
+        (study.directory / "multirun.yaml").unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, or never made
+            study.directory.rmdir()
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    write_csv(study, found)
+    console.print(_table(found, console.is_terminal))
+    console.print(f"Each job has a folder in {escape(str(study.directory))}; all scores are in study.csv there.")
+    failed = [row for row in found if row["status"] == "failed"]
+    for row in failed:
+        reason = (study.directory / row["job"] / "failed.txt").read_text(encoding="utf-8").partition("\n\n")[0]
+        console.print(f"Failed: {escape(row['job'])}. {escape(reason.removeprefix('segexp: '))}")
+    left = len(failed) + sum(row["status"] == "unfinished" for row in found)
+    if left:
+        console.print(f"{left} of {len(found)} jobs are not done. The same command again tries them, and skips the others.")
+    return len(failed)
+
+
+def write_csv(study: Study, found: list[dict[str, Any]]) -> None:
+    """Write one line per job; columns that only some jobs have are empty in the others."""
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    with (study.directory / "study.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def _table(found: list[dict[str, Any]], terminal: bool) -> Any:
+    from rich.table import Table
+
+    colours = {"done": "green", "skipped": "cyan", "failed": "red", "unfinished": "yellow"}
+    scores = [score for score in SHOWN if any(score in row for row in found)]
+    table = Table(box=None if not terminal else Table().box, pad_edge=False)
+    table.add_column("job", no_wrap=True)
+    table.add_column("status")
+    for name in (*scores, "minutes"):
+        table.add_column(name, justify="right")
+    for row in sorted(found, key=lambda row: -_number(row.get(SHOWN[0]), -1.0)):
+        cells = [f"{_number(row.get(score), 0):.4f}" if _is_number(row.get(score)) else "" for score in scores]
+        minutes = f"{_number(row.get('seconds'), 0) / 60:.1f}" if _is_number(row.get("seconds")) else ""
+        table.add_row(row["job"], f"[{colours[row['status']]}]{row['status']}[/]", *cells, minutes)
+    return table
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _number(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default

@@ -1,0 +1,167 @@
+"""Where conf/ is, and a composed configuration as plain values that are checked before anything is built."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.config.naming import job_name, slug
+from segexp.config.schema import SECTIONS, RunConfig, check_fields
+from segexp.config.targets import check_signature, nodes
+from segexp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+GROUPS = ("data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+"""The sections of a composed configuration."""
+
+SUPPLIED: dict[str, tuple[str, ...]] = {"optimizer": ("params",)}
+"""Arguments that `build` adds to the object of a section."""
+
+OPTIONAL_LOGGERS = ("mlflow", "wandb")
+"""Loggers whose package is not among segexp's dependencies."""
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration groups: inside the installed package, or beside `src` in the repository."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(
+        f"the configuration folder is missing: looked for conf/train.yaml in {package} and {package.parents[1]}",
+        do="Install segexp again (pip install -e . in the repository)",
+    )
+
+
+def register_resolvers() -> None:
+    """Make `${segexp.count:…}` and its kin known to OmegaConf; calling it again changes nothing."""
+    from omegaconf import OmegaConf
+
+    for function in (count, first, slug, job_name):
+        OmegaConf.register_new_resolver(f"segexp.{function.__name__}", function, replace=True)
+
+
+def count(entries: Any) -> int | None:
+    """Return the number of entries of a mapping or list; None for None, as long as nobody knows the classes."""
+    return None if entries is None else len(entries)
+
+
+def first(*values: Any) -> Any:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def plain(config: "DictConfig") -> dict[str, Any]:
+    """Return a composed configuration with every interpolation resolved, as dicts, lists, numbers, text and None.
+
+    Raises:
+        ConfigError: a reference to a key that does not exist, or a key that must be given (`???`) and was not.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+    register_resolvers()
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        key = error.full_key or str(error)
+        raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=…") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{error.full_key or 'the configuration'} cannot be resolved: {reason}") from error
+    return {str(key): value for key, value in dict(values).items()}  # type: ignore[arg-type]
+
+
+def completed(config: "DictConfig") -> tuple[dict[str, Any], str]:
+    """Return `plain` values in which the facts about the data are filled in, and a sentence that says what was found.
+
+    Channels and classes reach the network and the loss by interpolation, so the data come first.
+
+    Raises:
+        ConfigError: see `plain`; or a key of the data section is wrong.
+        DataError: the folder of the data is missing or holds no known layout.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    from segexp.data.complete import complete
+
+    values = plain(config)
+    report(list(check_fields("data", values["data"], SECTIONS["data"])))
+    found, sentence = complete(values["data"])
+    if not found:
+        return values, sentence
+    with open_dict(config):
+        for key, value in found.items():
+            OmegaConf.update(config, f"data.{key}", value, merge=False)
+    return plain(config), sentence
+
+
+def validate(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]] = SUPPLIED) -> None:
+    """Check a plain configuration and report every problem at once, before anything is built.
+
+    Checked are the keys, types and ranges of the fixed sections, every `_target_` (nested ones too) with its arguments, and
+    what only several keys together tell.
+
+    Args:
+        config: what `plain` returned.
+        supplied: arguments that are added later, by section.
+
+    Raises:
+        ConfigError: one numbered sentence per problem.
+        DeviceError: nothing else is wrong, but `trainer.gpus` asks for more than there is.
+    """
+    from segexp.devices import choose_devices
+
+    report(list(_problems(config, supplied)))
+    choose_devices((config.get("trainer") or {}).get("gpus", "auto"))
+
+
+def report(problems: Sequence[str]) -> None:
+    """Raise one ConfigError for all problems, if there are any."""
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
+    if problems:
+        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
+        raise ConfigError(f"The configuration has {len(problems)} problems:\n{lines}")
+
+
+def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]) -> Iterator[str]:
+    top = {key: value for key, value in config.items() if key not in GROUPS}
+    yield from check_fields("", top, RunConfig)
+    for section in GROUPS:
+        node = config.get(section)
+        if node is None:
+            continue
+        if section in SECTIONS and isinstance(node, dict) and "_target_" not in node:
+            yield from check_fields(section, node, SECTIONS[section])
+        for key, inner in nodes(node, section):
+            yield from check_signature(key, inner, supplied.get(section, ()) if key == section else ())
+    yield from _missing_loggers(config.get("logger") or {})
+    yield from _together(config)
+
+
+def _missing_loggers(chosen: Mapping[str, Any]) -> Iterator[str]:
+    for name in OPTIONAL_LOGGERS:
+        if chosen.get(name) and find_spec(name) is None:
+            yield f"logger={name} needs the package {name}, which is not installed. Type: pip install 'segexp[{name}]'"
+
+
+def _together(config: Mapping[str, Any]) -> Iterator[str]:
+    trainer = config.get("trainer") or {}
+    if trainer.get("max_epochs", 1) is None and trainer.get("minutes") is None:
+        yield "trainer.max_epochs and trainer.minutes are both null, so training would never end. Type trainer.max_epochs=100"
+    data = config.get("data") or {}
+    if data and data.get("classes") is None:
+        yield "data.classes is null. Name each class and its value, the background first: 'data.classes={cell: 0, edge: 255}'"
+    if data and data.get("channels") is None:
+        yield "data.channels is null. Type data.channels=1 for gray pictures, data.channels=3 for colour"
+    classes = data.get("num_classes")
+    for key, node in nodes(config.get("loss"), "loss"):
+        weights = node.get("class_weights")
+        if isinstance(weights, list) and isinstance(classes, int) and len(weights) != classes:
+            yield (
+                f"{key}.class_weights has {len(weights)} entries, but data {data.get('name', '')} has {classes} classes. "
+                "Give one weight per class, the background first."
+            )

@@ -1,0 +1,122 @@
+"""What the keys of a configuration may hold, for the sections that are not handed to a constructor.
+
+The annotations are read by the validation: types, and ranges where a number has one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+from segexp.config.hints import Range, check_value, expectation
+from segexp.errors import nearest
+
+Count = Annotated[int, Range(1)]
+Whole = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, strict=True)]
+Fraction = Annotated[float, Range(0, 1, strict=True)]
+Share = Annotated[float, Range(0, 1)]
+Pair = tuple[Count, Count]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The top-level keys of conf/train.yaml that are not groups."""
+
+    seed: Whole = 0
+    resume: str | None = None
+    study: str | None = None
+    run_dir: str | None = None
+    tags: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """`trainer.*`: how long and on what a network trains."""
+
+    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
+    precision: Literal["auto", "32", 32, "bf16-mixed", "16-mixed"] = "auto"
+    batch_size: Count = 8
+    workers: Literal["auto"] | Whole = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    max_epochs: Count | None = 100
+    minutes: Positive | None = None
+    validate_every: Count = 1
+    limit_batches: Count | None = None
+    clip: Positive | None = 1.0
+    accumulate: Count = 1
+    early_stopping: Count | None = None
+    ema: Fraction | None = None
+    monitor: str = "dice"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`data.*`: the keys that the data module reads; what they hold inside is checked where it is read."""
+
+    name: str
+    root: str
+    image: str | None = None
+    mask: str | None = None
+    classes: dict[str, Any] | None = None
+    channels: Count | None = None
+    num_classes: Annotated[int, Range(2)] | None = None
+    family: Literal["organ", "membranes", "lesion"] | None = None
+    groups: Any = None
+    ignore: Any = None
+    threshold: int | float | None = None
+    size: Count | Positive | Pair | None = None
+    crop: Count | Pair | None = None
+    normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = "dataset"
+    repeat: Count = 1
+    val_fraction: Share | None = None
+    test_fraction: Share | None = None
+    folds: Annotated[int, Range(2)] | None = None
+    fold: Whole | None = None
+    cache: Literal["auto", "ram", "disk", "none"] = "auto"
+    max_pixels: Count | None = None
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """`logger.*`: each is off, on, or a mapping of the logger's own arguments; CSV is always written."""
+
+    tensorboard: bool = False
+    csv: bool = True
+    mlflow: bool | dict[str, Any] = False
+    wandb: bool | dict[str, Any] = False
+
+
+@dataclass(frozen=True)
+class CallbacksConfig:
+    """`callbacks.*`: what is shown and logged beside the losses and scores."""
+
+    pictures: Whole = 4
+    pictures_every: Count = 1
+    confusion: bool = True
+    progress: bool = True
+
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "trainer": TrainerConfig,
+    "callbacks": CallbacksConfig,
+    "logger": LoggerConfig,
+}
+"""Sections with fixed keys."""
+
+
+def check_fields(section: str, node: dict[str, Any], schema: type) -> Iterator[str]:
+    """Yield one sentence per key of `node` that `schema` does not know, lacks the value of, or forbids."""
+    hints = get_type_hints(schema, include_extras=True)
+    known = [field.name for field in fields(schema)]
+    prefix = f"{section}." if section else ""
+    for key, value in node.items():
+        if key not in hints:
+            yield f"{prefix}{key} is not a key of {section or 'the configuration'}. {nearest(key, known)}".rstrip()
+        else:
+            yield from check_value(f"{prefix}{key}", value, hints[key])
+    for field in fields(schema):
+        if field.default is MISSING and field.name not in node:
+            expected = expectation(hints[field.name])
+            yield f"{prefix}{field.name} is missing; expected {expected}. Add it to the file of the group."

@@ -1,0 +1,197 @@
+"""The dotted `_target_` is the registry: find what it names, compare its signature with the keys, build it safely."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from segexp.config.hints import check_value
+from segexp.errors import CheckpointError, ConfigError, SegexpError, listed, nearest
+
+RESERVED = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
+"""Keys that Hydra reads itself."""
+
+TRUSTED = ("segexp.models", "torch.nn", "torchvision.models.segmentation", "segmentation_models_pytorch")
+"""Where the networks of a checkpoint may come from without the user naming the package."""
+
+BUILDERS = ("segexp.models", "torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
+"""Where plain functions may build a network; elsewhere it must be a class."""
+
+
+def locate(path: str) -> Any:
+    """Return the object that a dotted path names.
+
+    Raises:
+        ConfigError: no such package, module or name (with the nearest ones), or the module fails while it is imported, in
+            which case the reason is the module's own, such as the package that it lacks.
+    """
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"_target_ {path!r} is not a dotted path", "Expected package.module.Name")
+    found = _import(parts[0], path)
+    for depth, part in enumerate(parts[1:], start=1):
+        if not hasattr(found, part) and isinstance(found, ModuleType) and hasattr(found, "__path__"):
+            _import(".".join(parts[: depth + 1]), path, optional=True)
+        if not hasattr(found, part):
+            public = [name for name in dir(found) if not name.startswith("_")]
+            where = ".".join(parts[:depth])
+            raise ConfigError(f"_target_ {path!r} does not exist: {where} has no {part!r}", nearest(part, public))
+        found = getattr(found, part)
+    return found
+
+
+def _import(module: str, path: str, optional: bool = False) -> ModuleType | None:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing == module and optional:
+            return None
+        if missing == module or path.startswith(f"{missing}."):
+            raise ConfigError(
+                f"_target_ {path!r} needs the package {missing!r}, which is not found",
+                do=f"Install it, or start python where {missing!r} can be imported",
+            ) from error
+        raise ConfigError(
+            f"_target_ {path!r} cannot be imported: its module {module!r} needs the package {missing!r}, which is not found",
+            do=f"Type: pip install {missing.partition('.')[0]}",
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"_target_ {path!r} cannot be imported: {module!r} fails with {type(error).__name__}: {error}"
+        ) from error
+
+
+def nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every mapping with a `_target_` inside plain values, outermost first, with its dotted key."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield key, config
+        for name, value in config.items():
+            yield from nodes(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(config, list | tuple):
+        for index, value in enumerate(config):
+            yield from nodes(value, f"{key}[{index}]")
+
+
+def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
+    """Yield one sentence per problem of a node: a target that is missing, arguments unknown, missing or of a wrong type.
+
+    Args:
+        key: the dotted key of the node, for the sentences.
+        node: plain values with a `_target_`.
+        supplied: arguments that are known only when the object is built, such as an optimizer's `params`.
+    """
+    try:
+        target = locate(str(node["_target_"]))
+    except ConfigError as error:
+        yield f"{key}: {error}"
+        return
+    if not callable(target):
+        yield f"{key}._target_ {node['_target_']!r} is {type(target).__name__}, not a class or function."
+        return
+    parameters = _parameters(target)
+    if parameters is None:
+        return
+    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(target)
+    for name, value in node.items():
+        if name in RESERVED:
+            continue
+        if name in named:
+            yield from check_value(f"{key}.{name}", value, hints.get(name, Any))
+        elif not takes_any:
+            yield f"{key}.{name} is not an argument of {node['_target_']}. {nearest(str(name), named)}".rstrip()
+    given = set(node) | set(supplied)
+    lacking = [name for name, p in named.items() if p.default is p.empty and name not in given]
+    if lacking and not node.get("_partial_") and "_args_" not in node:
+        yield f"{key} lacks {listed(lacking)}, which {node['_target_']} needs. Add {key}.{lacking[0]}=…"
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    try:
+        return dict(inspect.signature(target).parameters)
+    except (ValueError, TypeError):  # written in C, without a signature
+        return None
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    except Exception:  # annotations that only a type checker can read
+        return {}
+
+
+def instantiate(node: dict[str, Any], **extra: Any) -> Any:
+    """Build the object of a node from plain values; `extra` arguments are passed on as they are.
+
+    Raises:
+        ConfigError: the constructor refuses the values; its own words are kept.
+        SegexpError: the constructor's own, as it is.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as build
+
+    try:
+        return build(node, **extra, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, SegexpError):
+            raise cause from None
+        reason = f"{type(cause).__name__}: {cause}" if cause is not error else str(error).splitlines()[0]
+        raise ConfigError(f"{node.get('_target_')} cannot be built: {reason}") from error
+
+
+def check_targets(config: Any, trust: Collection[str] = ()) -> None:
+    """Refuse a configuration out of a checkpoint that would build anything but networks.
+
+    Every `_target_`, nested ones too, must lie under `TRUSTED` or a package of `trust`; under `TRUSTED` it must also be a
+    network class, or one of `BUILDERS`, defined there, so that names imported into those packages are no way out. Saved
+    configurations are resolved, so an interpolation is refused: some can make a `_target_` when they are read.
+
+    Args:
+        config: plain values from the checkpoint.
+        trust: packages that the user vouches for.
+
+    Raises:
+        CheckpointError: naming the target and what to type.
+    """
+    if "${" in repr(config):
+        raise CheckpointError(
+            "The checkpoint's configuration holds an interpolation (${…})",
+            "segexp saves resolved values only",
+            "Do not use this file, or save it again with the segexp that trained it",
+        )
+    for key, node in nodes(config):
+        path = node["_target_"]
+        if not isinstance(path, str) or not path.isascii():
+            raise CheckpointError(f"The checkpoint's {key}._target_ is {path!r}, not a dotted path")
+        if _under(path, trust):
+            continue
+        if not _under(path, TRUSTED) or not _is_network(path):
+            package = path.partition(".")[0]
+            raise CheckpointError(
+                f"The checkpoint asks to run {path} ({key}._target_), which is not a known network",
+                f"Networks from {listed(TRUSTED)} are built without asking; anything else could run code of a stranger",
+                f"If you trust where the file comes from, type trust=[{package}]",
+            )
+
+
+def _under(path: str, packages: Collection[str]) -> bool:
+    return any(path == package or path.startswith(f"{package}.") for package in packages)
+
+
+def _is_network(path: str) -> bool:
+    from torch import nn
+
+    try:
+        target = locate(path)
+    except ConfigError as error:
+        raise CheckpointError(f"The checkpoint's network cannot be found: {error}") from error
+    home = getattr(target, "__module__", None) or ""
+    if inspect.isclass(target):
+        return _under(home, TRUSTED) and issubclass(target, nn.Module)
+    top_level = inspect.isfunction(target) and target.__qualname__ == path.rpartition(".")[2]
+    return top_level and _under(path, BUILDERS) and _under(home, TRUSTED)

@@ -1,0 +1,1 @@
+"""Pictures on disk: every common format, read without loss, written whole."""

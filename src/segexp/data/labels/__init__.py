@@ -1,0 +1,1 @@
+"""What mask values mean: values and colours to classes."""

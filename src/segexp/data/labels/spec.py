@@ -1,0 +1,127 @@
+"""How a configuration writes mask values: gray values, colours "#RRGGBB", lists of them; read and checked here."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from segexp.data.labels.palettes import Colour
+from segexp.errors import ConfigError, listed
+
+Value = int | str
+"""A gray value or a colour "#RRGGBB"."""
+
+MAX_CLASSES = 250
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_EXAMPLE = (
+    "Type for example 'data.classes={background: 0, liver: 255}' or 'data.classes={land: \"#8429F6\", water: \"#E2A929\"}'"
+)
+
+
+def rgb(value: Value) -> Colour:
+    """Return red, green, blue of a colour, or of a gray value from 0 to 255."""
+    number = int(value[1:], 16) if isinstance(value, str) else value * 0x010101
+    return number >> 16 & 255, number >> 8 & 255, number & 255
+
+
+def packed(value: Value) -> int | None:
+    """Return the 24-bit colour of a value; a gray value above 255 has none."""
+    if isinstance(value, str):
+        return int(value[1:], 16)
+    return value * 0x010101 if 0 <= value <= 255 else None
+
+
+def gray(value: Value) -> int | None:
+    """Return the gray value; a colour that is no gray has none."""
+    if isinstance(value, int):
+        return value
+    red, green, blue = rgb(value)
+    return red if red == green == blue else None
+
+
+def checked_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
+    """Return the values of each class.
+
+    Raises:
+        ConfigError: fewer than two classes, too many, one without a value, or a name that is no text.
+    """
+    if not isinstance(classes, Mapping):
+        raise ConfigError(f"data.classes is {classes!r}", "Each class is given by name with its mask value", _EXAMPLE)
+    odd = next((name for name in classes if not isinstance(name, str) or not name.strip()), None)
+    if odd is not None:
+        raise ConfigError(
+            f"data.classes has a class called {odd!r} ({type(odd).__name__})",
+            "A class name is text; yes, no, on, off and numbers need quotes in YAML",
+            f"Write '{odd}': in quotes, or another name",
+        )
+    if not 2 <= len(classes) <= MAX_CLASSES:
+        raise ConfigError(
+            f"data.classes names {len(classes)} classes", f"2 to {MAX_CLASSES} are possible, the background included", _EXAMPLE
+        )
+    empty = [name for name, spec in classes.items() if spec is None or (isinstance(spec, list | tuple) and not spec)]
+    if empty:
+        raise ConfigError(
+            f"data.classes names {len(classes)} classes, but only {len(classes) - len(empty)} have a value or colour",
+            f"Every class needs one; {listed(empty)} has none",
+            f"Type data.classes.{empty[0]}=VALUE, or remove the class with '~data.classes.{empty[0]}'",
+        )
+    return {name: checked_values(spec, f"data.classes.{name}") for name, spec in classes.items()}
+
+
+def checked_values(spec: Any, key: str, empty: bool = False) -> tuple[Value, ...]:
+    """Return the values of one class, or of `data.ignore`, which may have none.
+
+    Raises:
+        ConfigError: an item is neither a whole number nor a colour.
+    """
+    if spec is None and empty:
+        return ()
+    return tuple(_value(item, key) for item in (spec if isinstance(spec, list | tuple) else [spec]))
+
+
+def _value(item: Any, key: str) -> Value:
+    if isinstance(item, float) and item.is_integer():
+        item = int(item)
+    if isinstance(item, int) and not isinstance(item, bool) and -(2**24) <= item <= 2**24:
+        return item
+    if isinstance(item, str) and _COLOUR.fullmatch(item):
+        return item.upper()
+    raise ConfigError(
+        f"{key} has {item!r}",
+        'A mask value is a whole number, a colour is written "#RRGGBB", several are a list',
+        f"Type for example {key}=255 or '{key}=[1,2]' or '{key}=\"#3C1098\"'",
+    )
+
+
+def check_once(classes: Mapping[str, tuple[Value, ...]], ignore: Iterable[Value]) -> None:
+    """Refuse a value that two classes claim.
+
+    Raises:
+        ConfigError: naming the value and both classes.
+    """
+    owner: dict[tuple[bool, int], str] = {}
+    for name, values in [*classes.items(), ("data.ignore", tuple(ignore))]:
+        for value in values:
+            colour = packed(value)
+            key = (True, colour) if colour is not None else (False, int(value))
+            if owner.setdefault(key, name) != name:
+                raise ConfigError(
+                    f"Both {owner[key]} and {name} claim the mask value {value}",
+                    "A value belongs to one class (a gray value v is the same as the colour with three channels v)",
+                    "Remove it from one of them in data.classes or data.ignore",
+                )
+
+
+def check_threshold(threshold: Any, classes: Mapping[str, tuple[Value, ...]]) -> None:
+    """Refuse a threshold that cannot tell the classes apart.
+
+    Raises:
+        ConfigError: it is no number, or there are not two classes given by gray value.
+    """
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    grays = all(gray(value) is not None for values in classes.values() for value in values)
+    if not number or len(classes) != 2 or not grays:
+        raise ConfigError(
+            f"data.threshold={threshold} with {len(classes)} classes" + ("" if grays else " given by colour"),
+            "A threshold is a number and tells two classes with gray values apart",
+            "Type data.threshold=null, or name two classes by value, 'data.classes={background: 0, foreground: 255}'",
+        )

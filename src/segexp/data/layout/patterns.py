@@ -1,0 +1,127 @@
+"""The pattern language that describes where the files of a data set lie.
+
+`{id} {split} {group} {page}` stand for a piece of one path part, `*` for any piece of one path part, `{gif,png}` for one of
+several words, `.*` at the end for any picture format, and `[{id}]` or `[{page}]` at the end for every page of a multi-page
+file, numbered from 0. Everything else stands for itself; only the file name's ending may differ in case. A field that
+occurs twice must hold the same text both times.
+"""
+
+import re
+from dataclasses import dataclass
+
+from segexp.data.files.images import SUFFIXES
+from segexp.errors import ConfigError, nearest
+
+FIELDS = ("split", "group", "id", "page")
+"""In the order in which they make up the id of a case."""
+
+_TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
+_PAGES = re.compile(r"(.*)\[\{(\w+)\}\]")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A parsed pattern.
+
+    Attributes:
+        text: as written.
+        key: the configuration key it came from, for messages.
+        regex: matches the path of a file relative to the root, with "/" between its parts.
+        fields: names of the fields, the page's included.
+        page: the field that numbers the pages, or None.
+        literals: characters that stand for themselves: of two patterns that fit a file, the one with more is meant.
+        many: whether several files may belong to one case, by a `*` that is not the file name's ending.
+    """
+
+    text: str
+    key: str
+    regex: re.Pattern[str]
+    fields: frozenset[str]
+    page: str | None
+    literals: int
+    many: bool
+
+    @property
+    def depth(self) -> int:
+        """Folders above a matching file."""
+        return self.text.count("/")
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Return the fields of a path relative to the root, or None; the page's field is not among them."""
+        found = self.regex.fullmatch(name)
+        return found.groupdict() if found else None
+
+    def fill(self, fields: dict[str, str]) -> str:
+        """Return the name that the pattern gives to these fields; unknown fields and `*` stay as they are."""
+        return re.sub(r"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), self.text)
+
+
+def parse(text: str, key: str) -> Pattern:
+    """Parse a pattern.
+
+    Raises:
+        ConfigError: the text is empty, leaves the root, has an unknown field or none that tells cases apart.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(
+            f"{key} is {text!r}", "A pattern of file names is needed", f"Type for example '{key}=\"images/{{id}}.png\"'"
+        )
+    plain = re.sub(r"^(\./)+", "", text.strip().replace("\\", "/"))
+    if plain.startswith("/") or ".." in plain.split("/"):
+        raise ConfigError(
+            f"{key}={text} leaves data.root", "Patterns are relative to data.root", "Change data.root=DIR instead"
+        )
+    paged = _PAGES.fullmatch(plain)
+    page = paged[2] if paged else None
+    body = paged[1] if paged else plain
+    if page not in (None, "id", "page"):
+        raise ConfigError(
+            f"{key}={text} numbers pages by {{{page}}}", "[{id}] or [{page}] ends a pattern of pages", f"Change {key}"
+        )
+    stem, ending = _split_ending(body)
+    seen: list[str] = []
+    regex = _compiled(stem, seen, key, text) + f"(?i:{_ending(ending, seen, key, text)})"
+    fields = frozenset(seen) | ({page} if page else set())
+    if page and page in seen:
+        raise ConfigError(
+            f"{key}={text} uses {{{page}}} for the file and for the page", "One field holds one thing", "Write [{page}]"
+        )
+    if not fields & {"id", "page"}:
+        raise ConfigError(f"{key}={text} has no {{id}}", "{id} is what tells one case from another", f"Write {{id}} into {key}")
+    literals = len(re.sub(r"\{[^{}]*\}|\*", "", body)) + sum(
+        min(map(len, group.split(","))) for group in re.findall(r"\{([^{}]*,[^{}]*)\}", body)
+    )
+    return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem)
+
+
+def _split_ending(body: str) -> tuple[str, str]:
+    """Return the path up to its last dot outside braces in the last part, and the rest."""
+    dots = [found.start() for found in re.finditer(r"\.(?![^{}]*\})", body)]
+    cut = dots[-1] if dots and dots[-1] > body.rfind("/") else len(body)
+    return body[:cut], body[cut:]
+
+
+def _ending(ending: str, seen: list[str], key: str, text: str) -> str:
+    if ending == ".*":
+        return rf"\.(?:{'|'.join(SUFFIXES)})"
+    return _compiled(ending, seen, key, text)
+
+
+def _compiled(body: str, seen: list[str], key: str, text: str) -> str:
+    return "".join(_piece(token, seen, key, text) for token in _TOKEN.split(body) if token)
+
+
+def _piece(token: str, seen: list[str], key: str, text: str) -> str:
+    if token == "*":
+        return "[^/]*"
+    if not (token.startswith("{") and token.endswith("}")):
+        return re.escape(token)
+    name = token[1:-1]
+    if "," in name:
+        return f"(?:{'|'.join(re.escape(word.strip()) for word in name.split(','))})"
+    if name not in FIELDS:
+        raise ConfigError(f"{key}={text} has the unknown field {{{name}}}", do=nearest(name, FIELDS))
+    if name in seen:
+        return f"(?P={name})"
+    seen.append(name)
+    return f"(?P<{name}>[^/]+?)"
