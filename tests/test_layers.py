@@ -102,7 +102,6 @@ def test_no_module_imports_itself_in_a_circle(trees):
 @pytest.mark.parametrize("library", sorted(KNOW))
 def test_only_few_know(library, trees):
     users = {name for name, tree in trees.items() for other in imported(tree) if other.split(".")[0] == library}
-    assert users
     assert {name for name in users if not {name, name.split(".")[0]} & KNOW[library]} == set()
 
 
