@@ -3,6 +3,7 @@
 Legend: B batch, C channels, K classes, H W pixels.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,8 @@ class SegmentationModule(pl.LightningModule):
     def _finite(self, loss: torch.Tensor, batch: Batch) -> bool:
         if self.device.type == "cuda" and self.global_step % 10:  # reading a value back stalls the GPU
             return True
-        if bool(torch.isfinite(loss.detach())):
+        value = float(loss.detach())
+        if math.isfinite(value):
             self.broken_steps = 0
             return True
         self.broken_steps += 1
@@ -118,9 +120,9 @@ class SegmentationModule(pl.LightningModule):
         place = f"at step {self.global_step}, cases {batch['index']} of the training split{f', terms {parts}' if parts else ''}"
         if self.broken_steps > 1:
             raise SegexpError(
-                f"The loss is {float(loss)} for the second time {place}",
+                f"The loss is {value} for the second time {place}",
                 "A finite loss was expected",
                 "Lower the learning rate (optimizer.lr=1e-4), or type trainer.precision=32 to rule out half precision",
             )
-        self.print(f"The loss is {float(loss)} {place}; the step is skipped.")
+        self.print(f"The loss is {value} {place}; the step is skipped.")
         return False

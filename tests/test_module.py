@@ -1,0 +1,135 @@
+"""The Lightning module: what a step returns, what is logged, and what happens when the loss is not finite."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segexp.errors import SegexpError
+from segexp.losses import CrossEntropy, WeightedSum, scales_loss
+from segexp.metrics.scores import summary
+from segexp.models import UNetPlusPlus
+from segexp.module import SegmentationModule
+from segexp.preprocessing import Preprocessing
+from segexp.segmenter import Segmenter
+from segexp.types import Batch, DataSpec, Sample
+
+SPEC = DataSpec("toy", ("background", "thing"), 1, ((0, 0, 0), (255, 128, 0)))
+
+
+def module(network: nn.Module, loss: nn.Module | None = None) -> SegmentationModule:
+    """A module around a network, with what it logs kept in `module.logged`."""
+    made = SegmentationModule(
+        Segmenter(network, Preprocessing(1), SPEC),
+        loss or CrossEntropy(),
+        lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
+        lambda matrices: summary(matrices, SPEC.classes),
+        scales_loss,
+    )
+    made.logged = {}
+    made.log = lambda name, value, **_: made.logged.setdefault(name, []).append(float(value))  # type: ignore[method-assign]
+    made.log_dict = lambda values, **_: made.logged.update({k: [float(v)] for k, v in values.items()})  # type: ignore[method-assign]
+    made.print = lambda text: made.logged.setdefault("printed", []).append(text)  # type: ignore[method-assign]
+    return made
+
+
+def batch(images: torch.Tensor) -> Batch:
+    return Batch(image=images, mask=(images[:, 0] > 0).long(), index=list(range(len(images))))
+
+
+class Sign(nn.Module):
+    """Says "thing" where the image is positive; one weight so that it can be trained."""
+
+    def __init__(self, value: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(value))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([-image, image], dim=1) * self.weight
+
+
+def test_a_training_step_returns_the_loss_of_the_logits_and_logs_it() -> None:
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    tested = module(Sign())
+    loss = tested.training_step(batch(images), 0)
+    expected = CrossEntropy()(torch.cat([-images, images], dim=1), (images[:, 0] > 0).long())
+    assert loss is not None
+    assert torch.allclose(loss, expected)
+    assert tested.logged["loss/train"] == [pytest.approx(float(expected))]
+    loss.backward()
+    assert tested.network.weight.grad is not None
+
+
+def test_deep_supervision_is_trained_on_all_heads() -> None:
+    torch.manual_seed(0)
+    network = UNetPlusPlus(1, 2, width=2, depth=3, deep_supervision=True)
+    tested = module(network)
+    images = torch.randn(2, 1, 16, 16)
+    loss = tested.training_step(batch(images), 0)
+    heads = network.forward_scales(images)
+    assert len(heads) == 2
+    assert loss is not None
+    loss.backward()
+    heads_trained = [name for name, p in network.named_parameters() if "head" in name and p.grad is not None]
+    assert len(heads_trained) >= 4, "weight and bias of both heads"
+
+
+def test_validation_scores_every_case_at_its_own_size_whatever_the_batch() -> None:
+    generator = torch.Generator().manual_seed(3)
+    samples = []
+    for n, (small, own) in enumerate([((16, 16), (32, 32)), ((16, 20), (16, 20)), ((24, 16), (48, 32))]):
+        image = torch.randn(1, *small, generator=generator)
+        samples.append(Sample(n, image, torch.randint(0, 2, own, generator=generator).to(torch.uint8)))
+    found = []
+    for groups in ([[0], [1], [2]], [[0, 1, 2]], [[2, 0], [1]]):
+        tested = module(Sign())
+        tested._trainer = None
+        for group in groups:
+            predicted = tested.validation_step([samples[n] for n in group], 0)
+            assert {n: tuple(p.shape) for n, p in predicted.items()} == {n: tuple(samples[n].mask.shape) for n in group}
+        _, matrices = tested.counts.compute()
+        found.append(matrices.tolist())
+    assert found[0] == found[1] == found[2]
+    assert np.array(found[0]).sum(axis=(1, 2)).tolist() == [32 * 32, 16 * 20, 48 * 32]
+
+
+def test_a_loss_that_is_not_finite_is_skipped_once_and_then_named() -> None:
+    total = WeightedSum({"ce": {"weight": 1.0, "loss": CrossEntropy()}})
+    tested = module(Sign(float("nan")), total)
+    images = torch.ones(2, 1, 16, 16)
+    assert tested.training_step(batch(images), 0) is None
+    assert "the step is skipped" in tested.logged["printed"][0]
+    assert "'ce': nan" in tested.logged["printed"][0]
+    with pytest.raises(SegexpError, match=r"for the second time at step 0, cases \[0, 1\].*optimizer\.lr=1e-4"):
+        tested.training_step(batch(images), 1)
+
+
+def test_a_finite_loss_in_between_forgives() -> None:
+    tested = module(Sign(float("nan")))
+    images = torch.ones(1, 1, 16, 16)
+    assert tested.training_step(batch(images), 0) is None
+    with torch.no_grad():
+        tested.network.weight.fill_(1.0)
+    assert tested.training_step(batch(images), 1) is not None
+    with torch.no_grad():
+        tested.network.weight.fill_(float("nan"))
+    assert tested.training_step(batch(images), 2) is None
+
+
+def test_random_draws_of_an_epoch_follow_from_seed_and_epoch() -> None:
+    class At:
+        """Stands for the trainer."""
+
+        def __init__(self, epoch: int) -> None:
+            self.current_epoch, self.global_rank = epoch, 0
+
+    def drawn(seed: int, epoch: int) -> list[float]:
+        tested = module(Sign())
+        tested.seed = seed
+        tested._trainer = At(epoch)
+        tested.on_train_epoch_start()
+        return torch.rand(3).tolist()
+
+    assert drawn(1, 5) == drawn(1, 5)
+    assert drawn(1, 5) != drawn(1, 6)
+    assert drawn(1, 5) != drawn(2, 5)
