@@ -64,6 +64,7 @@ def test_the_same_seed_twice(trained):
     assert scores(one) == scores(other)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # more than this machine has cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_changes_nothing(trained, workers):
     assert same(state(trained("plain")), state(trained(f"workers{workers}", f"trainer.workers={workers}")))

@@ -1,6 +1,5 @@
 """From a checked config (plain values) to the parts of a run. Nothing here trains."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from segexp.callbacks.checkpoints import Checkpoints
-from segexp.callbacks.console import EpochLines
+from segexp.callbacks.console import progress
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
 from segexp.callbacks.speed import Speed
@@ -107,7 +106,7 @@ def callbacks(config: dict[str, Any], made: Parts, checkpoints: Checkpoints) -> 
             )
         )
     if wanted["progress"]:
-        chosen.append(pl.callbacks.RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines())
+        chosen.append(progress())
     return chosen
 
 

@@ -113,6 +113,39 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return values
 
 
+def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash: str) -> None:
+    """Refuse to go on with a run whose network, optimizer, classes or split are not those of now.
+
+    Args:
+        path: of the checkpoint to go on from.
+        config: the resolved config of now.
+        spec: classes and channels of now.
+        split_hash: of now.
+
+    Raises:
+        CheckpointError: naming what differs; or the file is broken or foreign.
+    """
+    content = read_checkpoint(path)["segexp"]
+    before = _facts(content["config"], content["spec"]["classes"], content["spec"]["channels"])
+    now = _facts(config, spec.classes, spec.channels)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if not changed and content["split_hash"] == split_hash:
+        return
+    texts = [f"{key} {before.get(key, 'absent')} (now {now.get(key, 'absent')})" for key in changed]
+    found = f"{path} was trained with {listed(texts)}" if texts else f"{path} was trained with another split of the data"
+    raise CheckpointError(
+        found,
+        "A resumed run goes on with the same classes, split, network and optimizer",
+        "Leave such keys out of the command; or leave resume=… out to start a new run",
+    )
+
+
+def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dict[str, Any]:
+    """Return what a resumed run must share with the run of before, by key."""
+    sections = {f"{name}.{key}": value for name in ("model", "optimizer") for key, value in config[name].items()}
+    return {"data.classes": ", ".join(classes), "data.channels": channels, **sections}
+
+
 def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> Segmenter:
     """Rebuild the segmenter from a run directory or checkpoint file; needs nothing else.
 

@@ -15,11 +15,12 @@ AMPERE = (8, 0)
 """The first CUDA compute capability with bfloat16 units."""
 
 
-def choose_devices(gpus: str | int | list[int]) -> tuple[str, int | list[int]]:
+def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tuple[str, int | list[int]]:
     """Return Lightning's `accelerator` and `devices` for `trainer.gpus`.
 
     Args:
         gpus: "auto" (one CUDA GPU, else Apple's MPS, else the CPU), 0 for the CPU, a count, or a list of GPU ids.
+        key: what the user typed it as, for messages.
 
     Raises:
         DeviceError: more GPUs, or other ids, than are visible.
@@ -33,14 +34,14 @@ def choose_devices(gpus: str | int | list[int]) -> tuple[str, int | list[int]]:
     if isinstance(gpus, list):
         foreign = [index for index in gpus if not 0 <= index < visible]
         if foreign or len(set(gpus)) < len(gpus):
-            raise _missing(f"trainer.gpus={_compact(gpus)} names GPU {listed(foreign or gpus)}", visible, mps)
+            raise _missing(key, f"{_compact(gpus)} names GPU {listed(foreign or gpus)}", visible, mps)
         return "cuda", gpus
     if not isinstance(gpus, int) or isinstance(gpus, bool) or gpus < 0:
-        raise DeviceError(f"trainer.gpus is {gpus!r}", "It is auto, 0, a count, or a list of ids", "Type trainer.gpus=auto")
+        raise DeviceError(f"{key} is {gpus!r}", "It is auto, 0, a count, or a list of ids", f"Type {key}=auto")
     if mps and not visible and gpus == 1:
         return "mps", 1
     if gpus > visible:
-        raise _missing(f"trainer.gpus={gpus} asks for {gpus} GPU{'s' if gpus > 1 else ''}", visible, mps)
+        raise _missing(key, f"{gpus} asks for {gpus} GPU{'s' if gpus > 1 else ''}", visible, mps)
     return "cuda", gpus
 
 
@@ -109,12 +110,12 @@ def torch_build() -> str:
     return f"torch {torch.__version__}, {kind}"
 
 
-def _missing(found: str, visible: int, mps: bool) -> DeviceError:
+def _missing(key: str, asked: str, visible: int, mps: bool) -> DeviceError:
     seen = f"{visible or 'no'} CUDA GPU{'' if visible == 1 else 's'} visible to {torch_build()}"
-    hint = f"trainer.gpus={visible}" if visible else "trainer.gpus=0 for the CPU"
+    hint = f"{key}={visible}" if visible else f"{key}=0 for the CPU"
     if mps:
-        seen, hint = f"{seen}, and one Apple GPU", "trainer.gpus=1"
-    return DeviceError(found, f"There {'is' if visible == 1 else 'are'} {seen}", f"Type {hint}, or trainer.gpus=auto")
+        seen, hint = f"{seen}, and one Apple GPU", f"{key}=1"
+    return DeviceError(f"{key}={asked}", f"There {'is' if visible == 1 else 'are'} {seen}", f"Type {hint}, or {key}=auto")
 
 
 def _compact(gpus: list[int]) -> str:

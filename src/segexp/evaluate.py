@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp import __version__, cli
-from segexp.config import plain
-from segexp.errors import ConfigError, DataError, listed, nearest
+from segexp.config import plain, report
+from segexp.config.schema import DataConfig, EvaluateConfig, check_fields
+from segexp.errors import ConfigError, DataError, listed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from segexp.types import Case
+    from segexp.types import Case, DataSpec
 
 HELP = """
 Score a trained network: every case at its own size, as validation did.
@@ -32,13 +33,16 @@ Main keys
   trust=[package]  build networks of a package of yours
 """
 
-SPLITS = ("val", "test", "train", "all")
+ELSEWHERE = {"root", "image", "mask"}
+"""The keys of the data section that name other pictures than those of the run."""
 
 
 def task(config: "DictConfig") -> None:
     """What Hydra calls with the composed configuration."""
     try:
-        evaluate(plain(config))
+        values = plain(config)
+        report(list(check_fields("", values, EvaluateConfig)))
+        evaluate(values)
     except Exception as error:
         raise cli.Stopped(error) from error
 
@@ -48,7 +52,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
 
     Raises:
         CheckpointError: the checkpoint is missing, broken or foreign.
-        ConfigError: an unknown split or data key.
+        ConfigError: a wrong data key, or other classes or channels than those of the checkpoint.
         DataError: the data are not what the checkpoint's config says, or differ from those of the run.
     """
     from segexp.checkpoint import load_segmenter
@@ -61,12 +65,14 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     from segexp.quiet import quieten
 
     quieten()
-    device, _ = choose_devices(config["gpus"])
+    device, _ = choose_devices(config["gpus"], "gpus")
     segmenter = load_segmenter(config["checkpoint"], device=device, trust=config["trust"])
     run: dict[str, Any] = segmenter.facts["config"]  # type: ignore[assignment]
     data = merged(run["data"], config["data"])
+    check_spec(data, segmenter.spec)
     cases = find(data)
-    splits = chosen_splits(config["split"], cases, run, segmenter.facts["split_hash"], other=bool(config["data"]))
+    other = bool(ELSEWHERE & set(config["data"]))
+    splits = chosen_splits(config["split"], cases, run | {"data": data}, segmenter.facts["split_hash"], other=other)
     output = Path(config["output"]) if config["output"] else None
     scores: dict[str, float] = {}
     rows: Rows = []
@@ -87,12 +93,32 @@ def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return the data section of the run with what was typed in its place.
 
     Raises:
-        ConfigError: a key that the data section does not have.
+        ConfigError: a key that the data section does not have, or a value that it cannot have.
     """
-    for key in changes:
-        if key not in trained:
-            raise ConfigError(f"data.{key} is not a key of the data section", nearest(key, trained))
-    return trained | changes
+    together = trained | changes
+    report(list(check_fields("data", together, DataConfig)))
+    return together
+
+
+def check_spec(data: dict[str, Any], trained: "DataSpec") -> None:
+    """Refuse classes or channels that are not those of the network.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    typed, names = ", ".join(data["classes"]), ", ".join(trained.classes)
+    if list(data["classes"]) != list(trained.classes):
+        raise ConfigError(
+            f"data.classes names {typed}, and the checkpoint was trained with {names}",
+            "The same classes in the same order were expected; only the mask values that mean them may differ",
+            f"Type 'data.classes={{{', '.join(f'{name}: VALUE' for name in trained.classes)}}}'",
+        )
+    if data["channels"] != trained.channels:
+        raise ConfigError(
+            f"data.channels={data['channels']}, and the checkpoint was trained with {trained.channels}",
+            "The network's own number of channels was expected; images are read as gray or colour to fit it",
+            "Leave data.channels out",
+        )
 
 
 def chosen_splits(
@@ -108,14 +134,11 @@ def chosen_splits(
         other: the data are not those of the run.
 
     Raises:
-        ConfigError: an unknown split.
         DataError: the data changed since the run, or the split has no case.
     """
     from segexp.data.splits import assign_splits
     from segexp.data.splits import split_hash as hash_of
 
-    if split is not None and split not in SPLITS:
-        raise ConfigError(f"split={split} is not a split", f"One of {', '.join(SPLITS)} was expected", nearest(split, SPLITS))
     if split == "all" or (split is None and other):
         return {"all": list(cases)}
     keys = ("val_fraction", "test_fraction", "folds", "fold")
@@ -145,6 +168,8 @@ def command(argv: Sequence[str]) -> int:
     from segexp.cli.overrides import parse
 
     line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
+    if line.multirun:
+        raise ConfigError("-m is on the command line", "One checkpoint is scored at a time", "Leave -m out")
     cli.run_hydra(task, line, "evaluate")
     return 0
 

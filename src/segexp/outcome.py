@@ -61,6 +61,7 @@ def sentences(scores: dict[str, float]) -> list[str]:
     splits = list(dict.fromkeys(name.split("/")[0] for name in scores))
     return [
         f"{split}: Dice {scores[f'{split}/dice']:.4f}, IoU {scores[f'{split}/iou']:.4f}, "
-        f"pixel accuracy {scores[f'{split}/accuracy']:.4f} over {scores[f'{split}/cases']:.0f} cases"
+        f"pixel accuracy {scores[f'{split}/accuracy']:.4f} over {count:.0f} case{'s' if count != 1 else ''}"
         for split in splits
+        for count in [scores[f"{split}/cases"]]
     ]

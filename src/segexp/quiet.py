@@ -22,7 +22,7 @@ def quieten() -> None:
         r".*LeafSpec.*",
         r".*`srun` command is available.*",
         r".*does not have many workers.*",
-        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*(Checkpoint|Experiment logs) directory .* exists and is not empty.*",
         r".*GPU available but not used.*",
         r".*number of training batches.*",
         r".*`training_step` returned `None`.*",

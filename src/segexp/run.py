@@ -16,8 +16,9 @@ from rich.progress import track
 
 from segexp import build
 from segexp.callbacks.checkpoints import Checkpoints
+from segexp.callbacks.console import terminal
 from segexp.callbacks.speed import Speed
-from segexp.checkpoint import describe, load_segmenter
+from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.data.splits import write_split_csv
@@ -61,6 +62,9 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             made = build.parts(config)
             data = build.datamodule(config, _tracked(console))
             data.setup()
+            if config["resume"]:
+                check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
+                (directory / "metrics.json").unlink(missing_ok=True)  # it says that the run is finished
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
             loggers = make_loggers(config["logger"], directory, data.spec)
@@ -150,7 +154,7 @@ def interruptible() -> Iterator[None]:
 
 def _tracked(console: Console) -> Any:
     def tracked(pictures: Iterator[Picture], count: int) -> Iterator[Picture]:
-        shown = console.is_terminal and count > 20
+        shown = terminal() and count > 20
         yield from track(pictures, "Reading pictures", count, console=console, transient=True, disable=not shown)
 
     return tracked

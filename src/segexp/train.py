@@ -73,13 +73,15 @@ def command(argv: Sequence[str]) -> int:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
     from segexp.cli.overrides import parse
-    from segexp.cli.resume import resumed
+    from segexp.cli.resume import check_unused, resumed
     from segexp.cli.study import plan
     from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:
         line = resumed(line)
+    else:
+        check_unused(line)
     if not line.multirun:
         cli.run_hydra(task, line, "train")
         return 0

@@ -1,8 +1,33 @@
-"""What a person sees while training runs, where a progress bar cannot be drawn: one line per validation."""
+"""What a person sees while training runs: a bar in a terminal; elsewhere one line per validation."""
 
+import os
+import sys
 import time
 
 import pytorch_lightning as pl
+
+from segexp.callbacks.schedule import Schedule
+
+
+def terminal() -> bool:
+    """Say whether a bar can be drawn: a notebook looks like a terminal, and shows each move of the cursor as text."""
+    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+
+
+def progress() -> pl.Callback:
+    """Return what shows the progress here."""
+    return Bar(leave=False) if terminal() else EpochLines()
+
+
+class Bar(pl.callbacks.RichProgressBar):
+    """Lightning's bar that knows of a budget in minutes, where the number of epochs is open."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        if self.trainer.max_epochs != -1:
+            return str(super()._get_train_description(current_epoch))
+        schedules = [each for each in self.trainer.callbacks if isinstance(each, Schedule) and each.minutes]  # type: ignore[attr-defined]
+        time_used = "".join(f" ({each.elapsed / 60:.1f} of {each.minutes:g} min)" for each in schedules)
+        return f"Epoch {current_epoch}{time_used}"
 
 
 class EpochLines(pl.Callback):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +14,10 @@ from segexp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+
+
+WHOLE = ("data.classes",)
+"""Mappings that are one fact."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,20 @@ class CommandLine:
         return next((o.value() for o in reversed(self.parsed) if bare(o.get_key_element()) == key), None)
 
 
+def whole_mappings(command: CommandLine) -> CommandLine:
+    """Return the command line in which a class table that is typed takes the place of the file's, not of parts of it.
+
+    Hydra by itself adds the entries of a mapping to those that are there.
+    """
+    overrides: list[str] = []
+    for parsed, text in zip(command.parsed, command.overrides, strict=True):
+        if bare(parsed.get_key_element()) in WHOLE and isinstance(parsed.value(), dict):
+            overrides += [f"++{bare(parsed.get_key_element())}=null", f"+{bare(text)}"]
+        else:
+            overrides.append(text)
+    return replace(command, overrides=overrides)
+
+
 def parse(argv: Sequence[str]) -> CommandLine:
     """Take a command line apart; flags and overrides may come in any order.
 
@@ -87,4 +105,4 @@ def parse(argv: Sequence[str]) -> CommandLine:
             continue
         flags += [action.option_strings[0]] if value is True else [action.option_strings[0], str(value)]
     folder = Path(found.config_dir) if found.config_dir else None
-    return CommandLine(list(found.overrides), flags, bool(found.multirun), folder, found.config_name)
+    return whole_mappings(CommandLine(list(found.overrides), flags, bool(found.multirun), folder, found.config_name))

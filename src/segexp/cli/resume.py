@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segexp.cli.overrides import CommandLine
+from segexp.cli.overrides import CommandLine, whole_mappings
 from segexp.config.naming import bare
 from segexp.errors import CheckpointError, ConfigError, nearest
 
@@ -43,7 +43,22 @@ def resumed(command: CommandLine) -> CommandLine:
     merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
     folder = command.config_dir or _config_dir(saved["hydra"])
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
-    return replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder)
+    return whole_mappings(replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder))
+
+
+def check_unused(command: CommandLine) -> None:
+    """Refuse to write a new run over another one.
+
+    Raises:
+        ConfigError: `run_dir=` names a directory that holds a run.
+    """
+    run = command.value("run_dir")
+    if run is not None and (Path(str(run)) / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(
+            f"run_dir={run} already holds a run",
+            "A new run needs a directory of its own",
+            f"Type resume={shlex.quote(str(run))} to go on with that run, or name another directory",
+        )
 
 
 def quoted(text: str) -> str:

@@ -61,7 +61,7 @@ def _flat(node: dict[Any, Any], prefix: str) -> list[str]:
 
 def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
     """Explain an override that cannot be parsed."""
-    key, equals, value = text.partition("=")
+    key, equals, value = bare(text).partition("=")
     if not equals:
         groups = options(folders)
         homes = [f"{group}={text}" for group, names in groups.items() if text in names]
@@ -83,8 +83,11 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
     key = bare(key)
     last = key.rpartition(".")[2]
     found = f"{key} is not a key of this configuration"
+    if key in keys and not any(keys[key]):
+        return ConfigError(f"{text} does not fit: {key} is not a group of options here", do=f"Type its keys: {key}.KEY=VALUE")
     if key in keys:
-        where = f"It is one with {' or '.join(keys[key][:4])}"
+        homes = [home for home in keys[key] if "=_" not in home] or keys[key]
+        where = f"It is one with {' or '.join(homes[:4])}"
         return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
     same = [name for name in keys if name.rpartition(".")[2] == last]
     group = key.partition(".")[0]

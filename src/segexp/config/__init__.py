@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from segexp.config.naming import job_name, slug
 from segexp.config.schema import SECTIONS, RunConfig, check_fields
 from segexp.config.targets import check_signature, nodes
-from segexp.errors import ConfigError
+from segexp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -142,6 +142,16 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
     yield from _together(config)
 
 
+def higher_is_better(classes: Collection[str]) -> list[str]:
+    """Return the names of the scores that can pick the best weights."""
+    import numpy as np
+
+    from segexp.metrics.scores import summary
+
+    scores = summary(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
+    return [name for name in scores if name.partition("/")[0] not in ("cases", "empty", "false_alarm")]
+
+
 def _missing_loggers(chosen: Mapping[str, Any]) -> Iterator[str]:
     for name in OPTIONAL_LOGGERS:
         if chosen.get(name) and find_spec(name) is None:
@@ -157,6 +167,8 @@ def _together(config: Mapping[str, Any]) -> Iterator[str]:
         yield "data.classes is null. Name each class and its value, the background first: 'data.classes={cell: 0, edge: 255}'"
     if data and data.get("channels") is None:
         yield "data.channels is null. Type data.channels=1 for gray pictures, data.channels=3 for colour"
+    if isinstance(data.get("classes"), dict) and trainer.get("monitor") not in (known := higher_is_better(data["classes"])):
+        yield f"trainer.monitor is {trainer.get('monitor')!r}, which is no score. {nearest(str(trainer.get('monitor')), known)}"
     classes = data.get("num_classes")
     for key, node in nodes(config.get("loss"), "loss"):
         weights = node.get("class_weights")

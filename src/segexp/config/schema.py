@@ -4,7 +4,7 @@ The annotations are read by the validation: types, and ranges where a number has
 """
 
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 from segexp.config.hints import Range, check_value, expectation
@@ -78,6 +78,19 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """The keys of conf/evaluate.yaml."""
+
+    checkpoint: str
+    split: Literal["val", "test", "train", "all"] | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
+    pictures: Whole = 4
+    output: str | None = None
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class LoggerConfig:
     """`logger.*`: each is off, on, or a mapping of the logger's own arguments; CSV is always written."""
 
@@ -116,7 +129,7 @@ def check_fields(section: str, node: dict[str, Any], schema: type) -> Iterator[s
             yield f"{prefix}{key} is not a key of {section or 'the configuration'}. {nearest(key, known)}".rstrip()
         else:
             yield from check_value(f"{prefix}{key}", value, hints[key])
-    for field in fields(schema):
-        if field.default is MISSING and field.name not in node:
-            expected = expectation(hints[field.name])
-            yield f"{prefix}{field.name} is missing; expected {expected}. Add it to the file of the group."
+    for entry in fields(schema):
+        if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in node:
+            expected = expectation(hints[entry.name])
+            yield f"{prefix}{entry.name} is missing; expected {expected}. Add it to the file of the group."

@@ -157,10 +157,15 @@ class SegmentationDataModule(pl.LightningDataModule):
             pin_memory=self.pin,
             persistent_workers=self.workers > 0,
             worker_init_fn=quiet_worker if self.workers else None,
+            generator=torch.Generator(),  # else each pass would take a number from those that dropout draws
         )
 
     def _epoch(self) -> int:
-        return int(self.trainer.current_epoch) if self.trainer is not None else 0
+        if self.trainer is None:
+            return 0
+        # not current_epoch: loaders of a resumed run are started before it moves on from the epoch of the checkpoint
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

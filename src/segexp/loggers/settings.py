@@ -4,14 +4,19 @@ from typing import Any
 
 COMPARED = ("model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "seed")
 """The parts of a config that stand in the table of runs."""
-NOT_COMPARED = ("root", "image", "mask", "groups", "classes", "ignore", "threshold", "channels", "num_classes", "cache")
-"""Keys of the data section that are facts about the files, not choices."""
+NOT_COMPARED = (
+    *("root", "image", "mask", "groups", "classes", "ignore", "threshold", "channels", "num_classes"),
+    *("cache", "max_pixels"),
+)
+"""Keys of the data section that are facts about the files or the machine, not choices."""
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return the choices of a config as one row: dotted keys, numbers or short texts; `model: UNet` says the `_target_`."""
     compared = {group: config[group] for group in COMPARED if group in config}
     data = {key: value for key, value in compared.get("data", {}).items() if key not in NOT_COMPARED}
+    if data.get("folds") is None:
+        data = {key: value for key, value in data.items() if key not in ("folds", "fold")}
     row: dict[str, Any] = {}
     for key, value in flatten(compared | ({"data": data} if data else {})).items():
         if key.endswith("._target_"):

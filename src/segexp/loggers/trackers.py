@@ -46,7 +46,10 @@ def wandb(given: dict[str, Any], directory: Path) -> Any:
     os.environ.setdefault("WANDB_CONSOLE", "off")  # the terminal is not its business
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     defaults = {"save_dir": str(directory), "name": directory.name, "offline": True}
-    return _made(pl.loggers.WandbLogger, "wandb", defaults | given)
+    made = _made(pl.loggers.WandbLogger, "wandb", defaults | given)
+    if made._wandb_init.get("anonymous") is None:
+        made._wandb_init.pop("anonymous", None)  # Lightning passes it always, and wandb warns of it always
+    return made
 
 
 def close_wandb() -> None:

@@ -112,6 +112,6 @@ def check_range(name: str, value: float, low: float, high: float = math.inf) -> 
     Raises:
         ConfigError: `value` is not finite or not within `low` and `high`, both included.
     """
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
         above = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
         raise ConfigError(f"{name} of the loss is {value!r}", above, f"Set {name}={low:g} or more")

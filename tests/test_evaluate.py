@@ -1,0 +1,220 @@
+"""The evaluate command on a small run: the scores of the run again, other splits, other data, and what it refuses."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from segexp import __version__
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["bf16-mixed", "32"])
+def run(request, tmp_path_factory, train, small):
+    """A run of three epochs, in each precision that a CPU has."""
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    assert train(*small, f"trainer.precision={request.param}", "trainer.max_epochs=3", f"run_dir={run}") == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, train, small):
+    """Another run, with weights that tell nothing, on a copy of the pictures that a test may change."""
+    folder = tmp_path_factory.mktemp("one")
+    pictures = folder / "pictures"
+    shutil.copytree(next(word for word in small if word.startswith("data.root=")).removeprefix("data.root="), pictures)
+    words = [*small, f"data.root={pictures}", "trainer.max_epochs=1", f"run_dir={folder / 'run'}"]
+    assert train(*words) == 0
+    return folder
+
+
+@pytest.fixture
+def score(evaluate, tmp_path, monkeypatch, capfd):
+    """Type an evaluate command in an empty folder; returns the scores it wrote."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        assert evaluate(*words, "gpus=0", "output=scores") == 0
+        command.out, command.err = capfd.readouterr()
+        return scores(tmp_path / "scores")
+
+    return command
+
+
+@pytest.fixture
+def refused(evaluate, tmp_path, monkeypatch, capfd):
+    """Type an evaluate command that is refused; returns exit code and paragraph."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words):
+        code = evaluate(*words)
+        out, err = capfd.readouterr()
+        assert (out, err.count("\n")) == ("", 1), (out, err)
+        assert not (tmp_path / "scores").exists()
+        return code, err.removeprefix("segexp: ").rstrip("\n")
+
+    return command
+
+
+def scores(folder):
+    return json.loads((folder / "metrics.json").read_text())["scores"]
+
+
+def rows(folder):
+    with (folder / "cases.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_scores_of_the_run_again(run, score):
+    assert score(f"checkpoint={run}") == pytest.approx(scores(run), abs=1e-6)
+    assert score.err == ""
+    dice, iou, accuracy = (scores(run)[f"val/{name}"] for name in ("dice", "iou", "accuracy"))
+    line = f"val: Dice {dice:.4f}, IoU {iou:.4f}, pixel accuracy {accuracy:.4f} over 5 cases"
+    assert score.out.splitlines() == [line, "Scores, cases and pictures: scores"]
+
+
+def test_from_anywhere_and_by_file(run, score, tmp_path):
+    moved = tmp_path / "some where" / "else"
+    shutil.copytree(run, moved)
+    assert score("checkpoint='some where/else'") == pytest.approx(scores(run), abs=1e-6)
+    assert score(f"checkpoint='{moved / 'checkpoints' / 'best.ckpt'}'") == pytest.approx(scores(run), abs=1e-6)
+
+
+def test_what_is_written(run, score, tmp_path):
+    score(f"checkpoint={run}")
+    assert rows(tmp_path / "scores") == rows(run)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    names = ("metrics.json", "cases.csv", "pictures/val_cases.png", "pictures/val_confusion.png")
+    assert files == {f"scores/{name}" for name in names}, "and nothing else"
+    facts = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert facts["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
+
+
+def test_without_output_nothing_is_written(run, evaluate, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(f"checkpoint={run}") == 0
+    assert capfd.readouterr().out.startswith("val: Dice ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_splits(run, score, tmp_path):
+    train, val = score(f"checkpoint={run}", "split=train"), score(f"checkpoint={run}", "split=val")
+    assert val == pytest.approx(scores(run), abs=1e-6)
+    assert {name.partition("/")[0] for name in train} == {"train"}
+    everything = score(f"checkpoint={run}", "split=all")
+    assert everything["all/cases"] == 10
+    assert everything["all/accuracy"] == pytest.approx((train["train/accuracy"] + val["val/accuracy"]) / 2)
+    assert len({row["id"] for row in rows(tmp_path / "scores")}) == 10
+
+
+def test_other_data_in_the_same_layout(one, score, slices, tmp_path):
+    shutil.copytree(slices, tmp_path / "other")
+    for kind in ("", "_mask"):
+        (tmp_path / "other" / "val" / f"000{kind}.png").unlink()
+    found = score(f"checkpoint={one / 'run'}", "data.root=other", "data.groups=null")
+    assert {name.partition("/")[0] for name in found} == {"all"}
+    assert found["all/cases"] == 9
+    assert score(f"checkpoint={one / 'run'}", "data.root=other", "data.groups=null", "split=val")["val/cases"] == 4
+
+
+def test_other_data_in_another_layout(one, score, slices, tmp_path):
+    for picture in slices.glob("*/*.png"):
+        target = (
+            tmp_path / "flat" / ("labels" if "mask" in picture.name else "images") / f"{picture.parent.name}_{picture.name}"
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, target)
+    layout = ['data.image="images/{id}.png"', 'data.mask="labels/{id}_mask.png"', "data.groups=null"]
+    found = score(f"checkpoint={one / 'run'}", "data.root=flat", *layout)
+    assert found == pytest.approx(score(f"checkpoint={one / 'run'}", "split=all"), abs=1e-6)
+
+
+def test_other_values_for_the_same_classes(one, score):
+    ignoring = score(f"checkpoint={one / 'run'}", "data.classes={background: 0, liver: [255, 254]}")
+    assert ignoring == pytest.approx(scores(one / "run"), abs=1e-6)
+
+
+def test_data_that_changed_since_the_run_are_refused(one, refused, score):
+    pictures = [one / "pictures" / "val" / f"000{kind}.png" for kind in ("", "_mask")]
+    aside = [path.rename(one / path.name) for path in pictures]
+    table = one / "pictures" / "mapping.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith("val,000")))
+    try:
+        assert refused(f"checkpoint={one / 'run'}") == (
+            1,
+            f"The 9 cases below {one / 'pictures'} no longer give the split that the run was trained with. The same files as "
+            "in training were expected, so that no training image is scored as validation. Bring the files back, or type "
+            "split=all to score every case whatever it was used for.",
+        )
+        assert score(f"checkpoint={one / 'run'}", "split=all")["all/cases"] == 9
+    finally:
+        for moved, path in zip(aside, pictures, strict=True):
+            moved.rename(path)
+        table.write_text("".join(lines))
+
+
+WRONG_CLASSES = (
+    "data.classes names {typed}, and the checkpoint was trained with background, liver. The same classes in the same order "
+    "were expected; only the mask values that mean them may differ. Type 'data.classes={{background: VALUE, liver: VALUE}}'."
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "paragraph"),
+    [
+        (["split=vall"], 2, "split is 'vall' (text); expected val | test | train | all or null."),
+        (["split=test"], 1, "No case is in the split test. The data have train, val. Type split=train."),
+        (["splitt=val"], 2, "splitt is not a key of this configuration. Did you mean split?"),
+        (["data.rot=x"], 2, "data.rot is not a key of data. Did you mean root, crop?"),
+        (["data.cache=tape"], 2, "data.cache is 'tape' (text); expected auto | ram | disk | none."),
+        (["pictures=many"], 2, "pictures is 'many' (text); expected a whole number, 0 or more."),
+        (["trust=me"], 2, "trust is 'me' (text); expected a list, each text."),
+        (["data=skin"], 2, "data=skin does not fit: data is not a group of options here. Type its keys: data.KEY=VALUE."),
+        (["-m"], 2, "-m is on the command line. One checkpoint is scored at a time. Leave -m out."),
+        (
+            ["data.root=nowhere"],
+            1,
+            "The data folder nowhere does not exist (from {here}). data.root is the folder that holds the pictures. "
+            "Type data.root=DIR.",
+        ),
+        (
+            ["data.classes={background: 0, liver: 255, tumour: 128}"],
+            2,
+            WRONG_CLASSES.format(typed="background, liver, tumour"),
+        ),
+        (["data.classes={liver: 255, background: 0}"], 2, WRONG_CLASSES.format(typed="liver, background")),
+        (["data.classes={liver: 255}"], 2, WRONG_CLASSES.format(typed="liver")),
+        (
+            ["data.channels=3"],
+            2,
+            "data.channels=3, and the checkpoint was trained with 1. The network's own number of channels was expected; "
+            "images are read as gray or colour to fit it. Leave data.channels out.",
+        ),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_refused(one, refused, tmp_path, words, code, paragraph):
+    assert refused(f"checkpoint={one / 'run'}", *words) == (code, paragraph.replace("{here}", str(tmp_path)))
+
+
+def test_a_checkpoint_must_be_named(refused):
+    assert refused() == (2, "checkpoint has no value. It has no default. Type checkpoint=….")
+
+
+def test_the_command_as_a_process(run, tmp_path):
+    words = [sys.executable, "-m", "segexp.evaluate", f"checkpoint={run}", "output=scores"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert scores(tmp_path / "scores") == pytest.approx(scores(run), abs=1e-6)
+
+
+def test_help(evaluate, capfd):
+    assert evaluate("--help") == 0
+    out = capfd.readouterr().out
+    assert "python -m segexp.evaluate checkpoint=RUN_OR_FILE" in out
+    assert out.endswith(f"segexp {__version__}\n")
