@@ -106,13 +106,14 @@ DATA = {
     ),
     "two_files_with_one_id": (
         lambda root: shutil.copytree(root / "train", root / "training"),
-        "train/000.png and training/000.png both have the id train/000. data.image={{split}}/{{id}}.png must give each file an id "
-        "of its own. Remove one of the two files, or tell them apart in data.image (by the ending, or {{group}} instead of *).",
+        "train/000.png and training/000.png both have the id train/000. data.image={{split}}/{{id}}.png must give each file an "
+        "id of its own. Remove one of the two files, or tell them apart in data.image (by the ending, or {{group}} instead "
+        "of *).",
     ),
     "sizes_differ": (
         blank_mask(BLANK[:, :32]),
-        "{root}/train/000_mask.png is 64x32 (height x width) and its image {root}/train/000.png is 64x64. A mask has the size of "
-        "its image. Make the mask again at the image's size, or take the pair out of the folder.",
+        "{root}/train/000_mask.png is 64x32 (height x width) and its image {root}/train/000.png is 64x64. A mask has the size "
+        "of its image. Make the mask again at the image's size, or take the pair out of the folder.",
     ),
     "image_truncated": (
         cut("train/002.png", 0.5),
@@ -132,8 +133,8 @@ DATA = {
     ),
     "value_of_no_class": (
         blank_mask(spotted(64, 64, value=7)),
-        "{root}/train/000_mask.png has 20 pixels of the value 7, which no class claims. Claimed are 0 (background), 255 (liver). "
-        "Type 'data.ignore=[7]' to leave such pixels out, or give it to a class: 'data.classes.liver=[255, 7]'.",
+        "{root}/train/000_mask.png has 20 pixels of the value 7, which no class claims. Claimed are 0 (background), 255 "
+        "(liver). Type 'data.ignore=[7]' to leave such pixels out, or give it to a class: 'data.classes.liver=[255, 7]'.",
     ),
     "colour_of_no_class": (
         blank_mask(spotted(64, 64, 3, value=(0, 128, 255))),
@@ -165,8 +166,8 @@ KEYS = {
     ),
     "one_value_for_two_classes": (
         ["data.classes={background: 0, liver: 255, tumour: 255}"],
-        "Both liver and tumour claim the mask value 255. A value belongs to one class (a gray value v is the same as the colour "
-        "with three channels v). Remove it from one of them in data.classes or data.ignore.",
+        "Both liver and tumour claim the mask value 255. A value belongs to one class (a gray value v is the same as the "
+        "colour with three channels v). Remove it from one of them in data.classes or data.ignore.",
     ),
     "one_class": (
         ["data.classes={liver: 255}"],
@@ -179,13 +180,13 @@ KEYS = {
     ),
     "batch_larger_than_the_training_set": (
         ["trainer.batch_size=6"],
-        "trainer.batch_size=6 is more than the 5 training samples of an epoch (5 images, data.repeat=1). A batch at most as large "
-        "as the training set was expected. Type trainer.batch_size=5 or less, or a higher data.repeat.",
+        "trainer.batch_size=6 is more than the 5 training samples of an epoch (5 images, data.repeat=1). A batch at most as "
+        "large as the training set was expected. Type trainer.batch_size=5 or less, or a higher data.repeat.",
     ),
     "unknown_option": (
         ["model=unett"],
-        "model=unett does not exist. Did you mean unet, unetpp? Options of model: {models}. To use a file of your own, put it at "
-        "MY_CONF/model/unett.yaml and add --config-dir MY_CONF.",
+        "model=unett does not exist. Did you mean unet, unetpp? Options of model: {models}. To use a file of your own, put it "
+        "at MY_CONF/model/unett.yaml and add --config-dir MY_CONF.",
     ),
     "unknown_group": (["modle=unet"], "modle is not a key of this configuration. Did you mean model?"),
     "unknown_key": (
@@ -193,7 +194,7 @@ KEYS = {
         "trainer.epochs is not a key of this configuration. Did you mean trainer.max_epochs?",
     ),
     "unknown_argument": (["+model.widht=3"], "model.widht is not an argument of segexp.models.UNet. Did you mean width?"),
-    "unknown_score": (["trainer.monitor=dise"], "trainer.monitor is 'dise', which is no score. Did you mean dice, dice/liver?"),
+    "unknown_score": (["trainer.monitor=dise"], "trainer.monitor is 'dise', which is no score. Did you mean dice?"),
     "text_for_a_number": (
         ["trainer.max_epochs=many"],
         "trainer.max_epochs is 'many' (text); expected a whole number, 1 or more or null.",
@@ -340,25 +341,24 @@ SAME += "resume=… out to start a new run."
     ids=["classes", "channels", "width", "rate", "split"],
 )
 def test_a_run_is_resumed_as_it_was(run, train, capfd, words, found):
-    split = (run / "split.csv").read_text()
+    before = contents(run)
     assert train(f"resume={run}", *words, "trainer.max_epochs=2") == 1
     err = capfd.readouterr().err
     for part in found.split("), "):
         assert part in err
     assert err.startswith(f"segexp: {run / 'checkpoints' / 'last.ckpt'} was trained with ")
     assert err.endswith(f". {SAME}\n")
-    assert (run / "split.csv").read_text() == split
-    assert (run / "metrics.json").is_file()
+    assert contents(run) == before, "another attempt starts from the same"
 
 
 def test_a_run_is_not_written_over_another(run, train, small, capfd):
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = contents(run)
     assert train(*small, "run_dir=run") == 2
     assert capfd.readouterr().err == (
-        "segexp: run_dir=run already holds a run. A new run needs a directory of its own. Type resume=run to go on with that run, "
-        "or name another directory.\n"
+        "segexp: run_dir=run already holds a run. A new run needs a directory of its own. Type resume=run to go on with that "
+        "run, or name another directory.\n"
     )
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
 def test_as_a_process(small, tmp_path):

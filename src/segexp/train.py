@@ -73,15 +73,16 @@ def command(argv: Sequence[str]) -> int:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
     from segexp.cli.overrides import parse
-    from segexp.cli.resume import check_unused, resumed
+    from segexp.cli.resume import check_unused, resumed, settings_kept
     from segexp.cli.study import plan
     from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:
-        line = resumed(line)
-    else:
-        check_unused(line)
+        with settings_kept(line):
+            cli.run_hydra(task, resumed(line), "train")
+        return 0
+    check_unused(line)
     if not line.multirun:
         cli.run_hydra(task, line, "train")
         return 0

@@ -1,13 +1,15 @@
 """`resume=RUN`: the command line that goes on with a run in its own directory."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segexp.cli.overrides import CommandLine, whole_mappings
 from segexp.config.naming import bare
-from segexp.errors import CheckpointError, ConfigError, nearest
+from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
 """The files that Hydra leaves in a run's .hydra folder, without .yaml."""
@@ -44,6 +46,23 @@ def resumed(command: CommandLine) -> CommandLine:
     folder = command.config_dir or _config_dir(saved["hydra"])
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
     return whole_mappings(replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder))
+
+
+@contextmanager
+def settings_kept(command: CommandLine) -> Iterator[None]:
+    """Put the saved settings of the run named by `resume=` back when going on with it is refused.
+
+    Hydra writes the new ones before anything can look at them; left there, they would be refused again at the next attempt.
+    """
+    folder = Path(str(command.value("resume"))) / ".hydra"
+    before = {file: file.read_bytes() for file in folder.glob("*.yaml")}
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(getattr(error, "problem", error), SegexpError):
+            for file, content in before.items():
+                file.write_bytes(content)
+        raise
 
 
 def check_unused(command: CommandLine) -> None:
