@@ -121,6 +121,8 @@ def trainer():
         loggers=[Board(), object()],
         sanity_checking=False,
         should_stop=False,
+        current_epoch=0,
+        max_epochs=9,
         is_global_zero=True,
         global_step=5,
     )
@@ -167,6 +169,14 @@ def test_every_second_validation_and_the_last(trainer):
     trainer.should_stop = True
     assert validate(resumed, trainer)
     assert resumed.state_dict() == {"rounds": 4}
+
+
+def test_the_last_epoch_is_drawn_whatever_the_rhythm(trainer):
+    callback = Panels(1, 100)
+    assert validate(callback, trainer)
+    assert not validate(callback, trainer)
+    trainer.current_epoch = 8
+    assert validate(callback, trainer)
 
 
 @pytest.mark.parametrize("change", [{"sanity_checking": True}, {"is_global_zero": False}])

@@ -52,7 +52,8 @@ class Panels(pl.Callback):
         predicted, self.predicted = self.predicted, {}
         if trainer.sanity_checking:
             return
-        due, self.rounds = self.rounds % self.every == 0 or trainer.should_stop, self.rounds + 1
+        last = trainer.should_stop or trainer.current_epoch == (trainer.max_epochs or 0) - 1
+        due, self.rounds = last or self.rounds % self.every == 0, self.rounds + 1
         boards = [log.experiment for log in trainer.loggers if isinstance(log, pl.loggers.TensorBoardLogger)]
         if not due or not boards or not trainer.is_global_zero:
             return
