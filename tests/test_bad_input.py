@@ -326,6 +326,10 @@ SAME = (
 SAME += "resume=… out to start a new run."
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -167,8 +167,9 @@ def _together(config: Mapping[str, Any]) -> Iterator[str]:
         yield "data.classes is null. Name each class and its value, the background first: 'data.classes={cell: 0, edge: 255}'"
     if data and data.get("channels") is None:
         yield "data.channels is null. Type data.channels=1 for gray pictures, data.channels=3 for colour"
-    if isinstance(data.get("classes"), dict) and trainer.get("monitor") not in (known := higher_is_better(data["classes"])):
-        yield f"trainer.monitor is {trainer.get('monitor')!r}, which is no score. {nearest(str(trainer.get('monitor')), known)}"
+    monitor, table = str(trainer.get("monitor", "dice")), data.get("classes")
+    if isinstance(table, dict) and monitor not in (known := higher_is_better(table)):
+        yield f"trainer.monitor is {monitor!r}, which is no score. {nearest(monitor, known)}"
     classes = data.get("num_classes")
     for key, node in nodes(config.get("loss"), "loss"):
         weights = node.get("class_weights")

@@ -1,0 +1,41 @@
+"""A class table that is typed stands for the whole table, however it is typed and wherever it goes."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from segexp.cli.overrides import parse
+from segexp.config import plain, register_resolvers
+
+TABLE = "data.classes={cell: 0, edge: 255}"
+
+
+def classes(conf, *words):
+    register_resolvers()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return plain(compose("train", overrides=parse(words).overrides))["data"]
+
+
+@pytest.mark.parametrize("data", ["liver", "landcover", "auto"])
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_typed_table_takes_the_place_of_the_files(conf, data, sign):
+    found = classes(conf, f"data={data}", f"{sign}{TABLE}", "data.root=x")
+    assert list(found["classes"].items()) == [("cell", 0), ("edge", 255)]
+    assert found["num_classes"] == 2
+
+
+def test_single_classes_are_changed_in_place(conf):
+    found = classes(conf, "data=liver", "data.classes.liver=[255,7]", "+data.classes.tumour=128")
+    assert found["classes"] == {"background": 0, "liver": [255, 7], "tumour": 128}
+    assert classes(conf, TABLE, "data.classes.edge=9")["classes"] == {"cell": 0, "edge": 9}
+
+
+def test_everything_else_is_left_as_typed():
+    words = ["model=unet", "data.normalize={mean: 0.5, std: 0.5}", "data.classes=null", "seed=1,2", "~data.ignore"]
+    assert parse([*words, "-m"]).overrides == words
+    assert parse([TABLE, "seed=1"]).overrides == ["++data.classes=null", f"+{TABLE}", "seed=1"]
+
+
+def test_a_table_that_was_expanded_before_is_expanded_alike():
+    once = parse([TABLE]).overrides
+    again = parse(once[1:]).overrides
+    assert again == once
