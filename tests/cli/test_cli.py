@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -232,16 +231,10 @@ def test_only_an_empty_run_directory_is_discarded(tmp_path):
 
 
 @pytest.mark.slow
-def test_help_is_quick_and_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = "import sys; from segexp.train import main; main(['--help']); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "numpy", "hydra", "pytorch_lightning"} & set(out.split())
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "segexp.train", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1, times
 
 
 @pytest.mark.slow
