@@ -52,13 +52,15 @@ tensorboard: setup ## look at all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 sweep: setup ## a small study: three networks on the generated pictures
-	$(BIN)/python -m segexp.train -m experiment=demo model=unet,unetpp,dilated trainer.minutes=1 $(ARGS)
+	$(BIN)/python -m segexp.train -m model=unet,unetpp,dilated model.width=8 data=demo data.size=128 optimizer.lr=3e-3 \
+		trainer.minutes=1 trainer.batch_size=4 trainer.validate_every=5 $(ARGS)
 
 notebooks: setup ## run the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_notebooks.py
 
-bench: setup ## speed of training against the bare step
-	$(BIN)/python benchmarks/training.py
+bench: setup ## speed of training against the bare step, and of the start
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/training.py model=unet model.width=16 $(ARGS)
 
 clean: ## remove the environment, caches and built files; runs/ and data/ stay
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
