@@ -79,7 +79,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         super().__init__()
         self.data, self.augment, self.batch_size, self.workers = data, augment, batch_size, workers
         self.seed, self.pin, self.track = seed, pin, track
-        table = label_table(data)
+        self.reader = reader(data)
+        table = self.reader.labels
         self.spec = DataSpec(data["name"], tuple(table.names), data["channels"], tuple(table.palette))
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
@@ -106,9 +107,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.fingerprint = statistics.fingerprint()
         for dtype in statistics.dtypes:
             self.augment.check(self.spec.channels, np.dtype(dtype))
-        size = reader(self.data).size
         self.preprocessing = preprocessing_for(
-            self.data["normalize"], self.spec.channels, size, statistics.value_range(), self.fingerprint
+            self.data["normalize"], self.spec.channels, self.reader.size, statistics.value_range(), self.fingerprint
         )
 
     def members(self, split: str) -> list[int]:
@@ -183,8 +183,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.data["crop"] is None:
             return
         crop = self.data["crop"] if isinstance(self.data["crop"], list) else [self.data["crop"]] * 2
-        size = reader(self.data).size
-        sizes = [working_size(size, image_size(case.image), str(case.image)) for case in training]
+        sizes = [working_size(self.reader.size, image_size(case.image), str(case.image)) for case in training]
         height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
         if crop[0] > height or crop[1] > width:
             raise ConfigError(
@@ -196,7 +195,6 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def _fill(self, statistics: Statistics) -> Store:
         """Decode every picture once: measure those of the training split and keep all of them."""
-        read = reader(self.data)
         training = set(self.members("train"))
 
         def passing(pictures: Iterator[Picture]) -> Iterator[Picture]:
@@ -205,20 +203,20 @@ class SegmentationDataModule(pl.LightningDataModule):
                     statistics.add(picture)
                 yield picture
 
-        mode = choose_cache(self.data["cache"], self._bytes())
+        cache = self.data["cache"]
+        mode = choose_cache(cache, self._bytes() if cache == "auto" else 0)
         if mode == "ram":
-            return RamStore(passing(read_all(read, self.cases)))
+            return RamStore(passing(read_all(self.reader, self.cases)))
         if mode == "disk":
-            folder = cache_folder() / store_key(self.cases, read)
-            return self._on_disk(folder, passing, read)
-        for _ in passing(read_all(read, self.cases)):
+            return self._on_disk(cache_folder() / store_key(self.cases, self.reader), passing)
+        for _ in passing(read_all(self.reader, self.cases)):
             pass
-        return ReadingStore(read, self.cases)
+        return ReadingStore(self.reader, self.cases)
 
-    def _on_disk(self, folder: Path, passing: Callable[[Iterator[Picture]], Iterator[Picture]], read: Reader) -> Store:
+    def _on_disk(self, folder: Path, passing: Callable[[Iterator[Picture]], Iterator[Picture]]) -> Store:
         try:
             if not folder.is_dir():
-                return DiskStore.write(folder, passing(read_all(read, self.cases)))
+                return DiskStore.write(folder, passing(read_all(self.reader, self.cases)))
         except OSError as problem:
             raise DataError(
                 f"The decoded pictures cannot be kept in {folder.parent} ({problem.strerror})",
@@ -233,7 +231,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _bytes(self) -> int:
         """Estimate the decoded size of all pictures from a few of them."""
         few = self.cases[:: max(1, len(self.cases) // 8)]
-        decoded = [reader(self.data)(case) for case in few]
+        decoded = [self.reader(case) for case in few]
         return sum(one.image.nbytes + one.mask.nbytes for one in decoded) * len(self.cases) // len(few)
 
 
