@@ -68,25 +68,25 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
             loggers = make_loggers(config["logger"], directory, data.spec)
-            checkpoints = _fit(config, directory, data, made, loggers)
+            best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:
                 return {}
-            scores = _score(config, directory, data, checkpoints.best_path)
-            log_outcome(loggers, config, scores, checkpoints.facts["steps"])
+            scores = _score(config, directory, data, best)
+            log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             say(_how_to_go_on(directory))
             raise
     seconds = time.monotonic() - started
-    facts: dict[str, Any] = {"status": "finished", "seconds": round(seconds, 1), "best_epoch": checkpoints.best_epoch}
-    facts |= checkpoints.facts
-    write_metrics(directory / "metrics.json", scores, facts)  # last of all: where it exists, the run is finished
+    found = {"status": "finished", "seconds": round(seconds, 1), **facts}
+    write_metrics(directory / "metrics.json", scores, found)  # last of all: where it exists, the run is finished
     say(_farewell(directory, scores, config["trainer"]["monitor"]))
     return scores
 
 
 def _fit(
     config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts, loggers: list[Any]
-) -> Checkpoints:
+) -> tuple[Path, dict[str, Any]]:
+    """Train; return the best checkpoint and what else the training tells."""
     segmenter = build.segmenter(config, made.network, data)
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
@@ -101,7 +101,8 @@ def _fit(
     except SystemExit as leaving:  # how Lightning answers a KeyboardInterrupt, once it has put everything down
         raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
     speed = next(c for c in chosen if isinstance(c, Speed))
-    checkpoints.facts = {
+    return checkpoints.best_path, {
+        "best_epoch": checkpoints.best_epoch,
         "parameters": sum(p.numel() for p in made.network.parameters()),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -109,7 +110,6 @@ def _fit(
         "precision": segmenter.precision,
         "peak_memory_bytes": _peak_memory(),
     }
-    return checkpoints
 
 
 def _score(config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path) -> dict[str, float]:

@@ -19,7 +19,6 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.validated = False
-        self.facts: dict[str, Any] = {}
 
     @property
     def last_path(self) -> Path:
