@@ -5,7 +5,7 @@ import ast
 import pytest
 
 ROWS = [
-    "errors types",
+    "errors types whole",
     "models losses metrics optim inference preprocessing devices config.naming config.hints pictures quiet data",
     "segmenter module scoring data.datamodule",
     "config",

@@ -16,6 +16,7 @@ from segexp.pictures import confusion_figure
 from segexp.scoring import score
 from segexp.segmenter import Segmenter
 from segexp.types import Case
+from segexp.whole import whole_file
 
 Rows = list[dict[str, object]]
 
@@ -51,9 +52,8 @@ def score_split(
 def write_metrics(path: Path, scores: dict[str, float], facts: dict[str, Any]) -> None:
     """Write scores and facts as JSON, whole or not at all; a score that is not defined is null."""
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({"scores": finite, **facts}, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps({"scores": finite, **facts}, indent=2) + "\n", encoding="utf-8")
 
 
 def sentences(scores: dict[str, float]) -> list[str]:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from segexp.cli.study import Study, rows
+from segexp.whole import whole_file
 
 SHOWN = ("val/dice", "test/dice")
 """The scores of the table; study.csv has all."""
@@ -41,7 +42,7 @@ def summarize(study: Study) -> int:
 def write_csv(study: Study, found: list[dict[str, Any]]) -> None:
     """Write one line per job; columns that only some jobs have are empty in the others."""
     columns = list(dict.fromkeys(key for row in found for key in row))
-    with (study.directory / "study.csv").open("w", newline="", encoding="utf-8") as file:
+    with whole_file(study.directory / "study.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(found)

@@ -1,8 +1,6 @@
 """Generated data sets, written once to disk in the layouts of the real ones they resemble."""
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from segexp.data.scenes.membranes import membranes
 from segexp.data.scenes.organ import organ
 from segexp.data.scenes.shapes import Array, Rng
 from segexp.errors import ConfigError, DataError, nearest
+from segexp.whole import whole_folder
 
 VERSION = 1
 """Part of the folder's name: raise it when a change to the scenes changes a pixel."""
@@ -77,21 +76,11 @@ Write = Callable[[Path], None]
 
 def _write_whole(folder: Path, writes: Iterator[Write], count: int, progress: Callable[[int, int], None] | None) -> None:
     """Run all `writes` in a draft beside `folder`, then rename the draft."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".writing_", dir=folder.parent))
-    try:
+    with whole_folder(folder) as draft:
         for done, write in enumerate(writes, start=1):
             write(draft)
             if progress:
                 progress(min(done, count), count)
-        draft.chmod(0o755)  # mkdtemp gives a folder that only its owner may read
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same pixels
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _membranes(count: int, size: int, seed: int) -> Iterator[Write]:

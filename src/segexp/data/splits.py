@@ -11,6 +11,7 @@ import numpy as np
 
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
+from segexp.whole import whole_file
 
 COLUMNS = ("id", "split", "group", "image", "mask")
 SPLIT_NAMES = ("train", "val", "test")
@@ -90,12 +91,10 @@ def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) ->
 
 def write_split_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     """Write `split.csv`; the file is whole or not there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    part.replace(path)
 
 
 def read_split_csv(path: Path) -> list[dict[str, str]]:

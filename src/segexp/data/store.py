@@ -7,8 +7,6 @@ later runs, reads through the page cache; `none` decodes each time.
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +16,7 @@ import numpy as np
 from segexp import __version__
 from segexp.data.inspect import Picture
 from segexp.types import Case
+from segexp.whole import whole_folder
 
 
 class Store(Protocol):
@@ -73,9 +72,7 @@ class DiskStore:
     @classmethod
     def write(cls, folder: Path, pictures: Iterable[Picture]) -> "DiskStore":
         """Write all pictures below a temporary name, then give the folder its own."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-        try:
+        with whole_folder(folder) as part:
             entries, position = [], 0
             with (part / "pictures.bin").open("wb") as file:
                 for picture in pictures:
@@ -88,13 +85,6 @@ class DiskStore:
                         position += data.nbytes + -data.nbytes % 8
                     entries.append(entry)
             (part / "index.json").write_text(json.dumps(entries))
-            try:
-                part.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster and wrote the same
-                    raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         return cls(folder)
 
 

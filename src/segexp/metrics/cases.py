@@ -9,6 +9,7 @@ import numpy as np
 from segexp.errors import DataError
 from segexp.metrics.scores import class_scores
 from segexp.types import Case
+from segexp.whole import whole_file
 
 COLUMNS = ("split", "id", "group", "class", "tp", "fp", "fn", "dice", "iou", "precision", "recall")
 
@@ -30,15 +31,10 @@ def case_rows(split: str, cases: Sequence[Case], confusions: np.ndarray, names: 
 
 def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
     """Write `cases.csv` whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_cases(path: Path) -> list[dict[str, str]]:

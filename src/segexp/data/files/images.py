@@ -3,9 +3,7 @@
 Legend: H W pixels, C channels. All functions may be called from several threads at once.
 """
 
-import os
 import struct
-import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from segexp.data.files import tiff
 from segexp.data.files.raw import Raw, oriented, straight
 from segexp.errors import DataError
 from segexp.types import Source
+from segexp.whole import whole_file
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -136,8 +135,7 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"a PNG holds uint8 or uint16 gray or RGB, not {array.dtype} {array.shape}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with whole_file(path) as part:
         if palette is not None:
             picture = Image.fromarray(np.ascontiguousarray(array))
             picture.putpalette([value for colour in palette for value in colour])
@@ -145,9 +143,6 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
         else:
             _, data = cv2.imencode(".png", np.ascontiguousarray(array if array.ndim == 2 else array[..., ::-1]))
             part.write_bytes(data.tobytes())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _with_channels(array: Array, channels: int | None, source: Source) -> Array:
