@@ -93,6 +93,23 @@ def test_validation_scores_every_case_at_its_own_size_whatever_the_batch() -> No
     assert np.array(found[0]).sum(axis=(1, 2)).tolist() == [32 * 32, 16 * 20, 48 * 32]
 
 
+def test_validation_predicts_what_the_segmenter_predicts() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (70, 90, 1), np.uint8)
+    torch.manual_seed(0)
+    tested = module(nn.Conv2d(1, 2, 5, padding=2).eval())
+    tested.segmenter.max_pixels, tested.segmenter.preprocessing = 64 * 64, Preprocessing(1, mean=(0.5,), std=(0.1,))
+    prepared = tested.segmenter.preprocessing.prepare(image)
+    mask = torch.from_numpy(rng.integers(0, 2, (70, 90), np.uint8))
+    with torch.no_grad():
+        predicted = tested.validation_step([Sample(3, prepared, mask)], 0)
+    assert predicted[3].numpy().tolist() == tested.segmenter.classes(image).tolist()
+    assert 0 < predicted[3].sum() < 70 * 90
+    logits = tested.segmenter.logits(prepared, (70, 90))
+    expected = float(CrossEntropy()(logits[None], mask[None].long()))
+    assert tested.logged["loss/val"] == [pytest.approx(expected)], "the loss is taken before logits become probabilities"
+
+
 def test_a_loss_that_is_not_finite_is_skipped_once_and_then_named() -> None:
     total = WeightedSum({"ce": {"weight": 1.0, "loss": CrossEntropy()}})
     tested = module(Sign(float("nan")), total)

@@ -7,6 +7,8 @@ from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
 from segexp.metrics.counts import CaseCounts, confusion
+from segexp.postprocess import Postprocessing
+from segexp.predictor import Predictor
 from segexp.preprocessing import Preprocessing
 from segexp.scoring import score
 from segexp.segmenter import Segmenter
@@ -83,6 +85,22 @@ def test_only_the_wanted_predictions_are_kept(pictures, segmenter):
 def test_a_kept_prediction_is_what_predict_gives(pictures, segmenter):
     _, kept = score(segmenter, cases(pictures, [1], segmenter.preprocessing), keep=[0])
     np.testing.assert_array_equal(kept[0], segmenter.classes(pictures[1].image))
+
+
+@pytest.mark.parametrize("threshold", [None, 0.9])
+@pytest.mark.parametrize("max_pixels", [None, 64 * 64])
+def test_one_rule_decides_in_scoring_validation_and_prediction(segmenter, threshold, max_pixels):
+    rng = np.random.default_rng(1)
+    pictures = [Picture(rng.integers(0, 256, (n, 150, 1), np.uint8), rng.integers(0, 2, (n, 150), np.uint8)) for n in (90, 131)]
+    segmenter.max_pixels, segmenter.postprocessing = max_pixels, Postprocessing(threshold=threshold)
+    scoring = cases(pictures, [0, 1], segmenter.preprocessing)
+    matrices, kept = score(segmenter, scoring, keep=[0, 1])
+    for n, picture in enumerate(pictures):
+        validated = segmenter.decide(segmenter.logits(scoring[n].image, tuple(scoring[n].mask.shape)))
+        for other in (validated, segmenter.classes(picture.image), Predictor([segmenter])(picture.image).classes):
+            np.testing.assert_array_equal(kept[n], other)
+        assert matrices[n, :, 1].sum() == kept[n].sum()
+    assert (kept[0].mean() < 0.45) == (threshold is not None)
 
 
 def test_validation_counts_the_same_case_by_case(pictures, segmenter):

@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch import nn
 
+from segexp.errors import DataError
+from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.segmenter import Segmenter
 from segexp.types import DataSpec
@@ -110,10 +112,97 @@ def test_channels_last_changes_the_layout_and_nothing_else(network):
     assert [call["last"] for call in network.calls] == [True, False]
 
 
+def large(network, height=200, width=310, **more):
+    """A segmenter that works at the image's own size in windows of 64, and an image for it."""
+    parts = segmenter(network, max_pixels=64 * 64, **more)
+    parts.preprocessing = Preprocessing(3, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.15), value_range=(3.0, 200.0))
+    return parts, image(height, width)
+
+
 def test_large_images_are_seen_through_windows(network):
-    parts = segmenter(network, max_pixels=20 * 20)
-    assert parts.probabilities(image()).shape == (3, 45, 61)
-    assert {call["shape"] for call in network.calls} == {(1, 3, 20, 20)}
+    parts, picture = large(network)
+    assert parts.probabilities(picture).shape == (3, 200, 310)
+    assert {call["shape"] for call in network.calls} == {(1, 3, 64, 64)}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("max_pixels", [None, 64 * 64, 70 * 100])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("size", [None, 1.3, (150, 80)])
+def test_an_array_and_the_same_prepared_give_the_same_bits(network, dtype, max_pixels, channels_last, size):
+    parts = segmenter(network.eval(), max_pixels=max_pixels, channels_last=channels_last)
+    parts.preprocessing = Preprocessing(3, size, (3.0, 200.0), (0.1,) * 3, (0.9,) * 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.15))
+    picture = image(123, 211, dtype)
+    logits = parts.logits(parts.preprocessing.prepare(picture), (123, 211))
+    assert parts.probabilities(picture).equal(logits.softmax(dim=0))
+    np.testing.assert_array_equal(parts.classes(picture), parts.decide(logits))
+
+
+def test_a_large_image_is_never_prepared_as_a_whole(network, monkeypatch):
+    seen = []
+    finish = Preprocessing.finish
+    monkeypatch.setattr(Preprocessing, "finish", lambda self, part: seen.append(part.shape[:2]) or finish(self, part))
+    parts, picture = large(network)
+    parts.classes(picture)
+    assert len(seen) > 1
+    assert max(height * width for height, width in seen) <= 64 * 64
+
+
+class Small(nn.Module):
+    """A network on a GPU with room for so many pixels."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.body, self.seen = room, nn.Conv2d(3, 3, 1), []
+
+    def forward(self, images):
+        pixels = images.shape[0] * images.shape[2] * images.shape[3]
+        self.seen.append(pixels)
+        if pixels > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return self.body(images)
+
+
+def test_windows_shrink_until_the_memory_suffices_and_it_is_said_what_to_type(network):
+    parts, picture = large(Small(20_000))
+    expected = Segmenter(parts.network, parts.preprocessing, SPEC, 64 * 64).probabilities(picture)
+    parts.network.seen.clear()
+    parts.max_pixels = None
+    with pytest.warns(UserWarning, match="max_pixels=") as told:
+        found = parts.probabilities(picture)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert parts.max_pixels == 200 * 310 // 4
+    assert [str(warning.message) for warning in told] == [
+        f"The GPU's memory does not suffice for {n} pixels at once. Large images are now seen through windows of {n // 2} "
+        f"pixels; type max_pixels={n // 2} (data.max_pixels={n // 2} in training) to begin with those."
+        for n in (62_000, 31_000)
+    ]
+    parts.probabilities(picture)  # the next image begins with what has worked, and nothing is said
+    assert max(parts.network.seen[-9:]) <= 20_000
+
+
+def test_memory_for_not_even_the_smallest_window_is_an_error(network):
+    parts, picture = large(Small(100))
+    with pytest.raises(torch.OutOfMemoryError):
+        parts.probabilities(picture)
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 1), (40, 40, 4), (40, 40)])
+def test_an_image_with_other_channels_is_refused(network, shape):
+    with pytest.raises(
+        DataError, match=r"The image has .* channels, shape .*The network takes 3.*Convert the image to 3 channels"
+    ):
+        segmenter(network).probabilities(np.zeros(shape, np.uint8))
+
+
+def test_classes_follow_the_postprocessing(network):
+    two = Segmenter(nn.Conv2d(3, 2, 1), Preprocessing(3), DataSpec("toy", ("a", "b"), 3, ((0, 0, 0), (255, 0, 0))))
+    share = two.probabilities(image())[1].numpy()
+    np.testing.assert_array_equal(two.classes(image()), share > 0.5)
+    two.postprocessing = Postprocessing(threshold=float(np.median(share)))
+    np.testing.assert_array_equal(two.classes(image()), share > np.median(share))
+    logits = two.logits(two.preprocessing.prepare(image()), (45, 61))
+    np.testing.assert_array_equal(two.decide(logits), two.classes(image()))
 
 
 def test_a_batch_of_prepared_images_gives_logits(network):
@@ -121,6 +210,7 @@ def test_a_batch_of_prepared_images_gives_logits(network):
     batch = torch.randn(2, 3, 24, 40)
     assert parts.forward(batch).shape == (2, 3, 24, 40)
     assert parts.forward(batch).requires_grad
+    assert parts.arrange(batch).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_moving_returns_itself(network):

@@ -65,8 +65,7 @@ class SegmentationModule(pl.LightningModule):
         """Return the loss of one batch, or None to skip a batch whose loss is not finite."""
         image, mask = batch["image"], batch["mask"]
         if self.deep:
-            layout = torch.channels_last if self.segmenter.channels_last else torch.contiguous_format
-            scales = self.network.forward_scales(image.contiguous(memory_format=layout))  # type: ignore[operator]
+            scales = self.network.forward_scales(self.segmenter.arrange(image))  # type: ignore[operator]
             loss = self.scales_loss(self.loss, scales, mask)
         else:
             loss = self.loss(self(image), mask)
@@ -80,11 +79,10 @@ class SegmentationModule(pl.LightningModule):
         predicted: dict[int, torch.Tensor] = {}
         for index, image, mask in samples:
             logits = self.segmenter.logits(image, (mask.shape[0], mask.shape[1]))
-            truth = mask.to(logits.device)
-            loss = self.loss(logits[None], truth[None].long())
+            loss = self.loss(logits[None], mask[None].to(logits.device).long())
             self.log("loss/val", loss, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-            predicted[index] = logits.argmax(dim=0).to(torch.uint8)
-            self.counts.update(index, predicted[index], truth)
+            predicted[index] = torch.from_numpy(self.segmenter.decide(logits))
+            self.counts.update(index, predicted[index], mask.cpu())
         return predicted
 
     def on_validation_epoch_end(self) -> None:

@@ -45,7 +45,15 @@ class Preprocessing:
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
         """Return the network's input (C, h, w) float32 of an image (H, W, C) uint8, uint16 or float32."""
-        return self.normalize(to_unit(resize_image(image, working_size(self.size, image.shape[:2])), self.value_range))
+        return self.finish(self.resize(image))
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """Return the image (H, W, C) at its working size (h, w, C), in its own type."""
+        return resize_image(image, working_size(self.size, image.shape[:2]))
+
+    def finish(self, part: np.ndarray) -> torch.Tensor:
+        """Return the network's input (C, h, w) float32 of an image at its working size (h, w, C), or of a part of it."""
+        return self.normalize(to_unit(part, self.value_range))
 
     def normalize(self, unit: np.ndarray) -> torch.Tensor:
         """Return (C, h, w) float32, normalised, of an image (h, w, C) on the unit scale."""

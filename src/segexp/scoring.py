@@ -29,10 +29,9 @@ def score(
     segmenter.network.eval()
     for position in range(len(cases)):
         sample = cases[position]
-        truth = sample.mask.to(segmenter.device)
-        prediction = segmenter.logits(sample.image, (truth.shape[0], truth.shape[1])).argmax(dim=0).to(torch.uint8)
-        matrices[position] = confusion(prediction, truth, k).cpu().numpy()
+        prediction = segmenter.decide(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+        matrices[position] = confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
         if position in keep:
-            kept[position] = prediction.cpu().numpy()
+            kept[position] = prediction
         done(position)
     return matrices, kept

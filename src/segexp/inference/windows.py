@@ -1,0 +1,112 @@
+"""Where the windows of a large image lie, and how much each pixel of a window counts.
+
+Windows begin at multiples of `UNIT`, so that the pooling of every window has the phase that it has in the whole image: where
+two windows overlap they say the same, but for what their borders hide from them. Along each axis windows of one size are
+laid evenly over the image; up to `UNIT` - 1 pixels beyond its end are its reflection.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+UNIT = 32
+"""Pixels that window sizes and positions are multiples of: the strides of the networks divide it."""
+
+SMALLEST = (2 * UNIT) ** 2
+"""Pixels of the smallest window."""
+
+OVERLAPS = {128: 1.3, 96: 1.3, 64: 1.5, 32: float("inf")}
+"""Pixels that neighbouring windows share, best first, and what that may cost in passes over the image.
+
+A trained U-Net of five levels changed its probabilities by 0.015 at most against the whole image with an overlap of 128, by
+0.2 with 64 (a ten-thousandth of the pixels took another class) and by 0.7 with 32.
+"""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Windows of one size along one axis.
+
+    Attributes:
+        length: of the image, in pixels.
+        window: of each window.
+        starts: first pixel of each window, rising; the last window may reach beyond the image.
+    """
+
+    length: int
+    window: int
+    starts: tuple[int, ...]
+
+    @property
+    def overlap(self) -> int:
+        """Pixels that each window shares with the next at least; 0 for a single one."""
+        steps = [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
+        return self.window - max(steps) if steps else 0
+
+    def weights(self) -> torch.Tensor:
+        """Return the share (windows, window) float32 that each window has in each pixel it covers.
+
+        A window counts fully in its core and falls off over the overlap on either side as a Gaussian does whose deviation is
+        a quarter of the overlap; the shares of a pixel sum to 1. At half overlap no core is left, and this is the blending of
+        nnU-Net and MONAI (deviation of an eighth of the window). Weights of a grid are products of those of its axes, and so
+        are their sums: no map of weights is needed.
+        """
+        overlap = self.overlap
+        weight = torch.ones(self.window, dtype=torch.float64)
+        if overlap:
+            away = torch.arange(self.window, dtype=torch.float64) + 0.5
+            away = (overlap - torch.minimum(away, self.window - away)).clamp_min(0)
+            weight = torch.exp(-((away * 4 / overlap) ** 2) / 2)
+        total = torch.zeros(max(self.length, self.starts[-1] + self.window), dtype=torch.float64)
+        for start in self.starts:
+            total[start : start + self.window] += weight
+        return torch.stack([weight / total[start : start + self.window] for start in self.starts]).float()
+
+
+def lay(length: int, window: int, overlap: int) -> Axis:
+    """Lay windows evenly: as few of at most `window` pixels as overlap by `overlap`, then as small as still cover.
+
+    Args:
+        length: of the image, in pixels; one window of that length when it is not above `window`.
+        window: largest size of a window, at least `UNIT` more than the overlap.
+        overlap: smallest overlap, a multiple of `UNIT`, at least one.
+    """
+    if length <= window:
+        return Axis(length, length, (0,))
+    units, largest, shared = -(-length // UNIT), window // UNIT, overlap // UNIT
+    count = max(2, -(-(units - shared) // (largest - shared)))
+    size = -(-(units + (count - 1) * shared) // count)
+    return Axis(length, size * UNIT, tuple(UNIT * ((units - size) * n // (count - 1)) for n in range(count)))
+
+
+def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
+    """Choose the windows, of at most `max_pixels` each, that cost least over an image (height, width).
+
+    The overlap is the largest of `OVERLAPS` that does not cost too much; 768 x 768 pixels are enough for less than 1.3 passes.
+    No window is smaller than two `UNIT`s, whatever the budget.
+    """
+    most = int(4 * height / max_pixels**0.5) + 2  # windows of a quarter of a square's height
+    for overlap, limit in OVERLAPS.items():
+        grids = [grid for rows in range(1, most) if (grid := _grid(height, width, rows, max_pixels, overlap))]
+        best = min(grids, key=lambda grid: (cost(grid), len(grid[1].starts)), default=None)
+        if best is not None and cost(best) <= limit:
+            return best
+    return lay(height, 2 * UNIT, UNIT), lay(width, 2 * UNIT, UNIT)
+
+
+def cost(grid: tuple[Axis, Axis]) -> float:
+    """Return how many pixels the windows have for each pixel of the image."""
+    rows, columns = grid
+    seen = len(rows.starts) * rows.window * len(columns.starts) * columns.window
+    return seen / (rows.length * columns.length)
+
+
+def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> tuple[Axis, Axis] | None:
+    """Return the grid with this many rows of windows, or None where they would be too small or too large."""
+    units, shared = -(-height // UNIT), overlap // UNIT
+    tall = height if rows == 1 else UNIT * -(-(units + (rows - 1) * shared) // rows)
+    wide = max_pixels // tall
+    wide = wide if wide >= width else wide // UNIT * UNIT
+    if any(window < min(length, overlap + UNIT) for window, length in ((tall, height), (wide, width))):
+        return None
+    return lay(height, tall, overlap), lay(width, wide, overlap)
