@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from tifffile import TiffFileError
 
-from segexp.data.files import tiff
+from segexp.data.files import nifti, tiff
 from segexp.data.files.raw import Raw, oriented, straight
 from segexp.errors import DataError
 from segexp.types import Source
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
-"""File name endings of the formats read here, in small letters."""
+"""File name endings of the formats read here, in small letters; `nifti.ENDINGS` come to them where volumes are welcome."""
 
 BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, SyntaxError, LookupError, struct.error, zlib.error)
 BROKEN += (cv2.error, TiffFileError, Image.DecompressionBombError)
@@ -43,7 +43,7 @@ def read_image(source: Source, channels: int | None = None) -> Array:
 
     Other integer types, half and double precision become float32 (whatever values one file holds, so that all files of one
     kind have one scale). A multi-page TIFF with up to 16 equal pages and no page asked for is one picture with a channel
-    per page.
+    per page. Of a NIfTI volume a slice along its third axis is a page, see `nifti`.
 
     Args:
         source: a file or one of its pages.
@@ -65,7 +65,29 @@ def read_image(source: Source, channels: int | None = None) -> Array:
             "Replace them (with 0, say) and save the picture again",
         )
     array = array[..., None] if array.ndim == 2 else array
-    return np.ascontiguousarray(_with_channels(array, channels, source))
+    return np.ascontiguousarray(fit_channels(array, channels, source))
+
+
+def fit_channels(array: Array, channels: int | None, source: Source) -> Array:
+    """Return an image (H, W, C) with that many channels, see `read_image`.
+
+    Raises:
+        DataError: it has another number, beyond gray and colour.
+    """
+    have = array.shape[2]
+    if channels is None or channels == have:
+        return array
+    if channels == 1 and have == 3:
+        if array.dtype == np.float32 and np.array_equal(array[..., 0], array[..., 1]) and np.ptp(array[..., 1:], -1).max() == 0:
+            return array[..., :1]  # rounding would change the values of a gray picture
+        return cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)[..., None]
+    if channels == 3 and have == 1:
+        return np.repeat(array, 3, axis=2)
+    raise DataError(
+        f"{source} has {have} channels, data.channels is {channels}",
+        "Only gray and colour are turned into each other",
+        f"Type data.channels={have}, or take one page per case with [{{id}}] at the end of data.image",
+    )
 
 
 def read_mask(source: Source, indices: bool = False) -> Array:
@@ -108,6 +130,8 @@ def page_count(path: Path) -> int:
     Raises:
         DataError: the file is missing or broken.
     """
+    if nifti.is_nifti(path):
+        return _guarded(Source(path), lambda: nifti.count(path))
     return _guarded(Source(path), lambda: tiff.count(path) if tiff.is_tiff(path) else _frames(path))
 
 
@@ -117,6 +141,8 @@ def image_size(source: Source) -> tuple[int, int]:
     Raises:
         DataError: the file is missing or broken.
     """
+    if nifti.is_nifti(source.path):
+        return _guarded(source, lambda: nifti.size(source))
     return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
 
 
@@ -145,23 +171,6 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
             part.write_bytes(data.tobytes())
 
 
-def _with_channels(array: Array, channels: int | None, source: Source) -> Array:
-    have = array.shape[2]
-    if channels is None or channels == have:
-        return array
-    if channels == 1 and have == 3:
-        if array.dtype == np.float32 and np.array_equal(array[..., 0], array[..., 1]) and np.ptp(array[..., 1:], -1).max() == 0:
-            return array[..., :1]  # rounding would change the values of a gray picture
-        return cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)[..., None]
-    if channels == 3 and have == 1:
-        return np.repeat(array, 3, axis=2)
-    raise DataError(
-        f"{source} has {have} channels, data.channels is {channels}",
-        "Only gray and colour are turned into each other",
-        f"Type data.channels={have}, or take one page per case with [{{id}}] at the end of data.image",
-    )
-
-
 def _smallest(array: Array) -> Array:
     """Return whole numbers from 0 to 65535 as uint8 or uint16, anything else as float32."""
     if array.dtype in (np.uint8, np.uint16):
@@ -173,6 +182,8 @@ def _smallest(array: Array) -> Array:
 
 
 def _load(source: Source) -> Raw:
+    if nifti.is_nifti(source.path):
+        return _guarded(source, lambda: nifti.load(source))
     return _guarded(source, lambda: tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source))
 
 
@@ -186,8 +197,8 @@ def _guarded(source: Source, read: Callable[[], T]) -> T:
         raise DataError(f"{source} may not be read", do=f"Type: chmod u+r '{source.path}'") from None
     except BROKEN as error:
         raise DataError(
-            f"{source} cannot be read ({str(error) or type(error).__name__})",
-            "Expected a readable PNG, JPEG, GIF, BMP or TIFF picture",
+            f"{source} cannot be read ({' '.join(str(error).split()) or type(error).__name__})",
+            f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}",
             "Copy the file again from where it came, or move it and its partner out of the data folder",
         ) from error
 

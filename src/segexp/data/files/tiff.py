@@ -1,5 +1,6 @@
 """TIFF: pages, channel axes, palettes, inverted gray, compressions. What tifffile cannot decode alone goes to libtiff."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from PIL import Image
 
 from segexp.data.files.raw import Raw, oriented, straight
 from segexp.types import Source
+from segexp.whole import whole_file
 
 Array = npt.NDArray[Any]
 
 MAX_CHANNELS = 16
 """Pages of one file that may be the channels of one picture when no page is asked for."""
+
+LARGE = 2**32 - 2**25
+"""Bytes of pages above which a file is written as BigTIFF, which not every program reads."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE = 0, 1, 2, 3
@@ -64,6 +69,26 @@ def load(source: Source) -> Raw:
         array = _channels_last(array, whole.axes, samples)
         array = _kept(_values(array, page), page)
         return Raw(oriented(array, _orientation(page)), palette)
+
+
+def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, int]] | None = None) -> None:
+    """Write pages (H, W) or (H, W, 3) to one zlib-compressed file that is either whole or not there.
+
+    Args:
+        path: the file to write or replace; missing folders are made.
+        pages: of any sizes.
+        palette: colours of the values 0, 1, … of uint8 pages (H, W); the file then shows them and keeps the values.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colours = np.zeros((3, 256), np.uint16)
+    if palette is not None:
+        colours[:, : len(palette)] = 257 * np.array(palette, np.uint16).T  # 16 bits per colour
+    large = sum(page.nbytes for page in pages) > LARGE
+    with whole_file(path) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
+        for page in pages:
+            kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
+            table = None if palette is None else colours
+            file.write(page, photometric=kind, colormap=table, compression="zlib", metadata=None, contiguous=False)
 
 
 def _page(file: tifffile.TiffFile, page: int | None) -> Any:

@@ -1,0 +1,34 @@
+"""Pictures of images, masks and errors: arrays in, 8-bit RGB arrays out. Nothing here writes a file."""
+
+from segexp.pictures.display import INK, PAPER, Array, Colour, Palette, to_display
+from segexp.pictures.figures import confusion_figure
+from segexp.pictures.heat import colour_bar, heat, heat_map
+from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, colour_mask, errors, overlay
+from segexp.pictures.sheets import GAP, Row, contact_sheet, dice_text, panel, triptych
+
+__all__ = [
+    "CORRECT",
+    "FALSE_ALARM",
+    "GAP",
+    "IGNORED",
+    "INK",
+    "MISSED",
+    "PAPER",
+    "WRONG_CLASS",
+    "Array",
+    "Colour",
+    "Palette",
+    "Row",
+    "colour_bar",
+    "colour_mask",
+    "confusion_figure",
+    "contact_sheet",
+    "dice_text",
+    "errors",
+    "heat",
+    "heat_map",
+    "overlay",
+    "panel",
+    "to_display",
+    "triptych",
+]

@@ -1,0 +1,91 @@
+"""Masks and errors in colour, on the image or alone.
+
+The colours of errors are from Okabe and Ito's set, which colour-blind readers can tell apart.
+
+Legend: C channels, H W pixels; a mask (H, W) holds class indices, 255 = ignore; class 0 is the background.
+"""
+
+import cv2
+import numpy as np
+
+from segexp.pictures.display import Array, Colour, Palette, strips, to_display
+from segexp.types import IGNORE
+
+CORRECT: Colour = (0, 158, 115)
+MISSED: Colour = (240, 228, 66)
+FALSE_ALARM: Colour = (213, 94, 0)
+WRONG_CLASS: Colour = (204, 121, 167)
+IGNORED: tuple[Colour, Colour] = ((128, 128, 128), (96, 96, 96))
+
+
+def colour_mask(mask: Array, palette: Palette) -> Array:
+    """Return each class in its colour, and ignored pixels hatched, as (H, W, 3) uint8."""
+    table = _table(palette)
+    result = np.empty((*mask.shape, 3), np.uint8)
+    for rows in strips(mask.shape):
+        result[rows] = _coloured(mask[rows], table, rows.start)
+    return result
+
+
+def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
+    """Return the image (H, W, 3) tinted where the mask is no background, with a full-coloured line along each border."""
+    result, table = to_display(image), _table(palette)
+    for rows in strips(mask.shape):
+        inside = mask[rows] != 0
+        if not inside.any():
+            continue
+        colours = _coloured(mask[rows], table, rows.start)
+        tinted = cv2.addWeighted(result[rows], 1 - alpha, colours, alpha, 0)
+        np.copyto(result[rows], tinted, where=inside[..., None])
+        np.copyto(result[rows], colours, where=_border(mask, rows)[..., None])
+    return result
+
+
+def errors(truth: Array, prediction: Array, image: Array | None = None) -> Array:
+    """Return (H, W, 3) uint8: what is right, missed, a false alarm or of the wrong class, each in its colour.
+
+    Args:
+        truth: (H, W); where it is 255 the picture is hatched, whatever was predicted.
+        prediction: (H, W).
+        image: shown dark below the background that both leave free; black when None.
+    """
+    result = to_display(image) if image is not None else np.zeros((*truth.shape, 3), np.uint8)
+    result //= 2
+    for rows in strips(truth.shape):
+        here, real, guess = result[rows], truth[rows], prediction[rows]
+        here[(real == guess) & (real != 0)] = CORRECT
+        here[(real != guess) & (real != 0) & (guess != 0)] = WRONG_CLASS
+        here[(real != 0) & (guess == 0)] = MISSED
+        here[(real == 0) & (guess != 0)] = FALSE_ALARM
+        _hatch(here, real == IGNORE, rows.start)
+    return result
+
+
+def _table(palette: Palette) -> Array:
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    return table
+
+
+def _coloured(mask: Array, table: Array, top: int) -> Array:
+    """Return rows of a mask in colour; `top` is the first of them, so that the hatching goes on."""
+    return _hatch(np.take(table, mask.astype(np.uint8), axis=0), mask == IGNORE, top)
+
+
+def _border(mask: Array, rows: slice) -> Array:
+    """Return where pixels in these rows, neither background nor ignored, have a neighbour of another class."""
+    first = max(0, rows.start - 1)
+    around = mask[first : rows.stop + 1].astype(np.uint8)
+    square = np.ones((3, 3), np.uint8)
+    differs = (cv2.erode(around, square) != cv2.dilate(around, square))[rows.start - first :][: rows.stop - rows.start]
+    here = mask[rows]
+    line: Array = differs & (here != 0) & (here != IGNORE)
+    return line
+
+
+def _hatch(picture: Array, where: Array, top: int) -> Array:
+    """Return the picture with slanted gray stripes where pixels are ignored."""
+    if where.any():
+        y, x = np.nonzero(where)
+        picture[y, x] = np.array(IGNORED, np.uint8)[(x + y + top) // 4 % 2]
+    return picture

@@ -1,0 +1,90 @@
+"""python -m segexp.predict: folders of pictures in, folders of masks out, names and sizes kept."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segexp import __version__, cli
+from segexp.config import plain, report
+from segexp.config.schema import PostprocessConfig, PredictConfig, check_fields
+from segexp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """
+Predict masks for folders of pictures of any depth, size and format; the masks keep name and size.
+
+  python -m segexp.predict checkpoint=RUN_OR_FILE input=DIR output=DIR [key=value ...]
+
+Examples
+  python -m segexp.predict checkpoint=runs/liver/unet/DATE_TIME input=scans output=masks
+  python -m segexp.predict checkpoint=RUN input=scans output=masks suffix=_segmentation overlay=true
+  python -m segexp.predict checkpoint=RUN 'input=[monday,tuesday]' output=masks    masks/monday, masks/tuesday
+  python -m segexp.predict 'checkpoint=[RUN,RUN]' input=DIR output=DIR uncertainty=true    an ensemble
+  python -m segexp.predict checkpoint=runs/studies/folds input=DIR output=DIR tta=flips    all runs of a study
+  python -m segexp.predict checkpoint=RUN input=DIR output=DIR panel=true 'truth="masks/{id}_mask.png"'
+
+What is written
+  NAME.png          0 and 255 for two classes, the class colours (a palette: colours and indices) for more
+  NAME.tif          for a TIFF file of several pages; NAME.nii.gz for a NIfTI volume: its class indices
+  review.csv        which images to look at first: flags, disagreement, entropy, class shares
+  overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
+
+Main keys
+  suffix=""            added to the names
+  overlay=true         the image with the mask over it
+  probabilities=npz    or tiff: float16, (classes, height, width)
+  labels=true          class indices beside the viewable mask
+  panel=true           input, truth if known, prediction; truth=DIR or a pattern says where the true masks are
+  uncertainty=true     a map with a colour bar, and its values
+  tta=none             flips (4 views) or dihedral (8)
+  postprocess=stored   none, or postprocess.min_area=50 postprocess.largest_component=true
+                       postprocess.fill_holes=true postprocess.threshold=0.4
+  max_pixels=null      larger images are seen through windows; by default as in training
+  gpus=auto            auto | 0 | 1
+  overwrite=false      by default a rerun skips images whose outputs are all there
+  check=true           refuse a folder of masks given as images
+  trust=[package]      build networks of a package of yours
+
+Exit code 1 when an image could not be predicted; the others are, and the last line names it.
+"""
+
+
+def task(config: "DictConfig") -> None:
+    """What Hydra calls with the composed configuration."""
+    try:
+        values = plain(config)
+        inner = values["postprocess"] if isinstance(values["postprocess"], dict) else {}
+        problems = [*check_fields("", values, PredictConfig), *check_fields("postprocess", inner, PostprocessConfig)]
+        if values["truth"] is not None and not values["panel"]:
+            problems.append("truth is shown in the panels alone. Type panel=true, or leave truth out.")
+        report(problems)
+        from segexp.prediction.run import predict
+
+        predict(values)
+    except Exception as error:
+        raise cli.Stopped(error) from error
+
+
+def command(argv: Sequence[str]) -> int:
+    """Understand the command line and run it; return the exit code."""
+    if {"--help", "-h"} & set(argv):
+        sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
+        return 0
+    from segexp.cli.overrides import parse
+
+    line = parse(argv)
+    if line.multirun:
+        raise ConfigError("-m is on the command line", "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
+    cli.run_hydra(task, line, "predict")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the console script leaves with what this returns."""
+    return cli.rim(lambda: command(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

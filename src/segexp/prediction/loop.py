@@ -1,0 +1,164 @@
+"""The loop of a prediction: one picture after the other, while threads decode those to come and write those done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from segexp.data.files.images import fit_channels, image_size, read_image
+from segexp.errors import DataError, SegexpError
+from segexp.prediction.flags import Training, flags
+from segexp.prediction.inputs import Job
+from segexp.prediction.outputs import Found, Writer
+from segexp.prediction.queues import Outbox, ahead
+from segexp.prediction.review import Review
+from segexp.prediction.truth import TruthReader
+from segexp.predictor import Prediction, Predictor
+from segexp.types import Source
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What is to be done for one output folder.
+
+    Attributes:
+        jobs: in their order.
+        writer: where the outputs go.
+        review: gets a row per picture.
+        truth: reads the true masks, for panels.
+    """
+
+    jobs: tuple[Job, ...]
+    writer: Writer
+    review: Review
+    truth: TruthReader
+
+
+@dataclass
+class Report:
+    """What came of it.
+
+    Attributes:
+        done: files whose outputs are all written.
+        pictures: predicted; a stack or volume has several.
+        flagged: pictures with a flag.
+        failures: why a file has no mask.
+        untrue: why a true mask could not be shown.
+    """
+
+    done: int = 0
+    pictures: int = 0
+    flagged: int = 0
+    failures: dict[Job, str] = field(default_factory=dict)
+    untrue: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A decoded picture: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
+
+    image: Array
+    flags: tuple[str, ...]
+    truth: Array | None
+
+
+def predict_folder(
+    folder: Folder, predictor: Predictor, training: Training, report: Report, step: Callable[[], None] = lambda: None
+) -> None:
+    """Predict and write every job of a folder; what cannot be read or does not fit is noted, and the others go on.
+
+    Args:
+        folder: the jobs.
+        predictor: image to prediction.
+        training: what the images should be like.
+        report: is added to.
+        step: called after each picture.
+
+    Raises:
+        DataError: an output cannot be written.
+    """
+    failed: dict[Job, str] = {}
+
+    def read(item: tuple[Job, Source]) -> Loaded | None:
+        return None if item[0] in failed else load(*item, training, folder.truth, report.untrue)
+
+    classes: dict[Job, list[Array]] = {}
+    with Outbox() as outbox:
+        items = [(job, source) for job in folder.jobs for source in job.sources]
+        for (job, source), loading in ahead(items, read, lambda item: _pixels(item[1])):
+            try:
+                loaded = loading.result()
+                prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
+            except (SegexpError, MemoryError, torch.OutOfMemoryError) as error:
+                failed[job] = _reason(error)
+                folder.review.add(job.image, "", [f"not predicted: {failed[job]}"])
+                classes.pop(job, None)
+                prediction = loaded = None
+            if prediction is not None and loaded is not None:
+                report.pictures += 1
+                report.flagged += bool(loaded.flags)
+                mask = folder.writer.wanted.mask(job)
+                folder.review.add(job.label(source), mask, loaded.flags, prediction.scores, prediction.classes)
+                classes.setdefault(job, []).append(prediction.classes)
+                outbox.put(_extras(folder.writer, job, source, loaded, prediction), prediction.classes.size)
+                if len(classes[job]) == len(job.sources):
+                    masks = classes.pop(job)
+                    outbox.put(partial(folder.writer.write_mask, job, masks), sum(mask.size for mask in masks))
+                    report.done += 1
+            step()
+    report.failures |= failed
+
+
+def load(job: Job, source: Source, training: Training, truth: TruthReader, untrue: list[str]) -> Loaded:
+    """Decode one picture, and its truth; a truth that cannot be read is noted in `untrue` and left out.
+
+    Raises:
+        DataError: the picture is broken, or has a number of channels that the network does not take.
+    """
+    array = read_image(source)
+    have = array.shape[2]
+    if have != training.channels and {have, training.channels} != {1, 3}:
+        pages = "; pages of one file are channels only where their number is the network's" if source.page is not None else ""
+        raise DataError(
+            f"{source} has {have} channel{'s' if have > 1 else ''}, and the network takes {training.channels}{pages}",
+            "Only gray and colour are turned into each other",
+            "Take the image out of the folder, or use a network that was trained on such images",
+        )
+    try:
+        true = truth(job, source, array.shape)
+    except SegexpError as error:
+        untrue.append(error.found)
+        true = None
+    return Loaded(fit_channels(array, training.channels, source), flags(array, training), true)
+
+
+def _extras(writer: Writer, job: Job, source: Source, loaded: Loaded, prediction: Prediction) -> Callable[[], None]:
+    """Return what writes the extras of a picture; it holds no more of the prediction than it needs."""
+    wanted = writer.wanted
+    found = Found(
+        prediction.classes,
+        loaded.image if wanted.overlay or wanted.panel else None,
+        loaded.truth if wanted.panel else None,
+        prediction.probabilities.numpy() if wanted.probabilities else None,
+        prediction.uncertainty if wanted.uncertainty else None,
+    )
+    return partial(writer.write_extras, job, source, found)
+
+
+def _pixels(source: Source) -> int:
+    try:
+        height, width = image_size(source)
+    except SegexpError:
+        return 0  # told when it is read
+    return height * width
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SegexpError):
+        return error.found
+    return "there is not enough memory for it; type a smaller max_pixels, or gpus=0 for the CPU"

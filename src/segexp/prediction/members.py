@@ -1,0 +1,76 @@
+"""From what the user calls checkpoint to a predictor: one run, several, or all runs of a study."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segexp.checkpoint import find_checkpoint, load_segmenter
+from segexp.errors import CheckpointError, ConfigError
+from segexp.postprocess import Postprocessing
+from segexp.predictor import Predictor
+from segexp.segmenter import Segmenter
+
+BEST = "*/checkpoints/best.ckpt"
+
+
+def checkpoint_files(named: Sequence[str]) -> list[Path]:
+    """Return the checkpoint files of runs, files and studies (of a study the best one of each of its runs).
+
+    Raises:
+        CheckpointError: there is none where one was named.
+    """
+    if not named:
+        raise CheckpointError(
+            "checkpoint names nothing", "A run directory or a .ckpt file was expected", "Type checkpoint=runs/…"
+        )
+    files: list[Path] = []
+    for text in named:
+        path = Path(text)
+        own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
+        members = [] if own else sorted(path.glob(BEST))
+        files += members or [find_checkpoint(path)]
+    return list(dict.fromkeys(files))
+
+
+def load_members(files: Sequence[Path], device: str, trust: Sequence[str]) -> list[Segmenter]:
+    """Return the segmenters of checkpoint files.
+
+    Raises:
+        CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
+    """
+    members = []
+    for file in files:
+        try:
+            members.append(load_segmenter(file, device=device, trust=trust))
+        except (CheckpointError, ConfigError) as error:
+            named = "" if str(file) in error.found else f"{file} cannot be used: "  # one of several, perhaps
+            raise CheckpointError(f"{named}{error.found}", error.expected, error.do) from error
+    return members
+
+
+def make_predictor(members: Sequence[Segmenter], config: Mapping[str, Any]) -> Predictor:
+    """Return what predicts, as conf/predict.yaml says.
+
+    Args:
+        members: one segmenter, or an ensemble.
+        config: the keys tta, uncertainty, max_pixels and postprocess.
+
+    Raises:
+        ConfigError: the members have different classes or channels, or the post-processing does not fit them.
+    """
+    if config["max_pixels"] is not None:
+        for member in members:
+            member.max_pixels = config["max_pixels"] or None
+    stored = Predictor(members, config["tta"], uncertainty=config["uncertainty"])
+    rule = chosen_rule(config["postprocess"], stored.rule)
+    rule.check(stored.spec.num_classes)
+    return replace(stored, postprocessing=rule)
+
+
+def chosen_rule(typed: str | Mapping[str, Any], stored: Postprocessing) -> Postprocessing:
+    """Return the post-processing that was typed: "stored", "none", or a mapping whose keys replace those of its `start`."""
+    keys: dict[str, Any] = {"start": typed} if isinstance(typed, str) else dict(typed)
+    start = Postprocessing() if keys.pop("start", "stored") == "none" else stored
+    changed: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    return replace(start, **changed)

@@ -1,0 +1,167 @@
+"""What is written for an image: its mask, and on request more in folders beside it. Every file is whole or not there.
+
+A stack or volume gives one mask file; of everything else each of its pages gives a file of its own, in a folder called like it.
+
+Legend: K classes, H W pixels of the image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segexp.data.files import nifti, tiff
+from segexp.data.files.images import write_png
+from segexp.pictures import heat_map, overlay, triptych
+from segexp.prediction.inputs import Job
+from segexp.prediction.names import ending_of
+from segexp.types import DataSpec, Source
+from segexp.whole import whole_file
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are written.
+
+    Attributes:
+        suffix: added to the name of every output.
+        overlay: the image with the mask over it, PNG.
+        probabilities: float16 (K, H, W), as "npz" (key "probabilities") or "tiff" (a page per class).
+        labels: class indices, PNG, or TIFF for a stack; of a volume the mask holds them already.
+        panel: input, truth if it is known, and prediction side by side, PNG.
+        uncertainty: a map with a colour bar, PNG, and its values from 0 to 1, float16, as npz (key "uncertainty").
+    """
+
+    suffix: str = ""
+    overlay: bool = False
+    probabilities: Literal["npz", "tiff"] | None = None
+    labels: bool = False
+    panel: bool = False
+    uncertainty: bool = False
+
+    def mask(self, job: Job) -> str:
+        """Return the name of a job's mask relative to the output folder."""
+        ending = ".png" if job.pages is None else ending_of(job.file.name)
+        return f"{job.stem}{self.suffix}{ending}"
+
+    def labels_file(self, job: Job) -> str | None:
+        """Return the name of a job's class indices, if they get a file of their own."""
+        return f"labels/{self.mask(job)}" if self.labels and not job.volume else None
+
+    def extras(self, job: Job, source: Source) -> dict[str, str]:
+        """Return the names of what else is written for one picture of a job, by kind."""
+        page = "" if source.page is None else f"/{source.page:04d}"
+        name = f"{job.stem}{self.suffix}{page}"
+        kinds = {
+            "overlay": (self.overlay, "overlay", "png"),
+            "probabilities": (bool(self.probabilities), "probabilities", "tif" if self.probabilities == "tiff" else "npz"),
+            "panel": (self.panel, "panels", "png"),
+            "map": (self.uncertainty, "uncertainty", "png"),
+            "values": (self.uncertainty, "uncertainty", "npz"),
+        }
+        return {kind: f"{folder}/{name}.{ending}" for kind, (wanted, folder, ending) in kinds.items() if wanted}
+
+    def files(self, job: Job) -> Iterator[str]:
+        """Yield the names of all outputs of a job, the mask last, as they are written."""
+        for source in job.sources:
+            yield from self.extras(job, source).values()
+        labels = self.labels_file(job)
+        yield from (labels,) if labels else ()
+        yield self.mask(job)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is to be written of one picture; what nobody asked for is None.
+
+    Attributes:
+        classes: (H, W) uint8.
+        image: (H, W, C) as the network was given it.
+        truth: (H, W) uint8, 255 = ignore.
+        probabilities: (K, H, W) float32.
+        uncertainty: (H, W) float32 from 0 to 1.
+    """
+
+    classes: Array
+    image: Array | None = None
+    truth: Array | None = None
+    probabilities: Array | None = None
+    uncertainty: Array | None = None
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the outputs of the jobs of one folder.
+
+    Attributes:
+        folder: of the masks.
+        wanted: which files.
+        spec: class names and colours.
+    """
+
+    folder: Path
+    wanted: Wanted
+    spec: DataSpec
+
+    def done(self, job: Job) -> bool:
+        """Say whether every output of a job is there."""
+        return all((self.folder / name).is_file() for name in self.wanted.files(job))
+
+    def write_extras(self, job: Job, source: Source, found: Found) -> None:
+        """Write what belongs to one picture."""
+        colours, names = self.spec.palette, self.spec.classes
+        for kind, name in self.wanted.extras(job, source).items():
+            path = self.folder / name
+            if kind == "overlay" and found.image is not None:
+                write_png(path, overlay(found.image, found.classes, colours))
+            elif kind == "panel" and found.image is not None:
+                write_png(path, triptych(found.image, found.truth, found.classes, colours, names, job.label(source)))
+            elif kind == "probabilities" and found.probabilities is not None:
+                _write_probabilities(path, found.probabilities, names)
+            elif kind == "map" and found.uncertainty is not None:
+                write_png(path, heat_map(found.uncertainty, 0.0, 1.0, "uncertainty"))
+            elif kind == "values" and found.uncertainty is not None:
+                _write_npz(path, uncertainty=found.uncertainty.astype(np.float16))
+
+    def write_mask(self, job: Job, classes: Sequence[Array]) -> None:
+        """Write the mask of a job, and its class indices if they are wanted.
+
+        Args:
+            job: the image, stack or volume.
+            classes: (H, W) uint8 of each of its pictures.
+        """
+        labels = self.wanted.labels_file(job)
+        if labels:
+            self._write(job, self.folder / labels, classes)
+        path = self.folder / self.wanted.mask(job)
+        if job.volume:
+            nifti.write_labels(path, classes, job.file)
+        elif self.spec.num_classes == 2:
+            self._write(job, path, [mask * np.uint8(255) for mask in classes])
+        else:
+            self._write(job, path, classes, self.spec.palette)
+
+    def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
+        if job.pages is None:
+            write_png(path, pages[0], palette)
+        else:
+            tiff.write(path, pages, palette)
+
+
+def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str]) -> None:
+    half = np.empty(probabilities.shape, np.float16)
+    np.copyto(half, probabilities, casting="same_kind")
+    if path.suffix == ".npz":
+        _write_npz(path, probabilities=half, classes=np.array(names))
+    else:
+        tiff.write(path, list(half))
+
+
+def _write_npz(path: Path, **arrays: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -1,0 +1,28 @@
+"""What a person sees meanwhile: a bar with images per second and the time left in a terminal, and nothing elsewhere."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """Give what is to be called after each of `total` images."""
+    if not sys.stdout.isatty() or "JPY_PARENT_PID" in os.environ:  # a notebook shows each move of the cursor as text
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Images per second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g} images/s" if speed else "")
+
+    columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

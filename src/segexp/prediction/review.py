@@ -1,0 +1,109 @@
+"""review.csv: which masks a person should look at first, and why.
+
+Legend: H W pixels.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp.prediction.places import unwritable
+from segexp.types import DataSpec
+from segexp.whole import whole_file
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Row = dict[str, str]
+
+NAME = "review.csv"
+SCORES = ("disagreement", "mutual_information", "entropy")
+
+
+@dataclass
+class Review:
+    """The rows of one output folder's review.csv, those of before and those of now.
+
+    Attributes:
+        folder: the output folder.
+        spec: class names.
+        rows: by the name of the image.
+    """
+
+    folder: Path
+    spec: DataSpec
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def add(
+        self,
+        image: str,
+        mask: str,
+        flagged: Sequence[str],
+        scores: Mapping[str, float] | None = None,
+        classes: Array | None = None,
+    ) -> None:
+        """Add what was found about one picture.
+
+        Args:
+            image: its name.
+            mask: its mask relative to the output folder; "" when there is none.
+            flagged: what is odd about it.
+            scores: by the names of `SCORES`, 0 to 1; None when nothing was predicted.
+            classes: (H, W) uint8, the prediction.
+        """
+        row = {"image": image, "mask": mask, "flags": "; ".join(flagged)}
+        row |= {name: f"{value:.4f}" for name, value in (scores or {}).items() if name in SCORES}
+        if classes is not None:
+            shares = np.bincount(classes.ravel(), minlength=self.spec.num_classes) / max(1, classes.size)
+            row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.classes) if k}
+            row["size"] = f"{classes.shape[0]}x{classes.shape[1]}"
+        self.rows[image] = row
+
+    def write(self) -> Path | None:
+        """Write the rows, those to look at first at the top; return the file, or None where there is no row.
+
+        Order: flagged before others, then by disagreement, then by entropy, the highest first.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        if not self.rows:
+            return None
+        columns = ["image", "mask", "flags", *SCORES, *(f"share_{name}" for name in self.spec.classes[1:]), "size"]
+        path = self.folder / NAME
+        try:
+            with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                table = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+                table.writeheader()
+                table.writerows(sorted(self.rows.values(), key=_urgency))
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return path
+
+
+def read_rows(folder: Path) -> dict[str, Row]:
+    """Return the rows of an earlier review whose masks are still there, by the name of the image; none where it is broken."""
+    try:
+        with (folder / NAME).open(newline="", encoding="utf-8") as file:
+            rows = [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {row["image"]: row for row in rows if row.get("image") and row.get("mask") and (folder / row["mask"]).is_file()}
+
+
+def masks_in(rows: Iterable[Row]) -> list[str]:
+    """Return the masks that rows name, relative to the output folder."""
+    return [row["mask"] for row in rows]
+
+
+def _urgency(row: Mapping[str, str]) -> tuple[bool, float, float, str]:
+    return (not row.get("flags"), -_number(row, "disagreement"), -_number(row, "entropy"), row["image"])
+
+
+def _number(row: Mapping[str, str], name: str) -> float:
+    try:
+        return float(row.get(name) or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,102 @@
+"""A prediction from start to end, as conf/predict.yaml describes it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.devices import choose_devices
+from segexp.prediction.flags import Training
+from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
+from segexp.prediction.loop import Folder, Report, predict_folder
+from segexp.prediction.members import checkpoint_files, load_members, make_predictor
+from segexp.prediction.outputs import Wanted, Writer
+from segexp.prediction.places import check_collisions, check_writable, pair_up
+from segexp.prediction.progress import progress
+from segexp.prediction.review import Review, masks_in, read_rows
+from segexp.prediction.suspicion import refuse_masks
+from segexp.prediction.truth import TruthReader, find_truth, label_table
+from segexp.prediction.words import failed, say_how, say_what, say_where
+from segexp.predictor import Predictor
+
+
+def predict(config: Mapping[str, Any]) -> Report:
+    """Predict as `conf/predict.yaml` says; print where the results are; return what came of it.
+
+    Raises:
+        CheckpointError: a checkpoint is missing, broken or foreign, or its network's code is.
+        ConfigError: outputs would be written over inputs or each other, or members of an ensemble do not fit together.
+        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
+            images that could not be predicted.
+    """
+    kind, ids = choose_devices(config["gpus"], "gpus")
+    device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
+    files = checkpoint_files(_several(config["checkpoint"]))
+    predictor = make_predictor(load_members(files, device, config["trust"]), config)
+    training, wanted = Training.of(predictor.members[0]), wanted_files(config)
+    inventories = take_all(config, predictor)
+    check_collisions(inventories, {job: paths for each in inventories for job, paths in _outputs(each, wanted).items()})
+    if config["check"]:
+        for inventory in inventories:
+            refuse_masks(inventory.jobs, training)
+    folders, skipped = work(inventories, wanted, predictor, config)
+    for output in {inventory.output for inventory in inventories}:
+        check_writable(output)
+    say_what(inventories, files, predictor)
+    outcome, started = Report(), time.monotonic()
+    try:
+        with progress(sum(len(job.sources) for folder in folders for job in folder.jobs)) as step:
+            for folder in folders:
+                predict_folder(folder, predictor, training, outcome, step)
+    finally:
+        reviews = dict.fromkeys(path for folder in folders if (path := folder.review.write()))
+        say_how(outcome, skipped, time.monotonic() - started, reviews)
+        say_where(inventories)
+    if outcome.failures:
+        raise failed(outcome)
+    return outcome
+
+
+def wanted_files(config: Mapping[str, Any]) -> Wanted:
+    """Return which files a configuration asks for."""
+    kinds = {False: None, True: "npz"}
+    keys = ("suffix", "overlay", "labels", "panel", "uncertainty")
+    probabilities: Any = kinds.get(config["probabilities"], config["probabilities"])
+    return Wanted(**{key: config[key] for key in keys}, probabilities=probabilities)
+
+
+def take_all(config: Mapping[str, Any], predictor: Predictor) -> list[Inventory]:
+    """Return what each input holds, less what earlier runs wrote."""
+    data: Any = predictor.members[0].facts["config"]
+    pairs = pair_up(_several(config["input"]), _several(config["output"]))
+    outputs = {output.resolve() for _, output in pairs}
+    masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_rows(folder).values())}
+    earlier = Earlier(config["suffix"], frozenset(outputs), frozenset(masks))
+    return [take_stock(given, output, predictor.spec.channels, data["data"], earlier) for given, output in pairs]
+
+
+def work(
+    inventories: Sequence[Inventory], wanted: Wanted, predictor: Predictor, config: Mapping[str, Any]
+) -> tuple[list[Folder], int]:
+    """Return what is to be done for each input, and how many images have all their outputs already."""
+    data: Any = predictor.members[0].facts["config"]
+    reviews: dict[Path, Review] = {}
+    folders, skipped = [], 0
+    for inventory in inventories:
+        writer = Writer(inventory.output, wanted, predictor.spec)
+        jobs = tuple(job for job in inventory.jobs if config["overwrite"] or not writer.done(job))
+        skipped += len(inventory.jobs) - len(jobs)
+        here = inventory.output.resolve()
+        if here not in reviews:
+            reviews[here] = Review(inventory.output, predictor.spec, read_rows(inventory.output))
+        truth = TruthReader(label_table(data["data"]), find_truth(inventory, config["truth"]) if config["panel"] else {})
+        folders.append(Folder(jobs, writer, reviews[here], truth))
+    return folders, skipped
+
+
+def _outputs(inventory: Inventory, wanted: Wanted) -> dict[Job, list[Path]]:
+    return {job: [inventory.output / name for name in wanted.files(job)] for job in inventory.jobs}
+
+
+def _several(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,70 @@
+"""What is written for an image, under which names, and that it is whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segexp.prediction.inputs import Job
+from segexp.prediction.outputs import Found, Wanted, Writer
+from segexp.types import DataSpec, Source
+
+PICTURE = Job(Path("a.JPG"), "s/a.JPG", "s/a")
+STACK, VOLUME = Job(Path("b.tiff"), "b.tiff", "b", 2), Job(Path("c.nii"), "c.nii", "c", 1)
+SPEC = DataSpec("toy", ("background", "liver"), 1, ((0, 0, 0), (230, 159, 0)))
+ALL = Wanted("_x", overlay=True, probabilities="tiff", labels=True, panel=True, uncertainty=True)
+
+
+def test_names_of_the_masks():
+    assert [Wanted().mask(job) for job in (PICTURE, STACK, VOLUME)] == ["s/a.png", "b.tiff", "c.nii"]
+    assert [Wanted("_x").mask(job) for job in (PICTURE, STACK, VOLUME)] == ["s/a_x.png", "b_x.tiff", "c_x.nii"]
+
+
+def test_names_of_everything():
+    assert list(ALL.files(PICTURE)) == [
+        "overlay/s/a_x.png",
+        "probabilities/s/a_x.tif",
+        "panels/s/a_x.png",
+        "uncertainty/s/a_x.png",
+        "uncertainty/s/a_x.npz",
+        "labels/s/a_x.png",
+        "s/a_x.png",
+    ]
+    assert list(Wanted(overlay=True, labels=True).files(STACK)) == [
+        "overlay/b/0000.png",
+        "overlay/b/0001.png",
+        "labels/b.tiff",
+        "b.tiff",
+    ]
+    assert list(Wanted(labels=True).files(VOLUME)) == ["c.nii"], "class indices are in it already"
+
+
+def test_what_is_promised_is_written(tmp_path):
+    writer = Writer(tmp_path, ALL, SPEC)
+    classes = np.zeros((20, 30), np.uint8)
+    classes[5:9] = 1
+    found = Found(
+        classes,
+        np.zeros((20, 30, 1), np.uint8),
+        None,
+        np.full((2, 20, 30), 0.5, np.float32),
+        np.ones((20, 30), np.float32),
+    )
+    assert not writer.done(PICTURE)
+    writer.write_extras(PICTURE, Source(Path("a.JPG")), found)
+    assert not writer.done(PICTURE)
+    writer.write_mask(PICTURE, [classes])
+    assert writer.done(PICTURE)
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert files == sorted(ALL.files(PICTURE))
+
+
+@pytest.mark.parametrize("job", [PICTURE, STACK], ids=["picture", "stack"])
+def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, job):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        Writer(tmp_path, Wanted(), SPEC).write_mask(job, [np.zeros((4, 5), np.uint8)] * 2)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

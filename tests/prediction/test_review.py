@@ -1,0 +1,56 @@
+"""review.csv: the order of its rows, and what is kept of an earlier one."""
+
+import numpy as np
+import pytest
+
+from segexp.errors import DataError
+from segexp.prediction.review import NAME, Review, masks_in, read_rows
+from segexp.types import DataSpec
+
+SPEC = DataSpec("toy", ("background", "liver", "tumour"), 1, ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+
+
+def test_flags_then_disagreement_then_entropy(tmp_path):
+    review = Review(tmp_path, SPEC)
+    classes = np.array([[0, 1, 1, 2]], np.uint8)
+    review.add("calm.png", "calm.png", [], {"entropy": 0.1, "disagreement": 0.2}, classes)
+    review.add("unsure.png", "unsure.png", [], {"entropy": 0.9, "disagreement": 0.2}, classes)
+    review.add("torn.png", "torn.png", [], {"entropy": 0.0, "disagreement": 0.7, "mutual_information": 0.3}, classes)
+    review.add("odd.png", "odd.png", ["dark", "small"], {"entropy": 0.0, "disagreement": 0.0}, classes)
+    review.add("broken.png", "", ["not predicted: it is cut"])
+    assert review.write() == tmp_path / NAME
+    lines = (tmp_path / NAME).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "image,mask,flags,disagreement,mutual_information,entropy,share_liver,share_tumour,size"
+    assert lines[1] == "broken.png,,not predicted: it is cut,,,,,,"
+    assert lines[2] == "odd.png,odd.png,dark; small,0.0000,,0.0000,0.5000,0.2500,1x4"
+    assert [line.partition(",")[0] for line in lines[3:]] == ["torn.png", "unsure.png", "calm.png"]
+
+
+def test_rows_of_before_are_kept_while_their_masks_are_there(tmp_path):
+    review = Review(tmp_path, SPEC)
+    for name in ("a.png", "b.png"):
+        review.add(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8))
+        (tmp_path / name).touch()
+    review.add("c.png", "", ["not predicted"])
+    review.write()
+    assert set(read_rows(tmp_path)) == {"a.png", "b.png"}
+    (tmp_path / "a.png").unlink()
+    assert masks_in(read_rows(tmp_path).values()) == ["b.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"image\n", b"\xff\xfe\x00broken", b"other,columns\n1,2\n"])
+def test_a_broken_review_counts_as_none(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    assert read_rows(tmp_path) == {}
+
+
+def test_nothing_to_say_writes_nothing(tmp_path):
+    assert Review(tmp_path, SPEC).write() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    review = Review(tmp_path / "gone", SPEC)
+    review.add("a.png", "a.png", [])
+    with pytest.raises(DataError, match=r"gone/review\.csv cannot be written \(No such file"):
+        review.write()
