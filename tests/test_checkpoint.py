@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.checkpoint import SCHEMA, describe, find_checkpoint, load_segmenter, read_checkpoint
+from segexp.checkpoint import SCHEMA, describe, find_checkpoint, load_segmenter, read_checkpoint, store_postprocessing
 from segexp.errors import CheckpointError
 from segexp.models import UNet
+from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.types import DataSpec
 
@@ -104,3 +105,116 @@ def test_a_network_of_a_stranger_is_not_built(tmp_path: Path) -> None:
     path, _ = written(tmp_path / "best.ckpt", config={"model": {"_target_": "os.getcwd"}})
     with pytest.raises(CheckpointError, match=r"trust=\[os\]"):
         load_segmenter(path)
+
+
+def test_a_network_whose_code_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {"_target_": "my_missing_nets.Tiny"}})
+    with pytest.raises(CheckpointError) as caught:
+        load_segmenter(path)
+    assert str(caught.value) == (
+        "The checkpoint's network is my_missing_nets.Tiny, and the package my_missing_nets is not found. A checkpoint holds "
+        "the weights of a network and not its code, which must be there under the name it had in training. Put the folder that "
+        "holds my_missing_nets on PYTHONPATH, or install it with pip; then, if you trust where it comes from, type "
+        "trust=[my_missing_nets]."
+    )
+
+
+# The stored post-processing ----------------------------------------------------------------------------------------------
+
+RULE = Postprocessing(0.35, 20, largest_component=True, fill_holes=True)
+RECORD: dict[str, Any] = {"parameters": RULE.as_dict(), "gain": 0.02, "low": 0.01, "high": 0.03, "cases": 20}
+
+
+def trained(path: Path) -> dict[str, Any]:
+    """A checkpoint with all that Lightning puts beside the weights; returns its values."""
+    written(path)
+    values = torch.load(path, weights_only=True)
+    weights = list(values["state_dict"].values())
+    momentum = {n: {"step": torch.tensor(3.0), "exp_avg": torch.randn_like(w.float())} for n, w in enumerate(weights)}
+    values |= {"epoch": 3, "optimizer_states": [{"state": momentum}], "current_model_state": dict(values["state_dict"])}
+    torch.save(values, path)
+    return values
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say whether plain values and tensors are equal, the tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return (a.dtype, a.shape, a.stride(), a.numpy().tobytes()) == (b.dtype, b.shape, b.stride(), b.numpy().tobytes())
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def test_an_old_checkpoint_has_no_post_processing(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    assert load_segmenter(path).postprocessing.is_identity
+
+
+def test_post_processing_is_stored_beside_untouched_weights(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+    path.chmod(0o640)
+    store_postprocessing(path, RECORD)
+    after = torch.load(path, weights_only=True)
+    assert after["segexp"].pop("postprocessing") == RECORD
+    assert same(before, after)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+    segmenter = load_segmenter(path)
+    assert segmenter.postprocessing == RULE
+    assert segmenter.facts["postprocessing"] == RECORD
+
+
+def test_the_segmenter_applies_what_is_stored(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    image = np.random.default_rng(0).integers(0, 255, (40, 48, 1)).astype(np.uint8)
+    probabilities = load_segmenter(path).probabilities(image)
+    store_postprocessing(path, {"parameters": Postprocessing(0.45, 6).as_dict()})
+    expected = Postprocessing(0.45, 6).apply(probabilities)
+    assert load_segmenter(path).classes(image).tolist() == expected.tolist()
+
+
+def test_it_is_replaced_and_taken_out_again(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+    for record in (RECORD, {**RECORD, "gain": 0.5}):
+        store_postprocessing(path, record)
+        assert read_checkpoint(path)["segexp"]["postprocessing"] == record
+    store_postprocessing(path, None)
+    assert same(before, read_checkpoint(path))
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), RuntimeError("No space left on device\nat 0x1")])
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+
+    def full(values: Any, part: Path) -> None:
+        part.write_bytes(b"half of it")
+        raise problem
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError) as caught:
+        store_postprocessing(path, RECORD)
+    assert str(caught.value) == (
+        f"{path} cannot be written (No space left on device). The chosen post-processing is stored in the checkpoint, so its "
+        "folder must be writable and have room for a copy. Copy the run to a folder of your own and name that one with "
+        "checkpoint=…."
+    )
+    assert same(before, read_checkpoint(path))
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+@pytest.mark.parametrize("stored", [{"parameters": {"sharpen": 3}}, {"parameters": {"threshold": 7.0}}, {}])
+def test_post_processing_of_another_version_names_it(stored: dict[str, Any], tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", postprocessing=stored, versions={"segexp": "9.9"})
+    with pytest.raises(CheckpointError) as caught:
+        load_segmenter(path)
+    assert str(caught.value) == (
+        f"{path} stores a post-processing that this segexp does not know: {stored}. Parameters that python -m segexp.evaluate "
+        "tune=postprocess stored were expected. Install the version that wrote it: {'segexp': '9.9'}."
+    )

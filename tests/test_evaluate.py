@@ -6,9 +6,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from segexp import __version__
+from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
+from segexp.metrics.statistics import Interval
+from segexp.postprocess import Postprocessing
+from segexp.tuning import Tuned
+from segexp.tuning.candidates import candidates_for
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +98,7 @@ def test_what_is_written(run, score, tmp_path):
     assert files == {f"scores/{name}" for name in names}, "and nothing else"
     facts = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert facts["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
+    assert facts["postprocessing"] == Postprocessing().as_dict()
 
 
 def test_without_output_nothing_is_written(run, evaluate, tmp_path, monkeypatch, capfd):
@@ -175,6 +182,31 @@ WRONG_CLASSES = (
         (["pictures=many"], 2, "pictures is 'many' (text); expected a whole number, 0 or more."),
         (["trust=me"], 2, "trust is 'me' (text); expected a list, each text."),
         (["data=skin"], 2, "data=skin does not fit: data is not a group of options here. Type its keys: data.KEY=VALUE."),
+        (
+            ["tune=postprocess", "split=test"],
+            2,
+            "split=test with tune=postprocess. The post-processing is chosen on the validation images: the network knows the "
+            "training images by heart, and test images on which something was chosen are a test no more. Leave split out.",
+        ),
+        (
+            ["tune=postprocess", "data.groups=null"],
+            2,
+            "data.groups with tune=postprocess. The post-processing is chosen on the validation images of the run itself, read "
+            "as in training. Leave data.groups out; data.root=DIR says where the images are now.",
+        ),
+        (
+            ["tune=postprocess", "checkpoint=[a,b]"],
+            2,
+            "checkpoint names 2 files. The post-processing is chosen for one network, and stored in its file. Type "
+            "checkpoint=RUN with one of them.",
+        ),
+        (
+            ["checkpoint=[a,b]"],
+            2,
+            "checkpoint names 2 files. One checkpoint is scored at a time. Type checkpoint=RUN with one of them.",
+        ),
+        (["tune=loss"], 2, "tune is 'loss' (text); expected postprocess or null."),
+        (["postprocess=some"], 2, "postprocess is 'some' (text); expected stored | none."),
         (["-m"], 2, "-m is on the command line. One checkpoint is scored at a time. Leave -m out."),
         (
             ["data.root=nowhere"],
@@ -200,6 +232,123 @@ WRONG_CLASSES = (
 )
 def test_what_is_refused(one, refused, tmp_path, words, code, paragraph):
     assert refused(f"checkpoint={one / 'run'}", *words) == (code, paragraph.replace("{here}", str(tmp_path)))
+
+
+# Post-processing ---------------------------------------------------------------------------------------------------------
+
+RULE = Postprocessing(0.3, 5, fill_holes=True)
+
+
+@pytest.fixture
+def copied(one, tmp_path):
+    """A copy of the run, whose checkpoint a test may change."""
+    shutil.copytree(one / "run", tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def held(run):
+    return read_checkpoint(run / "checkpoints" / "best.ckpt")["segexp"].get("postprocessing")
+
+
+def test_what_is_stored_is_scored_and_named(one, copied, score, tmp_path):
+    plain = score(f"checkpoint={copied}")
+    assert len(score.out.splitlines()) == 2
+    store_postprocessing(copied / "checkpoints" / "best.ckpt", {"parameters": RULE.as_dict()})
+    ours = score(f"checkpoint={copied}")
+    said = "the post-processing that is stored in the checkpoint: " + str(RULE)
+    assert score.out.splitlines()[0] == f"With {said}"
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["postprocessing"] == RULE.as_dict()
+    assert ours != pytest.approx(plain, nan_ok=True)
+    assert score(f"checkpoint={copied}", "postprocess=none") == pytest.approx(plain, nan_ok=True)
+    assert score.out.splitlines()[0] == f"Without {said}"
+    facts = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert facts["postprocessing"] == Postprocessing().as_dict()
+
+
+def test_tuning_on_the_runs_own_validation(one, copied, evaluate, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    before = (copied / "checkpoints" / "best.ckpt").read_bytes()
+    assert evaluate(f"checkpoint={copied}", "tune=postprocess", "output=tuned") == 0
+    out = capfd.readouterr().out.splitlines()
+    assert out[0] == "Post-processing on val, 5 cases"
+    assert out[-1] == "All candidates: tuned/tuning.csv"
+    dice = scores(one / "run")["val/dice"]
+    assert next(line for line in out if line.startswith("none ")).split()[1] == f"{dice:.4f}"
+    with (tmp_path / "tuned" / "tuning.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert float(table[0]["dice"]) == pytest.approx(dice)
+    assert out[-3].startswith("Kept") == (held(copied) is not None)
+    assert out[-3].startswith("Kept") or (copied / "checkpoints" / "best.ckpt").read_bytes() == before
+    if held(copied):
+        assert evaluate(f"checkpoint={copied}") == 0
+        assert "With the post-processing" in capfd.readouterr().out
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Have the tuning find a gain with a given lower end."""
+
+    def say(low):
+        candidates = candidates_for(2, 1000)
+        best = candidates.index(Postprocessing(0.4, fill_holes=True))
+        dice = np.full(len(candidates), 0.8)
+        dice[best] = 0.85
+        zeros = np.zeros(len(candidates), int)
+        tuned = Tuned(candidates[best], Interval(0.04, low, 0.06, 5), "cases", 1, candidates, dice, zeros)
+        monkeypatch.setattr("segexp.tuning.tune", lambda *_: tuned)
+
+    return say
+
+
+def test_a_gain_beyond_doubt_is_stored_and_an_earlier_one_goes_with_the_doubt(copied, evaluate, found, capfd):
+    file = copied / "checkpoints" / "best.ckpt"
+    words = (f"checkpoint={copied}", "tune=postprocess")
+    found(0.02)
+    assert evaluate(*words) == 0
+    assert capfd.readouterr().out.splitlines()[-2:] == [
+        "Kept: the interval excludes 0",
+        f"Stored in {file}: evaluate and predict use it from now on, and postprocess=none leaves it out",
+    ]
+    assert held(copied) == {
+        "parameters": Postprocessing(0.4, fill_holes=True).as_dict(),
+        "gain": 0.04,
+        "low": 0.02,
+        "high": 0.06,
+        "cases": 5,
+        "groups": 1,
+        "over": "cases",
+        "split_hash": read_checkpoint(file)["segexp"]["split_hash"],
+    }
+    assert load_segmenter(copied).postprocessing == Postprocessing(0.4, fill_holes=True)
+    found(-0.02)
+    assert evaluate(*words) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == (
+        f"What {file} held before (foreground above probability 0.4, holes filled) is taken out of it"
+    )
+    assert held(copied) is None
+    assert evaluate(*words) == 0
+    assert capfd.readouterr().out.splitlines()[-2:] == [
+        "Not kept: the interval includes 0, so the gain may be chance",
+        f"{file} is as it was",
+    ]
+
+
+def test_tuning_finds_the_images_where_they_are_now_and_takes_no_others(one, copied, evaluate, tmp_path, capfd, found):
+    found(0.02)
+    shutil.copytree(one / "pictures", tmp_path / "moved")
+    assert evaluate(f"checkpoint={copied}", "tune=postprocess", f"data.root={tmp_path / 'moved'}") == 0
+    assert held(copied)
+    for kind in ("", "_mask"):
+        (tmp_path / "moved" / "val" / f"000{kind}.png").unlink()
+    table = tmp_path / "moved" / "mapping.csv"
+    table.write_text("".join(row for row in table.read_text().splitlines(keepends=True) if not row.startswith("val,000")))
+    capfd.readouterr()
+    assert evaluate(f"checkpoint={copied}", "tune=postprocess", f"data.root={tmp_path / 'moved'}") == 1
+    assert capfd.readouterr().err == (
+        f"segexp: The 9 cases below {tmp_path / 'moved'} no longer give the split that the run was trained with. The same "
+        "files as in training were expected, so that no training image is scored as validation. Bring the files back, or type "
+        "data.root=DIR, where they are now; it is the run's own images or none.\n"
+    )
 
 
 def test_a_checkpoint_must_be_named(refused):

@@ -10,6 +10,7 @@ from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
 from segexp.outcome import score_split, sentences, write_metrics
+from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.segmenter import Segmenter
 from segexp.types import Case, DataSpec, Source
@@ -56,6 +57,18 @@ def test_scores_and_rows_of_a_split(segmenter, split):
     assert all(name.startswith("val/") for name in scores)
     assert {row["id"] for row in rows} == {"case0", "case1", "case2"}
     assert {row["split"] for row in rows} == {"val"}
+
+
+def test_each_scored_case_is_told(segmenter, split):
+    told = []
+    score_split(segmenter, "val", *split, pictures=0, directory=None, done=told.append)
+    assert told == [0, 1, 2]
+
+
+def test_scores_are_those_of_the_post_processed_masks(segmenter, split):
+    segmenter.postprocessing = Postprocessing(min_area=100)
+    scores, _ = score_split(segmenter, "val", *split, pictures=0, directory=None)
+    assert scores["val/dice"] == pytest.approx((1 + 0) / 2), "the half liver has 64 pixels"
 
 
 def test_pictures_are_written_below_the_directory(segmenter, split, tmp_path):

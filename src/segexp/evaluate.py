@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from segexp import __version__, cli
 from segexp.config import plain, report
 from segexp.config.schema import DataConfig, EvaluateConfig, check_fields
-from segexp.errors import ConfigError, DataError, listed
+from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from segexp.types import Case, DataSpec
+    from segexp.data.dataset import ScoringSet
+    from segexp.segmenter import Segmenter
+    from segexp.types import Case
 
 HELP = """
 Score a trained network: every case at its own size, as validation did.
@@ -25,12 +27,15 @@ Examples
   python -m segexp.evaluate checkpoint=RUN split=train                           another split
   python -m segexp.evaluate checkpoint=RUN data.root=DIR output=DIR              other data in the same layout
   python -m segexp.evaluate checkpoint=RUN data.root=DIR 'data.image="{id}.png"' 'data.mask="{id}_mask.png"'
+  python -m segexp.evaluate checkpoint=RUN tune=postprocess                      choose the post-processing on val
 
 Main keys
-  split=null       val, test, train or all; by default val and test, and all cases of other data
-  output=DIR       write cases.csv, metrics.json and pictures there
-  gpus=auto        auto | 0 | 1
-  trust=[package]  build networks of a package of yours
+  split=null          val, test, train or all; by default val and test, and all cases of other data
+  tune=postprocess    threshold, components, holes: chosen on val, stored in the checkpoint if the gain is beyond doubt
+  postprocess=none    without the post-processing that is stored in the checkpoint
+  output=DIR          write cases.csv, metrics.json and pictures there (with tune: tuning.csv)
+  gpus=auto           auto | 0 | 1
+  trust=[package]     build networks of a package of yours
 """
 
 ELSEWHERE = {"root", "image", "mask"}
@@ -48,45 +53,93 @@ def task(config: "DictConfig") -> None:
 
 
 def evaluate(config: dict[str, Any]) -> dict[str, float]:
-    """Score as `conf/evaluate.yaml` says; print a line per split; return the scores by "<split>/<score>".
+    """Score, or tune, as `conf/evaluate.yaml` says and print what was found; return the scores by "<split>/<score>".
 
     Raises:
         CheckpointError: the checkpoint is missing, broken or foreign.
-        ConfigError: a wrong data key, or other classes or channels than those of the checkpoint.
+        ConfigError: a wrong data key, other classes or channels than those of the checkpoint, or keys that do not go together.
         DataError: the data are not what the checkpoint's config says, or differ from those of the run.
     """
+    checkpoint = one_checkpoint(config)
     from segexp.checkpoint import load_segmenter
-    from segexp.data.datamodule import find, reader
-    from segexp.data.dataset import ScoringSet
-    from segexp.data.store import ReadingStore
+    from segexp.checkpoint.data import check_spec
     from segexp.devices import choose_devices
-    from segexp.metrics.cases import write_cases
-    from segexp.outcome import Rows, score_split, sentences, write_metrics
     from segexp.quiet import quieten
+    from segexp.tuning.keeping import check_tunable
 
+    if config["tune"]:
+        check_tunable(config["split"], config["data"])
     quieten()
     device, _ = choose_devices(config["gpus"], "gpus")
-    segmenter = load_segmenter(config["checkpoint"], device=device, trust=config["trust"])
+    segmenter = load_segmenter(checkpoint, device=device, trust=config["trust"])
     run: dict[str, Any] = segmenter.facts["config"]  # type: ignore[assignment]
-    data = merged(run["data"], config["data"])
-    check_spec(data, segmenter.spec)
-    cases = find(data)
+    run = run | {"data": merged(run["data"], config["data"])}
+    check_spec(run["data"], segmenter.spec)
+    return (tune if config["tune"] else score)(config, segmenter, run)
+
+
+def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
+    """Score the chosen splits; `run` is the config of the run with the data of now."""
+    from segexp.checkpoint.data import chosen_splits
+    from segexp.data.datamodule import find
+    from segexp.metrics.cases import write_cases
+    from segexp.outcome import Rows, score_split, sentences, write_metrics
+    from segexp.postprocess import Postprocessing
+    from segexp.prediction.progress import progress
+
     other = bool(ELSEWHERE & set(config["data"]))
-    splits = chosen_splits(config["split"], cases, run | {"data": data}, segmenter.facts["split_hash"], other=other)
+    splits = chosen_splits(config["split"], find(run["data"]), run, segmenter.facts["split_hash"], other=other)
+    stored = segmenter.postprocessing
+    if config["postprocess"] == "none":
+        segmenter.postprocessing = Postprocessing()
     output = Path(config["output"]) if config["output"] else None
     scores: dict[str, float] = {}
     rows: Rows = []
-    for split, members in splits.items():
-        prepared = ScoringSet(ReadingStore(reader(data), members), range(len(members)), segmenter.preprocessing)
-        pictures = config["pictures"] if output else 0
-        found, more = score_split(segmenter, split, members, prepared, pictures, output)
-        scores, rows = scores | found, rows + more
+    pictures = config["pictures"] if output else 0
+    with progress(sum(map(len, splits.values()))) as advance:
+        for split, members in splits.items():
+            prepared = scoring_set(run["data"], members, segmenter)
+            found, more = score_split(segmenter, split, members, prepared, pictures, output, lambda _: advance())
+            scores, rows = scores | found, rows + more
+    if not stored.is_identity:
+        use = "Without" if segmenter.postprocessing.is_identity else "With"
+        sys.stdout.write(f"{use} the post-processing that is stored in the checkpoint: {stored}\n")
     sys.stdout.write("\n".join(sentences(scores)) + "\n")
     if output:
         write_cases(output / "cases.csv", rows)
-        write_metrics(output / "metrics.json", scores, {"status": "evaluated", "checkpoint": str(segmenter.facts["file"])})
+        facts = {"checkpoint": str(segmenter.facts["file"]), "postprocessing": segmenter.postprocessing.as_dict()}
+        write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts})
         sys.stdout.write(f"Scores, cases and pictures: {output}\n")
     return scores
+
+
+def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
+    """Choose the post-processing on the run's own validation cases and store it if its gain is beyond doubt."""
+    from segexp import tuning
+    from segexp.prediction.progress import progress
+    from segexp.tuning.keeping import own_validation, put_down
+    from segexp.tuning.words import lines, write_table
+
+    cases = own_validation(segmenter, run)
+    with progress(len(cases)) as advance:
+        prepared = scoring_set(run["data"], cases, segmenter)
+        found = tuning.tune(segmenter, prepared, [case.group for case in cases], lambda _: advance())
+    said = [f"Post-processing on val, {len(cases)} cases", *lines(found), put_down(segmenter, found)]
+    if config["output"]:
+        table = Path(config["output"]) / "tuning.csv"
+        write_table(table, found)
+        said.append(f"All candidates: {table}")
+    sys.stdout.write("\n".join(said) + "\n")
+    return {"val/dice": float(found.dice[0]), "val/gain": found.gain.mean}
+
+
+def scoring_set(data: dict[str, Any], members: "Sequence[Case]", segmenter: "Segmenter") -> "ScoringSet":
+    """Return cases as the segmenter is scored on them, decoded when they are asked for."""
+    from segexp.data.datamodule import reader
+    from segexp.data.dataset import ScoringSet
+    from segexp.data.store import ReadingStore
+
+    return ScoringSet(ReadingStore(reader(data), members), range(len(members)), segmenter.preprocessing)
 
 
 def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -100,64 +153,22 @@ def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return together
 
 
-def check_spec(data: dict[str, Any], trained: "DataSpec") -> None:
-    """Refuse classes or channels that are not those of the network.
+def one_checkpoint(config: dict[str, Any]) -> str:
+    """Return the checkpoint that is named.
 
     Raises:
-        ConfigError: naming both.
+        ConfigError: none or several are.
     """
-    typed, names = ", ".join(data["classes"]), ", ".join(trained.classes)
-    if list(data["classes"]) != list(trained.classes):
+    named: list[str] = [config["checkpoint"]] if isinstance(config["checkpoint"], str) else config["checkpoint"]
+    if len(named) != 1:
         raise ConfigError(
-            f"data.classes names {typed}, and the checkpoint was trained with {names}",
-            "The same classes in the same order were expected; only the mask values that mean them may differ",
-            f"Type 'data.classes={{{', '.join(f'{name}: VALUE' for name in trained.classes)}}}'",
+            f"checkpoint names {len(named)} files",
+            "The post-processing is chosen for one network, and stored in its file"
+            if config["tune"]
+            else "One checkpoint is scored at a time",
+            "Type checkpoint=RUN with one of them",
         )
-    if data["channels"] != trained.channels:
-        raise ConfigError(
-            f"data.channels={data['channels']}, and the checkpoint was trained with {trained.channels}",
-            "The network's own number of channels was expected; images are read as gray or colour to fit it",
-            "Leave data.channels out",
-        )
-
-
-def chosen_splits(
-    split: str | None, cases: "Sequence[Case]", run: dict[str, Any], split_hash: object, *, other: bool
-) -> "dict[str, list[Case]]":
-    """Return the cases to score by split name.
-
-    Args:
-        split: as typed; None takes val and test of the run's own data, and all cases of other data.
-        cases: all cases.
-        run: the config of the run.
-        split_hash: of the run's split.
-        other: the data are not those of the run.
-
-    Raises:
-        DataError: the data changed since the run, or the split has no case.
-    """
-    from segexp.data.splits import assign_splits
-    from segexp.data.splits import split_hash as hash_of
-
-    if split == "all" or (split is None and other):
-        return {"all": list(cases)}
-    keys = ("val_fraction", "test_fraction", "folds", "fold")
-    assigned = assign_splits(cases, seed=run["seed"], **{key: run["data"][key] for key in keys})
-    if not other and hash_of({"id": case.id, "split": assigned[case.id]} for case in cases) != split_hash:
-        raise DataError(
-            f"The {len(cases)} cases below {run['data']['root']} no longer give the split that the run was trained with",
-            "The same files as in training were expected, so that no training image is scored as validation",
-            "Bring the files back, or type split=all to score every case whatever it was used for",
-        )
-    wanted = [split] if split else ["val", "test"]
-    members = {name: [case for case in cases if assigned[case.id] == name] for name in wanted}
-    found = {name: chosen for name, chosen in members.items() if chosen}
-    if not found:
-        there = listed(sorted(set(assigned.values())))
-        raise DataError(
-            f"No case is in the split {listed(wanted)}", f"The data have {there}", f"Type split={there.split(',')[0]}"
-        )
-    return found
+    return named[0]
 
 
 def command(argv: Sequence[str]) -> int:

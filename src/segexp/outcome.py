@@ -1,7 +1,7 @@
 """What a run leaves behind: `cases.csv`, pictures, `metrics.json`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ Rows = list[dict[str, object]]
 
 
 def score_split(
-    segmenter: Segmenter, split: str, cases: Sequence[Case], prepared: ScoringSet, pictures: int, directory: Path | None
+    segmenter: Segmenter,
+    split: str,
+    cases: Sequence[Case],
+    prepared: ScoringSet,
+    pictures: int,
+    directory: Path | None,
+    done: Callable[[int], None] = lambda _: None,
 ) -> tuple[dict[str, float], Rows]:
     """Score one split and draw it.
 
@@ -33,12 +39,13 @@ def score_split(
         prepared: the same cases as samples.
         pictures: how many cases the panel shows.
         directory: `<split>_cases.png` and `<split>_confusion.png` are written into `pictures/` below it; None draws nothing.
+        done: told each position when it is scored.
 
     Returns:
         Scores by "<split>/<score>" and the rows of `cases.csv`.
     """
     names = segmenter.spec.classes
-    matrices, kept = score(segmenter, prepared, watched(len(cases), pictures))
+    matrices, kept = score(segmenter, prepared, watched(len(cases), pictures), done)
     if directory is not None:
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)

@@ -170,12 +170,47 @@ def test_everything_else_in_a_checkpoint_is_refused(path):
     assert "encoder[0]._target_" in text or "cannot be found" in text
 
 
-def test_the_refusal_says_what_to_type():
+def test_the_refusal_says_what_to_type(package):
+    package("net", "raise RuntimeError('run before it was trusted')\n")
     with pytest.raises(CheckpointError, match=r"The checkpoint asks to run mine\.net\.Net .* type trust=\[mine\]"):
         check_targets({"_target_": "mine.net.Net"})
 
 
+MISSING = (
+    "The checkpoint's network is {path}, and the package {name} is not found. A checkpoint holds the weights of a network and "
+    "not its code, which must be there under the name it had in training. Put the folder that holds {name} on PYTHONPATH, or "
+    "install it with pip"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "trust", "then"),
+    [
+        ("my_nets.Tiny", (), "; then, if you trust where it comes from, type trust=[my_nets]."),
+        ("my_nets.Tiny", ("my_nets",), "."),
+        ("segmentation_models_pytorch.Unet", (), "."),
+    ],
+)
+def test_a_network_whose_code_is_missing_says_how_to_get_it(path, trust, then, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "segmentation_models_pytorch", raising=False)
+    with pytest.raises(CheckpointError) as caught:
+        check_targets({"_target_": path}, trust)
+    assert str(caught.value) == MISSING.format(path=path, name=path.partition(".")[0]) + then
+
+
+def test_what_trusted_code_needs_itself_is_shown_as_itself(package):
+    package("net", "import nosuchdependency\n")
+    with pytest.raises(CheckpointError) as caught:
+        check_targets({"_target_": "mine.net.Net"}, trust=["mine"])
+    assert str(caught.value) == (
+        "The checkpoint's network cannot be found: _target_ 'mine.net.Net' cannot be imported: its module 'mine.net' needs the "
+        "package 'nosuchdependency', which is not found. Type: pip install nosuchdependency."
+    )
+
+
 def test_trusted_packages_are_followed(package):
+    package("net", "class Net: pass\n")
     check_targets({"_target_": "mine.net.Net"}, trust=["mine"])
     with pytest.raises(CheckpointError, match="minelike"):
         check_targets({"_target_": "minelike.Net"}, trust=["mine"])

@@ -1,7 +1,8 @@
 """The dotted `_target_` is the registry: find what it names, compare its signature with the keys, build it safely."""
 
-import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -156,7 +157,7 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
         trust: packages that the user vouches for.
 
     Raises:
-        CheckpointError: naming the target and what to type.
+        CheckpointError: naming the target and what to type; also where its package is missing.
     """
     if "${" in repr(config):
         raise CheckpointError(
@@ -168,10 +169,11 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
         path = node["_target_"]
         if not isinstance(path, str) or not path.isascii():
             raise CheckpointError(f"The checkpoint's {key}._target_ is {path!r}, not a dotted path")
-        if _under(path, trust):
-            continue
-        if not _under(path, TRUSTED) or not _is_network(path):
-            package = path.partition(".")[0]
+        package, trusted = path.partition(".")[0], _under(path, trust)
+        _check_there(package, path, known=trusted or _under(path, TRUSTED))
+        if trusted:
+            _located(path)
+        elif not _under(path, TRUSTED) or not _is_network(path):
             raise CheckpointError(
                 f"The checkpoint asks to run {path} ({key}._target_), which is not a known network",
                 f"Networks from {listed(TRUSTED)} are built without asking; anything else could run code of a stranger",
@@ -183,13 +185,33 @@ def _under(path: str, packages: Collection[str]) -> bool:
     return any(path == package or path.startswith(f"{package}.") for package in packages)
 
 
+def _check_there(package: str, path: str, *, known: bool) -> None:
+    """Refuse a target whose package is missing; nothing of a package is run to find out.
+
+    Raises:
+        CheckpointError: naming the package and the ways to get it.
+    """
+    if package in sys.modules or not package.isidentifier() or importlib.util.find_spec(package):
+        return
+    raise CheckpointError(
+        f"The checkpoint's network is {path}, and the package {package} is not found",
+        "A checkpoint holds the weights of a network and not its code, which must be there under the name it had in training",
+        f"Put the folder that holds {package} on PYTHONPATH, or install it with pip"
+        + ("" if known else f"; then, if you trust where it comes from, type trust=[{package}]"),
+    )
+
+
+def _located(path: str) -> Any:
+    try:
+        return locate(path)
+    except ConfigError as error:
+        raise CheckpointError(f"The checkpoint's network cannot be found: {error}") from error
+
+
 def _is_network(path: str) -> bool:
     from torch import nn
 
-    try:
-        target = locate(path)
-    except ConfigError as error:
-        raise CheckpointError(f"The checkpoint's network cannot be found: {error}") from error
+    target = _located(path)
     home = getattr(target, "__module__", None) or ""
     if inspect.isclass(target):
         return _under(home, TRUSTED) and issubclass(target, nn.Module)

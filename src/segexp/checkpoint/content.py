@@ -1,0 +1,86 @@
+"""What a checkpoint says about itself: its "segexp" entry, and whether a run of now may go on with it."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segexp import __version__
+from segexp.checkpoint.files import SCHEMA, read_checkpoint
+from segexp.errors import CheckpointError, listed
+from segexp.preprocessing import Preprocessing
+from segexp.types import DataSpec
+
+
+def describe(
+    config: dict[str, Any], spec: DataSpec, preprocessing: Preprocessing, split_hash: str, precision: str, found: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the "segexp" entry of a checkpoint: plain Python values only.
+
+    Args:
+        config: the resolved config.
+        spec: classes, channels, palette.
+        preprocessing: image array to network input.
+        split_hash: of the split the run trained on.
+        precision: in which validation ran.
+        found: the fingerprint of the training images.
+    """
+    import numpy as np
+
+    return {
+        "schema": SCHEMA,
+        "config": config,
+        "spec": {
+            "name": spec.name,
+            "classes": list(spec.classes),
+            "channels": spec.channels,
+            "palette": [list(colour) for colour in spec.palette],
+        },
+        "preprocessing": preprocessing.as_dict(),
+        "fingerprint": found,
+        "split_hash": split_hash,
+        "precision": precision,
+        "versions": {
+            "segexp": __version__,
+            "torch": str(torch.__version__),
+            "pytorch-lightning": version("pytorch-lightning"),
+            "numpy": str(np.__version__),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash: str) -> None:
+    """Refuse to go on with a run whose network, optimizer, classes or split are not those of now.
+
+    Args:
+        path: of the checkpoint to go on from.
+        config: the resolved config of now.
+        spec: classes and channels of now.
+        split_hash: of now.
+
+    Raises:
+        CheckpointError: naming what differs; or the file is broken or foreign.
+    """
+    content = read_checkpoint(path)["segexp"]
+    before = _facts(content["config"], content["spec"]["classes"], content["spec"]["channels"])
+    now = _facts(config, spec.classes, spec.channels)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if not changed and content["split_hash"] == split_hash:
+        return
+    texts = [f"{key} {before.get(key, 'absent')} (now {now.get(key, 'absent')})" for key in changed]
+    found = f"{path} was trained with {listed(texts)}" if texts else f"{path} was trained with another split of the data"
+    raise CheckpointError(
+        found,
+        "A resumed run goes on with the same classes, split, network and optimizer",
+        "Leave such keys out of the command; or leave resume=… out to start a new run",
+    )
+
+
+def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dict[str, Any]:
+    """Return what a resumed run must share with the run of before, by key."""
+    sections = {f"{name}.{key}": value for name in ("model", "optimizer") for key, value in config[name].items()}
+    return {"data.classes": ", ".join(classes), "data.channels": channels, **sections}

@@ -1,0 +1,93 @@
+"""Checkpoints as files: found, read, and given the post-processing that was chosen later."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segexp import __version__
+from segexp.errors import CheckpointError, listed, nearest
+from segexp.whole import whole_file
+
+SCHEMA = 1
+"""Version of the "segexp" entry; raised when its form changes."""
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint file meant by a file, a run directory (its best), or a checkpoints folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_file():
+        return path
+    for folder in (path / "checkpoints", path):
+        for name in ("best.ckpt", "last.ckpt"):
+            if (folder / name).is_file():
+                return folder / name
+    found = "is a folder without checkpoints/best.ckpt" if path.is_dir() else "does not exist"
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise CheckpointError(
+        f"checkpoint={path} {found}",
+        "A run directory or a .ckpt file was expected",
+        "Type checkpoint=runs/…, the directory that training printed. " + (nearest(path.name, beside) if beside else ""),
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint's plain values and tensors on the CPU.
+
+    Raises:
+        CheckpointError: the file is truncated, holds code, or was not written by segexp.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # a foreign file can fail anywhere in the unpickler
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: it is truncated, not a checkpoint, or holds more than weights and plain "
+            f"values ({reason[:160]})",
+            "A file that training wrote as checkpoints/best.ckpt or last.ckpt was expected",
+            "Copy the file again from where it was trained, or name another one with checkpoint=…",
+        ) from problem
+    if not isinstance(values, dict) or "segexp" not in values or "state_dict" not in values:
+        keys = listed(values) if isinstance(values, dict) else type(values).__name__
+        raise CheckpointError(
+            f"{path} is a torch file but not one of segexp's: it holds {keys}",
+            "The entries segexp and state_dict were expected",
+            "Name a file that segexp.train wrote: checkpoint=runs/…/checkpoints/best.ckpt",
+        )
+    if values["segexp"].get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{path} has form {values['segexp'].get('schema')} and this segexp ({__version__}) reads form {SCHEMA}",
+            "A checkpoint of the same form was expected",
+            f"Install the version that wrote it ({values['segexp'].get('versions', {}).get('segexp', 'unknown')})",
+        )
+    return values
+
+
+def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
+    """Put the post-processing that was chosen into a checkpoint file, or take it out; all else stays, bit for bit.
+
+    Args:
+        path: of the file; it is replaced when the new one is whole.
+        record: plain values, the `Postprocessing` as "parameters" and how it was chosen; None takes out what is there.
+
+    Raises:
+        CheckpointError: the file is broken or foreign, or its folder cannot be written.
+    """
+    values = read_checkpoint(path)
+    values["segexp"].pop("postprocessing", None)
+    if record is not None:
+        values["segexp"]["postprocessing"] = record
+    try:
+        with whole_file(path) as part:
+            torch.save(values, part)
+            part.chmod(path.stat().st_mode & 0o777)
+    except (OSError, RuntimeError) as problem:  # the writer of torch reports a missing right or a full disk as RuntimeError
+        reason = getattr(problem, "strerror", None) or (str(problem).splitlines() or ["no reason given"])[0]
+        raise CheckpointError(
+            f"{path} cannot be written ({reason})",
+            "The chosen post-processing is stored in the checkpoint, so its folder must be writable and have room for a copy",
+            "Copy the run to a folder of your own and name that one with checkpoint=…",
+        ) from problem
