@@ -1,6 +1,6 @@
 # Everything a newcomer types. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train test test-fast lint format lock tensorboard sweep notebooks bench clean
+.PHONY: help setup demo train check test test-fast lint format lock tensorboard sweep notebooks bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +29,9 @@ demo: setup ## train UNet++ on generated pictures for two minutes
 
 train: setup ## train: make train ARGS="model=unet data=liver data.root=DIR"
 	$(BIN)/python -m segexp.train $(ARGS)
+
+check: setup ## look at a data set first: make check ARGS="data=auto data.root=DIR"
+	$(BIN)/python -m segexp.check $(ARGS)
 
 test: setup ## every test, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -255,3 +256,51 @@ def test_compiled_networks_have_the_same_weights_by_name(tmp_path, train, small,
 
 def weights(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+# The cheap part of the check comes first -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leaking(slices, tmp_path):
+    """The slices with a training picture that is in the validation split as well."""
+    root = shutil.copytree(slices, tmp_path / "data")
+    for end in ("", "_mask"):
+        shutil.copy(root / f"train/000{end}.png", root / f"val/900{end}.png")
+    return root
+
+
+def test_a_training_picture_in_the_validation_split_is_refused(leaking, tmp_path, train, small, capsys):
+    words = [f"data.root={leaking}", "data.groups=null", f"run_dir={tmp_path / 'run'}"]
+    assert train(*small, *words, "trainer.max_epochs=1") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("segexp: 1 pair of cases in different splits")
+    assert "train/000 = val/900. What is scored must be new to the network." in message
+    assert message.endswith("; or type data.allow_leakage=true to train all the same, with scores that are too good.\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_leakage_that_is_allowed_is_said_and_trained(leaking, tmp_path, train, small, capsys):
+    words = [f"data.root={leaking}", "data.groups=null", "data.allow_leakage=true", f"run_dir={tmp_path / 'run'}"]
+    assert train(*small, *words, "trainer.max_epochs=1") == 0
+    assert "Error: 1 pair of cases in different splits" in capsys.readouterr().out
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_what_is_worth_a_word_is_said_before_training(slices, tmp_path, train, small, capsys):
+    words = ["data.classes={background: 0, liver: 255, tumour: 128}", f"run_dir={tmp_path / 'run'}"]
+    assert train(*small, *words, "trainer.max_epochs=1") == 0
+    out = capsys.readouterr().out
+    assert "Warning: No training mask has a pixel of tumour. It cannot be learned" in out
+    assert out.index("Warning:") < out.index("Data: liver")
+
+
+def test_crops_around_the_foreground_train_the_same_twice(tmp_path, train, small):
+    words = ["data.crop=32", "data.repeat=2", "trainer.max_epochs=2", "data.foreground_crops=0.5"]
+    states = []
+    for name, more in (("a", []), ("b", ["trainer.workers=2"]), ("c", ["data.foreground_crops=0"])):
+        assert train(*small, *words, *more, f"run_dir={tmp_path / name}") == 0
+        values = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        states.append(torch.cat([tensor.flatten().float() for tensor in values.values()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])

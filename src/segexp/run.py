@@ -18,6 +18,7 @@ from segexp import build
 from segexp.callbacks.checkpoints import Checkpoints
 from segexp.callbacks.console import terminal
 from segexp.callbacks.speed import Speed
+from segexp.checking.quick import look_over
 from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
@@ -62,6 +63,7 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             made = build.parts(config)
             data = build.datamodule(config, _tracked(console))
             data.setup()
+            look_over(data, say)
             if config["resume"]:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
                 (directory / "metrics.json").unlink(missing_ok=True)  # it says that the run is finished

@@ -26,6 +26,9 @@ Examples
   python -m segexp.train -m model=unet,unetpp loss=bce_dice,focal seed=1,2,3        a study of 12 runs
   python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    go on with a run
 
+First of all: are the data what you think they are, and can a network learn from them?
+  python -m segexp.check data=auto data.root=DIR fit=true
+
 Main keys
   seed=0                    split, weights, order and augmentation follow from it
   trainer.gpus=auto         auto | 0 | a count | [ids]

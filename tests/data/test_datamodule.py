@@ -366,3 +366,31 @@ def test_a_worker_ignores_ctrl_c_and_takes_one_thread():
 def test_workers_stay_between_epochs(organ):
     assert module(organ, workers=1).train_dataloader().persistent_workers
     assert not module(organ, workers=0).train_dataloader().persistent_workers
+
+
+# Crops around the foreground, and what the pass leaves for the check ------------------------------------------------------
+
+
+def test_crops_around_the_foreground_need_a_crop(organ):
+    with pytest.raises(ConfigError) as caught:
+        module(organ, foreground_crops=0.33)
+    assert str(caught.value) == (
+        "data.foreground_crops=0.33 with data.crop=null. Whole pictures hold all of their foreground; only crops can be laid "
+        "around it. Type data.crop=256, or data.foreground_crops=0."
+    )
+
+
+def test_crops_around_the_foreground_are_the_same_for_any_number_of_workers(organ):
+    settings = {"crop": 16, "foreground_crops": 0.8, "repeat": 2, "transforms": FLIPS}
+    alone, together = (list(at_epoch(module(organ, workers=n, **settings), 1).train_dataloader()) for n in (0, 2))
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+    plain = list(at_epoch(module(organ, **{**settings, "foreground_crops": 0.0}), 1).train_dataloader())
+    held = [sum(float((batch["mask"] == 1).any(-1).any(-1).sum()) for batch in batches) for batches in (alone, plain)]
+    assert held[0] > held[1]
+
+
+def test_the_pass_leaves_a_glance_at_each_picture(organ):
+    made = module(organ)
+    assert len(made.glances) == len(made.cases) == 12
+    assert len({seen.checksum for seen in made.glances}) == 12
+    assert [seen.empty for seen in made.glances] == [not (made.store[n].mask == 1).any() for n in range(12)]

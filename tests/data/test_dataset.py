@@ -3,6 +3,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from segexp.data import dataset
+from segexp.data.augment import Augment
+from segexp.data.crop import Foreground
 from segexp.data.dataset import (
     EpochSampler,
     ScoringSet,
@@ -291,3 +294,51 @@ def test_scored_samples_stay_apart():
     assert [len(group) for group in groups] == [3, 1]
     assert [sample.position for group in groups for sample in group] == [0, 1, 2, 3]
     assert groups[0][1].image.shape == (3, 26, 18)
+
+
+# Crops around the foreground ---------------------------------------------------------------------------------------------
+
+
+def speck(dtype=np.uint8, size=(40, 60)):
+    """A picture with one pixel of class 2, in its corner; the mask has twice the working size."""
+    mask = np.zeros(size, np.uint8)
+    mask[:2, :2] = 2
+    rng = np.random.default_rng(1)
+    return Picture((rng.random((size[0] // 2, size[1] // 2, 3)) * 200).astype(dtype), mask)
+
+
+def cropping(share, pictures, seed=0):
+    members = range(len(pictures))
+    return TrainingSet(RamStore(pictures), members, Augment(crop=8), PREPROCESSING, seed, repeat=50, foreground_crops=share)
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 5), (0.33, 20, 46), (1.0, 100, 100)])
+def test_so_many_crops_hold_foreground(share, low, high):
+    made = cropping(share, [speck(), speck(np.float32)])
+    assert low <= sum(bool((made[3, n][1] == 2).any()) for n in range(100)) <= high
+
+
+def test_crops_around_the_foreground_are_a_pure_function_of_seed_epoch_and_position():
+    made = cropping(0.5, [speck(), speck()])
+    first = [made[2, n] for n in range(6)]
+    for n in (5, 0, 3):
+        assert equal(made[2, n], first[n])
+        assert equal(cropping(0.5, [speck(), speck()])[2, n], first[n])
+    assert not all(equal(a, b) for a, b in zip(first, [made[3, n] for n in range(6)], strict=True))
+
+
+def test_a_mask_is_counted_once(monkeypatch):
+    counted = []
+    monkeypatch.setattr(dataset, "Foreground", lambda mask: counted.append(mask.shape) or Foreground(mask))
+    made = cropping(0.5, [speck(), speck()])
+    for epoch in range(3):
+        for position in range(4):
+            made[epoch, position]
+    assert counted == [(20, 30)] * 2  # at the working size
+
+
+def test_without_a_share_an_augmentation_is_asked_as_before():
+    """Augmentations of one's own that know no `around` go on working."""
+    assert equal(training(augment=shake)[0, 1], training(augment=shake)[0, 1])
+    plain = TrainingSet(RamStore([speck()]), [0], Augment(crop=8), PREPROCESSING, 0)
+    assert equal(cropping(0.0, [speck()])[4, 0], plain[4, 0])

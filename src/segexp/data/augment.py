@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.data.crop import Array, cut, sides
+from segexp.data.crop import Array, Draw, cut, sides
 from segexp.errors import ConfigError, DataError, nearest
 from segexp.types import IGNORE
 
@@ -62,13 +62,14 @@ class Augment:
         self.turns = any(_name(leaf) in EXACT - {"HorizontalFlip", "VerticalFlip"} for leaf in leaves)
         self.compose = _compose(self.transforms) if self.transforms else None
 
-    def __call__(self, image: Array, mask: Array, *, key: tuple[int, ...]) -> tuple[Array, Array]:
+    def __call__(self, image: Array, mask: Array, *, key: tuple[int, ...], around: Draw | None = None) -> tuple[Array, Array]:
         """Return the changed image and mask; both are new arrays.
 
         Args:
             image: (H, W, C) uint8, uint16, or float32 from 0 to 1.
             mask: (H, W) uint8 class index, 255 = ignore.
             key: what the chance depends on: (seed, epoch, index).
+            around: draws the pixel that the crop lies around, first of all draws; None crops anywhere.
 
         Raises:
             DataError: a float image leaves 0..1, which would be cut off without a word.
@@ -78,7 +79,7 @@ class Augment:
         size = self.crop or image.shape[:2]
         window = (max(size), max(size)) if self.turns and self.crop else size
         margin = -(-max(window) // MARGIN) if self.bends else 0
-        image, mask = cut(image, mask, window, margin, rng)
+        image, mask = cut(image, mask, window, margin, rng, around(rng) if around else None)
         image = _to_unit(image)
         if self.compose is not None:
             _require_unit(image)

@@ -3,7 +3,7 @@
 Legend: C channels, H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,47 @@ from segexp.errors import ConfigError
 from segexp.types import IGNORE
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Place = tuple[int, int]
+"""Row and column of a pixel."""
+Draw = Callable[[np.random.Generator], Place | None]
+"""Draws the pixel that the next window lies around, or None for a window anywhere."""
 
 
-def cut(image: Array, mask: Array, size: Sequence[int], margin: int, rng: np.random.Generator) -> tuple[Array, Array]:
+class Foreground:
+    """Where the classes of one mask are, so that a random pixel of one is found without looking at the whole mask again.
+
+    Kept are the pixels of each class above each row: a few kilobytes however large the mask is.
+    """
+
+    def __init__(self, mask: Array) -> None:
+        """Count the pixels of each class, row by row; class 0 is the background and 255 ignored.
+
+        Args:
+            mask: (H, W) uint8 class index.
+        """
+        present = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE + 1)[1:IGNORE]) + 1
+        self.until = {int(index): np.cumsum(np.count_nonzero(mask == index, axis=1)) for index in present}
+
+    def draw(self, mask: Array, share: float, rng: np.random.Generator) -> Place | None:
+        """Return, with the probability `share`, a random pixel of a random class; None otherwise, or without foreground.
+
+        Args:
+            mask: the mask that was counted.
+            share: from 0 to 1.
+            rng: draws whether, the class (each that is there as likely as another), and the pixel.
+        """
+        if rng.random() >= share or not self.until:
+            return None
+        index, until = list(self.until.items())[int(rng.integers(len(self.until)))]
+        number = int(rng.integers(until[-1]))
+        row = int(np.searchsorted(until, number, side="right"))
+        columns = np.flatnonzero(mask[row] == index)
+        return row, int(columns[number - int(until[row])])  # counted from the row's end
+
+
+def cut(
+    image: Array, mask: Array, size: Sequence[int], margin: int, rng: np.random.Generator, around: Place | None = None
+) -> tuple[Array, Array]:
     """Cut a random window, and a margin around it, out of an image and its mask.
 
     Args:
@@ -23,14 +61,18 @@ def cut(image: Array, mask: Array, size: Sequence[int], margin: int, rng: np.ran
         size: height and width of the window; a larger one than the image holds the whole image at a random place.
         margin: pixels taken around the window on each side.
         rng: draws the place.
+        around: the window lies around this pixel, as far as it can without leaving the image; None draws the place.
 
     Returns:
         New arrays of `size` + 2 `margin`. What lies outside of the image is mirrored, and 255 in the mask.
     """
     picks: list[slice | Array] = []
     outside: list[Array] = []
-    for side, wanted in zip(image.shape[:2], size, strict=True):
-        start = int(rng.integers(min(0, side - wanted), max(0, side - wanted) + 1)) - margin
+    for axis, (side, wanted) in enumerate(zip(image.shape[:2], size, strict=True)):
+        if around is None or wanted >= side:
+            start = int(rng.integers(min(0, side - wanted), max(0, side - wanted) + 1)) - margin
+        else:
+            start = min(max(0, around[axis] - wanted // 2), side - wanted) - margin
         places = np.arange(start, start + wanted + 2 * margin)
         outside.append((places < 0) | (places >= side))
         folded = np.abs(places) % max(1, 2 * (side - 1))

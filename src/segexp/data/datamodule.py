@@ -4,7 +4,7 @@ The way: layout -> cases -> split -> one pass that decodes, checks and measures 
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from segexp.data.dataset import (
     collate_training,
 )
 from segexp.data.files.images import image_size
-from segexp.data.inspect import Picture, Reader, Statistics, check_masks, read_all
+from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.data.labels.table import LabelTable
 from segexp.data.layout.cases import find_cases
 from segexp.data.splits import assign_splits, split_hash, split_table
@@ -38,6 +38,12 @@ Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
 def find(data: dict[str, Any]) -> list[Case]:
     """Return the cases that a data config describes."""
     return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
+
+
+def splits(data: dict[str, Any], cases: Sequence[Case], seed: int) -> dict[str, str]:
+    """Return the split of each case by its id, as a data config asks for it; see `assign_splits`."""
+    keys = ("val_fraction", "test_fraction", "folds", "fold")
+    return assign_splits(cases, seed=seed, **{key: data[key] for key in keys})
 
 
 def label_table(data: dict[str, Any]) -> LabelTable:
@@ -84,6 +90,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.spec = DataSpec(data["name"], tuple(table.names), data["channels"], tuple(table.palette))
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
+        self.glances: list[Glance] = []
         self.fingerprint = Fingerprint()
         self.preprocessing: Preprocessing
         self.store: Store
@@ -98,8 +105,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.cases:
             return
         self.cases = find(self.data)
-        keys = ("val_fraction", "test_fraction", "folds", "fold")
-        self.splits = assign_splits(self.cases, seed=self.seed, **{key: self.data[key] for key in keys})
+        self.splits = splits(self.data, self.cases, self.seed)
         self._check_sizes()
         statistics = Statistics(self.spec.channels, self.spec.num_classes)
         self.store = self._fill(statistics)
@@ -134,7 +140,13 @@ class SegmentationDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader; a last batch that would be smaller is left to the next epoch's order."""
         training = TrainingSet(
-            self.store, self.members("train"), self.augment, self.preprocessing, self.seed, self.data["repeat"]
+            self.store,
+            self.members("train"),
+            self.augment,
+            self.preprocessing,
+            self.seed,
+            self.data["repeat"],
+            self.data.get("foreground_crops", 0.0),
         )
         rank, world = self._place()
         sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
@@ -181,6 +193,12 @@ class SegmentationDataModule(pl.LightningDataModule):
                 f"Type trainer.batch_size={max(1, draws)} or less, or a higher data.repeat",
             )
         if self.data["crop"] is None:
+            if share := self.data.get("foreground_crops", 0.0):
+                raise ConfigError(
+                    f"data.foreground_crops={share} with data.crop=null",
+                    "Whole pictures hold all of their foreground; only crops can be laid around it",
+                    "Type data.crop=256, or data.foreground_crops=0",
+                )
             return
         crop = self.data["crop"] if isinstance(self.data["crop"], list) else [self.data["crop"]] * 2
         sizes = [working_size(self.reader.size, image_size(case.image), str(case.image)) for case in training]
@@ -199,6 +217,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
         def passing(pictures: Iterator[Picture]) -> Iterator[Picture]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
+                self.glances.append(glance(picture))
                 if position in training:
                     statistics.add(picture)
                 yield picture

@@ -4,12 +4,14 @@ Legend: B batch, C channels, H W pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
+from segexp.data.crop import Draw, Foreground
 from segexp.data.store import Store
 from segexp.preprocessing import Preprocessing, resize_mask, to_unit
 from segexp.types import IGNORE, Batch, Sample
@@ -29,6 +31,7 @@ class TrainingSet(Dataset[Drawn]):
         preprocessing: Preprocessing,
         seed: int,
         repeat: int = 1,
+        foreground_crops: float = 0.0,
     ) -> None:
         """Choose the pictures.
 
@@ -39,9 +42,13 @@ class TrainingSet(Dataset[Drawn]):
             preprocessing: what happens to the augmented image.
             seed: of the run.
             repeat: how often each picture is drawn per epoch, with other augmentation each time.
+            foreground_crops: probability with which a crop lies around a foreground pixel; `augment` then takes `around`,
+                which draws it from the sample's own generator.
         """
         self.store, self.members, self.augment = store, list(members), augment
         self.preprocessing, self.seed, self.repeat = preprocessing, seed, repeat
+        self.foreground_crops = foreground_crops
+        self.foreground: dict[int, Foreground] = {}
 
     def __len__(self) -> int:
         return len(self.members) * self.repeat
@@ -54,9 +61,17 @@ class TrainingSet(Dataset[Drawn]):
         image, value_range = picture.image, self.preprocessing.value_range
         if image.dtype != np.uint8:  # intensity transforms are defined on bytes and on the unit scale only
             image = to_unit(image, value_range).clip(0, 1)
-        image, mask = self.augment(image, resize_mask(picture.mask, image.shape[:2]), key=(self.seed, epoch, position))
+        mask = resize_mask(picture.mask, image.shape[:2])
+        more = {"around": self._around(member, mask)} if self.foreground_crops else {}
+        image, mask = self.augment(image, mask, key=(self.seed, epoch, position), **more)
         unit = to_unit(image, value_range) if image.dtype == np.uint8 else image
         return self.preprocessing.normalize(unit), torch.from_numpy(mask.astype(np.int64)), member
+
+    def _around(self, member: int, mask: np.ndarray) -> Draw:
+        """Return what draws the centre of a crop; each process counts a mask once, at its first draw."""
+        if member not in self.foreground:
+            self.foreground[member] = Foreground(mask)
+        return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 
 class ScoringSet(Dataset[Sample]):

@@ -3,6 +3,7 @@
 Legend: C channels, K classes, H W own size, h w working size.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from itertools import islice
 
 import numpy as np
 
-from segexp.data.files.images import read_image, read_mask
-from segexp.data.labels.table import LabelTable, merge
+from segexp.data.files.images import read_image
+from segexp.data.labels.table import LabelTable, read_labels
 from segexp.errors import DataError
 from segexp.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.types import IGNORE, Case, Fingerprint
@@ -46,19 +47,29 @@ class Reader:
             DataError: a file cannot be read, sizes differ, or a mask value belongs to no class; the file is named.
         """
         image = read_image(case.image, self.channels)
-        masks = []
-        for source in case.masks:
-            raw = read_mask(source, self.labels.by_value)
-            if raw.shape[:2] != image.shape[:2]:
-                raise DataError(
-                    f"{source} is {raw.shape[0]}x{raw.shape[1]} (height x width) and its image {case.image} is "
-                    f"{image.shape[0]}x{image.shape[1]}",
-                    "A mask has the size of its image",
-                    "Make the mask again at the image's size, or take the pair out of the folder",
-                )
-            masks.append(self.labels.encode(raw, str(source)))
-        mask = merge(masks) if masks else np.full(image.shape[:2], IGNORE, np.uint8)
-        return Picture(resize_image(image, working_size(self.size, image.shape[:2], str(case.image))), mask)
+        size = image.shape[:2]
+        mask = read_labels(case.masks, self.labels, case.image, size) if case.masks else np.full(size, IGNORE, np.uint8)
+        return Picture(resize_image(image, working_size(self.size, size, str(case.image))), mask)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the pass keeps of each picture, at about a hundredth of its cost.
+
+    Attributes:
+        checksum: equal for equal images; equal ones are as a rule, but not certainly, of equal images.
+        empty: the mask has no pixel of a foreground class.
+    """
+
+    checksum: int
+    empty: bool
+
+
+def glance(picture: Picture) -> Glance:
+    """Look at one decoded picture."""
+    start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
+    foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
+    return Glance(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
 
 
 @dataclass

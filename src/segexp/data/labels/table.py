@@ -144,13 +144,31 @@ def _pixels(count: int) -> str:
     return f"{count} pixel{'s' * (count != 1)}"
 
 
-def read_labels(sources: Sequence[Source], table: LabelTable) -> Array:
+def read_labels(
+    sources: Sequence[Source], table: LabelTable, image: Source | None = None, size: tuple[int, ...] | None = None
+) -> Array:
     """Read and merge the masks of one image, (H, W) uint8 class index.
 
+    Args:
+        sources: one or several masks.
+        table: their values to classes.
+        image: whose masks they are, for messages.
+        size: its (H, W), which the masks must have; None takes any, the same for all.
+
     Raises:
-        DataError: a file is broken, has an unclaimed value, or another size than the others.
+        DataError: a file is broken, has an unclaimed value, or another size than the image or the other masks.
     """
-    return merge([table.encode(read_mask(source, table.by_value), str(source)) for source in sources], str(sources[0]))
+    encoded = []
+    for source in sources:
+        raw = read_mask(source, table.by_value)
+        if size is not None and raw.shape[:2] != size:
+            raise DataError(
+                f"{source} is {raw.shape[0]}x{raw.shape[1]} (height x width) and its image {image} is {size[0]}x{size[1]}",
+                "A mask has the size of its image",
+                "Make the mask again at the image's size, or take the pair out of the folder",
+            )
+        encoded.append(table.encode(raw, str(source)))
+    return merge(encoded, str(sources[0]))
 
 
 def merge(encoded: Sequence[Array], name: str = "the masks") -> Array:

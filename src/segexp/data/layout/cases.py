@@ -104,5 +104,6 @@ def _nothing(root: Path, files: list[str], pattern: Pattern) -> DataError:
     return DataError(
         f"No file below {root} matches {pattern.key}={pattern.text}; seen there: {listed(files, 3)}",
         "The pattern is relative to data.root and must fit a whole path",
-        f"Type data.image=… as the files are named, for example {example}, or data=auto data.root={root}",
+        f"Type data.image=… as the files are named, for example {example}, or see what the layout is taken for: "
+        f"python -m segexp.check data=auto data.root={root}",
     )

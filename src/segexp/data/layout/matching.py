@@ -1,7 +1,7 @@
 """What a pattern finds among the files of a folder."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,24 @@ class Match:
         return "/".join(self.fields[name] for name in FIELDS if name in self.fields)
 
 
-def matches(root: Path, files: Iterable[str], pattern: Pattern, other: Pattern | None = None) -> list[Match]:
+def matches(
+    root: Path,
+    files: Iterable[str],
+    pattern: Pattern,
+    other: Pattern | None = None,
+    problems: list[DataError] | None = None,
+) -> list[Match]:
     """Return what a pattern finds, without the files that `other` fits better, one entry per page where it says so.
 
+    Args:
+        root: the folder.
+        files: names relative to it.
+        pattern: what to look for.
+        other: the pattern of the other side.
+        problems: takes what is wrong with single files, which are then left out; None raises at the first.
+
     Raises:
-        DataError: {split} stands for a word that is no split.
+        DataError: {split} stands for a word that is no split, or the pages of a file cannot be counted.
         ConfigError: both patterns are the same.
     """
     if other and other.text == pattern.text:
@@ -48,20 +61,34 @@ def matches(root: Path, files: Iterable[str], pattern: Pattern, other: Pattern |
             f"data.image and data.mask are both {pattern.text}", "They name different files", "Change one of them"
         )
     rank = (pattern.literals, pattern.key)
-    found = []
+    found: list[Match] = []
     for name in files:
         fields = pattern.match(name)
         if fields is None or (other and (other.literals, other.key) > rank and other.regex.fullmatch(name)):
             continue
-        if "split" in fields:
-            fields["split"] = _split(fields["split"], name, pattern)
-        path = root / name
-        if pattern.page is None:
-            found.append(Match(name, fields, Source(path)))
+        try:
+            pages = _pages(root, name, fields, pattern)
+        except DataError as problem:
+            if problems is None:
+                raise
+            problems.append(problem)
             continue
-        for page in range(page_count(path)):
-            found.append(Match(f"{name}[{page}]", {**fields, pattern.page: str(page)}, Source(path, page)))
+        if not pages and problems is not None:
+            problems.append(DataError(f"{root / name} has no page that can be read", do="Copy the file again"))
+        found += pages
     return found
+
+
+def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> list[Match]:
+    """Return the one match of an ordinary file, or one for each page of a stack."""
+    if "split" in fields:
+        fields["split"] = _split(fields["split"], name, pattern)
+    if pattern.page is None:
+        return [Match(name, fields, Source(root / name))]
+    return [
+        Match(f"{name}[{page}]", {**fields, pattern.page: str(page)}, Source(root / name, page))
+        for page in range(page_count(root / name))
+    ]
 
 
 def unique(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> None:
@@ -70,12 +97,18 @@ def unique(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIEL
     Raises:
         DataError: naming both.
     """
+    for problem in twins(found, pattern, names):
+        raise problem
+
+
+def twins(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> Iterator[DataError]:
+    """Yield, for each file whose id another one had before, the error that names both."""
     names = [name for name in names if name in pattern.fields]
     first: dict[tuple[str, ...], Match] = {}
     for match in found:
         same = first.setdefault(match.key(names), match)
         if same is not match:
-            raise DataError(
+            yield DataError(
                 f"{same.name} and {match.name} both have the id {'/'.join(match.key(names))}",
                 f"{pattern.key}={pattern.text} must give each file an id of its own",
                 f"Remove one of the two files, or tell them apart in {pattern.key} (by the ending, or {{group}} instead of *)",

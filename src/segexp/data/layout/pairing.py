@@ -20,6 +20,25 @@ def paired(
     root: Path, files: list[str], found: list[Match], images: Pattern, masks: Pattern, strict: bool
 ) -> dict[str, tuple[Source, ...]]:
     """Return the masks of each case by its id; the images of an unlabelled test split are not in it."""
+    shared = shared_fields(images, masks)
+    found_masks = matches(root, files, masks, images)
+    if not masks.many:
+        unique(found_masks, masks, shared)
+    if strict:
+        if set_aside := unlabelled(found, found_masks, shared):
+            _log.warning("The test split has no masks: its %d images are left out.", len(set_aside))
+            found = [match for match in found if match.fields["split"] != "test"]
+        same_pages(found, found_masks, shared, images, masks)
+        _check_partners(found, found_masks, shared, images, masks)
+    return partners(found, found_masks, shared)
+
+
+def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
+    """Return the fields that both patterns have.
+
+    Raises:
+        ConfigError: there is none.
+    """
     shared = [name for name in FIELDS if name in images.fields and name in masks.fields]
     if not shared:
         raise ConfigError(
@@ -27,53 +46,57 @@ def paired(
             "A field that both have, {id} as a rule, pairs them",
             "Write {id} into both",
         )
-    found_masks = matches(root, files, masks, images)
-    if not masks.many:
-        unique(found_masks, masks, shared)
+    return shared
+
+
+def partners(found: list[Match], masks: list[Match], shared: list[str]) -> dict[str, tuple[Source, ...]]:
+    """Return the masks of each image by the id of its case, in natural order."""
     by_key: dict[tuple[str, ...], list[Match]] = defaultdict(list)
-    for match in found_masks:
+    for match in masks:
         by_key[match.key(shared)].append(match)
-    if strict:
-        unlabelled = _unlabelled(found, found_masks, shared)
-        found = [match for match in found if not (unlabelled and match.fields["split"] == "test")]
-        _same_pages(found, found_masks, shared, images, masks)
-        _check_partners(found, by_key, shared, images, masks)
-    pairs = {}
-    for match in found:
-        mine = sorted(by_key.get(match.key(shared), ()), key=lambda mask: natural(mask.name))
-        pairs[match.id] = tuple(mask.source for mask in mine)
-    return pairs
+    return {
+        match.id: tuple(mask.source for mask in sorted(by_key.get(match.key(shared), ()), key=lambda m: natural(m.name)))
+        for match in found
+    }
 
 
-def _unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> bool:
-    """Tell whether there is a test split without any mask."""
+def lone(found: list[Match], masks: list[Match], shared: list[str]) -> tuple[list[Match], list[Match]]:
+    """Return the images that have no mask and the masks that have no image; order is that of the files."""
+    keys, mask_keys = ({match.key(shared) for match in matched} for matched in (found, masks))
+    lone_masks: dict[tuple[str, ...], list[Match]] = defaultdict(list)
+    for match in masks:
+        if match.key(shared) not in keys:
+            lone_masks[match.key(shared)].append(match)
+    lone_images = [match for match in found if match.key(shared) not in mask_keys]
+    return lone_images, [match for group in lone_masks.values() for match in group]
+
+
+def expected_mask(image: Match, images: Pattern, masks: Pattern) -> str:
+    """Return the name that the mask of an image would have."""
+    words = images.match(image.name.removesuffix(f"[{image.source.page}]")) or {}
+    return masks.fill(image.fields | words)
+
+
+def unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> list[Match]:
+    """Return the images of a test split in which no image has a mask, as in challenges; else nothing."""
     if "split" not in shared or not masks or any(match.fields["split"] == "test" for match in masks):
-        return False
-    count = sum(match.fields["split"] == "test" for match in found)
-    if count:
-        _log.warning("The test split has no masks: its %d images are left out.", count)
-    return count > 0
+        return []
+    return [match for match in found if match.fields["split"] == "test"]
 
 
-def _check_partners(
-    found: list[Match], by_key: dict[tuple[str, ...], list[Match]], shared: list[str], images: Pattern, masks: Pattern
-) -> None:
+def _check_partners(found: list[Match], found_masks: list[Match], shared: list[str], images: Pattern, masks: Pattern) -> None:
     unique(found, replace(images, fields=frozenset(shared)))
-    keys = {match.key(shared) for match in found}
-    lone_images = [match for match in found if match.key(shared) not in by_key]
-    lone_masks = [match.name for key, group in by_key.items() if key not in keys for match in group]
+    lone_images, lone_masks = lone(found, found_masks, shared)
     if not (lone_images or lone_masks):
         return
     parts = []
     if lone_images:
-        example = lone_images[0]
-        words = images.match(example.name.removesuffix(f"[{example.source.page}]")) or {}
         parts.append(
             f"{len(lone_images)} of {len(found)} images have no mask: {listed((m.name for m in lone_images), SHOWN)} "
-            f"(for {example.name} it would be {masks.fill(example.fields | words)})"
+            f"(for {lone_images[0].name} it would be {expected_mask(lone_images[0], images, masks)})"
         )
     if lone_masks:
-        parts.append(f"{len(lone_masks)} masks have no image: {listed(lone_masks, SHOWN)}")
+        parts.append(f"{len(lone_masks)} masks have no image: {listed((m.name for m in lone_masks), SHOWN)}")
     raise DataError(
         "; ".join(parts),
         f"data.image={images.text} and data.mask={masks.text} pair files with the same {', '.join(shared)}",
@@ -81,8 +104,12 @@ def _check_partners(
     )
 
 
-def _same_pages(found: list[Match], masks: list[Match], shared: list[str], images: Pattern, by: Pattern) -> None:
-    """Refuse an image stack and a mask stack of different length."""
+def same_pages(found: list[Match], masks: list[Match], shared: list[str], images: Pattern, by: Pattern) -> None:
+    """Refuse an image stack and a mask stack of different length.
+
+    Raises:
+        DataError: naming both.
+    """
     if images.page is None or images.page != by.page:
         return
     whole = [name for name in shared if name != images.page]

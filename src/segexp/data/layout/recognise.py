@@ -1,57 +1,22 @@
-"""Recognise the layout of a folder of which nothing is known but where it is.
-
-Folders that hold pictures are written as templates ("train/images" is also "{split}/images", "Tile 1/images" beside "Tile
-2/images" is also "Tile {group}/images"). Pairs of templates, with the endings that masks and images commonly have, are
-candidates; the one that pairs most files is taken, if no other does as well.
-"""
+"""Recognise the layout of a folder of which nothing is known but where it is: the candidate that pairs most files is taken."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from segexp.data.files.images import SUFFIXES, page_count
-from segexp.data.layout import templates
+from segexp.data.files.images import SUFFIXES
+from segexp.data.layout.candidates import Candidate, candidates
 from segexp.data.layout.cases import find_cases, list_files
+from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.survey import channels_of, classes_of
-from segexp.data.layout.templates import Folder, image_rank, mask_rank
 from segexp.errors import DataError, listed
+
+T = TypeVar("T")
 
 DEPTH = 4
 """Folders below the root that are looked into."""
-
-PAIRS = (
-    ("", "_mask"),
-    ("", "_segmentation"),
-    ("", "_Segmentation"),
-    ("", "_label"),
-    ("", "_labels"),
-    ("", "_seg"),
-    ("", "_gt"),
-    ("", "_GT"),
-    ("", "_annotation"),
-    ("", "_L"),
-    ("", "-mask"),
-    ("_sat", "_mask"),
-    ("_image", "_mask"),
-    ("_image", "_label"),
-    ("_img", "_mask"),
-    ("_training", "_manual1"),
-    ("_0000", ""),
-    ("", ""),
-)
-"""Endings of the names (without format) of an image and its mask."""
-
-STACKS = (
-    ("volume", "labels"),
-    ("volume", "label"),
-    ("images", "masks"),
-    ("image", "mask"),
-    ("images", "labels"),
-    ("image", "label"),
-)
-"""Words that tell the two stacks of a data set apart."""
 
 _EXAMPLE = (
     "'data.image=\"images/{id}.jpg\"' 'data.mask=\"masks/{id}_mask.png\"' 'data.classes={background: 0, foreground: 255}'"
@@ -67,33 +32,70 @@ class Recognised:
         name: the layout in words.
         reason: why this one, in one or two sentences.
         unexplained: pictures that are no part of it.
+        problems: what kept classes or channels from being found out; their keys are then None.
     """
 
     layout: dict[str, Any]
     name: str
     reason: str
     unexplained: tuple[str, ...] = ()
+    problems: tuple[DataError, ...] = ()
 
 
-@dataclass(frozen=True, order=True)
-class Candidate:
-    """Two patterns and how many files they pair; the order is from worse to better."""
-
-    files: int
-    preference: tuple[int, ...]
-    image: str
-    mask: str
-    name: str
-
-
-def recognise(root: Path | str) -> Recognised:
+def recognise(root: Path | str, *, strict: bool = True) -> Recognised:
     """Find out layout, classes and channels of the pictures below a folder.
 
+    Args:
+        root: the folder.
+        strict: refuse a layout that is broken (a file without partner or that cannot be read, say); otherwise tell what can
+            be told all the same.
+
     Raises:
-        DataError: nothing, or more than one thing, fits; or what fits is broken (a file without partner, say).
+        DataError: nothing, or more than one thing, fits; or what fits is broken.
     """
     root = Path(root)
     files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES]
+    best, others = _best(root, files)
+    cases = find_cases(root, best.image, best.mask) if strict else take_inventory(root, best.image, best.mask).cases
+    problems: list[DataError] = []
+
+    def found_out(ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except DataError as problem:
+            if strict:
+                raise
+            problems.append(problem)
+            return None
+
+    classes = found_out(lambda: classes_of([case.masks for case in cases], strict))
+    channels = found_out(lambda: channels_of([case.image for case in cases], strict))
+    used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}
+    rest = tuple(name for name in files if name not in used)
+    layout = {
+        "image": best.image,
+        "mask": best.mask,
+        "groups": "^(.*)/" if best.image.endswith("[{page}]") else None,
+        "classes": classes.classes if classes else None,
+        "ignore": classes.ignore if classes else [],
+        "threshold": classes.threshold if classes else None,
+        "channels": channels,
+    }
+    reason = (
+        f"image={best.image} mask={best.mask} pairs {best.files} of {len(files)} picture files"
+        + (f"; not used: {listed(rest, 4)}" if rest else "")
+        + (f"; next best would pair {others[0].files}" if others else "")
+        + f". {classes.reason if classes else 'The masks do not tell the classes'}"
+    )
+    return Recognised(layout, best.name, reason, rest, tuple(problems))
+
+
+def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
+    """Return the candidate that pairs most files, and the others, better ones first.
+
+    Raises:
+        DataError: there is none, it is not the only one as good, or it leaves out more than half of the pictures.
+    """
     found = sorted(candidates(root, files), reverse=True)
     if not found:
         raise DataError(
@@ -116,114 +118,12 @@ def recognise(root: Path | str) -> Recognised:
             f"At least half were expected to be images and masks; seen there: {listed(_samples(files), 6)}",
             f"If it is right, type data=paired_folders {_typed(best)}, with data.classes",
         )
-    cases = find_cases(root, best.image, best.mask)
-    classes = classes_of([case.masks for case in cases])
-    used = {str(source.path.relative_to(root)) for case in cases for source in (case.image, *case.masks)}
-    rest = tuple(name for name in files if name not in used)
-    layout = {
-        "image": best.image,
-        "mask": best.mask,
-        "groups": "^(.*)/" if best.image.endswith("[{page}]") else None,
-        "classes": classes.classes,
-        "ignore": classes.ignore,
-        "threshold": classes.threshold,
-        "channels": channels_of([case.image for case in cases]),
-    }
-    reason = (
-        f"image={best.image} mask={best.mask} pairs {best.files} of {len(files)} picture files"
-        + (f"; not used: {listed(rest, 4)}" if rest else "")
-        + (f"; next best would pair {found[1].files}" if len(found) > 1 else "")
-        + f". {classes.reason}"
-    )
-    return Recognised(layout, best.name, reason, rest)
-
-
-def candidates(root: Path, files: list[str]) -> list[Candidate]:
-    """Return all patterns that pair at least one image with a mask."""
-    folders = templates.folders(files)
-    found = [*_stacks(root, files)]
-    for images in folders:
-        for masks in folders:
-            if images.holes == masks.holes:
-                found += _endings(root, images, masks)
-                found += _objects(images, masks)
-    return list({(c.image, c.mask): c for c in found}.values())
-
-
-def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
-    """Pair `{id}` with `{id}_mask` and the like, in one folder or two."""
-    rank = mask_rank(masks.template)
-    for position, (end, mask_end) in enumerate(PAIRS):
-        if not mask_end and (images is masks or rank <= 0 or mask_rank(images.template)):
-            continue  # without an ending, the folders' names must tell which are the masks
-        pairs = images.ending(end).keys() & masks.ending(mask_end).keys()
-        if not pairs:
-            continue
-        image = f"{images.prefix}{{id}}{end}.{_formats(images.ending(end)[key] for key in pairs)}"
-        mask = f"{masks.prefix}{{id}}{mask_end}.{_formats(masks.ending(mask_end)[key] for key in pairs)}"
-        pages = _pages(root, images, masks, end, mask_end, min(pairs))
-        where = "side by side" if images is masks else f"in {images.template or '.'} and {masks.template or '.'}"
-        yield Candidate(
-            2 * len(pairs),
-            (images.template.count("{split}"), rank, image_rank(images.template), -images.template.count("{group}"), -position),
-            image + pages,
-            mask + pages,
-            f"images and masks {where}"
-            + (f', masks end in "{mask_end}"' if mask_end else "")
-            + (", one case per page" * bool(pages)),
-        )
-
-
-def _objects(images: Folder, masks: Folder) -> Iterable[Candidate]:
-    """Pair the one picture of `{id}/images` with the several of `{id}/masks`."""
-    if images is masks or "{group}" not in images.template or mask_rank(masks.template) <= 0 or mask_rank(images.template):
-        return
-    one, several = images.by_hole(), masks.by_hole()
-    if one.keys() != several.keys() or max(map(len, one.values())) > 1 or max(map(len, several.values())) < 2:
-        return
-    image, mask = (folder.prefix.replace("{group}", "{id}") for folder in (images, masks))
-    yield Candidate(
-        len(one) + sum(map(len, several.values())),
-        (images.template.count("{split}"), mask_rank(masks.template), image_rank(images.template), 0, 0),
-        f"{image}*.{_formats(name for names in one.values() for name in names)}",
-        f"{mask}*.{_formats(name for names in several.values() for name in names)}",
-        "one folder per image, with a mask file per object",
-    )
-
-
-def _stacks(root: Path, files: list[str]) -> Iterable[Candidate]:
-    """Pair multi-page TIFF files such as train-volume.tif and train-labels.tif."""
-    known = set(files)
-    for name in files:
-        folder, slash, file = name.rpartition("/")
-        for position, (image, label) in enumerate(STACKS):
-            partner = folder + slash + file.replace(image, label)
-            if file.count(image) != 1 or partner not in known or not file.lower().endswith(("tif", "tiff")):
-                continue
-            pages = page_count(root / name)
-            if pages > 1 and page_count(root / partner) > 1:
-                yield Candidate(
-                    2, (0, 1, 0, 0, -position), f"{name}[{{id}}]", f"{partner}[{{id}}]", f"two stacks of {pages} pages"
-                )
-
-
-def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, key: tuple[str, ...]) -> str:
-    """Return "[{page}]" when image and mask are stacks of pages."""
-    image, mask = images.ending(end)[key], masks.ending(mask_end)[key]
-    if not (image.lower().endswith(("tif", "tiff")) and mask.lower().endswith(("tif", "tiff"))):
-        return ""
-    return "[{page}]" if page_count(root / image) > 1 and page_count(root / mask) > 1 else ""
+    return best, found[1:]
 
 
 def _typed(candidate: Candidate) -> str:
     """Return what to type on a command line to get these patterns."""
     return f"'data.image=\"{candidate.image}\"' 'data.mask=\"{candidate.mask}\"'"
-
-
-def _formats(names: Iterable[str]) -> str:
-    """Return the file name ending, or the alternatives in braces."""
-    endings = sorted({name.rpartition(".")[2].lower() for name in names})
-    return endings[0] if len(endings) == 1 else f"{{{','.join(endings)}}}"
 
 
 def _samples(files: list[str]) -> list[str]:

@@ -1,13 +1,13 @@
 """Classes and channels of a data set that says nothing about them, from a look at its pictures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from segexp.data.files.images import read_image, read_mask
+from segexp.data.files.images import Array, read_image, read_mask
 from segexp.data.labels.coding import gray_if_gray, value_counts
 from segexp.data.labels.spec import Value, rgb
 from segexp.errors import DataError, listed
@@ -35,8 +35,12 @@ class Classes:
     reason: str = ""
 
 
-def classes_of(masks: Sequence[Sequence[Source]]) -> Classes:
+def classes_of(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
     """Name the classes that the masks of these cases hold.
+
+    Args:
+        masks: the mask files of each case.
+        strict: refuse files that cannot be read; otherwise pass over them.
 
     Raises:
         DataError: they hold one value only, or values that look like no classes.
@@ -44,11 +48,13 @@ def classes_of(masks: Sequence[Sequence[Source]]) -> Classes:
     files = [source for case in spread(masks, MASKS) for source in case]
     pixels: Counter[Value] = Counter()
     seen: Counter[Value] = Counter()
-    for source in files:
-        raw = gray_if_gray(read_mask(source))
+    for _, picture in _readable(files, read_mask, strict):
+        raw = gray_if_gray(picture)
         counts = value_counts(raw, colour=raw.ndim == 3)
         pixels.update(counts)
         seen.update(counts.keys())
+    if not pixels:
+        raise DataError(f"None of the {len(files)} masks can be read", "Masks were expected", "Copy the files again")
     if any(isinstance(value, str) for value in pixels):
         pixels, seen = _as_colours(pixels), _as_colours(seen)
         found = _by_colour(pixels, seen, len(files))
@@ -63,15 +69,18 @@ def classes_of(masks: Sequence[Sequence[Source]]) -> Classes:
     return Classes(found.classes, found.ignore, found.threshold, f"{found.reason} (from {len(files)} mask files)")
 
 
-def channels_of(images: Sequence[Source]) -> int:
+def channels_of(images: Sequence[Source], strict: bool = True) -> int:
     """Return the channels of the images; 1 for gray pictures stored with three equal channels.
+
+    Args:
+        images: the files.
+        strict: refuse files that cannot be read; otherwise pass over them.
 
     Raises:
         DataError: their channels differ, beyond gray and colour.
     """
     found: dict[int, Source] = {}
-    for source in spread(images, IMAGES):
-        image = read_image(source)
+    for source, image in _readable(spread(images, IMAGES), read_image, strict):
         gray = image.shape[2] == 3 and not np.ptp(image, axis=2).any()
         found.setdefault(1 if gray else image.shape[2], source)
     if len(found) > 1 and set(found) != {1, 3}:
@@ -79,7 +88,19 @@ def channels_of(images: Sequence[Source]) -> int:
         raise DataError(
             f"The images have different channels: {kinds}", "All have the same", "Type data.channels=1 or 3, or sort them"
         )
+    if not found:
+        raise DataError("No image can be read", "Readable pictures were expected", "Copy the files again")
     return max(found)
+
+
+def _readable(sources: Sequence[Source], read: Callable[[Source], Array], strict: bool) -> Iterator[tuple[Source, Array]]:
+    """Yield the pictures, without those that cannot be read unless `strict`."""
+    for source in sources:
+        try:
+            yield source, read(source)
+        except DataError:
+            if strict:
+                raise
 
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:

@@ -1,0 +1,95 @@
+"""Small pictures of cases as they lie on disk, whatever is wrong with them: overlay where the mask can be read, else beside.
+
+Legend: C channels, H W pixels.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp.data.files.images import read_image, read_mask
+from segexp.data.labels.table import LabelTable, merge
+from segexp.data.layout.survey import spread
+from segexp.errors import DataError
+from segexp.pictures import overlay, to_display
+from segexp.preprocessing import resize_image, resize_mask
+from segexp.types import IGNORE, Case, Source
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+THREADS = 4
+SAMPLED, PIXELS = 24, 20_000
+"""Images whose intensities are looked at, and pixels of each."""
+
+
+def overlays(cases: Sequence[Case], table: LabelTable | None, side: int) -> list[Array | None]:
+    """Return a picture (h, w, 3) uint8 per case, its longest side `side` pixels; None where the image cannot be read."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(partial(case_overlay, table=table, side=side), cases))
+
+
+def case_overlay(case: Case, table: LabelTable | None, side: int) -> Array | None:
+    """Return image and mask of one case in one picture.
+
+    A mask that fits is laid over the image. One of another size, or with values that no class claims, stands beside it in
+    gray; one that cannot be read is left out.
+    """
+    try:
+        image = read_image(case.image)
+    except DataError:
+        return None
+    small = shrunk(to_display(image), side)
+    try:
+        raws = [read_mask(source, table.by_value if table else True) for source in case.masks]
+    except DataError:
+        return small
+    if not raws:
+        return small
+    if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
+        try:
+            mask = merge([table.encode(resize_mask(raw, small.shape[:2])) for raw in raws])
+            return overlay(small, mask, table.palette) if (mask != IGNORE).any() else small
+        except DataError:
+            pass
+    return beside(small, raws[0], side)
+
+
+def intensities(cases: Sequence[Case]) -> tuple[Array, int]:
+    """Return intensities (N,), as stored, of pixels spread over some of the images, and over how many."""
+    found = []
+    for case in spread(cases, SAMPLED):
+        try:
+            values = read_image(case.image).ravel()
+        except DataError:
+            continue
+        found.append(values[:: max(1, len(values) // PIXELS)].astype(np.float32))
+    return (np.concatenate(found) if found else np.zeros(0, np.float32)), len(found)
+
+
+def file_picture(path: Path, side: int) -> Array | None:
+    """Return the picture of a single file, None where it is no picture or cannot be read."""
+    try:
+        return shrunk(to_display(read_image(Source(path))), side)
+    except DataError:
+        return None
+
+
+def beside(image: Array, raw: Array, side: int) -> Array:
+    """Return the image and, in gray or colour from its lowest to its highest value, the raw mask to its right."""
+    low, high = float(raw.min()), float(raw.max())
+    gray = np.rint((raw.astype(np.float32) - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    mask = shrunk(to_display(raw if raw.ndim == 3 and raw.dtype == np.uint8 else gray), side)
+    height = max(image.shape[0], mask.shape[0])
+    parts = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=128) for each in (image, mask)]
+    return np.concatenate([parts[0], np.full((height, 4, 3), 128, np.uint8), parts[1]], axis=1)
+
+
+def shrunk(picture: Array, side: int) -> Array:
+    """Return a picture (H, W, 3) whose longest side is `side` pixels; a smaller one is enlarged by whole steps."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    return resize_image(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
