@@ -1,0 +1,124 @@
+"""What Hydra kept in a run directory, and what the configuration would have been without the user's own settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segexp.config import conf_dir, register_resolvers
+
+_OWN = "main"
+"""What Hydra calls the folder of configurations that comes with the program."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """How a run was started.
+
+    Attributes:
+        overrides: as typed, "key=value"; in a study those of this job.
+        choices: the option of each group, as in {"model": "unet"}.
+        folders: of the user's own options (--config-dir).
+        cwd: where the command was typed.
+    """
+
+    overrides: tuple[str, ...]
+    choices: dict[str, str]
+    folders: tuple[Path, ...]
+    cwd: str
+
+
+def saved(directory: Path) -> Saved | None:
+    """Read `.hydra/` of a run directory; None where what was typed is missing or broken."""
+    words = _read(directory / ".hydra" / "overrides.yaml")
+    if not isinstance(words, list):
+        return None
+    runtime = as_plain(as_plain(as_plain(_read(directory / ".hydra" / "hydra.yaml")).get("hydra")).get("runtime"))
+    choices = {key: str(value) for key, value in as_plain(runtime.get("choices")).items() if value and "/" not in key}
+    sources = [as_plain(source) for source in runtime.get("config_sources") or []]
+    folders = [Path(s["path"]) for s in sources if s.get("schema") == "file" and s.get("provider") != _OWN]
+    return Saved(tuple(map(str, words)), choices, tuple(folders), str(runtime.get("cwd", "")))
+
+
+def study_words(directory: Path) -> tuple[str, ...]:
+    """Return what was typed to make a study, from its `multirun.yaml`; nothing where that is missing or broken."""
+    overrides = as_plain(as_plain(_read(directory / "multirun.yaml")).get("hydra")).get("overrides")
+    words = as_plain(overrides).get("task")
+    return tuple(map(str, words)) if isinstance(words, list) else ()
+
+
+def _read(path: Path) -> Any:
+    """Return what a YAML file holds, references as they stand; None where it is missing or broken."""
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception:  # a file that somebody edited can fail anywhere in the parser
+        return None
+
+
+def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
+    """Return the configuration that the chosen options alone give: no experiment, nothing typed.
+
+    Args:
+        choices: the option of each group; an experiment among them is left out.
+        folders: where the user's own options lie.
+
+    Returns:
+        Plain values; None where an option is no longer there.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    register_resolvers()
+    words = [f"{group}={option}" for group, option in choices.items() if group != "experiment"]
+    if folders:
+        words.append(f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]")
+    try:
+        with hydra_aside(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            return as_plain(OmegaConf.to_container(compose("train", overrides=words), resolve=True))
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+@contextmanager
+def hydra_aside() -> Iterator[None]:
+    """Let the block compose a configuration of its own, also while Hydra runs a job."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    state = GlobalHydra.instance()
+    running, state.hydra = state.hydra, None
+    try:
+        yield
+    finally:
+        state = GlobalHydra.instance()  # composing may have put another one in its place
+        state.hydra = running
+
+
+def composed(directory: Path) -> dict[str, Any]:
+    """Return the configuration that Hydra kept in a run directory, references resolved; empty where it is missing or broken.
+
+    What was found out about the data afterwards (`data=auto`) is not in it.
+    """
+    from omegaconf import OmegaConf
+
+    register_resolvers()
+    try:
+        return as_plain(OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True))
+    except Exception:  # a file that somebody edited can fail anywhere in the parser
+        return {}
+
+
+def as_plain(values: Any) -> dict[str, Any]:
+    """Return a mapping with keys of text; anything else is empty."""
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Return plain values as YAML text."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))

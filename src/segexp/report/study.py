@@ -1,0 +1,193 @@
+"""report.html of a study: its jobs side by side, what varies in it, and the jobs that failed."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from segexp.comparison.directories import find_runs
+from segexp.comparison.words import counted, number
+from segexp.config.saved import saved, study_words
+from segexp.errors import DataError
+from segexp.report import dots
+from segexp.report.curves import Line, curves
+from segexp.report.dots import Dot, dot_plot
+from segexp.report.grid import Cell, Column, Link, grid
+from segexp.report.history import read_history
+from segexp.report.jobs import PAGE, Job, labelled, main_split, ranked, read_job, varying_keys
+from segexp.report.material import command_line
+from segexp.report.page import Html, code, details, document, element, notice, paragraph, section, table, write_page
+from segexp.report.run import STYLE
+from segexp.report.scored import digits, meaning, named, span
+from segexp.report.script import SCRIPT
+
+CURVES = 8
+"""Jobs whose training is drawn."""
+
+FACTS = (
+    ("minutes", "seconds", 60.0, 1),
+    ("images/s", "images_per_second", 1.0, 1),
+    ("memory, GB", "peak_memory_bytes", 1e9, 2),
+    ("parameters, M", "parameters", 1e6, 2),
+    ("best epoch", "best_epoch", 1.0, 0),
+)
+"""Heading, entry of metrics.json, what it is divided by, digits."""
+
+
+def write_study_report(directory: Path) -> Path:
+    """Write `report.html` into the folder of a study, from what lies in its jobs' directories.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: the folder holds no job, or is one itself.
+    """
+    runs = find_runs(directory)
+    if runs == [directory]:
+        raise DataError(
+            f"{directory} is a run, not a study",
+            "A folder that holds the directories of several runs was expected",
+            f"Name the folder above it, {directory.resolve().parent}",
+        )
+    path = directory / PAGE
+    write_page(path, study_page(directory, [read_job(run, directory) for run in runs]))
+    return path
+
+
+def study_page(directory: Path, jobs: Sequence[Job]) -> str:
+    """Return the page of a study; jobs are of that folder."""
+    varied, split = varying_keys(jobs), main_split(jobs)
+    jobs = labelled(jobs, varied)
+    best = ranked(jobs, split)
+    body = [
+        _verdict(directory, jobs, best, split),
+        _problems(jobs),
+        _by_key(best, varied, split),
+        _table(jobs, varied, split),
+        _curves(directory, best, split),
+        _settings(jobs, varied),
+        _again(directory, jobs),
+    ]
+    title = f"Study {directory.resolve().name}"
+    return document(title, *body, subtitle=str(directory.resolve()), style=STYLE + dots.STYLE, script=SCRIPT)
+
+
+def _verdict(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split: str) -> Html:
+    done = sum(job.record is not None for job in jobs)
+    level, text = "note" if done == len(jobs) else "warning", f"{done} of {counted(len(jobs), 'job')} finished."
+    if not best:
+        return notice(level, f"{text} None of them has a Dice.")
+    first = best[0].dice[split]
+    interval = "" if math.isnan(first.low) else f" (95 % interval {span(first)})"
+    text += f" The highest {split} Dice is {number(first.mean)}{interval} over {counted(first.cases, 'case')}: {best[0].label}."
+    if len(best) == 1:
+        return notice(level, text)
+    near = sum(job.dice[split].mean >= first.low for job in best[1:])
+    advice = f"{near} of the other {len(best) - 1} lie within its interval. " if near else ""
+    advice += "The highest of many is partly luck. Whether jobs really differ, case by case, says:"
+    return notice(level, text, paragraph(advice), code(f"python -m segexp.compare {shlex.quote(str(directory))}"))
+
+
+def _problems(jobs: Sequence[Job]) -> Html:
+    """Return each reason once, with the jobs that it stopped."""
+    reasons: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.problem:
+            reasons.setdefault(job.problem, []).append(job.label)
+    if not reasons:
+        return Html("")
+    content: list[Html] = []
+    for reason, names in reasons.items():
+        content.append(paragraph(element("strong", counted(len(names), "job")), f" {reason}"))
+        content.append(details("Which", paragraph("; ".join(names)), opened=len(names) == 1))
+    return section(
+        "Jobs that are not finished", *content, paragraph("The study's command tries them again and skips the others.")
+    )
+
+
+def _by_key(best: Sequence[Job], varied: Sequence[str], split: str) -> Html:
+    drawn = []
+    for key in varied:
+        found = [Dot(job.settings.get(key, "default"), job.dice[split].mean, job.label) for job in best]
+        drawn.append(dot_plot(key, found, f"{split} Dice"))
+    if not any(drawn):
+        return Html("")
+    note = paragraph(f"A dot is a job, at its {split} Dice; a bar is the mean over the jobs with that value.")
+    return section("What varies", note, element("div", *drawn, class_="charts"))
+
+
+def _table(jobs: Sequence[Job], varied: Sequence[str], split: str) -> Html:
+    splits = list(dict.fromkeys([split, *(name for job in jobs for name in job.scores)]))
+    others = [n for n in dict.fromkeys(n for job in jobs for s in job.scores.values() for n in s.measures) if n != "dice"]
+    columns = [Column("job"), Column("state"), *(Column(key) for key in varied)]
+    for name in splits:
+        columns += [Column(f"{name} Dice", 4, "mean over cases"), Column("low", 4, "of the 95 % interval"), Column("high", 4)]
+        for measure in others:
+            values = [
+                job.scores[name].values[measure] for job in jobs if measure in getattr(job.scores.get(name), "values", {})
+            ]
+            columns.append(Column(named(measure), digits(values), f"{name}: {meaning(measure)}".rstrip(": ")))
+        columns.append(Column("cases", 0, f"of {name}, behind the Dice"))
+    columns += [Column(heading, digits) for heading, _, _, digits in FACTS]
+    rows: list[list[Cell]] = []
+    for job in jobs:
+        first: Cell = Link(job.label, f"{quote(job.name)}/{PAGE}") if job.page else job.label
+        row: list[Cell] = [first, _state(job), *(job.settings.get(key, "") for key in varied)]
+        for name in splits:
+            row += _scores(job, name, others)
+        rows.append([*row, *(_fact(job, key, unit) for _, key, unit, _ in FACTS)])
+    return section(
+        "Jobs", grid(columns, rows, sort=(2 + len(varied), False), choices=dict.fromkeys(range(1, 2 + len(varied)), ""))
+    )
+
+
+def _state(job: Job) -> str:
+    return "finished" if job.record is not None else "failed" if job.problem.startswith("failed") else "unfinished"
+
+
+def _scores(job: Job, split: str, others: Sequence[str]) -> list[Cell]:
+    found, scores = job.dice.get(split), job.scores.get(split)
+    if found is None or scores is None:
+        return [None] * (4 + len(others))
+    means = [scores.mean(measure) if measure in scores.values else None for measure in others]
+    return [found.mean, found.low, found.high, *means, found.cases]
+
+
+def _fact(job: Job, key: str, unit: float) -> Cell:
+    value = job.record.facts.get(key) if job.record is not None else None
+    return value / unit if isinstance(value, int | float) else None
+
+
+def _curves(directory: Path, best: Sequence[Job], split: str) -> Html:
+    """Return the validation Dice of the best jobs over the epochs."""
+    lines = []
+    for job in best[:CURVES]:
+        values = read_history(directory / job.name).get("val/dice", {})
+        lines.append(Line(job.label, list(values), list(values.values())))
+    drawn = curves(lines, "Dice on the validation cases", "epoch")
+    if not drawn:
+        return Html("")
+    note = paragraph(f"The {len(lines)} jobs with the highest {split} Dice.") if len(best) > CURVES else ""
+    return section("Training", note, element("div", drawn, class_="wide-chart"))
+
+
+def _settings(jobs: Sequence[Job], varied: Sequence[str]) -> Html:
+    rows = []
+    for key in varied:
+        values = [job.settings.get(key, "(default)") for job in jobs]
+        rows.append([key, ", ".join(f"{value} ({values.count(value)})" for value in dict.fromkeys(values))])
+    same = dict.fromkeys(f"{key}={value}" for job in jobs for key, value in job.settings.items() if key not in varied)
+    content = [table(("key", "values (jobs)"), rows) if rows else paragraph("No key varies.")]
+    content.append(paragraph("The same in all jobs: ", element("code", " ".join(same))) if same else Html(""))
+    return section("Settings", *content)
+
+
+def _again(directory: Path, jobs: Sequence[Job]) -> Html:
+    words, kept = study_words(directory), saved(directory / jobs[0].name)
+    if not words or kept is None:
+        return section("The same study again", paragraph("The command is not known: multirun.yaml is missing or broken."))
+    where = f"Typed in {kept.cwd}. " if kept.cwd else ""
+    note = paragraph(f"{where}In the same folder it skips the jobs that are finished, and tries the others again.")
+    return section("The same study again", code(command_line(kept, words, "-m")), note)

@@ -1,0 +1,101 @@
+"""What Hydra kept of a run, and the defaults that it is compared with."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segexp.config.saved import as_yaml, composed, defaults, hydra_aside, saved, study_words
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Write .hydra/ files; returns the run directory."""
+
+    def kept(**files):
+        (tmp_path / ".hydra").mkdir()
+        for name, content in files.items():
+            text = content if isinstance(content, str) else yaml.safe_dump(content)
+            (tmp_path / ".hydra" / f"{name}.yaml").write_text(text)
+        return tmp_path
+
+    return kept
+
+
+def runtime(**values):
+    return {"hydra": {"runtime": values, "job": {"id": "???", "name": "${hydra.job.id}"}}}
+
+
+def test_what_was_typed_chosen_and_from_where(kept):
+    sources = [
+        {"path": "hydra.conf", "schema": "pkg", "provider": "hydra"},
+        {"path": "/site/segexp/conf", "schema": "file", "provider": "main"},
+        {"path": "/home/me/conf", "schema": "file", "provider": "command-line"},
+    ]
+    choices = {"model": "tiny", "experiment": None, "hydra/launcher": "basic"}
+    found = saved(
+        kept(overrides=["model=tiny", "seed=1"], hydra=runtime(choices=choices, config_sources=sources, cwd="/home/me"))
+    )
+    assert found.overrides == ("model=tiny", "seed=1")
+    assert found.choices == {"model": "tiny"}
+    assert found.folders == (Path("/home/me/conf"),)
+    assert found.cwd == "/home/me"
+
+
+def test_what_is_missing_is_empty(kept, tmp_path):
+    assert saved(tmp_path) is None
+    found = saved(kept(overrides=["seed=1"], hydra="[broken"))
+    assert found == type(found)(("seed=1",), {}, (), "")
+
+
+def test_broken_overrides_are_none(kept):
+    assert saved(kept(overrides="a: [")) is None
+
+
+def test_words_of_a_study(tmp_path):
+    assert study_words(tmp_path) == ()
+    (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"task": ["seed=1,2"]}}}))
+    assert study_words(tmp_path) == ("seed=1,2",)
+
+
+def test_defaults_are_those_of_the_chosen_options():
+    found = defaults({"model": "unetpp", "optimizer": "sgd", "experiment": "liver"})
+    assert found["model"]["_target_"] == "segexp.models.UNetPlusPlus"
+    assert found["optimizer"]["_target_"] == "torch.optim.SGD"
+    assert found["data"]["name"] == "demo", "an experiment is left out"
+
+
+def test_options_of_the_user_are_found(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text("_target_: my_nets.Tiny\nwidth: 8\n")
+    assert defaults({"model": "tiny"}, [tmp_path])["model"]["width"] == 8
+    assert defaults({"model": "tiny"}) is None
+
+
+def test_composing_leaves_a_running_hydra_alone():
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from segexp.config import conf_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        running = GlobalHydra.instance().hydra
+        assert defaults({"model": "unet"})["model"]["_target_"] == "segexp.models.UNet"
+        assert GlobalHydra.instance().hydra is running
+        with pytest.raises(RuntimeError), hydra_aside():
+            raise RuntimeError
+        assert GlobalHydra.instance().hydra is running
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_the_composed_configuration_has_its_references_resolved(kept):
+    assert composed(kept(config="a: 1\nb: ${a}\nc: {x: 0, y: 1}\nd: ${segexp.count:${c}}\n"))["d"] == 2
+
+
+def test_a_configuration_that_cannot_be_read_is_empty(kept, tmp_path):
+    assert composed(tmp_path) == {}
+    assert composed(kept(config="a: ${gone}\n")) == {}
+
+
+def test_yaml_is_plain():
+    assert as_yaml({"a": [1, None], "b": {"c": "x"}}) == "a:\n- 1\n- null\nb:\n  c: x\n"

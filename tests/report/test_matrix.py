@@ -1,0 +1,42 @@
+"""Confusion matrices: written, read, and made from the counts of two classes."""
+
+import numpy as np
+import pytest
+
+from segexp.metrics.cases import case_rows
+from segexp.report.matrix import matrix_table, of_two_classes, read_confusion, write_confusion
+from segexp.types import Case, Source
+
+CLASSES = ("background", "liver, left", "tumour")
+MATRIX = np.array([[90, 5, 5], [1, 8, 1], [0, 0, 0]])
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_confusion(tmp_path / "confusion.csv", {"val": MATRIX, "test": MATRIX.T}, CLASSES)
+    found = read_confusion(tmp_path / "confusion.csv", CLASSES)
+    assert found["val"].tolist() == MATRIX.tolist()
+    assert found["test"].tolist() == MATRIX.T.tolist()
+
+
+@pytest.mark.parametrize("text", ["", "nothing\n", "split,truth,prediction,pixels\nval,liver,liver,many\n"])
+def test_a_missing_or_broken_file_is_no_matrix(tmp_path, text):
+    if text:
+        (tmp_path / "confusion.csv").write_text(text)
+    assert read_confusion(tmp_path / "confusion.csv", CLASSES).get("val", np.zeros(1)).sum() == 0
+
+
+def test_the_counts_of_two_classes_tell_the_matrix():
+    matrices = np.random.default_rng(0).integers(0, 99, (5, 2, 2))
+    cases = [Case(str(n), Source(None), ()) for n in range(5)]
+    rows = [{k: str(v) for k, v in row.items()} for row in case_rows("val", cases, matrices, ("background", "liver"))]
+    assert of_two_classes(rows, "val").tolist() == matrices.sum(axis=0).tolist()
+    assert of_two_classes([*rows, rows[0] | {"class": "tumour"}], "val") is None
+
+
+def test_rows_add_up_to_all_of_their_class():
+    markup = matrix_table(MATRIX, CLASSES)
+    assert "90.0%<small>90</small>" in markup
+    assert "80.0%<small>8</small>" in markup
+    assert markup.count('style="--share:0.050"') == 2
+    assert markup.count("<td") == 9
+    assert "-<small>0</small>" in markup, "a class that does not occur has no share"
