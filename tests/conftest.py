@@ -1,16 +1,20 @@
 """Shared by all tests: quiet threads, where real data lie, the commands on a few small pictures."""
 
+import csv
 import importlib
+import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import pytest
 import torch
+import yaml
 
 torch.set_num_threads(1)
 
@@ -65,6 +69,94 @@ def train() -> Callable[..., int]:
 def evaluate() -> Callable[..., int]:
     """Type an evaluate command in this process; returns its exit code."""
     return lambda *words: typed("evaluate", words)
+
+
+@pytest.fixture(scope="session")
+def compare() -> Callable[..., int]:
+    """Type a compare command in this process; returns its exit code."""
+    return lambda *words: typed("compare", words)
+
+
+def write_run(
+    directory: Path,
+    dice: Mapping[str, Sequence[float | None]],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    choices: Mapping[str, str] | None = None,
+    split: str = "val",
+    train: Sequence[str] = ("t0", "t1"),
+    groups: Mapping[str, str] | None = None,
+    classes: Sequence[str] = ("background", "liver"),
+    more: Mapping[str, Mapping[str, float]] | None = None,
+    finished: bool = True,
+) -> Path:
+    """Write what a finished run leaves behind, without training; returns the directory.
+
+    Args:
+        directory: of the run.
+        dice: of each foreground class, to six digits, by case; None where the truth has none of the class.
+        settings: of the saved configuration, by dotted key.
+        choices: the options of the groups.
+        split: of the cases.
+        train: ids of the training cases.
+        groups: of cases.
+        classes: the background first.
+        more: further columns of cases.csv, each with a number by case.
+        finished: False leaves metrics.json out.
+    """
+    chosen = {"model": "unet", **(choices or {})}
+    rows = []
+    for id_, scores in dice.items():
+        beside = {column: values[id_] for column, values in (more or {}).items()}
+        for name, score in zip(classes, [1.0, *scores], strict=True):
+            counts = case_counts(score)
+            rows.append({"split": split, "id": id_, "group": (groups or {}).get(id_, ""), "class": name, **counts, **beside})
+    (directory / ".hydra").mkdir(parents=True)
+    (directory / "checkpoints").mkdir()
+    (directory / "checkpoints" / "last.ckpt").touch()
+    write_table(directory / "cases.csv", rows)
+    write_table(
+        directory / "split.csv", [{"id": i, "split": "train"} for i in train] + [{"id": i, "split": split} for i in dice]
+    )
+    config: dict[str, Any] = {}
+    for key, value in {"seed": 0, "model._target_": f"nets.{chosen['model']}", **(settings or {})}.items():
+        *outer, last = key.split(".")
+        node = config
+        for part in outer:
+            node = node.setdefault(part, {})
+        node[last] = value
+    hydra = {"hydra": {"runtime": {"choices": {"hydra/output": "runs", "experiment": None, **chosen}}}}
+    typed_words = [f"{key}={value}" for key, value in (settings or {}).items()]
+    for name, content in (("config", config), ("hydra", hydra), ("overrides", typed_words)):
+        (directory / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    facts = {"seconds": 90.0, "parameters": 1_942_306, "images_per_second": 13.4, "peak_memory_bytes": 1_240_633_344}
+    if finished:
+        scores = {"scores": {f"{split}/cases": len(dice)}, "status": "finished", **facts}
+        (directory / "metrics.json").write_text(json.dumps(scores))
+    return directory
+
+
+def case_counts(dice: float | None) -> dict[str, Any]:
+    """Return counts of a class with a million pixels, and the scores that follow; None is a class that the truth lacks."""
+    if dice is None:
+        return {"tp": 0, "fp": 7, "fn": 0, "dice": "", "iou": ""}
+    tp = round(1e6 * dice)
+    wrong = 1_000_000 - tp
+    return {"tp": tp, "fp": wrong, "fn": wrong, "dice": tp / 1e6, "iou": tp / (tp + 2 * wrong)}
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Write the directory of a run without training; see `write_run`."""
+    return write_run
 
 
 def typed(verb: str, words: Sequence[str]) -> int:

@@ -6,12 +6,12 @@ import pytest
 
 ROWS = [
     "errors types whole",
-    "models losses metrics optim inference preprocessing devices config.naming config.hints pictures quiet data",
-    "segmenter module scoring data.datamodule",
+    "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet data",
+    "segmenter predictor module scoring data.datamodule checking",
     "config",
-    "checkpoint callbacks report loggers",
-    "build outcome",
-    "run",
+    "checkpoint callbacks report comparison loggers",
+    "build outcome tuning prediction",
+    "run rehearsal",
     "cli",
     "train evaluate predict export explain check compare",
 ]
@@ -21,10 +21,10 @@ LEVELS = {name: level for level, row in enumerate(ROWS) for name in row.split()}
 
 KNOW = {
     "albumentations": {"data.augment"},
-    "hydra": {"config", "build", "cli", "train", "evaluate"},
+    "hydra": {"config", "build", "cli", "train", "evaluate", "predict", "check", "compare"},
 }
 KNOW["omegaconf"] = KNOW["hydra"]
-PURE = {"models", "losses", "metrics", "inference", "segmenter"}
+PURE = {"models", "losses", "metrics", "inference", "postprocess", "segmenter", "predictor"}
 HEAVY = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "albumentations", "tensorboard"}
 
 
@@ -121,6 +121,9 @@ def test_networks_losses_and_metrics_stay_light(trees):
     [
         "train",
         "evaluate",
+        "predict",
+        "check",
+        "compare",
         *(f"cli{part}" for part in ("", ".suggest", ".overrides", ".resume", ".study")),
         *(f"config{part}" for part in ("", ".naming", ".schema", ".hints", ".targets")),
     ],

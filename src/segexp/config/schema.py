@@ -69,10 +69,12 @@ class DataConfig:
     crop: Count | Pair | None = None
     normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = "dataset"
     repeat: Count = 1
+    foreground_crops: Share = 0.0
     val_fraction: Share | None = None
     test_fraction: Share | None = None
     folds: Annotated[int, Range(2)] | None = None
     fold: Whole | None = None
+    allow_leakage: bool = False
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
     max_pixels: Count | None = None
 
@@ -81,13 +83,73 @@ class DataConfig:
 class EvaluateConfig:
     """The keys of conf/evaluate.yaml."""
 
-    checkpoint: str
+    checkpoint: str | list[str]
     split: Literal["val", "test", "train", "all"] | None = None
+    tune: Literal["postprocess"] | None = None
+    postprocess: Literal["stored", "none"] = "stored"
     data: dict[str, Any] = field(default_factory=dict)
     gpus: Literal["auto"] | Whole | list[Whole] = "auto"
     pictures: Whole = 4
     output: str | None = None
     trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """The keys of conf/check.yaml that training does not have."""
+
+    output: str | None = None
+    fit: bool = False
+    propose: bool | None = None
+
+
+@dataclass(frozen=True)
+class PostprocessConfig:
+    """`postprocess.*` of conf/predict.yaml: what replaces the stored post-processing; null keeps it."""
+
+    start: Literal["stored", "none"] = "stored"
+    threshold: Fraction | None = None
+    min_area: Whole | None = None
+    largest_component: bool | None = None
+    fill_holes: bool | None = None
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """The keys of conf/predict.yaml."""
+
+    checkpoint: str | list[str]
+    input: str | list[str]
+    output: str | list[str]
+    suffix: str = ""
+    overlay: bool = False
+    probabilities: bool | Literal["npz", "tiff"] = False
+    labels: bool = False
+    panel: bool = False
+    truth: str | None = None
+    uncertainty: bool = False
+    tta: Literal["none", "flips", "dihedral"] = "none"
+    postprocess: Literal["stored", "none"] | dict[str, Any] = "stored"
+    max_pixels: Whole | None = None
+    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
+    overwrite: bool = False
+    check: bool = True
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """The keys of conf/compare.yaml."""
+
+    runs: list[str] = field(default_factory=list)
+    metric: str = "dice"
+    split: Literal["val", "test", "train", "all"] | None = None
+    better: Literal["high", "low"] | None = None
+    reference: str | None = None
+    seeds: Literal["together", "separate"] = "together"
+    allow_different_data: bool = False
+    skip_unfinished: bool = False
+    output: str | None = None
 
 
 @dataclass(frozen=True)

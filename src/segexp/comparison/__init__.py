@@ -1,0 +1,1 @@
+"""Finished runs read back from their directories and put side by side: intervals, paired differences, a verdict in words."""

@@ -1,0 +1,78 @@
+"""Whether rows can be set against each other case by case: the same classes, cases, masks and training cases."""
+
+from collections.abc import Sequence
+
+from segexp.comparison.casewise import truth
+from segexp.comparison.gather import Entry
+from segexp.errors import DataError, listed
+
+
+def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None:
+    """Return what keeps rows from being compared case by case as the paragraph that says it, None when nothing does.
+
+    Args:
+        entries: rows, in which each case was scored.
+        split: that was scored.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if problem := _classes(first, other) or _cases(first, other, split) or _masks(first, other, split):
+            return problem
+    return None
+
+
+def difference_of_training(entries: Sequence[Entry]) -> DataError | None:
+    """Return which rows were not trained on the same cases, None when all were, or when nobody knows.
+
+    Folds dealt in another way are no difference: in each of them every case is scored by a run that did not train on it.
+    """
+    known = [entry for entry in entries if all(run.split_hash for run in entry.runs)]
+    first = known[0] if known else None
+    for other in known[1:]:
+        if first is None or (first.folds and first.folds == other.folds):
+            continue
+        if {run.split_hash for run in first.runs} != {run.split_hash for run in other.runs}:
+            return _refused(
+                f"{first.name} and {other.name} were trained on different splits: the same cases are scored, but not the same "
+                "cases train"
+            )
+    return None
+
+
+def _classes(one: Entry, other: Entry) -> DataError | None:
+    names, others = one.runs[0].classes, other.runs[0].classes
+    if names == others:
+        return None
+    return _refused(f"the classes differ: {', '.join(names)} in {one.name}, and {', '.join(others)} in {other.name}")
+
+
+def _cases(one: Entry, other: Entry, split: str) -> DataError | None:
+    ids, others = set(one.scored.ids), set(other.scored.ids)
+    if ids == others:
+        return None
+    alone = [f"{listed(sorted(a - b), 3)} in {e.name} only" for e, a, b in ((one, ids, others), (other, others, ids)) if a - b]
+    missing = [f"{e.name} has {len(e.folds)} of {e.runs[0].folds} folds" for e in (one, other) if e.folds]
+    seeds = " The seed also decides the split where none lies on disk." if one.seeds != other.seeds and not missing else ""
+    return _refused(
+        f"different {split} cases are scored: {len(ids)} in {one.name} and {len(others)} in {other.name} "
+        f"({'; '.join([*alone, *missing])}).{seeds}"
+    )
+
+
+def _masks(one: Entry, other: Entry, split: str) -> DataError | None:
+    pixels, others = ({k: v for run in e.runs for k, v in truth(run, split).items()} for e in (one, other))
+    for key, count in pixels.items():
+        if others.get(key) != count:
+            return _refused(
+                f"the masks differ: case {key[0]} has {count} pixels of {key[1]} in {one.name}, and {others.get(key, 0)} in "
+                f"{other.name}"
+            )
+    return None
+
+
+def _refused(found: str) -> DataError:
+    return DataError(
+        f"The runs cannot be compared case by case: {found}",
+        "Runs of the same data, classes and split were expected",
+        "Leave out the ones that differ, or type allow_different_data=true for a table without differences case by case",
+    )

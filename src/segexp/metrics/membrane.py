@@ -1,0 +1,184 @@
+"""Scores of cells divided by membranes, as in the ISBI 2012 challenge (Arganda-Carreras et al., Front. Neuroanat. 2015).
+
+A foreground class is taken as the membrane and all other known pixels as cells: the 4-connected components of what is not
+membrane. A pixel of the truth's membrane counts nowhere (foreground-restricted). An ignored pixel counts nowhere either, and
+divides cells in truth and prediction alike, so whatever is predicted there changes nothing.
+
+Border thinning: a thick predicted membrane costs nothing that a thin one would not. Every pixel of it is given to the
+nearest predicted cell (Euclidean) before cells are compared, so the border is left without any width; the challenge's own
+script leaves it one pixel wide.
+
+The rule for empty truth is that of `segexp.metrics.scores`: a case whose truth has no pixel of the class is NaN. A
+prediction without any cell is one segment.
+
+Legend: K classes, H W pixels, S segments of the prediction, T cells of the truth.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage, sparse
+
+from segexp.errors import ConfigError
+from segexp.metrics.warping import warping_error
+from segexp.types import IGNORE
+
+BETTER = {
+    "v_rand": "high",
+    "v_info": "high",
+    "rand_error": "low",
+    "pixel_error": "low",
+    "warping_error": "low",
+    "v_rand_max": "high",
+    "v_info_max": "high",
+}
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """The membrane scores of one case.
+
+    `v_rand`, `v_info`: see these functions; of the decided mask, after border thinning. `v_rand_max`, `v_info_max`: the same,
+    the best over `thresholds` of the membrane's probability, chosen for this case by itself (the challenge chooses one for
+    its whole stack, which can only be lower). The older ones, of the decided mask without thinning: `rand_error`, 1 - F-score
+    of pairs of pixels that share a cell (the predicted membrane is one segment of its own); `pixel_error`, share of known
+    pixels on which the masks disagree; `warping_error`, share of known pixels that disagree for a topological reason.
+
+    Attributes:
+        class_index: the class that is the membrane; None takes each foreground class in turn.
+        thresholds: of the membrane's probability, each between 0 and 1; none leaves the two `_max` columns out.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    class_index: int | None = None
+    thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+    def __post_init__(self) -> None:
+        if not all(0 < t < 1 for t in self.thresholds):
+            raise ConfigError(
+                f"thresholds of the membrane measure are {list(self.thresholds)}",
+                "each between 0 and 1",
+                "Set thresholds=[0.3,0.5,0.7], or thresholds=[] for the decided mask alone",
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the scores."""
+        return tuple(name for name in BETTER if self.thresholds or not name.endswith("_max"))
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        """Whether a score is better when it is "high" or "low"."""
+        return {name: BETTER[name] for name in self.columns}
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether there are thresholds to try."""
+        return bool(self.thresholds)
+
+    def __call__(
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        probabilities: np.ndarray | None,
+        num_classes: int,
+        spacing: tuple[float, float] | None,
+    ) -> dict[str, list[float]]:
+        """Return each score for the K - 1 foreground classes; NaN for a class that the truth lacks or that is not the membrane.
+
+        Args:
+            truth: (H, W) class index, 255 = ignore.
+            prediction: (H, W) class index.
+            probabilities: (K, H, W) for the two `_max` columns, which are NaN without.
+            num_classes: K.
+            spacing: not looked at.
+
+        Raises:
+            ConfigError: the data have no foreground class of `class_index`.
+        """
+        if self.class_index is not None and not 0 < self.class_index < num_classes:
+            raise ConfigError(
+                f"class_index of the membrane measure is {self.class_index}, and the data have {num_classes} classes",
+                f"The index of a foreground class, 1 to {num_classes - 1}, was expected",
+                "Set metrics.membrane.class_index to the membrane's place in data.classes",
+            )
+        rows = [dict.fromkeys(self.columns, math.nan) for _ in range(1, num_classes)]
+        for k in range(1, num_classes):
+            if self.class_index in (None, k):
+                chance = None if probabilities is None else probabilities[k]
+                rows[k - 1] |= self._scores(truth == k, prediction == k, chance, truth == IGNORE)
+        return {name: [row[name] for row in rows] for name in self.columns}
+
+    def _scores(
+        self, truth: np.ndarray, prediction: np.ndarray, chance: np.ndarray | None, ignored: np.ndarray
+    ) -> dict[str, float]:
+        """Return the scores of a membrane (H, W) bool and its probability; none where the truth has no membrane or no cell."""
+        cells = cells_of(truth | ignored)
+        if not truth.any() or not cells.any():
+            return {}
+        there, found, known = ~(truth | ignored), ~(prediction | ignored), float(np.count_nonzero(~ignored))
+        segments = cells_of(~found)
+        thinned = overlaps(cells, thin(segments))
+        scores = {
+            "v_rand": v_rand(thinned),
+            "v_info": v_info(thinned),
+            "rand_error": rand_error(overlaps(cells, segments)),
+            "pixel_error": float(np.count_nonzero(there != found) / known),
+            "warping_error": warping_error(there, found) / known,
+        }
+        if chance is not None and self.thresholds:
+            tables = [overlaps(cells, thin(cells_of((chance > t) | ignored))) for t in self.thresholds]
+            scores |= {"v_rand_max": max(map(v_rand, tables)), "v_info_max": max(map(v_info, tables))}
+        return scores
+
+
+def cells_of(membrane: np.ndarray) -> np.ndarray:
+    """Return the cells that a membrane (H, W) bool divides: labels (H, W) int32 from 1 on, 0 on the membrane."""
+    labels: np.ndarray = cv2.connectedComponents((~membrane).astype(np.uint8), connectivity=4)[1]
+    return labels
+
+
+def thin(labels: np.ndarray) -> np.ndarray:
+    """Return labels (H, W) with every 0 given to the nearest label; all 1 where there is none."""
+    if not labels.any():
+        return np.ones_like(labels)
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    grown: np.ndarray = labels[tuple(nearest)]
+    return grown
+
+
+def overlaps(cells: np.ndarray, segments: np.ndarray) -> sparse.csr_array:
+    """Return how many pixels each cell shares with each segment, sparse (T + 1, S + 1); pixels of cell 0 are not counted."""
+    counted = cells > 0
+    pairs = (cells[counted], segments[counted])
+    return sparse.coo_array((np.ones(len(pairs[0])), pairs)).tocsr()
+
+
+def v_rand(table: sparse.csr_array) -> float:
+    """Return the Rand F-score of a table of overlaps, 0 to 1: sum p_ij^2 / (sum s_i^2 / 2 + sum t_j^2 / 2)."""
+    return float(2 * np.square(table.data).sum() / sum(np.square(table.sum(axis=axis)).sum() for axis in (0, 1)))
+
+
+def v_info(table: sparse.csr_array) -> float:
+    """Return the information F-score of a table of overlaps: I(S; T) / (H(S) / 2 + H(T) / 2), 0 to 1; one cell in both is 1."""
+    apart = sum(_entropy(table.sum(axis=axis)) for axis in (0, 1))
+    return 1.0 if apart == 0 else max(0.0, 2 * (1 - _entropy(table.data) / apart))
+
+
+def rand_error(table: sparse.csr_array) -> float:
+    """Return 1 - F-score of the pairs of pixels that share a cell, 0 to 1, from a table of overlaps."""
+    pixels = table.sum()
+    same = np.square(table.data).sum() - pixels
+    either = sum(np.square(table.sum(axis=axis)).sum() - pixels for axis in (0, 1))
+    return 0.0 if either == 0 else float(1 - 2 * same / either)
+
+
+def _entropy(counts: np.ndarray) -> float:
+    """Return the entropy of a distribution in nats, from counts."""
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log(share)).sum())
