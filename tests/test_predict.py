@@ -1,6 +1,7 @@
 """The predict command on a trained network: the masks that validation scored, what it refuses, and how it is interrupted."""
 
 import csv
+import functools
 import os
 import shutil
 import signal
@@ -187,7 +188,10 @@ def test_an_interruption_leaves_whole_files_and_the_command_goes_on(one, slices,
     for number in range(400):
         os.link(slices / "val" / "000.png", tmp_path / "in" / f"{number}.png")
     words = [sys.executable, "-m", "segexp.predict", f"checkpoint={one}", "input=in", "output=out", "overlay=true", "gpus=0"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell without job control starts what goes to the background, and so all below it, with Ctrl-C ignored
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, cwd=tmp_path, preexec_fn=listening, **pipes)
     try:
         until = time.monotonic() + 100
         while len(list((tmp_path / "out").glob("*.png"))) < 5 and process.poll() is None and time.monotonic() < until:
