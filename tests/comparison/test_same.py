@@ -46,7 +46,10 @@ def test_other_cases(made, rows):
 def test_seeds_that_split_by_themselves_are_told_why(made, rows):
     found = rows(made("one", CASES), made("other", {"c": [0.8]}, settings={"seed": 1}))
     text = said(difference_of_data(found, "val"))
-    assert text.endswith("(a, b in one only; c in other only). The seed also decides the split where none lies on disk.")
+    assert text.endswith(
+        "(a, b in one only; c in other only). The seed also decides the split where none lies on disk; data.split_seed=0 keeps "
+        "it for all seeds."
+    )
 
 
 def test_folds_that_are_missing(made, rows):

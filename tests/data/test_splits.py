@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segexp.data.layout.cases import find_cases
-from segexp.data.splits import assign_splits, read_split_csv, split_hash, split_table, write_split_csv
+from segexp.data.splits import assign_splits, read_split_csv, split_as, split_hash, split_table, write_split_csv
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case, Source
 
@@ -239,3 +239,13 @@ def test_liver_keeps_the_scans_apart(real_data: Path) -> None:
     assert {(c.group, splits[c.id]) for c in cases} == {("A", "train"), ("B", "train"), ("C", "train"), ("D", "val")}
     folds = [assign_splits(cases, seed=0, folds=4, fold=k) for k in range(4)]
     assert sorted(counts(fold)["val"] for fold in folds) == [20, 26, 46, 48]
+
+
+def test_the_split_has_a_seed_of_its_own():
+    cases = [Case(str(n), Source(Path(f"{n}.png")), ()) for n in range(40)]
+    data = {"val_fraction": 0.25, "test_fraction": 0.0, "folds": None, "fold": None}
+    by_run = [split_as(data, cases, seed) for seed in (1, 2)]
+    kept = [split_as(data | {"split_seed": 1}, cases, seed) for seed in (1, 2)]
+    assert by_run[0] != by_run[1]
+    assert kept == [by_run[0], by_run[0]]
+    assert split_as(data | {"split_seed": 0}, cases, 1) == split_as(data, cases, 0)

@@ -15,10 +15,8 @@ from segexp.checking.shares import check_shares
 from segexp.checking.survey import Look, Track, surveyed
 from segexp.checking.values import check_values
 from segexp.data.labels.table import LabelTable
-from segexp.data.splits import assign_splits
+from segexp.data.splits import split_as
 from segexp.errors import DataError, SegexpError
-
-SPLIT_KEYS = ("val_fraction", "test_fraction", "folds", "fold")
 
 
 def examine(
@@ -69,7 +67,7 @@ def _split(found: Examination, seed: int) -> list[Finding]:
         return []
     data: dict[str, Any] = found.data
     try:
-        found.splits = assign_splits(found.cases, seed=seed, **{key: data[key] for key in SPLIT_KEYS})
+        found.splits = split_as(data, found.cases, seed)
     except SegexpError as problem:
         return [problem_finding(problem, "split")]
     return check_splits(found.splits.values())

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.data.datamodule import splits
-from segexp.data.splits import split_hash
+from segexp.data.splits import split_as, split_hash
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, DataSpec
 
@@ -42,7 +41,7 @@ def own_split(cases: Sequence[Case], run: dict[str, Any], trained: object, do: s
     Raises:
         DataError: the split is another one than in training.
     """
-    assigned = splits(run["data"], cases, run["seed"])
+    assigned = split_as(run["data"], cases, run["seed"])
     if split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) != trained:
         raise DataError(
             f"The {len(cases)} cases below {run['data']['root']} no longer give the split that the run was trained with",
@@ -70,7 +69,7 @@ def chosen_splits(
     if split == "all" or (split is None and other):
         return {"all": list(cases)}
     way_out = "Bring the files back, or type split=all to score every case whatever it was used for"
-    assigned = splits(run["data"], cases, run["seed"]) if other else own_split(cases, run, trained, way_out)
+    assigned = split_as(run["data"], cases, run["seed"]) if other else own_split(cases, run, trained, way_out)
     wanted = [split] if split else ["val", "test"]
     members = {name: [case for case in cases if assigned[case.id] == name] for name in wanted}
     found = {name: chosen for name, chosen in members.items() if chosen}

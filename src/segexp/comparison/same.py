@@ -52,7 +52,8 @@ def _cases(one: Entry, other: Entry, split: str) -> DataError | None:
         return None
     alone = [f"{listed(sorted(a - b), 3)} in {e.name} only" for e, a, b in ((one, ids, others), (other, others, ids)) if a - b]
     missing = [f"{e.name} has {len(e.folds)} of {e.runs[0].folds} folds" for e in (one, other) if e.folds]
-    seeds = " The seed also decides the split where none lies on disk." if one.seeds != other.seeds and not missing else ""
+    seeds = " The seed also decides the split where none lies on disk; data.split_seed=0 keeps it for all seeds."
+    seeds = seeds if one.seeds != other.seeds and not missing else ""
     return _refused(
         f"different {split} cases are scored: {len(ids)} in {one.name} and {len(others)} in {other.name} "
         f"({'; '.join([*alone, *missing])}).{seeds}"

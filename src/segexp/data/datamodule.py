@@ -4,7 +4,7 @@ The way: layout -> cases -> split -> one pass that decodes, checks and measures 
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from segexp.data.files.images import image_size
 from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.data.labels.table import LabelTable
 from segexp.data.layout.cases import find_cases
-from segexp.data.splits import assign_splits, split_hash, split_table
+from segexp.data.splits import split_as, split_hash, split_table
 from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.errors import ConfigError, DataError
 from segexp.preprocessing import Preprocessing, preprocessing_for, working_size
@@ -38,12 +38,6 @@ Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
 def find(data: dict[str, Any]) -> list[Case]:
     """Return the cases that a data config describes."""
     return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
-
-
-def splits(data: dict[str, Any], cases: Sequence[Case], seed: int) -> dict[str, str]:
-    """Return the split of each case by its id, as a data config asks for it; see `assign_splits`."""
-    keys = ("val_fraction", "test_fraction", "folds", "fold")
-    return assign_splits(cases, seed=seed, **{key: data[key] for key in keys})
 
 
 def label_table(data: dict[str, Any]) -> LabelTable:
@@ -105,7 +99,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.cases:
             return
         self.cases = find(self.data)
-        self.splits = splits(self.data, self.cases, self.seed)
+        self.splits = split_as(self.data, self.cases, self.seed)
         self._check_sizes()
         statistics = Statistics(self.spec.channels, self.spec.num_classes)
         self.store = self._fill(statistics)

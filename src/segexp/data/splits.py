@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,19 @@ def assign_splits(
         units = _deal(units, val_fraction * len(pool), "val", dealt, leave=1)
     in_pool = {case.id for case in pool}
     return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
+
+
+def split_as(data: Mapping[str, Any], cases: Sequence[Case], seed: int) -> dict[str, str]:
+    """Return the split of each case by its id, as a data config asks for it; see `assign_splits`.
+
+    Args:
+        data: the data section, plain values; without `split_seed`, as in older checkpoints, the run's seed decides.
+        cases: all cases.
+        seed: of the run.
+    """
+    own = data.get("split_seed")
+    keys = ("val_fraction", "test_fraction", "folds", "fold")
+    return assign_splits(cases, seed=seed if own is None else own, **{key: data[key] for key in keys})
 
 
 def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) -> list[dict[str, str]]:
