@@ -151,3 +151,12 @@ def test_the_torch_build_is_named(monkeypatch, cuda, hip, words):
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.version, "hip", hip)
     assert devices.torch_build() == f"torch {torch.__version__}, {words}"
+
+
+def test_the_chosen_device_in_words(monkeypatch):
+    monkeypatch.setattr(devices, "usable_cores", lambda: 6)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    assert devices.describe_device("cpu", 1) == "CPU, 6 cores"
+    assert devices.describe_device("mps", 1) == "Apple GPU"
+    assert devices.describe_device("cuda", 2) == "2 x GPU 0"
+    assert devices.describe_device("cuda", [3]) == "1 x GPU 3"

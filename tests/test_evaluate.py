@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from segexp import __version__
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
@@ -80,7 +81,56 @@ def test_the_scores_of_the_run_again(run, score):
     assert score.err == ""
     dice, iou, accuracy = (scores(run)[f"val/{name}"] for name in ("dice", "iou", "accuracy"))
     line = f"val: Dice {dice:.4f}, IoU {iou:.4f}, pixel accuracy {accuracy:.4f} over 5 cases"
-    assert score.out.splitlines() == [line, "Scores, cases and pictures: scores"]
+    assert score.out.splitlines() == [line, "Scores, cases and pictures: scores", "Report: scores/report.html"]
+
+
+def test_every_score_of_the_run_is_found_again_to_the_last_digit(run, score, tmp_path):
+    found = score(f"checkpoint={run}")
+    assert {"val/hd95", "val/nsd/liver", "val/ece", "val/brier/liver"} <= set(found)
+    assert found == scores(run)
+    for name in ("cases.csv", "confusion.csv", "calibration.json"):
+        assert (tmp_path / "scores" / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_other_measures_than_those_of_the_run(run, score, tmp_path):
+    found = score(f"checkpoint={run}", "metrics=membrane", "metrics.membrane.thresholds=[]")
+    assert {"val/v_rand", "val/warping_error/liver", "val/hd95"} <= set(found)
+    assert "val/v_rand_max" not in found
+    assert {name: found[name] for name in scores(run)} == scores(run)
+    bare = score(f"checkpoint={run}", "metrics=none")
+    assert bare == {name: value for name, value in scores(run).items() if name in bare}
+    assert "val/hd95" not in bare
+    assert not (tmp_path / "scores" / "calibration.json").exists()
+
+
+def test_measures_that_cannot_be_are_refused(run, refused):
+    code, text = refused(f"checkpoint={run}", "metrics=default", "metrics.boundary.tolerance=wide")
+    assert code == 2
+    assert text == "metrics.boundary.tolerance is 'wide' (text); expected a number."
+    assert "metrics.boundary.tolerance" in refused(f"checkpoint={run}", "metrics.boundary.tolerance=3")[1]
+    assert "the data give none" in refused(f"checkpoint={run}", "metrics=default", "metrics.boundary.unit=spacing")[1]
+
+
+def test_a_measure_of_a_stranger_is_not_run(one, copied, refused, evaluate):
+    file = copied / "checkpoints" / "best.ckpt"
+    values = torch.load(file, weights_only=True)
+    values["segexp"]["config"]["metrics"] = {"mine": {"_target_": "os.system", "command": "true"}}
+    torch.save(values, file)
+    code, text = refused(f"checkpoint={copied}")
+    assert code == 1
+    assert text == (
+        "The checkpoint asks to run os.system (metrics.mine._target_), which is no measure of segexp. Anything else could run "
+        "code of a stranger. Where you trust the file, type trust=[os]; or leave it out: metrics=none."
+    )
+    assert evaluate(f"checkpoint={copied}", "metrics=none") == 0
+
+
+def test_a_run_of_before_there_were_measures(one, copied, score):
+    file = copied / "checkpoints" / "best.ckpt"
+    values = torch.load(file, weights_only=True)
+    del values["segexp"]["config"]["metrics"]
+    torch.save(values, file)
+    assert "val/hd95" not in score(f"checkpoint={copied}")
 
 
 def test_from_anywhere_and_by_file(run, score, tmp_path):
@@ -93,9 +143,12 @@ def test_from_anywhere_and_by_file(run, score, tmp_path):
 def test_what_is_written(run, score, tmp_path):
     score(f"checkpoint={run}")
     assert rows(tmp_path / "scores") == rows(run)
-    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    names = ("metrics.json", "cases.csv", "pictures/val_cases.png", "pictures/val_confusion.png")
-    assert files == {f"scores/{name}" for name in names}, "and nothing else"
+    files = {str(path.relative_to(tmp_path / "scores")) for path in tmp_path.rglob("*") if path.is_file()}
+    names = {"metrics.json", "cases.csv", "confusion.csv", "calibration.json", "report.html"}
+    names |= {f"pictures/{name}" for name in ("val_cases.png", "val_confusion.png", "cases/index.json")}
+    shown = {name for name in files if name.startswith("pictures/cases/val_")}
+    assert len(shown) == 4 * 5
+    assert files - shown == names, "and nothing else"
     facts = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert facts["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
     assert facts["postprocessing"] == Postprocessing().as_dict()
@@ -252,7 +305,7 @@ def held(run):
 
 def test_what_is_stored_is_scored_and_named(one, copied, score, tmp_path):
     plain = score(f"checkpoint={copied}")
-    assert len(score.out.splitlines()) == 2
+    assert len(score.out.splitlines()) == 3
     store_postprocessing(copied / "checkpoints" / "best.ckpt", {"parameters": RULE.as_dict()})
     ours = score(f"checkpoint={copied}")
     said = "the post-processing that is stored in the checkpoint: " + str(RULE)

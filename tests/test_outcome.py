@@ -9,9 +9,15 @@ import torch
 from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
-from segexp.outcome import score_split, sentences, write_metrics
+from segexp.metrics.boundary import Boundary
+from segexp.metrics.calibration import Calibration
+from segexp.metrics.cases import COLUMNS, read_cases
+from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
+from segexp.report.diagram import read_calibration
+from segexp.report.gallery import read_gallery
+from segexp.report.matrix import read_confusion
 from segexp.segmenter import Segmenter
 from segexp.types import Case, DataSpec, Source
 
@@ -48,7 +54,8 @@ def split():
 
 
 def test_scores_and_rows_of_a_split(segmenter, split):
-    scores, rows = score_split(segmenter, "val", *split, pictures=2, directory=None)
+    outcome = score_split(segmenter, "val", *split, pictures=2, directory=None)
+    scores, rows = outcome.scores, outcome.rows
     assert scores["val/dice"] == pytest.approx((1 + 2 * 64 / (2 * 64 + 64)) / 2)
     assert scores["val/iou"] == pytest.approx((1 + 0.5) / 2)
     assert scores["val/accuracy"] == pytest.approx((1 + 0.75 + 1) / 3)
@@ -67,15 +74,16 @@ def test_each_scored_case_is_told(segmenter, split):
 
 def test_scores_are_those_of_the_post_processed_masks(segmenter, split):
     segmenter.postprocessing = Postprocessing(min_area=100)
-    scores, _ = score_split(segmenter, "val", *split, pictures=0, directory=None)
+    scores = score_split(segmenter, "val", *split, pictures=0, directory=None).scores
     assert scores["val/dice"] == pytest.approx((1 + 0) / 2), "the half liver has 64 pixels"
 
 
 def test_pictures_are_written_below_the_directory(segmenter, split, tmp_path):
     score_split(segmenter, "test", *split, pictures=2, directory=tmp_path / "run")
-    files = sorted((tmp_path / "run" / "pictures").iterdir())
-    assert [file.name for file in files] == ["test_cases.png", "test_confusion.png"]
-    for file in files:
+    pictures = tmp_path / "run" / "pictures"
+    assert sorted(file.name for file in pictures.iterdir()) == ["cases", "test_cases.png", "test_confusion.png"]
+    assert {shown.case for shown in read_gallery(tmp_path / "run")} >= {"case0", "case1"}
+    for file in pictures.glob("*.png"):
         assert cv2.imread(str(file)).std() > 1
 
 
@@ -88,6 +96,42 @@ def test_without_a_directory_nothing_is_written(segmenter, split, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     score_split(segmenter, "val", *split, pictures=2, directory=None)
     assert list(tmp_path.iterdir()) == []
+
+
+MEASURES = [Boundary(), Calibration(bins=5)]
+
+
+def test_measures_become_columns_and_means_over_cases(segmenter, split):
+    outcome = score_split(segmenter, "val", *split, pictures=0, directory=None, measures=MEASURES)
+    liver = [row for row in outcome.rows if row["class"] == "liver"]
+    assert tuple(liver[0]) == (*COLUMNS, "hd95", "assd", "nsd", "boundary_iou", "ece", "brier")
+    assert [row["hd95"] for row in liver] == ["0.0", "4.0", ""], "four rows of liver are missed in case 1, none is in case 2"
+    assert {row["hd95"] for row in outcome.rows if row["class"] == "background"} == {""}
+    assert outcome.scores["val/hd95"] == outcome.scores["val/hd95/liver"] == 2.0
+    brier = [float(row["brier"]) for row in liver]
+    assert len(brier) == 3
+    assert outcome.scores["val/brier/liver"] == pytest.approx(np.mean(brier))
+
+
+def test_what_the_report_needs_is_written_for_all_splits(segmenter, split, tmp_path):
+    given = {name: score_split(segmenter, name, *split, 0, None, MEASURES) for name in ("val", "test")}
+    scores = write_outcomes(tmp_path, given, segmenter.spec.classes)
+    assert scores == given["val"].scores | given["test"].scores
+    assert [row["split"] for row in read_cases(tmp_path / "cases.csv")] == ["val"] * 6 + ["test"] * 6
+    matrices = read_confusion(tmp_path / "confusion.csv", segmenter.spec.classes)
+    assert {name: matrix.tolist() for name, matrix in matrices.items()} == {name: [[512, 0], [64, 192]] for name in given}
+    names, counts = read_calibration(tmp_path / "calibration.json")["test"]
+    assert names == ["liver"]
+    assert counts.pixels.shape == (1, 5)
+    assert counts.pixels.sum() == 3 * 256
+    assert counts.brier() == given["test"].reliability.brier()
+
+
+def test_calibration_of_an_earlier_scoring_does_not_stay(segmenter, split, tmp_path):
+    for measures, there in ((MEASURES, True), ([Boundary()], False)):
+        outcomes = {"val": score_split(segmenter, "val", *split, 0, None, measures)}
+        write_outcomes(tmp_path, outcomes, segmenter.spec.classes)
+        assert (tmp_path / "calibration.json").is_file() == there
 
 
 def test_metrics_are_json_that_every_reader_takes(tmp_path):

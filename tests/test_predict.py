@@ -74,7 +74,7 @@ def scored(run, root):
     data = segmenter.facts["config"]["data"] | {"root": str(root)}
     cases = [case for case in find(data) if case.split == "val"]
     prepared = ScoringSet(ReadingStore(reader(data), cases), range(len(cases)), segmenter.preprocessing)
-    _, masks = score(segmenter, prepared, range(len(cases)))
+    masks = score(segmenter, prepared, range(len(cases))).kept
     return {case.image.path: masks[position] for position, case in enumerate(cases)}
 
 

@@ -15,8 +15,10 @@ from torch import nn
 
 from segexp import build
 from segexp.callbacks import panels
-from segexp.checkpoint import load_segmenter, read_checkpoint
+from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
 from segexp.data.files.images import read_image
+from segexp.metrics.cases import COLUMNS
+from segexp.postprocess import Postprocessing
 from segexp.types import Source
 
 pytestmark = pytest.mark.slow
@@ -65,8 +67,11 @@ def test_the_run_directory_holds_what_the_design_says(run):
     boards = {name for name in files if name.startswith("tensorboard/events")}
     expected = {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
     expected |= {"split.csv", "cases.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv"}
-    expected |= {"pictures/val_cases.png", "pictures/val_confusion.png"}
-    assert files - boards - {"tensorboard/hparams.yaml", "csv/hparams.yaml"} == expected
+    expected |= {"pictures/val_cases.png", "pictures/val_confusion.png", "pictures/cases/index.json"}
+    expected |= {"report.html", "run.json", "confusion.csv", "calibration.json"}
+    shown = {name for name in files if name.startswith("pictures/cases/val_")}
+    assert len(shown) == 4 * 5, "image, truth, prediction and error of each case"
+    assert files - shown - boards - {"tensorboard/hparams.yaml", "csv/hparams.yaml"} == expected
     assert boards
     for name in ("cases", "confusion"):
         picture = cv2.imread(str(run / "pictures" / f"val_{name}.png"))
@@ -94,6 +99,73 @@ def test_metrics_json_is_what_cases_csv_gives(run):
     assert scores["val/accuracy_pooled"] == pytest.approx(1 - (fp + fn).sum() / (5 * 64 * 64))
     assert [float(row["dice"]) for row in rows if row["dice"]] == pytest.approx((2 * tp / (2 * tp + fp + fn))[there])
     assert scores["val/empty/liver"] == (~there).sum()
+
+
+MEASURED = ("hd95", "assd", "nsd", "boundary_iou", "ece", "brier")
+
+
+def test_measures_are_columns_of_cases_csv_and_scores_of_metrics_json(run):
+    rows, scores = rows_of(run), metrics(run)["scores"]
+    assert tuple(rows[0])[-6:] == MEASURED
+    for column in MEASURED:
+        assert {row[column] for row in rows if row["class"] == "background"} == {""}
+        values = [float(row[column]) for row in rows if row["class"] == "liver" and row[column]]
+        assert len(values) == (5 if column in ("ece", "brier") else 5 - scores["val/empty/liver"])
+        assert scores[f"val/{column}/liver"] == scores[f"val/{column}"] == pytest.approx(np.mean(values))
+
+
+def test_what_the_report_is_made_of(run):
+    liver = [row for row in rows_of(run) if row["class"] == "liver"]
+    pixels = {(row["truth"], row["prediction"]): int(row["pixels"]) for row in rows_of(run, "confusion.csv")}
+    assert pixels["liver", "liver"] == sum(int(row["tp"]) for row in liver)
+    assert sum(pixels.values()) == 5 * 64 * 64
+    counts = json.loads((run / "calibration.json").read_text())["val"]["liver"]
+    assert sum(counts["pixels"]) == 5 * 64 * 64
+    assert sum(counts["hits"]) == sum(int(row["tp"]) + int(row["fn"]) for row in liver)
+    about = json.loads((run / "run.json").read_text())
+    assert about["config"] == read_checkpoint(run / "checkpoints" / "best.ckpt")["segexp"]["config"]
+    assert about["device"].startswith("CPU, ")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for text in ("Calibration", "hd95", "val/000", about["device"]):
+        assert text.casefold() in page.casefold()
+    assert "Not recorded with this run" not in page
+
+
+def test_a_run_without_measures_and_pictures(tmp_path, train, small, capsys):
+    run = tmp_path / "run"
+    words = ["metrics=none", "callbacks.pictures=0", "trainer.max_epochs=1"]
+    assert train(*small, *words, f"run_dir={run}") == 0
+    assert f"Report: {run / 'report.html'}" in capsys.readouterr().out
+    assert list(rows_of(run)[0]) == list(COLUMNS)
+    assert not (run / "calibration.json").exists()
+    assert not (run / "pictures" / "cases").exists()
+    assert (run / "report.html").is_file()
+
+
+def test_a_resumed_run_is_scored_without_what_was_tuned_before(tmp_path, train, small, capsys):
+    run = tmp_path / "run"
+    assert train(*small, *STILL, "trainer.max_epochs=1", f"run_dir={run}") == 0
+    before = metrics(run)["scores"]
+    store_postprocessing(run / "checkpoints" / "best.ckpt", {"parameters": Postprocessing(min_area=4096).as_dict()})
+    assert train(f"resume={run}", "trainer.max_epochs=2") == 0
+    assert metrics(run)["scores"]["val/dice"] == pytest.approx(before["val/dice"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("metrics.boundary.unit=spacing", "the data give none"),
+        ("metrics.boundary.tolerence=3", "metrics.boundary.tolerence"),
+        ("metrics.calibration.bins=0", "bins of the calibration measure is 0"),
+    ],
+)
+def test_a_measure_that_cannot_be_is_refused_before_training(word, text, tmp_path, train, small, capsys):
+    assert train(*small, "trainer.max_epochs=1", word, f"run_dir={tmp_path / 'run'}") in (1, 2)
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Data: " not in captured.out
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_facts_of_the_run(run):

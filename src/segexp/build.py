@@ -1,6 +1,6 @@
 """From a checked config (plain values) to the parts of a run. Nothing here trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.devices import choose_devices, choose_precision, choose_workers
 from segexp.losses import scales_loss
+from segexp.metrics.measures import Measure, check_measures
 from segexp.metrics.scores import summary
 from segexp.module import SegmentationModule
 from segexp.optim import parameter_groups
@@ -52,10 +53,11 @@ class Parts:
     loss: nn.Module
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     schedule: Callable[[float], float]
+    measures: list[Measure]
 
 
 def parts(config: dict[str, Any]) -> Parts:
-    """Return network (fresh weights, drawn from the seed), loss, optimizer and schedule."""
+    """Return network (fresh weights, drawn from the seed), loss, optimizer, schedule and measures."""
     torch.manual_seed(config["seed"])
     network: nn.Module = instantiate(config["model"])
     if config["trainer"]["channels_last"]:
@@ -70,7 +72,15 @@ def parts(config: dict[str, Any]) -> Parts:
         return made
 
     optimizer(network)  # refuses its arguments now rather than after the data are read
-    return Parts(network, instantiate(config["loss"]), optimizer, instantiate(config["scheduler"]))
+    further = measures(config.get("metrics") or {}, config["data"]["num_classes"])
+    return Parts(network, instantiate(config["loss"]), optimizer, instantiate(config["scheduler"]), further)
+
+
+def measures(chosen: Mapping[str, Any], num_classes: int) -> list[Measure]:
+    """Return the measures of the metrics section, each tried on a picture of nothing."""
+    made: dict[str, Measure] = {name: instantiate(node) for name, node in chosen.items()}
+    check_measures(made, num_classes)
+    return list(made.values())
 
 
 def segmenter(config: dict[str, Any], network: nn.Module, data: SegmentationDataModule) -> Segmenter:

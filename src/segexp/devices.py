@@ -45,6 +45,14 @@ def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tu
     return "cuda", gpus
 
 
+def describe_device(accelerator: str, devices: int | list[int]) -> str:
+    """Return what `choose_devices` chose in words: '1 x NVIDIA H200', 'CPU, 2 cores'."""
+    if accelerator != "cuda":
+        return f"CPU, {usable_cores()} cores" if accelerator == "cpu" else "Apple GPU"
+    chosen = devices if isinstance(devices, list) else list(range(devices))
+    return f"{len(chosen)} x {torch.cuda.get_device_name(chosen[0])}"
+
+
 def choose_precision(precision: str | int, accelerator: str) -> str:
     """Return Lightning's `precision` for `trainer.precision`.
 

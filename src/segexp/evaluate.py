@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp import __version__, cli
-from segexp.config import plain, report
+from segexp.config import plain, report, validate
 from segexp.config.schema import DataConfig, EvaluateConfig, check_fields
 from segexp.errors import ConfigError
 
@@ -33,7 +33,8 @@ Main keys
   split=null          val, test, train or all; by default val and test, and all cases of other data
   tune=postprocess    threshold, components, holes: chosen on val, stored in the checkpoint if the gain is beyond doubt
   postprocess=none    without the post-processing that is stored in the checkpoint
-  output=DIR          write cases.csv, metrics.json and pictures there (with tune: tuning.csv)
+  metrics=default     none, default, lesion or membrane in the place of the run's own
+  output=DIR          write scores, cases, pictures and report.html there (with tune: tuning.csv)
   gpus=auto           auto | 0 | 1
   trust=[package]     build networks of a package of yours
 """
@@ -47,6 +48,7 @@ def task(config: "DictConfig") -> None:
     try:
         values = plain(config)
         report(list(check_fields("", values, EvaluateConfig)))
+        validate({"metrics": values.get("metrics")})
         evaluate(values)
     except Exception as error:
         raise cli.Stopped(error) from error
@@ -80,37 +82,59 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
 
 def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
     """Score the chosen splits; `run` is the config of the run with the data of now."""
+    from segexp.build import measures
     from segexp.checkpoint.data import chosen_splits
     from segexp.data.datamodule import find
-    from segexp.metrics.cases import write_cases
-    from segexp.outcome import Rows, score_split, sentences, write_metrics
+    from segexp.outcome import all_scores, score_split, sentences, write_metrics, write_outcomes
     from segexp.postprocess import Postprocessing
     from segexp.prediction.progress import progress
+    from segexp.report.again import told
+    from segexp.report.run import write_run_report
 
+    further = measures(chosen_measures(config, run), segmenter.spec.num_classes)
     other = bool(ELSEWHERE & set(config["data"]))
     splits = chosen_splits(config["split"], find(run["data"]), run, segmenter.facts["split_hash"], other=other)
     stored = segmenter.postprocessing
     if config["postprocess"] == "none":
         segmenter.postprocessing = Postprocessing()
     output = Path(config["output"]) if config["output"] else None
-    scores: dict[str, float] = {}
-    rows: Rows = []
     pictures = config["pictures"] if output else 0
     with progress(sum(map(len, splits.values()))) as advance:
-        for split, members in splits.items():
-            prepared = scoring_set(run["data"], members, segmenter)
-            found, more = score_split(segmenter, split, members, prepared, pictures, output, lambda _: advance())
-            scores, rows = scores | found, rows + more
+        outcomes = {
+            split: score_split(
+                segmenter,
+                split,
+                members,
+                scoring_set(run["data"], members, segmenter),
+                pictures,
+                output,
+                further,
+                lambda _: advance(),
+            )
+            for split, members in splits.items()
+        }
+    scores = all_scores(outcomes)
     if not stored.is_identity:
         use = "Without" if segmenter.postprocessing.is_identity else "With"
         sys.stdout.write(f"{use} the post-processing that is stored in the checkpoint: {stored}\n")
     sys.stdout.write("\n".join(sentences(scores)) + "\n")
     if output:
-        write_cases(output / "cases.csv", rows)
+        write_outcomes(output, outcomes, segmenter.spec.classes)
         facts = {"checkpoint": str(segmenter.facts["file"]), "postprocessing": segmenter.postprocessing.as_dict()}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts})
-        sys.stdout.write(f"Scores, cases and pictures: {output}\n")
+        sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
     return scores
+
+
+def chosen_measures(config: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics section that was typed, else that of the run, which must be known or trusted."""
+    from segexp.config.targets import check_measures
+
+    if config.get("metrics") is not None:
+        return dict(config["metrics"])
+    stored: dict[str, Any] = run.get("metrics") or {}
+    check_measures(stored, config["trust"])
+    return stored
 
 
 def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:

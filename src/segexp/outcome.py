@@ -1,7 +1,8 @@
-"""What a run leaves behind: `cases.csv`, pictures, `metrics.json`."""
+"""What a run leaves behind: `cases.csv`, what the report is made of, pictures, `metrics.json`."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,37 @@ import numpy as np
 from segexp.callbacks.panels import draw, watched
 from segexp.data.dataset import ScoringSet
 from segexp.data.files.images import write_png
-from segexp.metrics.cases import case_rows
-from segexp.metrics.scores import summary
+from segexp.metrics.calibration import Reliability
+from segexp.metrics.cases import case_rows, write_cases
+from segexp.metrics.measures import Measure
+from segexp.metrics.scores import means, summary
 from segexp.pictures import confusion_figure
+from segexp.report.diagram import FILE as CALIBRATION
+from segexp.report.diagram import write_calibration
+from segexp.report.keep import keep_cases
+from segexp.report.matrix import FILE as CONFUSION
+from segexp.report.matrix import write_confusion
 from segexp.scoring import score
 from segexp.segmenter import Segmenter
 from segexp.types import Case
 from segexp.whole import whole_file
 
-Rows = list[dict[str, object]]
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found on one split.
+
+    Attributes:
+        scores: by "<split>/<score>".
+        rows: of `cases.csv`.
+        confusion: (K, K) int64, all cases together; rows truth, columns prediction.
+        reliability: all cases together; None where calibration was not measured.
+    """
+
+    scores: dict[str, float]
+    rows: list[dict[str, object]]
+    confusion: np.ndarray
+    reliability: Reliability | None
 
 
 def score_split(
@@ -28,8 +51,9 @@ def score_split(
     prepared: ScoringSet,
     pictures: int,
     directory: Path | None,
+    measures: Sequence[Measure] = (),
     done: Callable[[int], None] = lambda _: None,
-) -> tuple[dict[str, float], Rows]:
+) -> Outcome:
     """Score one split and draw it.
 
     Args:
@@ -37,23 +61,44 @@ def score_split(
         split: its name, for the rows and the file names.
         cases: N cases.
         prepared: the same cases as samples.
-        pictures: how many cases the panel shows.
-        directory: `<split>_cases.png` and `<split>_confusion.png` are written into `pictures/` below it; None draws nothing.
+        pictures: how many cases the panel shows; 0 draws no case.
+        directory: `<split>_cases.png`, `<split>_confusion.png` and the cases of the report are written into `pictures/` below
+            it; None draws nothing.
+        measures: of each case, beside the counts.
         done: told each position when it is scored.
-
-    Returns:
-        Scores by "<split>/<score>" and the rows of `cases.csv`.
     """
     names = segmenter.spec.classes
-    matrices, kept = score(segmenter, prepared, watched(len(cases), pictures), done)
+    found = score(segmenter, prepared, watched(len(cases), pictures), done, measures)
+    together = found.confusions.sum(axis=0)
     if directory is not None:
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        if kept:
-            write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), kept, segmenter.spec))
-        write_png(folder / f"{split}_confusion.png", confusion_figure(matrices.sum(axis=0), names))
-    scores = {f"{split}/{name}": value for name, value in summary(matrices, names).items()}
-    return scores, case_rows(split, cases, matrices, names)
+        if pictures:
+            write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), found.kept, segmenter.spec))
+            keep_cases(directory, split, segmenter, cases, prepared, found.confusions)
+        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names))
+    scores = summary(found.confusions, names)
+    for column, values in found.columns.items():
+        scores |= means(column, values, names)
+    rows = case_rows(split, cases, found.confusions, names, found.columns)
+    return Outcome({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
+
+
+def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Sequence[str]) -> dict[str, float]:
+    """Write `cases.csv`, `confusion.csv` and, where it was measured, `calibration.json`; return the scores of all splits."""
+    write_cases(directory / "cases.csv", [row for outcome in outcomes.values() for row in outcome.rows])
+    write_confusion(directory / CONFUSION, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
+    counts = {split: outcome.reliability for split, outcome in outcomes.items() if outcome.reliability is not None}
+    if counts:
+        write_calibration(directory / CALIBRATION, counts, classes[1:])
+    else:
+        (directory / CALIBRATION).unlink(missing_ok=True)  # of an earlier scoring
+    return all_scores(outcomes)
+
+
+def all_scores(outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+    """Return the scores of all splits by "<split>/<score>"."""
+    return {name: value for outcome in outcomes.values() for name, value in outcome.scores.items()}
 
 
 def write_metrics(path: Path, scores: dict[str, float], facts: dict[str, Any]) -> None:

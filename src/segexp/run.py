@@ -23,11 +23,16 @@ from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.data.splits import write_split_csv
-from segexp.devices import choose_devices
+from segexp.devices import choose_devices, describe_device
 from segexp.loggers import log_outcome, make_loggers
-from segexp.metrics.cases import write_cases
-from segexp.outcome import Rows, score_split, sentences, write_metrics
+from segexp.metrics.measures import Measure
+from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
+from segexp.postprocess import Postprocessing
 from segexp.quiet import quieten
+from segexp.report.about import write_about
+from segexp.report.again import told
+from segexp.report.jobs import PAGE
+from segexp.report.run import write_run_report
 
 
 class Interrupted(KeyboardInterrupt):
@@ -66,14 +71,15 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             look_over(data, say)
             if config["resume"]:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
-                (directory / "metrics.json").unlink(missing_ok=True)  # it says that the run is finished
+                for name in ("metrics.json", PAGE):  # they say that the run is finished
+                    (directory / name).unlink(missing_ok=True)
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
             loggers = make_loggers(config["logger"], directory, data.spec)
             best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:
                 return {}
-            scores = _score(config, directory, data, best)
+            scores = _score(config, directory, data, best, made.measures)
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             say(_how_to_go_on(directory))
@@ -81,7 +87,8 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
     write_metrics(directory / "metrics.json", scores, found)  # last of all: where it exists, the run is finished
-    say(_farewell(directory, scores, config["trainer"]["monitor"]))
+    page = told(write_run_report, directory)
+    say(_farewell(directory, scores, config["trainer"]["monitor"], page))
     return scores
 
 
@@ -93,6 +100,8 @@ def _fit(
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
     monitor = f"val/{config['trainer']['monitor']}"
+    if int(_rank()) == 0:
+        write_about(directory, content | {"device": describe_device(*choose_devices(config["trainer"]["gpus"]))})
     checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
     module = build.module(config, made, segmenter)
     chosen = build.callbacks(config, made, checkpoints)
@@ -114,20 +123,21 @@ def _fit(
     }
 
 
-def _score(config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path) -> dict[str, float]:
-    """Score the best weights on the val and test splits and write `cases.csv` and the pictures."""
+def _score(
+    config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
+) -> dict[str, float]:
+    """Score the best weights on the val and test splits and write what is found, and the pictures."""
     accelerator, _ = choose_devices(config["trainer"]["gpus"])
     package = str(config["model"]["_target_"]).split(".")[0]
     segmenter = load_segmenter(best, device=accelerator, trust=[package])
-    scores: dict[str, float] = {}
-    rows: Rows = []
-    for split in ("val", "test"):
-        if cases := data.cases_of(split):
-            shown = config["callbacks"]["pictures"]
-            found, more = score_split(segmenter, split, cases, data.scoring_set(split), shown, directory)
-            scores, rows = scores | found, rows + more
-    write_cases(directory / "cases.csv", rows)
-    return scores
+    segmenter.postprocessing = Postprocessing()  # a run that is resumed may have been tuned before
+    shown = config["callbacks"]["pictures"]
+    outcomes = {
+        split: score_split(segmenter, split, cases, data.scoring_set(split), shown, directory, measures)
+        for split in ("val", "test")
+        if (cases := data.cases_of(split))
+    }
+    return write_outcomes(directory, outcomes, segmenter.spec.classes)
 
 
 @contextmanager
@@ -178,11 +188,12 @@ def _how_to_go_on(directory: Path) -> str:
     )
 
 
-def _farewell(directory: Path, scores: dict[str, float], monitor: str) -> str:
+def _farewell(directory: Path, scores: dict[str, float], monitor: str, page: str) -> str:
     lines = [
         f"Scores of the weights with the best val/{monitor}:",
         *sentences(scores),
         f"Run directory: {directory}",
+        page,
         f"Pictures: {directory / 'pictures'}",
         f"TensorBoard: tensorboard --logdir {directory}",
     ]

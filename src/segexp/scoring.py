@@ -1,18 +1,43 @@
 """Scoring a segmenter on a set of cases: one prediction after the other, counts first."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from segexp.data.dataset import ScoringSet
+from segexp.inference import softmax_
+from segexp.metrics.calibration import Calibration, Reliability, pooled, reliability
 from segexp.metrics.counts import confusion
+from segexp.metrics.measures import Measure
 from segexp.segmenter import Segmenter
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What was found.
+
+    Attributes:
+        confusions: one confusion matrix per case, (N, K, K) int64.
+        kept: the wanted predictions (H, W) uint8 by position.
+        columns: what the measures gave, (N, K - 1) float64 by column, NaN where not defined.
+        reliability: the calibration counts of all cases together; None unless calibration is among the measures.
+    """
+
+    confusions: np.ndarray
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reliability: Reliability | None = None
+
+
 def score(
-    segmenter: Segmenter, cases: ScoringSet, keep: Collection[int] = (), done: Callable[[int], None] = lambda _: None
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    segmenter: Segmenter,
+    cases: ScoringSet,
+    keep: Collection[int] = (),
+    done: Callable[[int], None] = lambda _: None,
+    measures: Sequence[Measure] = (),
+) -> Scored:
     """Score every case at its own size.
 
     Args:
@@ -20,18 +45,27 @@ def score(
         cases: N prepared cases with their truth.
         keep: positions whose predictions are returned.
         done: told each position when it is finished.
-
-    Returns:
-        One confusion matrix per case, (N, K, K) int64, and the kept predictions (H, W) uint8 by position.
+        measures: of each case, beside the counts.
     """
     k = segmenter.spec.num_classes
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
+    columns = {column: np.full((len(cases), k - 1), np.nan) for measure in measures for column in measure.columns}
+    bins = next((measure.bins for measure in measures if isinstance(measure, Calibration)), None)
+    asked = any(measure.needs_probabilities for measure in measures)
+    counts: list[Reliability] = []
     segmenter.network.eval()
     for position in range(len(cases)):
         sample = cases[position]
-        prediction = segmenter.decide(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+        probabilities = softmax_(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+        prediction = segmenter.postprocessing.apply(probabilities)
         matrices[position] = confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
+        truth, chance = sample.mask.numpy(), probabilities.cpu().numpy() if asked else None
+        for measure in measures:
+            for column, values in measure(truth, prediction, chance, k, None).items():
+                columns[column][position] = values
+        if bins is not None and chance is not None:
+            counts.append(reliability(truth, chance, bins))
         if position in keep:
             kept[position] = prediction
         done(position)
-    return matrices, kept
+    return Scored(matrices, kept, columns, pooled(counts) if counts else None)

@@ -5,9 +5,10 @@ Legend: B batch, C channels, K classes, H W pixels.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 IGNORE = 255
 """The class index of pixels that neither loss nor metrics look at."""
@@ -72,8 +73,8 @@ class Batch(TypedDict):
     in their split.
     """
 
-    image: torch.Tensor
-    mask: torch.Tensor
+    image: "torch.Tensor"
+    mask: "torch.Tensor"
     index: list[int]
 
 
@@ -81,8 +82,8 @@ class Sample(NamedTuple):
     """One case for scoring: image (C, h, w) float32 at the working size, mask (H, W) uint8 at the image's own size."""
 
     position: int
-    image: torch.Tensor
-    mask: torch.Tensor
+    image: "torch.Tensor"
+    mask: "torch.Tensor"
 
 
 @dataclass

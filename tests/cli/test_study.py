@@ -231,3 +231,21 @@ def test_jobs_in_other_processes(study, tmp_path, monkeypatch):
     assert found["seed-2"]["status"] == "failed"
     assert "Failed: seed-2." in study.out
     assert "pictures" in study.out[study.out.index("Failed: seed-2.") :]
+
+
+def test_a_study_ends_with_its_page(study, tmp_path):
+    assert study("seed=1,2", "study=mine", problems={2: DataError("mask 7 is odd")}) == 1
+    page = tmp_path / "runs" / "studies" / "mine" / "report.html"
+    assert f"Report: {page.relative_to(tmp_path)}" in study.out
+    text = page.read_text(encoding="utf-8")
+    assert "seed-1" in text
+    assert "mask 7 is odd" in text
+
+
+def test_a_page_that_cannot_be_written_spoils_no_study(study, monkeypatch):
+    def broken(directory):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("segexp.report.study.write_study_report", broken)
+    assert study("seed=1,2", "study=mine") == 0
+    assert "The report could not be written. OSError: disk full. To try again: python -m segexp.report" in study.out

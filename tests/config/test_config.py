@@ -23,6 +23,7 @@ def sound():
         "trainer": {"gpus": 0, "batch_size": 4, "max_epochs": 3},
         "callbacks": {"pictures": 2},
         "logger": {"tensorboard": True},
+        "metrics": {"boundary": {"_target_": "segexp.metrics.boundary.Boundary", "tolerance": 3}},
     }
 
 
@@ -118,6 +119,13 @@ def test_a_sound_configuration_passes():
         ({"loss__class_weights": [1.0, 2.0, 3.0]}, "loss.class_weights has 3 entries, but data liver has 2 classes."),
         ({"trainer__max_epochs": None}, "are both null, so training would never end. Type trainer.max_epochs=100."),
         ({"data__classes": None}, "data.classes is null. Name each class"),
+        ({"metrics__boundary__tolerance": "wide"}, "metrics.boundary.tolerance is 'wide' (text); expected a number."),
+        ({"metrics__boundary__bend": 1}, "metrics.boundary.bend is not an argument of segexp.metrics.boundary.Boundary."),
+        (
+            {"metrics__hd95": {"tolerance": 1}},
+            "metrics.hd95 is {'tolerance': 1}, which is no measure. Leave it out ('~metrics.hd95')",
+        ),
+        ({"metrics__boundary": None}, "metrics.boundary is None, which is no measure."),
         ({"data__channels": None}, "data.channels is null. Type data.channels=1 for gray"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segexp.config.targets import check_signature, check_targets, instantiate, locate, nodes
+from segexp.config.targets import MEASURES, check_measures, check_signature, check_targets, instantiate, locate, nodes
 from segexp.errors import CheckpointError, ConfigError
 
 UNET = "segexp.models.UNet"
@@ -231,3 +231,29 @@ def test_a_target_that_is_no_path_is_refused(path):
 def test_an_unknown_network_of_a_known_package_names_the_nearest():
     with pytest.raises(CheckpointError, match=r"cannot be found: .*Did you mean UNet"):
         check_targets({"_target_": "segexp.models.UNett"})
+
+
+def test_stored_measures_of_segexp_are_built_without_asking():
+    check_measures({str(n): {"_target_": path, "bins": 3} for n, path in enumerate(MEASURES)})
+    for path in MEASURES:
+        assert instantiate({"_target_": path}).columns
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "os.system", "command": "true"},
+        {"_target_": "segexp.metrics.cases.write_cases", "path": "x", "rows": []},
+        {"_target_": "segexp.metrics.boundary.Boundary", "unit": {"_target_": "os.getcwd"}},
+        {"_target_": ["segexp.metrics.boundary.Boundary"]},
+    ],
+)
+def test_other_stored_measures_need_trust(node):
+    with pytest.raises(CheckpointError, match="which is no measure of segexp"):
+        check_measures({"mine": node})
+
+
+def test_stored_measures_of_a_trusted_package():
+    check_measures({"mine": {"_target_": "mine.measures.Mine"}}, trust=["mine"])
+    with pytest.raises(CheckpointError, match="interpolation"):
+        check_measures({"mine": {"_target_": "${oc.env:HOME}"}}, trust=["mine"])

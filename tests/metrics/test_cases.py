@@ -122,3 +122,16 @@ def test_a_foreign_file_is_told_by_its_columns(tmp_path, text, columns):
         read_cases(path)
     assert f"cases.csv has the columns {columns}. The columns split, id, group, class, tp" in str(caught.value)
     assert "segexp.evaluate" in str(caught.value)
+
+
+def test_further_columns_come_after_the_fixed_ones(tmp_path):
+    measured = {"hd95": np.arange(8).reshape(4, 2) / 3, "ece": np.full((4, 2), np.nan)}
+    path = tmp_path / "cases.csv"
+    write_cases(path, case_rows("val", some_cases(4), some_confusions(4), NAMES, measured))
+    rows = read_cases(path)
+    assert tuple(rows[0]) == (*COLUMNS, "hd95", "ece")
+    assert {row["hd95"] for row in rows[::3]} == {""}, "nothing is measured of the background"
+    assert [float(row["hd95"]) for row in rows if row["hd95"]] == [n / 3 for n in range(8)]
+    assert {row["ece"] for row in rows} == {""}
+    plain = case_rows("val", some_cases(4), some_confusions(4), NAMES)
+    assert [{key: row[key] for key in COLUMNS} for row in rows] == [{k: str(v) for k, v in row.items()} for row in plain]

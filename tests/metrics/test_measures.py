@@ -7,6 +7,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from segexp.errors import ConfigError, DataError
+from segexp.metrics.boundary import Boundary
+from segexp.metrics.lesion import ThresholdedJaccard
+from segexp.metrics.measures import check_measures
+from segexp.metrics.membrane import Membrane
+
 GROUPS = ("default", "lesion", "membrane", "none")
 MEASURES = {
     "default": {"boundary", "calibration"},
@@ -89,3 +95,42 @@ def test_one_row_and_one_column_are_pictures_too(measures, group):
         parts = [part[cut][..., :1] if cut == np.s_[..., 4:] else part[cut] for part in (truth, prediction, probabilities)]
         for measure in measures[group].values():
             assert set(measure(*parts, 3, None)) == set(measure.columns)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_measures_of_each_group_pass_the_trial(measures, group, classes):
+    check_measures(measures[group], classes)
+
+
+def test_what_the_data_do_not_have_is_found_by_the_trial():
+    with pytest.raises(DataError, match="the data give none"):
+        check_measures({"boundary": Boundary(unit="spacing")}, 2)
+    with pytest.raises(ConfigError, match="class_index of the membrane measure is 2, and the data have 2 classes"):
+        check_measures({"membrane": Membrane(class_index=2)}, 2)
+
+
+def test_two_columns_of_one_name_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        check_measures({"boundary": Boundary(), "wide": Boundary(tolerance=5)}, 2)
+    assert str(caught.value) == (
+        "metrics.wide gives the column 'hd95', which metrics.boundary has already. "
+        "Every column of cases.csv has a name of its own. Leave one of the two out: '~metrics.wide'."
+    )
+
+
+def test_a_measure_that_does_not_give_its_columns_is_refused():
+    class Short(ThresholdedJaccard):
+        def __call__(self, *given):
+            return {"jaccard_thresholded": [0.5]}
+
+    check_measures({"short": Short()}, 2)
+    with pytest.raises(ConfigError) as caught:
+        check_measures({"short": Short()}, 3)
+    assert "metrics.short gives {'jaccard_thresholded': 1} (values by column). Expected 2 per case" in str(caught.value)
+
+    class Dice(ThresholdedJaccard):
+        columns = ("dice",)
+
+    with pytest.raises(ConfigError, match=r"which cases\.csv itself has already"):
+        check_measures({"mine": Dice()}, 2)

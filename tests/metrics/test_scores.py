@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segexp.metrics.counts import confusion
-from segexp.metrics.scores import class_scores, scores_of_counts, summary
+from segexp.metrics.scores import class_scores, means, scores_of_counts, summary
 
 NAMES = ("background", "cell", "wall")
 NAN = float("nan")
@@ -230,3 +230,9 @@ def test_like_sets_of_pixels():
         assert scores.iou[0, k] == pytest.approx((p & t).sum() / (p | t).sum())
         harmonic = 2 / (1 / scores.precision[0, k] + 1 / scores.recall[0, k])
         assert scores.dice[0, k] == pytest.approx(harmonic)
+
+
+def test_means_over_cases_then_over_classes():
+    values = np.array([[1.0, np.nan], [2.0, 5.0], [3.0, np.nan]])
+    assert means("hd95", values, ("background", "a", "b")) == {"hd95": 3.5, "hd95/a": 2.0, "hd95/b": 5.0}
+    assert np.isnan(list(means("hd95", np.zeros((0, 1)), ("background", "a")).values())).all()

@@ -42,7 +42,7 @@ def scored():
     )
     cases = [Case(f"case/{n}", Source(None), ()) for n in range(12)]
     prepared = ScoringSet(RamStore(iter(pictures)), range(12), segmenter.preprocessing)
-    return segmenter, cases, prepared, score(segmenter, prepared)[0]
+    return segmenter, cases, prepared, score(segmenter, prepared).confusions
 
 
 def test_the_pictures_are_those_of_the_scores(scored, tmp_path):

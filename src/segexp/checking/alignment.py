@@ -53,7 +53,7 @@ def check_alignment(looks: Sequence[Look], *, seed: int = 0, threads: int = 4) -
     pictures = [np.broadcast_to(look.picture, (*look.picture.shape[:2], channels)) for look in known]
     truth = grid_truth(labels, classes)
     found = judge(predicted(pictures, labels, classes, seed=seed, threads=threads), truth)
-    if found:  # what is wrong has misled the model about cases like it: ask again without
+    if 0 < len(found) <= len(known) / 2:  # what is wrong has misled the model about cases like it: ask again without
         found = judge(predicted(pictures, labels, classes, doubted=found, seed=seed, threads=threads), truth)
     return described(known, found)
 

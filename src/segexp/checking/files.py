@@ -26,7 +26,8 @@ def check_inventory(inventory: Inventory, image: str, mask: str) -> list[Finding
     do = pair.format(image, mask)
     if lone := inventory.lone_images:
         count = len(lone) + len(inventory.cases)
-        text = f"{len(lone)} of {count} images have no mask: {listed(lone, SHOWN)} (for {lone[0]} it would be "
+        have = "has" if len(lone) == 1 else "have"
+        text = f"{len(lone)} of {count} images {have} no mask: {listed(lone, SHOWN)} (for {lone[0]} it would be "
         findings.append(Finding("error", "unmatched", f"{text}{inventory.expected})", do, lone))
     if lone := inventory.lone_masks:
         text = f"{len(lone)} {'masks have' if len(lone) > 1 else 'mask has'} no image: {listed(lone, SHOWN)}"
@@ -36,7 +37,7 @@ def check_inventory(inventory: Inventory, image: str, mask: str) -> list[Finding
         do = "Nothing, if that is how the data were given; type data.test_fraction=0.1 for a test split with masks"
         findings.append(Finding("note", "unlabelled", text, do, inventory.unlabelled))
     if unused := inventory.unused:
-        many = len(unused) > 2 * len(inventory.cases)
+        many = len(unused) > 2 * len(inventory.cases) and all(case.image.page is None for case in inventory.cases)
         text = f"{len(unused)} pictures fit neither pattern and are not used: {listed(unused)}"
         do = f"Nothing, if they are no part of the data set; otherwise widen 'data.image=\"{image}\"' or 'data.mask=\"{mask}\"'"
         findings.append(Finding("warning" if many else "note", "unused", text, do, unused))

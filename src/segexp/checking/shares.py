@@ -65,7 +65,7 @@ def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table:
     if held:
         where = [id_ for id_, row in zip(ids, shares, strict=True) if any(row[table.names.index(name)] for name in held)]
         text = f"The class {listed(held)} occurs in no training mask, but in {listed(where, SHOWN)}: it cannot be learned"
-        do = "Move such cases into the training split, or type another seed=1 where the split is random"
+        do = "Move such cases into the training split, or type data.split_seed=1 where the split is random"
         findings.append(Finding("warning", "absent", text, do, tuple(where)))
     return findings
 

@@ -19,6 +19,9 @@ def summarize(study: Study) -> int:
     from rich.console import Console
     from rich.markup import escape
 
+    from segexp.report.again import told
+    from segexp.report.study import write_study_report
+
     found = rows(study)
     if not found:
         (study.directory / "multirun.yaml").unlink(missing_ok=True)
@@ -29,6 +32,7 @@ def summarize(study: Study) -> int:
     write_csv(study, found)
     console.print(_table(found, console.is_terminal))
     console.print(f"Each job has a folder in {escape(str(study.directory))}; all scores are in study.csv there.")
+    console.print(escape(told(write_study_report, study.directory)))
     failed = [row for row in found if row["status"] == "failed"]
     for row in failed:
         reason = (study.directory / row["job"] / "failed.txt").read_text(encoding="utf-8").partition("\n\n")[0]

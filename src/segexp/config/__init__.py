@@ -13,7 +13,7 @@ from segexp.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-GROUPS = ("data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+GROUPS = ("data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "metrics")
 """The sections of a composed configuration."""
 
 SUPPLIED: dict[str, tuple[str, ...]] = {"optimizer": ("params",)}
@@ -138,6 +138,7 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
             yield from check_fields(section, node, SECTIONS[section])
         for key, inner in nodes(node, section):
             yield from check_signature(key, inner, supplied.get(section, ()) if key == section else ())
+    yield from _measures(config.get("metrics") or {})
     yield from _missing_loggers(config.get("logger") or {})
     yield from _together(config)
 
@@ -150,6 +151,12 @@ def higher_is_better(classes: Collection[str]) -> list[str]:
 
     scores = summary(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
     return [name for name in scores if name.partition("/")[0] not in ("cases", "empty", "false_alarm")]
+
+
+def _measures(chosen: Mapping[str, Any]) -> Iterator[str]:
+    for name, node in chosen.items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            yield f"metrics.{name} is {node!r}, which is no measure. Leave it out ('~metrics.{name}'), or type metrics=default"
 
 
 def _missing_loggers(chosen: Mapping[str, Any]) -> Iterator[str]:

@@ -70,6 +70,7 @@ class DataConfig:
     normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = "dataset"
     repeat: Count = 1
     foreground_crops: Share = 0.0
+    split_seed: Whole | None = None
     val_fraction: Share | None = None
     test_fraction: Share | None = None
     folds: Annotated[int, Range(2)] | None = None
@@ -87,6 +88,7 @@ class EvaluateConfig:
     split: Literal["val", "test", "train", "all"] | None = None
     tune: Literal["postprocess"] | None = None
     postprocess: Literal["stored", "none"] = "stored"
+    metrics: dict[str, Any] | None = None
     data: dict[str, Any] = field(default_factory=dict)
     gpus: Literal["auto"] | Whole | list[Whole] = "auto"
     pictures: Whole = 4

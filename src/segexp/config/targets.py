@@ -19,6 +19,12 @@ TRUSTED = ("segexp.models", "torch.nn", "torchvision.models.segmentation", "segm
 BUILDERS = ("segexp.models", "torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
 """Where plain functions may build a network; elsewhere it must be a class."""
 
+MEASURES = tuple(
+    f"segexp.metrics.{name}"
+    for name in ("boundary.Boundary", "calibration.Calibration", "lesion.ThresholdedJaccard", "membrane.Membrane")
+)
+"""The measures that are built out of a checkpoint without asking."""
+
 
 def locate(path: str) -> Any:
     """Return the object that a dotted path names.
@@ -159,12 +165,7 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
     Raises:
         CheckpointError: naming the target and what to type; also where its package is missing.
     """
-    if "${" in repr(config):
-        raise CheckpointError(
-            "The checkpoint's configuration holds an interpolation (${…})",
-            "segexp saves resolved values only",
-            "Do not use this file, or save it again with the segexp that trained it",
-        )
+    _check_resolved(config)
     for key, node in nodes(config):
         path = node["_target_"]
         if not isinstance(path, str) or not path.isascii():
@@ -179,6 +180,36 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
                 f"Networks from {listed(TRUSTED)} are built without asking; anything else could run code of a stranger",
                 f"If you trust where the file comes from, type trust=[{package}]",
             )
+
+
+def check_measures(config: Any, trust: Collection[str] = ()) -> None:
+    """Refuse a metrics section out of a checkpoint that would build anything but the measures of segexp.
+
+    Args:
+        config: plain values from the checkpoint.
+        trust: packages that the user vouches for.
+
+    Raises:
+        CheckpointError: naming the target and what to type.
+    """
+    _check_resolved(config)
+    for key, node in nodes(config, "metrics"):
+        path = node["_target_"]
+        if path not in MEASURES and not (isinstance(path, str) and _under(path, trust)):
+            raise CheckpointError(
+                f"The checkpoint asks to run {path} ({key}._target_), which is no measure of segexp",
+                "Anything else could run code of a stranger",
+                f"Where you trust the file, type trust=[{str(path).partition('.')[0]}]; or leave it out: metrics=none",
+            )
+
+
+def _check_resolved(config: Any) -> None:
+    if "${" in repr(config):
+        raise CheckpointError(
+            "The checkpoint's configuration holds an interpolation (${…})",
+            "segexp saves resolved values only",
+            "Do not use this file, or save it again with the segexp that trained it",
+        )
 
 
 def _under(path: str, packages: Collection[str]) -> bool:

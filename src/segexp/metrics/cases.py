@@ -1,8 +1,9 @@
 """`cases.csv`: one row per case and class, the single source of every score of a run."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,10 +13,25 @@ from segexp.types import Case
 from segexp.whole import whole_file
 
 COLUMNS = ("split", "id", "group", "class", "tp", "fp", "fn", "dice", "iou", "precision", "recall")
+"""The columns that are always there; those of the measures come after them."""
 
 
-def case_rows(split: str, cases: Sequence[Case], confusions: np.ndarray, names: Sequence[str]) -> list[dict[str, object]]:
-    """Return the rows of `cases.csv` for one split: N cases x K classes, scores empty where they are not defined."""
+def case_rows(
+    split: str,
+    cases: Sequence[Case],
+    confusions: np.ndarray,
+    names: Sequence[str],
+    measured: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> list[dict[str, object]]:
+    """Return the rows of `cases.csv` for one split: N cases x K classes, scores empty where they are not defined.
+
+    Args:
+        split: its name.
+        cases: N.
+        confusions: (N, K, K).
+        names: of the K classes.
+        measured: further columns, (N, K - 1) each: nothing is measured of the background.
+    """
     scores = class_scores(confusions)
     rows: list[dict[str, object]] = []
     for n, case in enumerate(cases):
@@ -23,16 +39,17 @@ def case_rows(split: str, cases: Sequence[Case], confusions: np.ndarray, names: 
             row: dict[str, object] = {"split": split, "id": case.id, "group": case.group or "", "class": name}
             row |= {key: int(getattr(scores, key)[n, k]) for key in ("tp", "fp", "fn")}
             for key in ("dice", "iou", "precision", "recall"):
-                value = float(getattr(scores, key)[n, k])
-                row[key] = "" if np.isnan(value) else repr(value)
+                row[key] = _text(getattr(scores, key)[n, k])
+            row |= {column: _text(values[n, k - 1]) if k else "" for column, values in measured.items()}
             rows.append(row)
     return rows
 
 
 def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
     """Write `cases.csv` whole or not at all."""
+    columns = list(rows[0]) if rows else COLUMNS
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -41,17 +58,22 @@ def read_cases(path: Path) -> list[dict[str, str]]:
     """Read `cases.csv`.
 
     Raises:
-        DataError: the file is missing or its columns are not those of `COLUMNS`.
+        DataError: the file is missing or its columns do not begin with those of `COLUMNS`.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist", "A finished run has a cases.csv", "Train it to the end, or evaluate it")
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns, rows = tuple(reader.fieldnames or ()), list(reader)
-    if columns != COLUMNS:
+    if columns[: len(COLUMNS)] != COLUMNS:
         raise DataError(
             f"{path} has the columns {', '.join(columns) or '(none)'}",
             f"The columns {', '.join(COLUMNS)} were expected",
             "Write it again: python -m segexp.evaluate checkpoint=RUN",
         )
     return rows
+
+
+def _text(value: float) -> str:
+    """Return a number with every digit, nothing where it is not defined."""
+    return "" if np.isnan(value) else repr(float(value))

@@ -8,6 +8,7 @@ Nothing is smoothed.
 Legend: N cases, K classes; class 0 is the background.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +67,7 @@ def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     foreground = range(1, len(names))
     result: dict[str, float] = {}
     for score in ("dice", "iou", "precision", "recall"):
-        means = [_mean(getattr(per_case, score)[:, k]) for k in foreground]
-        result[score] = _mean(np.array(means))
-        result |= {f"{score}/{names[k]}": mean for k, mean in zip(foreground, means, strict=True)}
+        result |= means(score, getattr(per_case, score)[:, 1:], names)
     for score in ("dice", "iou"):
         values = [float(getattr(pooled, score)[0, k]) for k in foreground]
         result[f"{score}_pooled"] = _mean(np.array(values))
@@ -83,6 +82,18 @@ def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
         result[f"empty/{names[k]}"] = float(empty[:, k].sum())
         result[f"false_alarm/{names[k]}"] = float(per_case.fp[empty[:, k], k].sum())
     return result
+
+
+def means(score: str, values: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """Return `<score>/<class>`, the mean over cases, and `score`, the mean of these; NaN without any case.
+
+    Args:
+        score: its name.
+        values: (N, K - 1), NaN where the score is not defined.
+        names: K class names, the first one the background.
+    """
+    found = [_mean(values[:, k]) for k in range(len(names) - 1)]
+    return {score: _mean(np.array(found)), **{f"{score}/{name}": mean for name, mean in zip(names[1:], found, strict=True)}}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarray:

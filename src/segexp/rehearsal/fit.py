@@ -174,14 +174,14 @@ def known(matrices: np.ndarray) -> float:
 def _outcome(
     segmenter: Segmenter, scoring: ScoringSet, store: RamStore, cases: Sequence[Case], side: int, watch: Watch
 ) -> Rehearsal:
-    matrices, kept = score(segmenter, scoring, range(len(cases)))
-    rows = [(store[n].image, store[n].mask, kept[n], case.id) for n, case in enumerate(cases)]
+    scored = score(segmenter, scoring, range(len(cases)))
+    rows = [(store[n].image, store[n].mask, scored.kept[n], case.id) for n, case in enumerate(cases)]
     spec = segmenter.spec
     return Rehearsal(
         tuple(case.id for case in cases),
         side,
         tuple(watch.moments),
-        known(matrices),
-        not matrices[:, :, 1:].any(),
+        known(scored.confusions),
+        not scored.confusions[:, :, 1:].any(),
         panel(rows, spec.palette, spec.classes, height=192),
     )
