@@ -46,7 +46,7 @@ def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tu
 
 
 def describe_device(accelerator: str, devices: int | list[int]) -> str:
-    """Return what `choose_devices` chose in words: '1 x NVIDIA H200', 'CPU, 2 cores'."""
+    """Return what `choose_devices` chose in words: '1 x NVIDIA A100-SXM4-80GB', 'CPU, 2 cores'."""
     if accelerator != "cuda":
         return f"CPU, {usable_cores()} cores" if accelerator == "cpu" else "Apple GPU"
     chosen = devices if isinstance(devices, list) else list(range(devices))
