@@ -1,6 +1,8 @@
-"""Keep advertisements and warnings that no user can act on away from the terminal."""
+"""What the terminal can show, and what is kept away from it: advertisements and warnings that no user can act on."""
 
 import logging
+import os
+import sys
 import warnings
 
 
@@ -28,3 +30,8 @@ def quieten() -> None:
         r".*`training_step` returned `None`.*",
     ):
         warnings.filterwarnings("ignore", message=pattern)
+
+
+def terminal() -> bool:
+    """Say whether a bar can be drawn: a notebook looks like a terminal, and shows each move of the cursor as text."""
+    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ

@@ -16,7 +16,6 @@ from rich.progress import track
 
 from segexp import build
 from segexp.callbacks.checkpoints import Checkpoints
-from segexp.callbacks.console import terminal
 from segexp.callbacks.speed import Speed
 from segexp.checking.quick import look_over
 from segexp.checkpoint import check_resume, describe, load_segmenter
@@ -28,7 +27,7 @@ from segexp.loggers import log_outcome, make_loggers
 from segexp.metrics.measures import Measure
 from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
-from segexp.quiet import quieten
+from segexp.quiet import quieten, terminal
 from segexp.report.about import write_about
 from segexp.report.again import told
 from segexp.report.jobs import PAGE

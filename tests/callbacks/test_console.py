@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from segexp.callbacks import console
+from segexp import quiet
 from segexp.callbacks.console import Bar, EpochLines, progress
 from segexp.callbacks.schedule import Schedule
 
@@ -26,7 +26,7 @@ def printed(capsys, epoch, every=1, scores=SCORES, zero=True, line=None):
 
 def test_a_line_names_epoch_losses_dice_and_minutes(capsys, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("segexp.callbacks.console.time", SimpleNamespace(monotonic=lambda: clock[0]))
     line = EpochLines()
     clock[0] += 90
     text = printed(capsys, 12, line=line)
@@ -53,7 +53,7 @@ def test_a_score_that_is_missing_or_not_finite_does_not_stop_the_training(capsys
     ("tty", "notebook", "kind"), [(True, False, Bar), (False, False, EpochLines), (True, True, EpochLines)]
 )
 def test_a_bar_is_drawn_in_a_terminal_only(monkeypatch, tty, notebook, kind):
-    monkeypatch.setattr(console, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: tty)))
+    monkeypatch.setattr(quiet, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: tty)))
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     if notebook:
         monkeypatch.setenv("JPY_PARENT_PID", "7")

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from segexp.checkpoint import load_segmenter
+from segexp.data.labels.table import LabelTable
 from segexp.errors import DataError
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Job
 from segexp.prediction.loop import Folder, Report, load, predict_folder
 from segexp.prediction.outputs import Wanted, Writer
 from segexp.prediction.review import Review
-from segexp.prediction.truth import TruthReader, label_table
+from segexp.prediction.truth import TruthReader
 from segexp.predictor import Predictor
 
 DATA = {"classes": {"background": 0, "liver": 255}, "ignore": [], "threshold": None}
@@ -27,7 +28,7 @@ def work(run, tmp_path):
     def folder(*files):
         jobs = tuple(Job(file, file.name, file.stem) for file in files)
         writer = Writer(tmp_path / "out", Wanted(), segmenter.spec)
-        return Folder(jobs, writer, Review(tmp_path / "out", segmenter.spec), TruthReader(label_table(DATA), {}))
+        return Folder(jobs, writer, Review(tmp_path / "out", segmenter.spec), TruthReader(LabelTable.from_dict(DATA), {}))
 
     return Predictor([segmenter]), Training.of(segmenter), folder
 
@@ -90,7 +91,7 @@ def test_a_loaded_picture(work, tmp_path, save, ramp):
     save(tmp_path / "c.png", np.dstack([ramp(seed=k) for k in range(3)]))
     save(tmp_path / "t.png", (ramp() > 99).astype(np.uint8) * 255)
     job = Job(tmp_path / "c.png", "c.png", "c")
-    truth = TruthReader(label_table(DATA), {job: (tmp_path / "t.png",)})
+    truth = TruthReader(LabelTable.from_dict(DATA), {job: (tmp_path / "t.png",)})
     untrue: list[str] = []
     found = load(job, job.sources[0], training, truth, untrue)
     assert (found.image.shape, found.flags) == ((40, 48, 1), ("in colour, training images were gray",))

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segexp.data.labels.table import LabelTable
 from segexp.errors import ConfigError, DataError
 from segexp.prediction.inputs import Inventory, Job
-from segexp.prediction.truth import TruthReader, find_truth, label_table
+from segexp.prediction.truth import TruthReader, find_truth
 from segexp.types import Source
 
 DATA = {"classes": {"background": 0, "liver": [255, 254], "tumour": 128}, "ignore": [7], "threshold": None}
@@ -71,7 +72,7 @@ def test_values_become_classes(tmp_path, save):
     job = Job(tmp_path / "a.png", "a.png", "a")
     values = np.array([[0, 255, 254], [128, 7, 0]], np.uint8)
     files = (save(tmp_path / "1.png", values), save(tmp_path / "2.png", np.array([[128, 0, 0], [0, 0, 0]], np.uint8)))
-    read = TruthReader(label_table(DATA), {job: files})
+    read = TruthReader(LabelTable.from_dict(DATA), {job: files})
     assert read(job, job.sources[0], (2, 3, 1)).tolist() == [[2, 1, 1], [2, 255, 0]], "several masks are merged"
     assert read(Job(tmp_path / "b.png", "b.png", "b"), job.sources[0], (2, 3)) is None
     with pytest.raises(DataError, match=r"1\.png is 2x3 \(height x width\) and its image 4x5"):
@@ -86,5 +87,5 @@ def test_pages_of_a_stack(tmp_path):
 
     job = Job(tmp_path / "s.tif", "s.tif", "s", 2)
     tiff.write(tmp_path / "t.tif", [np.zeros((2, 3), np.uint8), np.full((2, 3), 255, np.uint8)])
-    read = TruthReader(label_table(DATA), {job: (tmp_path / "t.tif",)})
+    read = TruthReader(LabelTable.from_dict(DATA), {job: (tmp_path / "t.tif",)})
     assert read(job, Source(job.file, 1), (2, 3)).tolist() == [[1] * 3] * 2

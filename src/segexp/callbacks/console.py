@@ -1,17 +1,11 @@
 """What a person sees while training runs: a bar in a terminal; elsewhere one line per validation."""
 
-import os
-import sys
 import time
 
 import pytorch_lightning as pl
 
 from segexp.callbacks.schedule import Schedule
-
-
-def terminal() -> bool:
-    """Say whether a bar can be drawn: a notebook looks like a terminal, and shows each move of the cursor as text."""
-    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+from segexp.quiet import terminal
 
 
 def progress() -> pl.Callback:

@@ -1,6 +1,6 @@
 """Masks whose shapes have a soft border, as JPEG or smooth resizing leaves it, and the threshold to type."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from segexp.checking.findings import Finding
 from segexp.checking.masks import MaskLook, two_grays
@@ -44,7 +44,7 @@ def check_soft_classes(masks: Named, table: LabelTable) -> list[Finding]:
         f"data=auto took each for a class"
     )
     line = classes_line({"background": low, "foreground": high}, threshold=(low + high) // 2)
-    return [Finding("error", "soft_mask", text, f"Type {line}", _ids(many))]
+    return [Finding("error", "soft_mask", text, f"Type {line}", ids(many))]
 
 
 def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
@@ -56,7 +56,7 @@ def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
         f"{high}, as JPEG or smooth resizing leaves them (most in {most.source}, {len(most.between(*ends))} different ones)"
     )
     do = f"Type data.threshold={(low + high) // 2}, so that pixels above it are of the class with the higher value"
-    return Finding("error", "soft_mask", text, do, _ids(soft))
+    return Finding("error", "soft_mask", text, do, ids(soft))
 
 
 def _parted(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
@@ -69,5 +69,6 @@ def _parted(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
     return [Finding("note", "soft_mask", text, "Look at the overlays; another threshold makes shapes larger or smaller")]
 
 
-def _ids(found: Named) -> tuple[str, ...]:
+def ids(found: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    """Return the ids of cases, each once."""
     return tuple(dict.fromkeys(id_ for id_, _ in found))

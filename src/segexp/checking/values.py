@@ -4,15 +4,15 @@ The line to type is worked out from what all masks hold, not from the first that
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from segexp.checking.findings import Finding
 from segexp.checking.masks import STRAY, MaskLook, two_grays
-from segexp.checking.soft import Named, check_soft, check_soft_classes
+from segexp.checking.soft import Named, check_soft, check_soft_classes, ids
 from segexp.checking.survey import Look
 from segexp.checking.written import classes_line, written
 from segexp.data.labels.spec import Value, gray
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.table import LabelTable, pixel_text
 from segexp.errors import listed
 
 SHOWN = 5
@@ -65,19 +65,19 @@ def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
     if line := _other_value(where, masks, table):
         (value, found), *_ = where.items()
         text = f"{len(found)} of {len(masks)} masks hold the value {value}, which no class claims; claimed are {claimed}"
-        return [Finding("error", "unclaimed", text, f"Type {line}", _ids(found))]
+        return [Finding("error", "unclaimed", text, f"Type {line}", ids(found))]
     findings = []
     for value, found in sorted(where.items(), key=lambda item: -len(item[1])):
-        named = listed([f"{_pixels(mask.unclaimed[value])} in {mask.source}" for _, mask in found], SHOWN)
+        named = listed([f"{pixel_text(mask.unclaimed[value])} in {mask.source}" for _, mask in found], SHOWN)
         text = f"The mask value {value} belongs to no class: {named}; claimed are {claimed}"
-        findings.append(Finding("error", "unclaimed", text, _claim(value, table), _ids(found)))
+        findings.append(Finding("error", "unclaimed", text, _claim(value, table), ids(found)))
     return findings
 
 
 def _no_mask(pictures: Named) -> Finding:
     named = listed([f"{mask.source} ({len(mask.counts)} values)" for _, mask in pictures], SHOWN)
     text = f"{len(pictures)} {'masks look' if len(pictures) > 1 else 'mask looks'} like a picture: {named}"
-    return Finding("error", "image_as_mask", text, "Put the right mask in its place, or move the pair out", _ids(pictures))
+    return Finding("error", "image_as_mask", text, "Put the right mask in its place, or move the pair out", ids(pictures))
 
 
 def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Finding:
@@ -87,7 +87,7 @@ def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Findi
         f"claimed are {claimed}"
     )
     do = "Save the masks again without loss (PNG, not JPEG) and resize them by nearest neighbour, or name what they hold"
-    return Finding("error", "unclaimed", text, f"{do} in data.classes", _ids(hard))
+    return Finding("error", "unclaimed", text, f"{do} in data.classes", ids(hard))
 
 
 def _other_value(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:
@@ -131,11 +131,11 @@ def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
         rest = {other: values[0] for other, values in table.classes.items() if other != name}
         near = [other for other, each in rest.items() if _close(each, value)]
         merged = {other: [each, value] if other in near[:1] else each for other, each in rest.items()}
-        named = listed([f"{_pixels(mask.counts[value])} in {mask.source}" for _, mask in found], SHOWN)
+        named = listed([f"{pixel_text(mask.counts[value])} in {mask.source}" for _, mask in found], SHOWN)
         text = f"data=auto took the mask value {value} for a class of its own, but it is rare: {named}"
         line = classes_line(merged, table.ignore) if near else classes_line(rest, [*table.ignore, value])
         level = "error" if near else "warning"
-        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", _ids(found)))
+        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", ids(found)))
     return findings
 
 
@@ -145,11 +145,3 @@ def _close(first: Value, second: Value) -> bool:
 
 def _key(name: str) -> str:
     return f"data.classes.{name}"
-
-
-def _pixels(count: int) -> str:
-    return f"{count} pixel{'s' * (count != 1)}"
-
-
-def _ids(found: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(id_ for id_, _ in found))

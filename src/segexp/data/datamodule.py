@@ -40,15 +40,10 @@ def find(data: dict[str, Any]) -> list[Case]:
     return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
 
 
-def label_table(data: dict[str, Any]) -> LabelTable:
-    """Return the class table of a data config."""
-    return LabelTable(data["classes"], ignore=data["ignore"], threshold=data["threshold"])
-
-
 def reader(data: dict[str, Any]) -> Reader:
     """Return what decodes the cases of a data config."""
     size = data["size"]
-    return Reader(data["channels"], label_table(data), tuple(size) if isinstance(size, list) else size)
+    return Reader(data["channels"], LabelTable.from_dict(data), tuple(size) if isinstance(size, list) else size)
 
 
 class SegmentationDataModule(pl.LightningDataModule):

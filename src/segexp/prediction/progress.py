@@ -1,15 +1,15 @@
 """What a person sees meanwhile: a bar with images per second and the time left in a terminal, and nothing elsewhere."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from segexp.quiet import terminal
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[], None]]:
     """Give what is to be called after each of `total` images."""
-    if not sys.stdout.isatty() or "JPY_PARENT_PID" in os.environ:  # a notebook shows each move of the cursor as text
+    if not terminal():
         yield lambda: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segexp.data.labels.table import LabelTable
 from segexp.devices import choose_devices
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
@@ -15,7 +16,7 @@ from segexp.prediction.places import check_collisions, check_writable, pair_up
 from segexp.prediction.progress import progress
 from segexp.prediction.review import Review, masks_in, read_rows
 from segexp.prediction.suspicion import refuse_masks
-from segexp.prediction.truth import TruthReader, find_truth, label_table
+from segexp.prediction.truth import TruthReader, find_truth
 from segexp.prediction.words import failed, say_how, say_what, say_where
 from segexp.predictor import Predictor
 
@@ -89,7 +90,9 @@ def work(
         here = inventory.output.resolve()
         if here not in reviews:
             reviews[here] = Review(inventory.output, predictor.spec, read_rows(inventory.output))
-        truth = TruthReader(label_table(data["data"]), find_truth(inventory, config["truth"]) if config["panel"] else {})
+        truth = TruthReader(
+            LabelTable.from_dict(data["data"]), find_truth(inventory, config["truth"]) if config["panel"] else {}
+        )
         folders.append(Folder(jobs, writer, reviews[here], truth))
     return folders, skipped
 

@@ -88,11 +88,6 @@ class TruthReader:
         return merge(masks) if masks else None
 
 
-def label_table(data: Mapping[str, Any]) -> LabelTable:
-    """Return the class table of a checkpoint's data config."""
-    return LabelTable(data["classes"], ignore=data["ignore"], threshold=data["threshold"])
-
-
 def _filled(pattern: str, job: Job) -> Path | None:
     stem = stem_of(job.image)
     names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]

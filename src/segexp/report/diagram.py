@@ -4,9 +4,8 @@ Legend: F foreground classes, M bins.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,11 +53,6 @@ def read_calibration(path: Path) -> dict[str, tuple[list[str], Reliability]]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _counts(classes: Iterable[Mapping[str, Any]]) -> Reliability:
-    entries = list(classes)
-    return Reliability(*(np.array([entry[key] for entry in entries]) for key in PARTS))
 
 
 def calibration_section(found: Mapping[str, tuple[list[str], Reliability]]) -> Html:

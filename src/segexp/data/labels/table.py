@@ -90,7 +90,7 @@ class LabelTable:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "LabelTable":
-        """Build the table again."""
+        """Return the table of what `as_dict` gave, or of a data config."""
         return cls(plain["classes"], plain["ignore"], plain["threshold"])
 
     def _claims(self, colour: bool) -> tuple[tuple[int, int], ...]:
@@ -111,11 +111,11 @@ class LabelTable:
     def _unclaimed(self, raw: Array, where: Array, name: str) -> DataError:
         found = sorted(value_counts(raw[where], colour=raw.ndim == 3).items(), key=lambda item: -item[1])
         value, count = found[0]
-        others = [f"{other} ({_pixels(n)})" for other, n in found[1:]]
+        others = [f"{other} ({pixel_text(n)})" for other, n in found[1:]]
         claimed = listed([f"{v} ({n})" for n, values in self.classes.items() for v in values], 12)
         ignored = f", ignored are {listed(self.ignore)}" if self.ignore else ""
         return DataError(
-            f"{name} has {_pixels(count)} of the value {value}, which no class claims"
+            f"{name} has {pixel_text(count)} of the value {value}, which no class claims"
             + (f"; also {listed(others, 4)}" if others else ""),
             f"Claimed are {claimed}{ignored}",
             self._advice(raw, found),
@@ -140,7 +140,8 @@ def _listing(values: Sequence[Value]) -> str:
     return f"[{', '.join(chr(34) + v + chr(34) if isinstance(v, str) else str(v) for v in values)}]"
 
 
-def _pixels(count: int) -> str:
+def pixel_text(count: int) -> str:
+    """Return a number of pixels in words."""
     return f"{count} pixel{'s' * (count != 1)}"
 
 
