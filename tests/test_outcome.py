@@ -9,6 +9,7 @@ import torch
 from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
+from segexp.errors import DataError
 from segexp.metrics.boundary import Boundary
 from segexp.metrics.calibration import Calibration
 from segexp.metrics.cases import COLUMNS, read_cases
@@ -161,3 +162,20 @@ def test_a_sentence_per_split_with_the_number_of_cases():
         "test: Dice nan, IoU nan, pixel accuracy nan over 1 case",
     ]
     assert sentences({}) == []
+
+
+def test_spacing_reaches_the_measures_and_is_asked_for_before_anything_is_scored(segmenter, split):
+    cases, prepared = split
+    measures = [Boundary(unit="spacing")]
+    told = []
+    with pytest.raises(DataError, match=r"Case case0 cannot be measured: .*the data give none"):
+        score_split(segmenter, "val", cases, prepared, 0, None, measures, told.append)
+    assert told == []
+    wide = ScoringSet(RamStore(prepared.store.pictures), range(3), Preprocessing(1), [(2.0, 1.0), (0.5, 1.0), (1.0, 1.0)])
+    rows = score_split(segmenter, "val", cases, wide, 0, None, measures).rows
+    pixels = score_split(segmenter, "val", cases, prepared, 0, None, [Boundary()]).rows
+    found, plain = ([float(row["hd95"] or "nan") for row in each if row["class"] == "liver"] for each in (rows, pixels))
+    assert plain[0] == found[0] == 0
+    assert plain[1] == 4
+    assert found[1] == 2, "four rows of half a unit each"
+    assert math.isnan(found[2])

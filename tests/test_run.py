@@ -17,7 +17,7 @@ from segexp import build
 from segexp.callbacks import panels
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
 from segexp.data.files.images import read_image
-from segexp.metrics.cases import COLUMNS
+from segexp.metrics.cases import COLUMNS, read_cases
 from segexp.postprocess import Postprocessing
 from segexp.types import Source
 
@@ -208,6 +208,24 @@ def test_the_loaded_segmenter_gives_pixel_for_pixel_what_validation_counted(fini
         assert found == [int(counted[f"val/{stem}"][key]) for key in ("tp", "fp", "fn")]
 
 
+class Measured(pl.Callback):
+    """What the measures of borders give for the predictions of each validation, by case."""
+
+    def __init__(self, measures, scoring, classes):
+        self.measures = [measure for measure in measures if not measure.needs_probabilities]
+        self.scoring, self.classes, self.found, self.sizes = scoring, classes, [], []
+
+    def on_validation_start(self, *_):
+        self.found.append({})
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, *_):
+        self.sizes.append(len(batch))
+        for index, predicted in outputs.items():
+            truth = self.scoring[index].mask.numpy()
+            given = [measure(truth, predicted.numpy(), None, self.classes, None) for measure in self.measures]
+            self.found[-1][index] = {column: values[0] for each in given for column, values in each.items()}
+
+
 def test_scores_do_not_depend_on_the_validation_batch_size(run):
     values = read_checkpoint(run / "checkpoints" / "best.ckpt")
     config = values["segexp"]["config"]
@@ -216,10 +234,12 @@ def test_scores_do_not_depend_on_the_validation_batch_size(run):
     made = build.parts(config)
     module = build.module(config, made, build.segmenter(config, made.network, data))
     module.load_state_dict(values["state_dict"])
+    measured = Measured(made.measures, data.scoring_set("val"), config["data"]["num_classes"])
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=module.segmenter.precision,
         logger=False,
+        callbacks=[measured],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -227,6 +247,13 @@ def test_scores_do_not_depend_on_the_validation_batch_size(run):
     found = [trainer.validate(module, data.val_dataloader(size), verbose=False)[0] for size in (1, 3, 7)]
     assert found[0] == found[1] == found[2]
     assert found[0]["val/dice"] == pytest.approx(metrics(run)["scores"]["val/dice"], abs=1e-6)
+    rows = [row for row in read_cases(run / "cases.csv") if row["class"] != "background"]
+    columns = ("hd95", "assd", "nsd", "boundary_iou")
+    expected = {n: {key: float(row[key] or "nan") for key in columns} for n, row in enumerate(rows)}
+    assert [case.id for case in data.cases_of("val")] == [row["id"] for row in rows]
+    assert sorted(measured.sizes, reverse=True)[0] > 1, "the larger batches hold several cases"
+    for each in measured.found:
+        assert {n: pytest.approx(values, nan_ok=True) for n, values in each.items()} == expected
 
 
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)

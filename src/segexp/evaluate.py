@@ -161,9 +161,11 @@ def scoring_set(data: dict[str, Any], members: "Sequence[Case]", segmenter: "Seg
     """Return cases as the segmenter is scored on them, decoded when they are asked for."""
     from segexp.data.datamodule import reader
     from segexp.data.dataset import ScoringSet
+    from segexp.data.spacing import spacings
     from segexp.data.store import ReadingStore
 
-    return ScoringSet(ReadingStore(reader(data), members), range(len(members)), segmenter.preprocessing)
+    store, told = ReadingStore(reader(data), members), spacings(members, data.get("spacing"))
+    return ScoringSet(store, range(len(members)), segmenter.preprocessing, told)
 
 
 def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from segexp.data.dataset import ScoringSet
 from segexp.data.files.images import write_png
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
-from segexp.metrics.measures import Measure
+from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.scores import means, summary
 from segexp.pictures import confusion_figure
 from segexp.report.diagram import FILE as CALIBRATION
@@ -68,6 +68,7 @@ def score_split(
         done: told each position when it is scored.
     """
     names = segmenter.spec.classes
+    check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), len(names))
     found = score(segmenter, prepared, watched(len(cases), pictures), done, measures)
     together = found.confusions.sum(axis=0)
     if directory is not None:

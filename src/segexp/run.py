@@ -24,7 +24,7 @@ from segexp.data.inspect import Picture
 from segexp.data.splits import write_split_csv
 from segexp.devices import choose_devices, describe_device
 from segexp.loggers import log_outcome, make_loggers
-from segexp.metrics.measures import Measure
+from segexp.metrics.measures import Measure, check_spacings
 from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.quiet import quieten, terminal
@@ -68,6 +68,8 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             data = build.datamodule(config, _tracked(console))
             data.setup()
             look_over(data, say)
+            for split in ("val", "test"):
+                check_spacings(made.measures, data.spacings(split), data.spec.num_classes)
             if config["resume"]:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
                 for name in ("metrics.json", PAGE):  # they say that the run is finished

@@ -61,7 +61,7 @@ def score(
         matrices[position] = confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
         truth, chance = sample.mask.numpy(), probabilities.cpu().numpy() if asked else None
         for measure in measures:
-            for column, values in measure(truth, prediction, chance, k, None).items():
+            for column, values in measure(truth, prediction, chance, k, cases.spacing(position)).items():
                 columns[column][position] = values
         if bins is not None and chance is not None:
             counts.append(reliability(truth, chance, bins))

@@ -4,7 +4,7 @@ import pytest
 
 from segexp.comparison.casewise import Metric
 from segexp.comparison.gather import gather
-from segexp.comparison.same import difference_of_data, difference_of_training
+from segexp.comparison.same import difference_of_data, difference_of_measure, difference_of_training
 
 CASES = {"a": [0.9], "b": [0.8]}
 ENDING = (
@@ -94,3 +94,25 @@ def test_without_a_split_table_nobody_knows(made, rows):
     one, other = made("one", CASES), made("other", CASES, train=("t9",))
     other.split.clear()
     assert difference_of_training(rows(one, other)) is None
+
+
+def measured(unit, spacing=None):
+    return {"metrics.boundary": {"tolerance": 2.0, "unit": unit}, "data.spacing": spacing}
+
+
+def test_distances_in_another_unit(made, rows):
+    found = rows(made("one", CASES, settings=measured("pixel")), made("other", CASES, settings=measured("spacing")))
+    expected = "hd95 was measured with other settings in one than in other (metrics.boundary)."
+    assert said(difference_of_measure(found, "hd95")) == expected
+    assert difference_of_measure(found, "dice") is None
+    assert difference_of_measure(found, "accuracy") is None
+
+
+def test_distances_in_another_spacing(made, rows):
+    one, other = (made(name, CASES, settings=measured("spacing", size)) for name, size in (("one", 0.7), ("other", [0.7, 1.0])))
+    found = rows(one, other)
+    assert (
+        said(difference_of_measure(found, "assd"))
+        == "the size of a pixel (data.spacing) is 0.7 in one, and [0.7, 1.0] in other."
+    )
+    assert difference_of_measure(rows(one), "assd") is None

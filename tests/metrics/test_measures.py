@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from segexp.errors import ConfigError, DataError
 from segexp.metrics.boundary import Boundary
 from segexp.metrics.lesion import ThresholdedJaccard
-from segexp.metrics.measures import check_measures
+from segexp.metrics.measures import check_measures, check_spacings
 from segexp.metrics.membrane import Membrane
 
 GROUPS = ("default", "lesion", "membrane", "none")
@@ -105,7 +105,8 @@ def test_the_measures_of_each_group_pass_the_trial(measures, group, classes):
 
 def test_what_the_data_do_not_have_is_found_by_the_trial():
     with pytest.raises(DataError, match="the data give none"):
-        check_measures({"boundary": Boundary(unit="spacing")}, 2)
+        check_measures({"boundary": Boundary(unit="spacing")}, 2, spacing=None)
+    check_measures({"boundary": Boundary(unit="spacing")}, 2, spacing=(0.5, 0.7))
     with pytest.raises(ConfigError, match="class_index of the membrane measure is 2, and the data have 2 classes"):
         check_measures({"membrane": Membrane(class_index=2)}, 2)
 
@@ -134,3 +135,18 @@ def test_a_measure_that_does_not_give_its_columns_is_refused():
 
     with pytest.raises(ConfigError, match=r"which cases\.csv itself has already"):
         check_measures({"mine": Dice()}, 2)
+
+
+def test_a_case_without_the_spacing_that_is_needed_is_named():
+    measures, known = [ThresholdedJaccard(), Boundary(unit="spacing")], {"a": (0.5, 0.7), "b": (1.0, 1.0)}
+    check_spacings(measures, known, 3)
+    check_spacings([Boundary()], {"a": None}, 3)
+    with pytest.raises(DataError) as caught:
+        check_spacings(measures, known | {"c": None, "d": None}, 3)
+    assert str(caught.value) == (
+        "Case c cannot be measured: the boundary measure is to be in the image's spacing, and the data give none. "
+        "The size of a pixel (row, column) was expected. "
+        "Type data.spacing=[0.7,0.7] with the size of a pixel (NIfTI files give theirs), or metrics.boundary.unit=pixel."
+    )
+    with pytest.raises(DataError, match=r"Case b cannot be measured: the spacing of the image is \(1\.0, 0\.0\)"):
+        check_spacings(measures, {"a": (0.5, 0.7), "b": (1.0, 0.0)}, 3)

@@ -8,7 +8,7 @@ from segexp.comparison.casewise import Metric, metric_of, split_of
 from segexp.comparison.contrast import Contrast, best, contrasts
 from segexp.comparison.gather import Entry, gather
 from segexp.comparison.records import Record
-from segexp.comparison.same import difference_of_data, difference_of_training
+from segexp.comparison.same import difference_of_data, difference_of_measure, difference_of_training
 from segexp.comparison.words import notes, verdict
 from segexp.errors import ConfigError, nearest
 
@@ -67,7 +67,8 @@ def compare(
     entries = [found[n] for n in _order(found, measure.low)]
     at = None if reference is None else place_of(reference, entries)
     remarks = []
-    data, training = difference_of_data(entries, chosen), difference_of_training(entries)
+    data = difference_of_data(entries, chosen) or difference_of_measure(entries, measure.column)
+    training = difference_of_training(entries)
     if problem := data or training:
         if not allow_different_data:
             raise problem

@@ -1,10 +1,13 @@
-"""Whether rows can be set against each other case by case: the same classes, cases, masks and training cases."""
+"""Whether rows can be set against each other case by case: the same classes, cases, masks, measures and training cases."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from segexp.comparison.casewise import truth
 from segexp.comparison.gather import Entry
+from segexp.comparison.records import Record
 from segexp.errors import DataError, listed
+from segexp.metrics.cases import COLUMNS
 
 
 def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None:
@@ -19,6 +22,33 @@ def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None
         if problem := _classes(first, other) or _cases(first, other, split) or _masks(first, other, split):
             return problem
     return None
+
+
+def difference_of_measure(entries: Sequence[Entry], metric: str) -> DataError | None:
+    """Return how rows were measured in different ways as the paragraph that says it, None when they were not.
+
+    What comes from the counts (Dice and its kin) has no settings. Of the other scores the settings of all measures are set
+    against each other, and the size of a pixel; what an evaluation was told is not written down, so its own are not.
+
+    Args:
+        entries: rows.
+        metric: that is compared.
+    """
+    if metric in (*COLUMNS, "accuracy"):
+        return None
+    known = [(entry.name, *_measured(run)) for entry in entries for run in entry.runs if "checkpoint" not in run.facts]
+    for name, measures, spacing in known[1:]:
+        first, expected, size = known[0]
+        if measures != expected:
+            changed = [key for key in {**expected, **measures} if expected.get(key) != measures.get(key)]
+            return _refused(f"{metric} was measured with other settings in {first} than in {name} (metrics.{changed[0]})")
+        if spacing != size:
+            return _refused(f"the size of a pixel (data.spacing) is {size} in {first}, and {spacing} in {name}")
+    return None
+
+
+def _measured(run: Record) -> tuple[dict[str, Any], Any]:
+    return run.config.get("metrics") or {}, (run.config.get("data") or {}).get("spacing")
 
 
 def difference_of_training(entries: Sequence[Entry]) -> DataError | None:

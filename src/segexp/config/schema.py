@@ -65,6 +65,7 @@ class DataConfig:
     groups: Any = None
     ignore: Any = None
     threshold: int | float | None = None
+    spacing: Positive | tuple[Positive, Positive] | None = None
     size: Count | Positive | Pair | None = None
     crop: Count | Pair | None = None
     normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = "dataset"

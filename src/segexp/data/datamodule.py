@@ -26,6 +26,7 @@ from segexp.data.files.images import image_size
 from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.data.labels.table import LabelTable
 from segexp.data.layout.cases import find_cases
+from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
 from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.errors import ConfigError, DataError
@@ -116,7 +117,12 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def scoring_set(self, split: str) -> ScoringSet:
         """Return the cases of a split as they are."""
-        return ScoringSet(self.store, self.members(split), self.preprocessing)
+        return ScoringSet(self.store, self.members(split), self.preprocessing, list(self.spacings(split).values()))
+
+    def spacings(self, split: str) -> dict[str, Spacing | None]:
+        """Return the size of a pixel (row, column) of each of a split's cases by its id, None where it is not known."""
+        cases = self.cases_of(split)
+        return dict(zip([case.id for case in cases], spacings(cases, self.data.get("spacing")), strict=True))
 
     def split_rows(self) -> list[dict[str, str]]:
         """Return the rows of `split.csv`."""

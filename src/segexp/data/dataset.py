@@ -77,8 +77,24 @@ class TrainingSet(Dataset[Drawn]):
 class ScoringSet(Dataset[Sample]):
     """Pictures as they are: the image at the working size, the mask at its own."""
 
-    def __init__(self, store: Store, members: Sequence[int], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        store: Store,
+        members: Sequence[int],
+        preprocessing: Preprocessing,
+        spacings: Sequence[tuple[float, float] | None] = (),
+    ) -> None:
+        """Choose the pictures.
+
+        Args:
+            store: all pictures.
+            members: positions in the store.
+            preprocessing: what happens to an image.
+            spacings: for each of the members the size of a pixel (row, column), None where it is not known; () where no
+                member's is.
+        """
         self.store, self.members, self.preprocessing = store, list(members), preprocessing
+        self.spacings = list(spacings) or [None] * len(self.members)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -87,6 +103,10 @@ class ScoringSet(Dataset[Sample]):
         picture = self.store[self.members[position]]
         unit = to_unit(picture.image, self.preprocessing.value_range)
         return Sample(position, self.preprocessing.normalize(unit), torch.from_numpy(np.array(picture.mask)))
+
+    def spacing(self, position: int) -> tuple[float, float] | None:
+        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+        return self.spacings[position]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -17,13 +17,15 @@ from segexp.metrics.statistics import Interval, bootstrap_interval
 
 COUNTS = ("tp", "fp", "fn")
 
+UNIT = "in pixels, or as data.spacing has it where metrics.boundary.unit=spacing"
+
 MEANING = {
     "dice": "2 TP / (2 TP + FP + FN)",
     "iou": "Intersection over union: TP / (TP + FP + FN)",
     "precision": "Share of the predicted pixels that are right",
     "recall": "Share of the true pixels that were found",
-    "hd95": "95th percentile of the distances between the borders",
-    "assd": "Mean distance between the borders",
+    "hd95": f"95th percentile of the distances between the borders, {UNIT}",
+    "assd": f"Mean distance between the borders, {UNIT}",
     "nsd": "Share of the borders that are within the tolerance of each other",
     "boundary_iou": "Intersection over union of the pixels near the borders",
     "ece": "Expected calibration error: how far probabilities are from the share of hits",

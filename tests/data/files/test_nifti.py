@@ -39,6 +39,17 @@ def test_slices_are_pages_with_the_second_axis_downwards(tmp_path: Path, name: s
         np.testing.assert_array_equal(read[..., 0], HU[..., page].T)
 
 
+def test_the_size_of_a_voxel_along_rows_and_columns(tmp_path: Path) -> None:
+    path = tmp_path / "v.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(HU, np.diag([0.5, 0.75, 2.5, 1.0])), path)
+    assert nifti.spacing(path) == (0.75, 0.5)  # Y, which runs downwards, and X
+    nibabel.save(nibabel.Nifti1Image(HU, None), tmp_path / "none.nii")
+    stored = bytearray((tmp_path / "none.nii").read_bytes())
+    stored[80:92] = np.full(3, np.nan, np.float32).tobytes()  # pixdim 1 to 3, which nibabel would not write
+    (tmp_path / "none.nii").write_bytes(stored)
+    assert nifti.spacing(tmp_path / "none.nii") is None
+
+
 def test_the_scaling_of_the_header_is_applied(tmp_path: Path) -> None:
     stored = RNG.integers(0, 3000, (5, 7, 4)).astype(np.uint16)
     path = written(tmp_path / "v.nii.gz", stored, 0.5)

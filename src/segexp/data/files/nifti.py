@@ -8,6 +8,7 @@ Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X)
 """
 
 import gzip
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -48,6 +49,18 @@ def size(source: Source) -> tuple[int, int]:
     shape = _shape(_opened(source.path))
     _checked(source, shape)
     return shape[1], shape[0]
+
+
+def spacing(path: Path) -> tuple[float, float] | None:
+    """Return the size of a voxel along rows and columns of a slice (Y, X) as the header gives it, in its unit (as a rule mm).
+
+    Returns:
+        None where the header gives no positive sizes.
+    """
+    sides = [float(side) for side in _opened(path).header.get_zooms()[:2]]
+    if len(sides) < 2 or not all(math.isfinite(side) and side > 0 for side in sides):
+        return None
+    return sides[1], sides[0]
 
 
 def load(source: Source) -> Raw:
