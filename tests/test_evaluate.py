@@ -76,11 +76,16 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_the_scores_of_the_run_again(run, score):
+def test_the_scores_of_the_run_again(run, score, tmp_path):
     assert score(f"checkpoint={run}") == pytest.approx(scores(run), abs=1e-6)
     assert score.err == ""
-    dice, iou, accuracy = (scores(run)[f"val/{name}"] for name in ("dice", "iou", "accuracy"))
-    line = f"val: Dice {dice:.4f}, IoU {iou:.4f}, pixel accuracy {accuracy:.4f} over 5 cases"
+    content = json.loads((run / "metrics.json").read_text())
+    dice, iou, accuracy = (
+        f"{content['scores'][name]:.4f} [{content['intervals'][name][0]:.4f}, {content['intervals'][name][1]:.4f}]"
+        for name in ("val/dice", "val/iou", "val/accuracy")
+    )
+    line = f"val: Dice {dice}, IoU {iou}, pixel accuracy {accuracy} over 5 cases, 95 % intervals in brackets"
+    assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["intervals"] == content["intervals"]
     assert score.out.splitlines() == [line, "Scores, cases and pictures: scores", "Report: scores/report.html"]
 
 

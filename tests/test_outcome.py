@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,8 +13,9 @@ from segexp.data.store import RamStore
 from segexp.errors import DataError
 from segexp.metrics.boundary import Boundary
 from segexp.metrics.calibration import Calibration
-from segexp.metrics.cases import COLUMNS, read_cases
-from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
+from segexp.metrics.cases import COLUMNS, case_rows, read_cases
+from segexp.metrics.statistics import Interval, bootstrap_interval
+from segexp.outcome import Outcome, all_intervals, score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.report.diagram import read_calibration
@@ -161,7 +163,36 @@ def test_a_sentence_per_split_with_the_number_of_cases():
         "val: Dice 0.9123, IoU 0.8000, pixel accuracy 1.0000 over 8 cases",
         "test: Dice nan, IoU nan, pixel accuracy nan over 1 case",
     ]
+    known = {"val/dice": Interval(0.91234, 0.87, 0.93, 8), "val/iou": Interval(0.8, math.nan, math.nan, 1)}
+    expected = "val: Dice 0.9123 [0.8700, 0.9300], IoU 0.8000, pixel accuracy 1.0000 over 8 cases, 95 % intervals in brackets"
+    assert sentences(scores, known)[0] == expected
     assert sentences({}) == []
+
+
+def test_every_mean_over_cases_has_the_interval_of_the_report(segmenter, split, tmp_path):
+    cases, prepared = split
+    cases = [replace(case, group=None) for case in cases]
+    outcome = score_split(segmenter, "val", cases, prepared, 0, None, [Boundary(), Calibration()])
+    found = all_intervals({"val": outcome})
+    means = {name for name in outcome.scores if not name.partition("/")[2].startswith(("cases", "empty", "false_alarm"))}
+    assert set(found) == {name for name in means if "pooled" not in name and not name.endswith("/liver")}
+    for name, interval in found.items():
+        assert interval.mean == pytest.approx(outcome.scores[name])
+        assert interval.cases == (3 if name in ("val/accuracy", "val/ece", "val/brier") else 2), name
+        assert interval.low <= interval.mean <= interval.high
+    assert found["val/dice"] == bootstrap_interval([1.0, 2 * 64 / (2 * 64 + 64), math.nan])
+    write_metrics(tmp_path / "metrics.json", outcome.scores, {}, found)
+    kept = json.loads((tmp_path / "metrics.json").read_text())["intervals"]
+    assert kept["val/dice"] == [found["val/dice"].low, found["val/dice"].high]
+
+
+def test_each_class_has_intervals_where_there_are_several(split):
+    rows = case_rows(
+        "val", split[0], np.array([np.diag([90, n, 2 * n]) + np.eye(3, k=1, dtype=int) for n in (5, 9, 30)]), "bxy"
+    )
+    found = all_intervals({"val": Outcome({}, rows, np.zeros((3, 3)), None)})
+    assert {"val/dice", "val/dice/x", "val/dice/y", "val/recall/x", "val/accuracy"} <= set(found)
+    assert found["val/dice/x"].mean == pytest.approx(np.mean([2 * n / (2 * n + 2) for n in (5, 9, 30)]))
 
 
 def test_spacing_reaches_the_measures_and_is_asked_for_before_anything_is_scored(segmenter, split):

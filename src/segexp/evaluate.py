@@ -85,7 +85,7 @@ def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -
     from segexp.build import measures
     from segexp.checkpoint.data import chosen_splits
     from segexp.data.datamodule import find
-    from segexp.outcome import all_scores, score_split, sentences, write_metrics, write_outcomes
+    from segexp.outcome import all_intervals, all_scores, score_split, sentences, write_metrics, write_outcomes
     from segexp.postprocess import Postprocessing
     from segexp.prediction.progress import progress
     from segexp.report.again import told
@@ -113,15 +113,15 @@ def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -
             )
             for split, members in splits.items()
         }
-    scores = all_scores(outcomes)
+    scores, intervals = all_scores(outcomes), all_intervals(outcomes)
     if not stored.is_identity:
         use = "Without" if segmenter.postprocessing.is_identity else "With"
         sys.stdout.write(f"{use} the post-processing that is stored in the checkpoint: {stored}\n")
-    sys.stdout.write("\n".join(sentences(scores)) + "\n")
+    sys.stdout.write("\n".join(sentences(scores, intervals)) + "\n")
     if output:
         write_outcomes(output, outcomes, segmenter.spec.classes)
         facts = {"checkpoint": str(segmenter.facts["file"]), "postprocessing": segmenter.postprocessing.as_dict()}
-        write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts})
+        write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
         sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
     return scores
 

@@ -4,23 +4,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from segexp.callbacks.panels import draw, watched
+from segexp.comparison.casewise import ACCURACY, Metric, scored, shares
+from segexp.comparison.gather import drawn
+from segexp.comparison.records import Record
 from segexp.data.dataset import ScoringSet
 from segexp.data.files.images import write_png
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.scores import means, summary
+from segexp.metrics.statistics import Interval, bootstrap_interval
 from segexp.pictures import confusion_figure
 from segexp.report.diagram import FILE as CALIBRATION
 from segexp.report.diagram import write_calibration
 from segexp.report.keep import keep_cases
 from segexp.report.matrix import FILE as CONFUSION
 from segexp.report.matrix import write_confusion
+from segexp.report.scored import split_scores
 from segexp.scoring import score
 from segexp.segmenter import Segmenter
 from segexp.types import Case
@@ -102,19 +108,49 @@ def all_scores(outcomes: Mapping[str, Outcome]) -> dict[str, float]:
     return {name: value for outcome in outcomes.values() for name, value in outcome.scores.items()}
 
 
-def write_metrics(path: Path, scores: dict[str, float], facts: dict[str, Any]) -> None:
-    """Write scores and facts as JSON, whole or not at all; a score that is not defined is null."""
+def all_intervals(outcomes: Mapping[str, Outcome]) -> dict[str, Interval]:
+    """Return the interval of every mean over cases by "<split>/<score>" and "<split>/<score>/<class>", as the report has it."""
+    found: dict[str, Interval] = {}
+    for split, outcome in outcomes.items():
+        record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in outcome.rows])
+        part, pixels = split_scores(record, split), scored(record, split, Metric(ACCURACY))
+        for measure in part.measures:
+            found[f"{split}/{measure}"] = part.interval(measure)
+            each = enumerate(part.classes) if len(part.classes) > 1 else ()
+            found |= {f"{split}/{measure}/{name}": part.interval(measure, k) for k, name in each}
+        found[f"{split}/{ACCURACY}"] = bootstrap_interval(shares(pixels.values), drawn(pixels.groups))
+    return found
+
+
+def write_metrics(
+    path: Path, scores: dict[str, float], facts: dict[str, Any], intervals: Mapping[str, Interval] = MappingProxyType({})
+) -> None:
+    """Write scores, their intervals and facts as JSON, whole or not at all.
+
+    Args:
+        path: of the file.
+        scores: by name; one that is not defined is null.
+        facts: whatever else is to be told.
+        intervals: of the scores, written as [low, high]; one that is not defined is left out.
+    """
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
+    known = {name: [found.low, found.high] for name, found in intervals.items() if np.isfinite(found.low)}
+    content = {"scores": finite, **({"intervals": known} if known else {}), **facts}
     with whole_file(path) as part:
-        part.write_text(json.dumps({"scores": finite, **facts}, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def sentences(scores: dict[str, float]) -> list[str]:
-    """Return one line per split: Dice, IoU and accuracy, and over how many cases."""
-    splits = list(dict.fromkeys(name.split("/")[0] for name in scores))
-    return [
-        f"{split}: Dice {scores[f'{split}/dice']:.4f}, IoU {scores[f'{split}/iou']:.4f}, "
-        f"pixel accuracy {scores[f'{split}/accuracy']:.4f} over {count:.0f} case{'s' if count != 1 else ''}"
-        for split in splits
-        for count in [scores[f"{split}/cases"]]
-    ]
+def sentences(scores: Mapping[str, float], intervals: Mapping[str, Interval] = MappingProxyType({})) -> list[str]:
+    """Return one line per split: Dice, IoU and accuracy, each with its 95 % interval, and over how many cases."""
+    lines = []
+    for split in dict.fromkeys(name.split("/")[0] for name in scores):
+        found = []
+        for key, name in (("dice", "Dice"), ("iou", "IoU"), (ACCURACY, "pixel accuracy")):
+            interval = intervals.get(f"{split}/{key}")
+            known = interval is not None and np.isfinite(interval.low)
+            ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval is not None and known else ""
+            found.append(f"{name} {scores[f'{split}/{key}']:.4f}{ends}")
+        told = ", 95 % intervals in brackets" if any("[" in text for text in found) else ""
+        count = scores[f"{split}/cases"]
+        lines.append(f"{split}: {', '.join(found)} over {count:.0f} case{'s' if count != 1 else ''}{told}")
+    return lines

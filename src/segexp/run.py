@@ -25,7 +25,8 @@ from segexp.data.splits import write_split_csv
 from segexp.devices import choose_devices, describe_device
 from segexp.loggers import log_outcome, make_loggers
 from segexp.metrics.measures import Measure, check_spacings
-from segexp.outcome import score_split, sentences, write_metrics, write_outcomes
+from segexp.metrics.statistics import Interval
+from segexp.outcome import all_intervals, score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.quiet import quieten, terminal
 from segexp.report.about import write_about
@@ -80,16 +81,16 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:
                 return {}
-            scores = _score(config, directory, data, best, made.measures)
+            scores, intervals = _score(config, directory, data, best, made.measures)
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             say(_how_to_go_on(directory))
             raise
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
-    write_metrics(directory / "metrics.json", scores, found)  # last of all: where it exists, the run is finished
+    write_metrics(directory / "metrics.json", scores, found, intervals)  # last of all: where it exists, the run is finished
     page = told(write_run_report, directory)
-    say(_farewell(directory, scores, config["trainer"]["monitor"], page))
+    say(_farewell(directory, sentences(scores, intervals), config["trainer"]["monitor"], page))
     return scores
 
 
@@ -126,8 +127,8 @@ def _fit(
 
 def _score(
     config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
-) -> dict[str, float]:
-    """Score the best weights on the val and test splits and write what is found, and the pictures."""
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Score the best weights on the val and test splits, write what is found, and the pictures; return means and intervals."""
     accelerator, _ = choose_devices(config["trainer"]["gpus"])
     package = str(config["model"]["_target_"]).split(".")[0]
     segmenter = load_segmenter(best, device=accelerator, trust=[package])
@@ -138,7 +139,7 @@ def _score(
         for split in ("val", "test")
         if (cases := data.cases_of(split))
     }
-    return write_outcomes(directory, outcomes, segmenter.spec.classes)
+    return write_outcomes(directory, outcomes, segmenter.spec.classes), all_intervals(outcomes)
 
 
 @contextmanager
@@ -189,10 +190,10 @@ def _how_to_go_on(directory: Path) -> str:
     )
 
 
-def _farewell(directory: Path, scores: dict[str, float], monitor: str, page: str) -> str:
+def _farewell(directory: Path, scores: list[str], monitor: str, page: str) -> str:
     lines = [
         f"Scores of the weights with the best val/{monitor}:",
-        *sentences(scores),
+        *scores,
         f"Run directory: {directory}",
         page,
         f"Pictures: {directory / 'pictures'}",

@@ -88,7 +88,7 @@ def check_spacings(measures: Sequence[Measure], spacings: Mapping[str, tuple[flo
     Raises:
         DataError: a measure needs a spacing that a case does not have, or has wrong; the case is named.
     """
-    cases = {spacing: case for case, spacing in reversed(spacings.items())}
+    cases = {spacing: case for case, spacing in reversed(list(spacings.items()))}
     for spacing, case in cases.items():
         for measure in measures:
             try:

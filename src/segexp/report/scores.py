@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from segexp.comparison.casewise import mean
 from segexp.comparison.words import counted, number
 from segexp.metrics.statistics import Interval
 from segexp.report.page import Html, details, element, notice, paragraph, section, table
@@ -13,7 +12,7 @@ BAR = 180
 """Width of the drawing of an interval, in pixels."""
 
 STYLE = """
-.tight td{white-space:nowrap}.bar-cell svg{width:11rem;min-width:11rem}
+.tight td{white-space:nowrap}.ends{color:var(--soft);font-size:.8em}.bar-cell svg{width:11rem;min-width:11rem}
 .bar-cell .span{fill:var(--c0);opacity:.45}.bar-cell .mean{stroke:var(--c0);stroke-width:2.5}
 """.replace("\n", "")
 
@@ -91,17 +90,14 @@ def _over_classes(part: SplitScores, pooled: Mapping[str, float]) -> Html:
 
 
 def _each_class(part: SplitScores) -> Html:
-    """Return a row per class; intervals for Dice and IoU, means for the rest."""
-    with_interval = [name for name in ("dice", "iou") if name in part.values]
-    others = [name for name in part.measures if name not in with_interval]
-    heads = ["class", *(text for name in with_interval for text in (named(name), "95 % interval")), *map(named, others)]
+    """Return a row per class, each mean above its interval."""
+    heads = ["class", *map(named, part.measures)]
     rows = []
     for k, name in enumerate(part.classes):
-        row = [name]
-        for measure in with_interval:
+        row: list[str] = [name]
+        for measure in part.measures:
             found = part.interval(measure, k)
-            row += [number(found.mean), span(found)]
-        row += [number(mean(part.values[measure][:, k : k + 1])) for measure in others]
+            row.append(Html(number(found.mean) + element("div", span(found), class_="ends")))
         missing = part.missing[:, k]
         row += [f"{int((~missing).sum())} of {len(missing)}", f"{part.values['fp'][missing, k].sum():.0f}"]
         rows.append(row)
