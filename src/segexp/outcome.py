@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from segexp.callbacks.panels import draw, watched
-from segexp.comparison.casewise import ACCURACY, Metric, scored, shares
-from segexp.comparison.gather import drawn
+from segexp.comparison.casewise import ACCURACY
 from segexp.comparison.records import Record
 from segexp.data.dataset import ScoringSet
 from segexp.data.files.images import write_png
@@ -19,7 +18,7 @@ from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.scores import means, summary
-from segexp.metrics.statistics import Interval, bootstrap_interval
+from segexp.metrics.statistics import Interval
 from segexp.pictures import confusion_figure
 from segexp.report.diagram import FILE as CALIBRATION
 from segexp.report.diagram import write_calibration
@@ -113,12 +112,11 @@ def all_intervals(outcomes: Mapping[str, Outcome]) -> dict[str, Interval]:
     found: dict[str, Interval] = {}
     for split, outcome in outcomes.items():
         record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in outcome.rows])
-        part, pixels = split_scores(record, split), scored(record, split, Metric(ACCURACY))
-        for measure in part.measures:
-            found[f"{split}/{measure}"] = part.interval(measure)
-            each = enumerate(part.classes) if len(part.classes) > 1 else ()
-            found |= {f"{split}/{measure}/{name}": part.interval(measure, k) for k, name in each}
-        found[f"{split}/{ACCURACY}"] = bootstrap_interval(shares(pixels.values), drawn(pixels.groups))
+        part = split_scores(record, split)
+        found |= {f"{split}/{measure}": part.interval(measure) for measure in (*part.measures, ACCURACY)}
+        if len(part.classes) > 1:
+            each = [(measure, k, name) for measure in part.measures for k, name in enumerate(part.classes)]
+            found |= {f"{split}/{measure}/{name}": part.interval(measure, k) for measure, k, name in each}
     return found
 
 

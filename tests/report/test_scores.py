@@ -5,6 +5,7 @@ import re
 import pytest
 
 from segexp.comparison.records import read_record
+from segexp.comparison.words import number
 from segexp.report.scored import parts_of
 from segexp.report.scores import scores_section, sentence, verdict
 
@@ -44,12 +45,15 @@ def test_a_worry_makes_the_verdict_a_warning(part_of):
 
 def test_table_has_every_score_with_interval_and_the_pooled_ones(part_of):
     part = part_of({f"c{n}": [0.8 + n / 100] for n in range(10)}, more={"hd95": {f"c{n}": 3.0 + n for n in range(10)}})
-    markup = scores_section([part], {"val/accuracy": 0.99, "val/dice_pooled": 0.84, "val/iou_pooled": float("nan")})
+    markup = scores_section([part], {"val/dice_pooled": 0.84, "val/iou_pooled": float("nan")})
     assert ">HD95 (low is good)</span>" in markup
     assert ">Dice, pooled</span></td>" in markup
     assert "IoU, pooled" not in markup
-    assert markup.count('class="bar-cell"') == 2, "Dice and IoU lie between 0 and 1, HD95 does not"
-    assert "0.7 to 0.9" in markup
+    assert markup.count('class="bar-cell"') == 3, "Dice, IoU and accuracy lie between 0 and 1, HD95 does not"
+    accuracy = part.interval("accuracy")
+    assert f"{number(accuracy.mean)}</td>" in markup
+    assert f"{number(accuracy.low)} to {number(accuracy.high)}" in markup
+    assert "0.7 to 1" in markup
 
 
 def test_classes_have_a_row_each(part_of):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segexp.comparison.casewise import directions, mean, of_cases, shares
+from segexp.comparison.casewise import ACCURACY, Metric, directions, mean, of_cases, scored, shares
 from segexp.comparison.gather import drawn, unit_count
 from segexp.comparison.records import NAMING, Record
 from segexp.comparison.words import counted, number
@@ -52,6 +52,7 @@ class SplitScores:
         groups: the group of each case, None for one that stands alone.
         classes: F names of the foreground classes.
         values: (N, F) by score, NaN where one is not defined; counts among them.
+        accuracy: (N, 1), share of pixels with the right class.
     """
 
     split: str
@@ -59,6 +60,7 @@ class SplitScores:
     groups: tuple[str | None, ...]
     classes: tuple[str, ...]
     values: Mapping[str, np.ndarray]
+    accuracy: np.ndarray
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -82,10 +84,10 @@ class SplitScores:
         """Return the mean of a score and its interval.
 
         Args:
-            measure: its name.
+            measure: its name, or "accuracy".
             position: of one class; None is the mean over classes of the mean over cases.
         """
-        values = self.values[measure]
+        values = self.accuracy if measure == ACCURACY else self.values[measure]
         one = shares(values) if position is None else values[:, position]
         return bootstrap_interval(one, drawn(self.groups))
 
@@ -107,7 +109,8 @@ def split_scores(record: Record, split: str) -> SplitScores:
         if (k := column.get(row["class"])) is not None:
             for name, array in values.items():
                 array[place[row["id"]], k] = float(row[name] or "nan")
-    return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values)
+    accuracy = scored(record, split, Metric(ACCURACY)).values
+    return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values, accuracy)
 
 
 def named(measure: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from segexp.comparison.casewise import ACCURACY
 from segexp.comparison.words import counted, number
 from segexp.metrics.statistics import Interval
 from segexp.report.page import Html, details, element, notice, paragraph, section, table
@@ -74,17 +75,16 @@ def _explained(parts: Sequence[SplitScores]) -> str:
 
 
 def _over_classes(part: SplitScores, pooled: Mapping[str, float]) -> Html:
-    intervals = {name: found for name in part.measures if (found := part.interval(name)).cases}
+    intervals = {name: found for name in (*part.measures, ACCURACY) if (found := part.interval(name)).cases}
     axis = _axis(list(intervals.values()))
     rows = [
         [_head(name), number(found.mean), span(found), behind(found, part), _bar(found, *axis)]
         for name, found in intervals.items()
     ]
-    for name, text in (("accuracy", "accuracy"), ("dice_pooled", "Dice, pooled"), ("iou_pooled", "IoU, pooled")):
+    for name, text in (("dice_pooled", "Dice, pooled"), ("iou_pooled", "IoU, pooled")):
         value = pooled.get(f"{part.split}/{name}", math.nan)
         if not math.isnan(value):
-            over = counted(len(part.ids), "case") if name == "accuracy" else "all pixels as one"
-            rows.append([element("span", text, title=meaning(name)), number(value), "", over, Html("")])
+            rows.append([element("span", text, title=meaning(name)), number(value), "", "all pixels as one", Html("")])
     heads = ("score", "mean", "95 % interval", "over", f"{axis[0]:g} to {axis[1]:g}")
     return element("div", table(heads, rows, numbers=(1, 2)), class_="tight")
 
