@@ -193,4 +193,13 @@ def outcome(dice, losses=(1.0, 0.2), steps=200, silent=False, count=4):
     ],
 )
 def test_the_verdict_says_what_to_look_at(found, text):
-    assert text in words(found, {"optimizer": {"lr": 0.001}})
+    assert text in words(found, {"optimizer": {"lr": 0.001}, "model": {"width": 16}})
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"),
+    [({"width": 64}, "model.width=32"), ({"width": 8}, "a smaller model"), ({"encoder": "resnet34"}, "a smaller model")],
+)
+def test_too_few_steps_ask_for_less_than_there_is(model, advice):
+    text = words(outcome(0.5, steps=20), {"optimizer": {"lr": 0.001}, "model": model})
+    assert f"into the time: type {advice}, a smaller data.size" in text

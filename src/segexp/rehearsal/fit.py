@@ -87,7 +87,8 @@ def rehearse(
         SegexpError: a picture cannot be read, the masks hold one class alone, or the loss is not finite.
     """
     quieten()
-    made = build.parts({**config, "trainer": {**config["trainer"], "compile": False}})
+    config = {**config, "trainer": {**config["trainer"], "compile": False}}
+    made = build.parts(config)
     accelerator, _ = choose_devices(config["trainer"]["gpus"])
     precision = choose_precision(config["trainer"]["precision"], accelerator)
     data = config["data"]
@@ -98,7 +99,9 @@ def rehearse(
     for each in whole:
         statistics.add(each)
     check_masks(statistics, spec.classes, "chosen")
-    ready = preprocessing_for(data["normalize"], spec.channels, None, statistics.value_range(), statistics.fingerprint())
+    found = statistics.fingerprint()
+    made, _ = build.balanced(config, made, found.class_share)
+    ready = preprocessing_for(data["normalize"], spec.channels, None, statistics.value_range(), found)
     segmenter = Segmenter(made.network, ready, spec, None, precision, config["trainer"]["channels_last"])
     side, step = affordable(segmenter.to(accelerator), made.optimizer, len(cases), seconds)
     store = RamStore([reduced(each, sides(data["crop"]), side) for each in whole])

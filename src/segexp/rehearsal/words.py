@@ -17,7 +17,9 @@ def words(rehearsal: Rehearsal, config: Mapping[str, Any]) -> str:
     found = f"The network did not learn {images}: Dice {dice:.2f} after {last.step} steps in {spent}, {LEARNED} was expected."
     rate = config["optimizer"].get("lr")
     if last.step < STEPS / 2:
-        return f"{found} Only {last.step} steps fitted into the time: type model.width=16, a smaller network or trainer.gpus=1."
+        width = config["model"].get("width")
+        smaller = f"model.width={width // 2}" if isinstance(width, int) and width > 8 else "a smaller model"
+        return f"{found} Only {last.step} steps fitted into the time: type {smaller}, a smaller data.size or trainer.gpus=1."
     if not last.loss < 0.9 * first.loss:
         return (
             f"{found} The loss did not fall ({first.loss:.3g} to {last.loss:.3g}): type another optimizer.lr than {rate}, "
