@@ -133,3 +133,11 @@ def test_other_classes_are_refused(made, two):
     other = made("other", cases(BASE), classes=("background", "tumour"))
     with pytest.raises(DataError, match="the classes differ: background, liver in unetpp_run, and background, tumour in other"):
         compare([*two, other])
+
+
+def test_seeds_in_one_row_are_told_how_to_be_compared(made):
+    runs = [made(f"run{seed}", {"a": [0.8], "b": [0.7 + seed / 100]}, settings={"seed": seed}) for seed in (0, 1)]
+    found = compare(runs)
+    (verdict,) = found.verdicts
+    assert verdict.endswith(": nothing to compare it with. Its seeds are compared by seeds=separate.")
+    assert len(compare(runs, seeds_together=False).contrasts) == 1

@@ -78,7 +78,8 @@ def compare(
     against = compared[0].reference if compared else None
     verdicts = [verdict(each, measure) for each in compared]
     if len(entries) == 1:
-        verdicts = [f"There is one row, {entries[0].name}: nothing to compare it with."]
+        apart = " Its seeds are compared by seeds=separate." if len(entries[0].seeds) > 1 else ""
+        verdicts = [f"There is one row, {entries[0].name}: nothing to compare it with.{apart}"]
     remarks = [*notes(entries, measure, chosen, compared, reference is not None), *remarks]
     return Comparison(measure, chosen, entries, compared, against, verdicts, remarks)
 
