@@ -60,6 +60,51 @@ def small(slices: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight generated pictures of 64 pixels of cells with nuclei inside, the last one without nuclei, as classes that overlap.
+
+    `data/<case>/image.png`, `cell.png` and a file for each nucleus, `nucleus_1.png`, …; `conf/data/cells.yaml` describes them.
+    """
+    import cv2
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("cells")
+    rng = np.random.default_rng(5)
+    for n in range(8):
+        here = folder / "data" / f"c{n}"
+        here.mkdir(parents=True)
+        cell = np.zeros((64, 64), np.uint8)
+        nuclei = [np.zeros((64, 64), np.uint8) for _ in range(2)]
+        for k, nucleus in enumerate(nuclei):
+            x, y = (18 + 28 * k + int(rng.integers(-4, 5)), int(rng.integers(22, 43)))
+            cv2.ellipse(cell, (x, y), (int(rng.integers(11, 15)), int(rng.integers(11, 19))), 0, 0, 360, 255, -1)
+            cv2.circle(nucleus, (x, y), int(rng.integers(4, 7)), 255, -1)
+        if n == 7:
+            nuclei = []
+        inside = np.max([np.zeros_like(cell), *nuclei], axis=0)
+        image = 40 + 90.0 * (cell > 0) + 80.0 * (inside > 0) + rng.normal(0, 8, cell.shape)
+        cv2.imwrite(str(here / "image.png"), np.clip(image, 0, 255).astype(np.uint8))
+        cv2.imwrite(str(here / "cell.png"), cell)
+        for k, nucleus in enumerate(nuclei, start=1):
+            cv2.imwrite(str(here / f"nucleus_{k}.png"), nucleus)
+    conf = folder / "conf" / "data"
+    conf.mkdir(parents=True)
+    (conf / "cells.yaml").write_text(
+        "defaults: [_base, _self_]\n"
+        "name: cells\n"
+        f"root: {folder / 'data'}\n"
+        'image: "{id}/image.png"\n'
+        "labels: overlapping\n"
+        'mask: {cell: "{id}/cell.png", nucleus: "{id}/nucleus_*.png"}\n'
+        "optional_masks: [nucleus]\n"
+        "classes: {background: 0, cell: 255, nucleus: 255}\n"
+        "channels: 1\n"
+        "test_fraction: 0.25\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def train() -> Callable[..., int]:
     """Type a train command in this process; returns its exit code."""
     return lambda *words: typed("train", words)

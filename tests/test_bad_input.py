@@ -185,7 +185,7 @@ KEYS = {
     ),
     "unknown_option": (
         ["model=unett"],
-        "model=unett does not exist. Did you mean unet, unetpp? Options of model: {models}. To use a file of your own, put it "
+        "model=unett does not exist. Did you mean unet, unetpp, resunet? Options of model: {models}. To use a file of your own, put it "
         "at MY_CONF/model/unett.yaml and add --config-dir MY_CONF.",
     ),
     "unknown_group": (["modle=unet"], "modle is not a key of this configuration. Did you mean model?"),
@@ -238,6 +238,97 @@ def test_gpus_that_are_not_there(refused, monkeypatch, gpus, asked):
         f"trainer.gpus={gpus} {asked}. There are no CUDA GPUs visible to {torch_build()}. "
         "Type trainer.gpus=0 for the CPU, or trainer.gpus=auto.",
     )
+
+
+# A class of one's own, and what a loss and a network are asked for ---------------------------------------------------------
+
+OWN = """
+from torch import nn
+
+class Net(nn.Conv2d):
+    def __init__(self, in_channels: int, num_classes: int, width: int = 8, depth: int = 5):
+        super().__init__(in_channels, num_classes, 3, padding=1)
+
+class Pair(Net):
+    def forward(self, image):
+        return super().forward(image), image
+
+class One(Net):
+    def __init__(self, in_channels: int, width: int, depth: int):
+        super().__init__(in_channels, 1)
+
+class Plain(nn.CrossEntropyLoss):
+    def __init__(self):
+        super().__init__(ignore_index=255)
+"""
+REFUSED = {
+    "tuple": (
+        ["model._target_=mine.Pair"],
+        "The network mine.Pair returns a tuple of 2 (a tensor (2, 2, 64, 64), a tensor (2, 1, 64, 64)). Expected one tensor of "
+        "logits (2, 2, 64, 64). Return the entry [0] of it alone; further heads go into a method forward_scales(image), which "
+        "returns a list of them, finest first, for deep_supervision=true.",
+    ),
+    "channels": (
+        ["model._target_=mine.One"],
+        "The network mine.One gives 1 channels for 2 classes. Expected one logit per class, the background too: two for a "
+        "binary task, where a softmax stands for the sigmoid. Take their number from the argument num_classes, or name its "
+        "own: 'model.ARGUMENT=${data.num_classes}'.",
+    ),
+    "argument": (
+        ["model._target_=mine.Net", "model.blocks=3"],
+        "model.blocks is not an argument of mine.Net. Known names: depth, in_channels, num_classes, width.",
+    ),
+    "unknown": (
+        ["model._target_=mine.Nett"],
+        "model: _target_ 'mine.Nett' does not exist: mine has no 'Nett'. Did you mean Net?",
+    ),
+    "loss": (
+        ["loss._target_=mine.Plain"],
+        "The loss loss=mine.Plain is nan on a mask in which every pixel is ignored (255). Expected a finite number. Divide by "
+        "a number of pixels that is at least 1, as in total / valid.sum().clamp_min(1).",
+    ),
+    "augmentation": (
+        ["augment.transforms=[{name: mine.Net}]"],
+        "augment: mine.Net is no transform. a class that derives from albumentations.DualTransform or ImageOnlyTransform.",
+    ),
+    "heads": (
+        ["model._target_=mine.Net", "deep_supervision=true"],
+        "deep_supervision=true, and the network mine.Net has no heads for it. Networks that have: {heads}. A network of your "
+        "own needs the argument deep_supervision and the method forward_scales; then type model.deep_supervision=true.",
+    ),
+    "weights_of_heads": (
+        ["model=unetpp", "model.depth=4", "deep_supervision=[1,0.5]"],
+        "deep_supervision=[1, 0.5] has 2 weights, and the network segexp.models.UNetPlusPlus has 3 heads. One weight per head, "
+        "finest first; on an image of 64x64 they are 64x64, 64x64, 64x64. Type 'deep_supervision=[1.0, 0.5, 0.25]', or "
+        "deep_supervision=true for all alike.",
+    ),
+    "negative_weight_of_a_head": (
+        ["model=unetpp", "deep_supervision=[1,-1]"],
+        "deep_supervision is [1, -1] (a list); expected true or false or a list, each a number, 0 or more or null.",
+    ),
+    "points": (
+        ["loss.terms.dice.weight={0: 1.0, half: 0.0}"],
+        "loss.terms.dice.weight has a point at 'half'. an epoch (a whole number from 0 on) or a share of the training (0% to "
+        "100%). Set 'loss.terms.dice.weight={0: 0.0, 50: 1.0}' for epochs, 'loss.terms.dice.weight={0%: 0.0, 50%: 1.0}' for "
+        "shares.",
+    ),
+    "auto": (
+        ["loss.terms.ce.loss.class_weights=automatic"],
+        "loss.terms.ce.loss.class_weights is 'automatic' (text); expected a list, each a number or null.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_part_is_refused_before_any_picture_is_read(refused, tmp_path, monkeypatch, conf, name):
+    from segexp.config.heads import with_heads
+
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("segexp.data.datamodule.SegmentationDataModule.setup", no_step)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    words, paragraph = REFUSED[name]
+    assert refused(*words) == (2, paragraph.format(heads=", ".join(with_heads(conf))) if name == "heads" else paragraph)
 
 
 # Checkpoints -------------------------------------------------------------------------------------------------------------

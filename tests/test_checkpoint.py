@@ -1,6 +1,7 @@
 """Checkpoints: one file rebuilds the segmenter, nothing else is needed, and nothing in it is run."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.checkpoint import SCHEMA, describe, find_checkpoint, load_segmenter, read_checkpoint, store_postprocessing
-from segexp.errors import CheckpointError
-from segexp.models import UNet
+from segexp.checkpoint import (
+    SCHEMA,
+    check_resume,
+    describe,
+    find_checkpoint,
+    load_segmenter,
+    read_checkpoint,
+    store_postprocessing,
+    without_pretrained,
+)
+from segexp.checkpoint.data import check_spec
+from segexp.errors import CheckpointError, ConfigError
+from segexp.models import EncoderDecoder, UNet
 from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.types import DataSpec
@@ -119,6 +130,52 @@ def test_a_network_whose_code_is_missing_says_how_to_get_it(tmp_path: Path) -> N
     )
 
 
+# Pretrained weights -------------------------------------------------------------------------------------------------------
+
+ENCODER = {
+    "_target_": "segexp.models.EncoderDecoder",
+    "in_channels": 1,
+    "num_classes": 2,
+    "architecture": "unet",
+    "encoder": "tu-test_resnet",
+    "decoder": {"channels": [8, 8, 8, 8, 8]},
+}
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "/gone/resnet.pth"])
+def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("segexp.models.published.fetched", lambda url, *_: asked.append(url))
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {**ENCODER, "weights": weights}})
+    network = EncoderDecoder(**{key: value for key, value in ENCODER.items() if key != "_target_"})
+    values = torch.load(path, weights_only=True)
+    values["state_dict"] = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(values, path)
+    segmenter = load_segmenter(path)
+    assert asked == []
+    assert segmenter.facts["config"]["model"]["weights"] == weights, "what it was trained from is still known"
+    image = torch.randn(1, 1, 32, 48)
+    torch.testing.assert_close(segmenter.network(image), network.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "changed"),
+    [
+        ({"_target_": "segexp.models.EncoderDecoder", "weights": "imagenet"}, {"weights": "none"}),
+        ({"_target_": "segexp.models.TorchvisionNet", "weights": "a.pth"}, {"weights": "none"}),
+        ({"_target_": "segexp.models.UNet", "width": 2}, {}),
+        ({"_target_": "torchvision.models.segmentation.fcn_resnet50"}, {"weights": None, "weights_backbone": None}),
+        ({"_target_": "segmentation_models_pytorch.Unet", "encoder_weights": "imagenet"}, {"encoder_weights": None}),
+        ({"_target_": "segmentation_models_pytorch.create_model", "arch": "unet"}, {"encoder_weights": None}),
+        ({"_target_": "my_nets.Tiny", "weights": "imagenet"}, {}),
+    ],
+)
+def test_pretrained_weights_are_left_out(model: dict[str, Any], changed: dict[str, Any]) -> None:
+    before = dict(model)
+    assert without_pretrained(model) == {**model, **changed}
+    assert model == before
+
+
 # The stored post-processing ----------------------------------------------------------------------------------------------
 
 RULE = Postprocessing(0.35, 20, largest_component=True, fill_holes=True)
@@ -217,4 +274,39 @@ def test_post_processing_of_another_version_names_it(stored: dict[str, Any], tmp
     assert str(caught.value) == (
         f"{path} stores a post-processing that this segexp does not know: {stored}. Parameters that python -m segexp.evaluate "
         "tune=postprocess stored were expected. Install the version that wrote it: {'segexp': '9.9'}."
+    )
+
+
+# Overlapping labels --------------------------------------------------------------------------------------------------------
+
+
+def test_labels_that_overlap_are_remembered_and_those_of_older_files_do_not(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    values = torch.load(path, weights_only=True)
+    assert values["segexp"]["spec"].pop("overlapping") is False
+    torch.save(values, tmp_path / "old.ckpt")
+    assert load_segmenter(tmp_path / "old.ckpt").spec == SPEC
+    values["segexp"]["spec"]["overlapping"] = True
+    torch.save(values, tmp_path / "sets.ckpt")
+    assert load_segmenter(tmp_path / "sets.ckpt").spec == replace(SPEC, overlapping=True)
+
+
+def test_a_resumed_run_keeps_its_labels(tmp_path: Path) -> None:
+    config = {**CONFIG, "optimizer": {}}
+    path, _ = written(tmp_path / "last.ckpt", config=config)
+    check_resume(path, config, SPEC, "ab12")
+    check_resume(path, {**config, "data": {"labels": "exclusive"}}, SPEC, "ab12")
+    with pytest.raises(CheckpointError, match=r"was trained with data\.labels exclusive \(now overlapping\)\. A resumed run"):
+        check_resume(path, {**config, "data": {"labels": "overlapping"}}, SPEC, "ab12")
+
+
+def test_other_data_must_have_labels_of_the_same_kind() -> None:
+    data: dict[str, Any] = {"classes": {"background": 0, "thing": 255}, "channels": 1}
+    check_spec(data, SPEC)
+    check_spec({**data, "labels": "overlapping"}, replace(SPEC, overlapping=True))
+    with pytest.raises(ConfigError) as error:
+        check_spec({**data, "labels": "exclusive"}, replace(SPEC, overlapping=True))
+    assert str(error.value) == (
+        "data.labels=exclusive, and the checkpoint was trained with overlapping labels. Labels of the same kind were expected: "
+        "they decide what the network's output means. Leave data.labels out."
     )

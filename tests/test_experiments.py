@@ -1,15 +1,25 @@
 """Every experiment file trains as it stands on generated pictures in its native layout; only the size of the job shrinks."""
 
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
 
+from segexp.config import plain, register_resolvers, validate
+from segexp.config.experiment import fit_to_network
+from segexp.config.targets import instantiate
 from segexp.data.demo import make_demo
 from segexp.data.files.images import write_png
 from segexp.train import main
 
-EXPERIMENTS = sorted(file.stem for file in (Path(__file__).resolve().parents[1] / "conf" / "experiment").glob("*.yaml"))
+CONF = Path(__file__).resolve().parents[1] / "conf"
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+NETWORKS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 FAMILIES = {
     "isbi": "membranes",
     "recipe_b": "membranes",
@@ -19,6 +29,11 @@ FAMILIES = {
     "recipe_c": "lesion",
 }
 SMALL = ["trainer=debug", "trainer.gpus=0", "trainer.minutes=null", "callbacks=none", "model.width=2", "data.val_fraction=0.25"]
+
+
+def load(file: Path) -> dict[str, Any]:
+    """A YAML file."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def nested(root: Path) -> Path:
@@ -90,3 +105,77 @@ def test_trains(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert code == 0, said.err
     assert "val: Dice" in said.out
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+
+
+def fitted(experiment: str, network: str) -> dict[str, Any]:
+    """The checked configuration of an experiment with a network that was typed; nothing is read or built."""
+    register_resolvers()
+    open_facts = ["data.channels=1", "data.classes={background: 0, organ: 255}"] if experiment == "demo" else []
+    words = [f"experiment={experiment}", f"model={network}", "data.root=pictures", "trainer.gpus=0", *open_facts]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", words)
+    fit_to_network(config, {"experiment", "model", "data.root", "trainer.gpus"}, experiment, [CONF])
+    values = plain(config)
+    validate(values)
+    return values
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("network", ["dilated", "fpn", "unetpp"])
+def test_takes_another_network(experiment, network):
+    said = (load(CONF / "experiment" / f"{experiment}.yaml").get("model") or {}).items()
+    model = fitted(experiment, network)["model"]
+    own = load(CONF / "model" / f"{network}.yaml")
+    assert set(model) == set(own)
+    assert {key: value for key, value in said if key in own}.items() <= model.items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_takes_every_network(network):
+    assert len(NETWORKS) >= 13
+    for experiment in ("liver", "demo"):
+        instantiate(fitted(experiment, network)["model"])
+
+
+@pytest.fixture
+def untrained(monkeypatch, tmp_path):
+    """Type a train command in an empty folder that ends before it trains; `untrained.models` is what it would train."""
+    monkeypatch.chdir(tmp_path)
+    stub = types.ModuleType("segexp.run")
+    monkeypatch.setitem(sys.modules, "segexp.run", stub)
+
+    def command(*words):
+        return main([*words, "data.root=pictures", "trainer.gpus=0"])
+
+    command.models = []
+    stub.run = lambda config, directory: command.models.append(config["model"])
+    return command
+
+
+def test_what_it_says_to_its_own_network_is_left_out_for_another_and_that_is_said(untrained, capsys):
+    assert untrained("experiment=liver", "model=fpn") == 0
+    assert capsys.readouterr().out == (
+        "experiment=liver says model.width=16 to its own network; the one chosen here has no such setting.\n"
+    )
+    assert untrained("experiment=liver", "model=unetpp") == 0
+    assert capsys.readouterr().out == ""
+    fpn, unetpp = untrained.models
+    assert "width" not in fpn
+    assert unetpp["width"] == 16
+
+
+def test_what_is_typed_is_never_left_out(untrained, capsys):
+    assert untrained("experiment=liver", "model=fpn", "model.width=8") == 2
+    assert "model.width is not an argument of segexp.models.EncoderDecoder" in capsys.readouterr().err
+    assert untrained.models == []
+
+
+def test_an_experiment_that_is_wrong_about_its_own_network_is_told_so(untrained, tmp_path, capsys):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "odd.yaml").write_text("# @package _global_\nmodel: {widht: 16}\n")
+    own = ["--config-dir", str(tmp_path / "mine"), "experiment=odd"]
+    assert untrained(*own) == 2
+    assert "model.widht is not an argument of segexp.models.UNet. Did you mean width?" in capsys.readouterr().err
+    assert untrained(*own, "model=dilated") == 0
+    assert "says model.widht=16" in capsys.readouterr().out

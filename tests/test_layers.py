@@ -5,8 +5,9 @@ import ast
 import pytest
 
 ROWS = [
-    "errors types whole",
-    "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet data",
+    "errors types whole bits",
+    "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet "
+    "labelling data",
     "segmenter predictor module scoring data.datamodule checking",
     "config",
     "checkpoint callbacks report comparison loggers",

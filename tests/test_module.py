@@ -1,12 +1,15 @@
 """The Lightning module: what a step returns, what is logged, and what happens when the loss is not finite."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from segexp.errors import SegexpError
-from segexp.losses import CrossEntropy, WeightedSum, scales_loss
+from segexp.losses import CrossEntropy, Dice, WeightedSum, scales_loss
 from segexp.metrics.scores import summary
 from segexp.models import UNetPlusPlus
 from segexp.module import SegmentationModule
@@ -60,18 +63,32 @@ def test_a_training_step_returns_the_loss_of_the_logits_and_logs_it() -> None:
     assert tested.network.weight.grad is not None
 
 
-def test_deep_supervision_is_trained_on_all_heads() -> None:
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0], [3.0, 1.0]])
+def test_deep_supervision_is_the_weighted_loss_over_the_heads(weights: list[float] | None) -> None:
     torch.manual_seed(0)
     network = UNetPlusPlus(1, 2, width=2, depth=3, deep_supervision=True)
     tested = module(network)
+    tested.scales_loss = partial(scales_loss, weights=weights)
     images = torch.randn(2, 1, 16, 16)
-    loss = tested.training_step(batch(images), 0)
-    heads = network.forward_scales(images)
-    assert len(heads) == 2
+    drawn = batch(images)
+    loss = tested.training_step(drawn, 0)
+    fine, coarse = (CrossEntropy()(head, drawn["mask"]) for head in network.forward_scales(images))
+    first, second = weights or (1.0, 1.0)
     assert loss is not None
+    expected = (first * fine + second * coarse) / (first + second)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     loss.backward()
     heads_trained = [name for name, p in network.named_parameters() if "head" in name and p.grad is not None]
     assert len(heads_trained) >= 4, "weight and bias of both heads"
+
+
+def test_without_heads_the_loss_is_of_the_one_output() -> None:
+    torch.manual_seed(0)
+    network = UNetPlusPlus(1, 2, width=2, depth=3).eval()
+    tested, drawn = module(network), batch(torch.randn(2, 1, 16, 16))
+    loss = tested.training_step(drawn, 0)
+    assert loss is not None
+    assert loss.item() == pytest.approx(CrossEntropy()(network(drawn["image"]), drawn["mask"]).item())
 
 
 def test_validation_scores_every_case_at_its_own_size_whatever_the_batch() -> None:
@@ -131,6 +148,21 @@ def test_a_finite_loss_in_between_forgives() -> None:
     with torch.no_grad():
         tested.network.weight.fill_(float("nan"))
     assert tested.training_step(batch(images), 2) is None
+
+
+def test_the_loss_hears_which_epoch_begins() -> None:
+    inner = WeightedSum({"dice": {"weight": {0: 0.0, 4: 1.0}, "loss": Dice()}})
+    outer = WeightedSum(
+        {"ce": {"weight": {"0%": 1.0, "100%": 0.0}, "loss": CrossEntropy()}, "inner": {"weight": 1, "loss": inner}}
+    )
+    wrapped = nn.Sequential(outer)  # whatever is around it
+    tested = module(Sign(), wrapped)
+    for epoch, share in ((0, 0.0), (1, 0.25), (9, 1.0), (1, 0.25)):
+        tested._trainer = SimpleNamespace(current_epoch=epoch, global_rank=0)
+        tested.share = share
+        tested.on_train_epoch_start()
+        assert outer.weights == {"ce": 1 - share, "inner": 1.0}
+        assert inner.weights == {"dice": min(epoch / 4, 1.0)}
 
 
 def test_random_draws_of_an_epoch_follow_from_seed_and_epoch() -> None:

@@ -3,14 +3,17 @@
 import math
 import re
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from segexp import bits
 from segexp.errors import ConfigError, DataError
 from segexp.inference import views
+from segexp.labelling import OVERLAPPING
 from segexp.models import UNet
 from segexp.postprocess import Postprocessing
 from segexp.predictor import Predictor, entropy
@@ -205,3 +208,40 @@ def test_an_image_of_other_channels_is_refused():
 def test_a_threshold_for_more_than_two_classes_is_refused_before_anything_is_predicted():
     with pytest.raises(ConfigError, match=r"threshold=0.4 .* is for two classes, and the network has 3"):
         Predictor([member()], postprocessing=Postprocessing(threshold=0.4))
+
+
+# Overlapping labels --------------------------------------------------------------------------------------------------------
+
+SETS = replace(SPEC, overlapping=True)
+
+
+def test_overlapping_classes_are_decided_by_their_mean_probability():
+    one, two = member(0, SETS), member(1, SETS)
+    found = Predictor([one, two], uncertainty=True)(image())
+    mean = (one.probabilities(image()) + two.probabilities(image())) / 2
+    torch.testing.assert_close(found.probabilities, mean)
+    for k in (1, 2):
+        assert np.array_equal(bits.has(found.classes, k), (mean[k] > 0.5).numpy())
+    np.testing.assert_allclose(found.uncertainty, OVERLAPPING.entropy(mean), atol=1e-6)
+    masks = [OVERLAPPING.decide(each.probabilities(image()), Postprocessing()) for each in (one, two)]
+    dice = []
+    for mask in masks:
+        for k in (1, 2):
+            here, there = bits.has(mask, k), bits.has(found.classes, k)
+            dice.append(2 * (here & there).sum() / (here.sum() + there.sum()))
+    assert found.scores["disagreement"] == pytest.approx(1 - np.mean(dice))
+    assert 0 <= found.scores["mutual_information"] < found.scores["entropy"] <= 1
+
+
+def test_a_threshold_is_welcome_where_classes_overlap():
+    rule = Postprocessing(0.7)
+    found = Predictor([member(0, SETS)], postprocessing=rule)(image())
+    assert np.array_equal(bits.has(found.classes, 2), (found.probabilities[2] > 0.7).numpy())
+
+
+def test_members_with_labels_of_another_kind_are_refused():
+    with pytest.raises(ConfigError) as error:
+        Predictor([member(0), member(1, SETS)])
+    assert str(error.value).startswith(
+        "a segmenter takes labels that are exclusive and a segmenter takes labels that are overlapping. Members of an ensemble"
+    )

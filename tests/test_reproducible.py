@@ -13,7 +13,19 @@ KINDS = {
     "plain": [],
     "ema": ["trainer.ema=0.9"],
     "dropout_plateau": ["model.dropout=0.3", "scheduler=plateau", "scheduler.patience=1", "scheduler.warmup=0.2"],
-    "deep": ["model=unetpp", "model.deep_supervision=true", "trainer.accumulate=2", "augment=elastic", "optimizer=sgd"],
+    "deep": [
+        "model=unetpp",
+        "model.depth=3",
+        "deep_supervision=[2.0,1.0]",
+        "trainer.accumulate=2",
+        "augment=elastic",
+        "optimizer=sgd",
+    ],
+    "course": [
+        "loss.terms.ce.weight={0: 1.0, 3: 0.1}",
+        "loss.terms.dice.weight={25%: 0.0, 100%: 2.0}",
+        "loss.terms.ce.loss.class_weights=auto",
+    ],
     "float32": ["trainer.precision=32", "trainer.channels_last=false", "data.crop=48", "trainer.validate_every=2"],
 }
 

@@ -17,6 +17,7 @@ from segexp import build
 from segexp.callbacks import panels
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
 from segexp.data.files.images import read_image
+from segexp.losses.balance import balanced_weights
 from segexp.metrics.cases import COLUMNS, read_cases
 from segexp.postprocess import Postprocessing
 from segexp.types import Source
@@ -403,3 +404,22 @@ def test_crops_around_the_foreground_train_the_same_twice(tmp_path, train, small
         states.append(torch.cat([tensor.flatten().float() for tensor in values.values()]))
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
+
+
+def test_class_weights_of_the_training_split_are_said_kept_and_found_again(tmp_path, train, small, capsys):
+    run = tmp_path / "run"
+    words = ["loss.terms.ce.loss.class_weights=auto", "data.crop=32", "data.foreground_crops=0.33", "trainer.max_epochs=1"]
+    assert train(*small, *words, f"run_dir={run}") == 0
+    content = read_checkpoint(run / "checkpoints" / "best.ckpt")["segexp"]
+    weights = content["config"]["loss"]["terms"]["ce"]["loss"]["class_weights"]
+    assert weights == balanced_weights(content["fingerprint"]["class_share"])
+    background, liver = weights
+    assert background < 1 < liver
+    said = (
+        f"class_weights=auto: background {background:g}, liver {liver:g} (1 / ln(1.02 + share of the training pixels), scaled)"
+    )
+    assert said in capsys.readouterr().out
+    assert np.isfinite(curve(run, "loss/train")).all()
+    assert train(f"resume={run}", "trainer.max_epochs=2") == 0
+    assert said in capsys.readouterr().out
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["segexp"]["config"]["loss"] == content["config"]["loss"]

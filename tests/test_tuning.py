@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
 from segexp.errors import ConfigError
-from segexp.metrics.counts import confusion
+from segexp.labelling import OVERLAPPING
+from segexp.metrics.confusion import confusion, overlapping_confusion
 from segexp.metrics.scores import summary
 from segexp.metrics.statistics import Interval
 from segexp.postprocess import Postprocessing
@@ -436,6 +438,27 @@ def test_what_a_checkpoint_remembers_are_plain_values():
 )
 def test_what_is_no_validation_of_the_run_is_refused(split, keys, paragraph):
     with pytest.raises(ConfigError) as caught:
-        check_tunable(split, keys)
+        check_tunable(split, keys, {})
     assert str(caught.value) == paragraph
-    check_tunable("val", ["root"])
+    check_tunable("val", ["root"], {"prune_to": None})
+
+
+def test_overlapping_classes_are_counted_as_they_are_decided():
+    pairs = []
+    for seed in range(3):
+        probabilities, _ = next(fields(seed, 3))
+        sets = np.random.default_rng(seed).integers(0, 4, probabilities.shape[:2], dtype=np.uint8)
+        sets[:3] = 255
+        pairs.append((probabilities, sets))
+    spec = DataSpec("d", ("background", "a", "b"), 2, ((0, 0, 0),) * 3, overlapping=True)
+    whole, cases = replace(segmenter(3), spec=spec), scoring(*pairs)
+    found = tune(whole, cases, [None] * 3)
+    assert {candidate.threshold for candidate in found.candidates} == {None, *THRESHOLDS}, "each class is there or is not"
+    for m, candidate in list(enumerate(found.candidates))[::7]:
+        matrices = []
+        for n in range(3):
+            sample = cases[n]
+            probabilities = OVERLAPPING.probabilities_(whole.logits(sample.image, tuple(sample.mask.shape)))
+            decided = torch.from_numpy(OVERLAPPING.decide(probabilities, candidate))
+            matrices.append(overlapping_confusion(decided, sample.mask, 3).numpy())
+        assert found.dice[m] == pytest.approx(summary(np.stack(matrices), spec.classes)["dice"], abs=1e-12)

@@ -1,7 +1,8 @@
 """From a checked config (plain values) to the parts of a run. Nothing here trains."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,21 @@ from segexp.callbacks.console import progress
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
 from segexp.callbacks.speed import Speed
+from segexp.config import weighed_classes
+from segexp.config.auto import asks_for_weights, with_class_weights
 from segexp.config.targets import instantiate
 from segexp.data.augment import Augment
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.devices import choose_devices, choose_precision, choose_workers
+from segexp.errors import ConfigError, listed
 from segexp.losses import scales_loss
+from segexp.losses.balance import balanced_weights
+from segexp.losses.contract import check_losses
+from segexp.losses.overlapping import Overlapping, of_two_classes
 from segexp.metrics.measures import Measure, check_measures
 from segexp.metrics.scores import summary
+from segexp.models.contract import check_network, head_sizes
 from segexp.module import SegmentationModule
 from segexp.optim import parameter_groups
 from segexp.segmenter import Segmenter
@@ -60,6 +68,7 @@ def parts(config: dict[str, Any]) -> Parts:
     """Return network (fresh weights, drawn from the seed), loss, optimizer, schedule and measures."""
     torch.manual_seed(config["seed"])
     network: nn.Module = instantiate(config["model"])
+    check_contract(config, network)
     if config["trainer"]["channels_last"]:
         network.to(memory_format=torch.channels_last)
     if config["trainer"]["compile"]:
@@ -73,7 +82,60 @@ def parts(config: dict[str, Any]) -> Parts:
 
     optimizer(network)  # refuses its arguments now rather than after the data are read
     further = measures(config.get("metrics") or {}, config["data"]["num_classes"])
-    return Parts(network, instantiate(config["loss"]), optimizer, instantiate(config["scheduler"]), further)
+    return Parts(
+        network, made_loss(config, [1.0] * weighed_classes(config)), optimizer, instantiate(config["scheduler"]), further
+    )
+
+
+def check_contract(config: dict[str, Any], network: nn.Module) -> None:
+    """Try a network that does not come with segexp, and the heads that deep supervision is to train.
+
+    Raises:
+        ConfigError: it does not keep the contract, or `deep_supervision` has another number of weights than it has heads.
+    """
+    name, data = config["model"]["_target_"], config["data"]
+    if not type(network).__module__.startswith("segexp."):
+        check_network(network, name, data["channels"], data["num_classes"])
+    if not config["model"].get("deep_supervision"):
+        return
+    sizes = head_sizes(network, name, data["channels"], data["num_classes"])
+    weights = config.get("deep_supervision")
+    if isinstance(weights, list) and len(weights) != len(sizes):
+        heads = listed(f"{height}x{width}" for height, width in sizes)
+        raise ConfigError(
+            f"deep_supervision={weights} has {len(weights)} weights, and the network {name} has {len(sizes)} heads",
+            f"One weight per head, finest first; on an image of 64x64 they are {heads}",
+            f"Type 'deep_supervision={[0.5**n for n in range(len(sizes))]}', or deep_supervision=true for all alike",
+        )
+
+
+def made_loss(config: dict[str, Any], weights: Sequence[float]) -> nn.Module:
+    """Return the loss, with these class weights where they are `auto`; one that does not come with segexp has been tried."""
+    loss: nn.Module = instantiate(with_class_weights(config["loss"], weights))
+    check_losses(loss, "loss", weighed_classes(config))
+    return Overlapping(loss) if config["data"].get("labels") == "overlapping" else loss
+
+
+def balanced(config: dict[str, Any], made: Parts, shares: Sequence[float]) -> tuple[Parts, str]:
+    """Return the parts with the class weights that `auto` stands for, and a sentence about them; empty where nobody asked.
+
+    From then on the config has the weights themselves.
+
+    Args:
+        config: resolved; its loss is replaced.
+        made: what `parts` returned.
+        shares: of the classes among the training pixels.
+    """
+    if not asks_for_weights(config["loss"]):
+        return made, ""
+    names: Sequence[str] = tuple(config["data"]["classes"])
+    if config["data"].get("labels") == "overlapping":
+        names, shares = ("absent", "present"), of_two_classes(shares)
+    weights = balanced_weights(shares)
+    loss = made_loss(config, weights)
+    config["loss"] = with_class_weights(config["loss"], weights)
+    told = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, weights, strict=True))
+    return replace(made, loss=loss), f"class_weights=auto: {told} (1 / ln(1.02 + share of the training pixels), scaled)"
 
 
 def measures(chosen: Mapping[str, Any], num_classes: int) -> list[Measure]:
@@ -94,9 +156,10 @@ def segmenter(config: dict[str, Any], network: nn.Module, data: SegmentationData
 
 def module(config: dict[str, Any], made: Parts, whole: Segmenter) -> SegmentationModule:
     """Return the Lightning module around a segmenter."""
-    names = whole.spec.classes
+    names, asked = whole.spec.classes, config.get("deep_supervision")
+    heads = partial(scales_loss, weights=asked if isinstance(asked, list) else None)
     return SegmentationModule(
-        whole, made.loss, made.optimizer, lambda matrices: summary(matrices, names), scales_loss, config["seed"]
+        whole, made.loss, made.optimizer, lambda matrices: summary(matrices, names), heads, config["seed"]
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp import __version__, cli
 from segexp.config import plain, report, validate
-from segexp.config.schema import DataConfig, EvaluateConfig, check_fields
+from segexp.config.schema import DataConfig, EvaluateConfig, TrainedConfig, check_fields
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Main keys
   postprocess=none    without the post-processing that is stored in the checkpoint
   metrics=default     none, default, lesion or membrane in the place of the run's own
   output=DIR          write scores, cases, pictures and report.html there (with tune: tuning.csv)
+  model.prune_to=2    a unetpp with deep supervision up to this level alone: less accurate, faster
   gpus=auto           auto | 0 | 1
   trust=[package]     build networks of a package of yours
 """
@@ -47,7 +48,8 @@ def task(config: "DictConfig") -> None:
     """What Hydra calls with the composed configuration."""
     try:
         values = plain(config)
-        report(list(check_fields("", values, EvaluateConfig)))
+        network = values["model"] if isinstance(values["model"], dict) else {}
+        report([*check_fields("", values, EvaluateConfig), *check_fields("model", network, TrainedConfig)])
         validate({"metrics": values.get("metrics")})
         evaluate(values)
     except Exception as error:
@@ -70,10 +72,10 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     from segexp.tuning.keeping import check_tunable
 
     if config["tune"]:
-        check_tunable(config["split"], config["data"])
+        check_tunable(config["split"], config["data"], config["model"])
     quieten()
     device, _ = choose_devices(config["gpus"], "gpus")
-    segmenter = load_segmenter(checkpoint, device=device, trust=config["trust"])
+    segmenter = load_segmenter(checkpoint, device=device, trust=config["trust"], **config["model"])
     run: dict[str, Any] = segmenter.facts["config"]  # type: ignore[assignment]
     run = run | {"data": merged(run["data"], config["data"])}
     check_spec(run["data"], segmenter.spec)
@@ -121,6 +123,7 @@ def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -
     if output:
         write_outcomes(output, outcomes, segmenter.spec.classes)
         facts = {"checkpoint": str(segmenter.facts["file"]), "postprocessing": segmenter.postprocessing.as_dict()}
+        facts |= {key: value for key, value in config["model"].items() if value is not None}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
         sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
     return scores

@@ -5,7 +5,7 @@ Legend: B batch, C channels, K classes, H W pixels.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,8 +22,20 @@ MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 ScalesLoss = Callable[[nn.Module, list[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """A loss, or a part of one, that changes over the epochs."""
+
+    def begin_epoch(self, epoch: int, share: float) -> None:
+        """Hear which epoch begins (from 0 on), and the share of the training, 0 to 1, that is done."""
+
+
 class SegmentationModule(pl.LightningModule):
-    """Trains a segmenter's network; validates with the segmenter itself, one image at a time, at the image's own size."""
+    """Trains a segmenter's network; validates with the segmenter itself, one image at a time, at the image's own size.
+
+    Attributes:
+        share: of the training that is done, 0 to 1, at the start of the epoch; the `Schedule` callback keeps it.
+    """
 
     def __init__(
         self,
@@ -47,9 +59,9 @@ class SegmentationModule(pl.LightningModule):
         super().__init__()
         self.segmenter, self.network, self.loss = segmenter, segmenter.network, loss
         self.make_optimizer, self.summarize, self.scales_loss, self.seed = optimizer, summarize, scales_loss, seed
-        self.counts = CaseCounts(segmenter.spec.num_classes)
+        self.counts = CaseCounts(segmenter.spec.num_classes, segmenter.labelling.confusion)
         self.deep = bool(getattr(self.network, "deep_supervision", False))
-        self.broken_steps = 0
+        self.broken_steps, self.share = 0, 0.0
         self.confusions = np.zeros((0, segmenter.spec.num_classes, segmenter.spec.num_classes), np.int64)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -57,9 +69,15 @@ class SegmentationModule(pl.LightningModule):
         return self.segmenter.forward(image)
 
     def on_train_epoch_start(self) -> None:
-        """Make every draw of the epoch a function of (seed, epoch), so that a resumed run repeats an uninterrupted one."""
+        """Make every draw of the epoch a function of (seed, epoch), so that a resumed run repeats an uninterrupted one.
+
+        A loss whose weights change over the epochs has the method `begin_epoch`, and is told which one begins.
+        """
         words = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1, np.uint64)
         torch.manual_seed(int(words[0]) >> 1)
+        for part in self.loss.modules():
+            if isinstance(part, Scheduled):
+                part.begin_epoch(self.current_epoch, self.share)
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
         """Return the loss of one batch, or None to skip a batch whose loss is not finite."""

@@ -39,7 +39,7 @@ class Outcome:
     Attributes:
         scores: by "<split>/<score>".
         rows: of `cases.csv`.
-        confusion: (K, K) int64, all cases together; rows truth, columns prediction.
+        confusion: (K, K) int64, all cases together; rows truth, columns prediction, see `segexp.metrics.confusion`.
         reliability: all cases together; None where calibration was not measured.
     """
 
@@ -82,7 +82,7 @@ def score_split(
         if pictures:
             write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), found.kept, segmenter.spec))
             keep_cases(directory, split, segmenter, cases, prepared, found.confusions)
-        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names))
+        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
     scores = summary(found.confusions, names)
     for column, values in found.columns.items():
         scores |= means(column, values, names)

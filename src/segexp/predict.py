@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from segexp import __version__, cli
 from segexp.config import plain, report
-from segexp.config.schema import PostprocessConfig, PredictConfig, check_fields
+from segexp.config.schema import PostprocessConfig, PredictConfig, TrainedConfig, check_fields
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Examples
 
 What is written
   NAME.png          0 and 255 for two classes, the class colours (a palette: colours and indices) for more
+  NAME_CLASS.png    for classes that may overlap: one mask each, 0 and 255
   NAME.tif          for a TIFF file of several pages; NAME.nii.gz for a NIfTI volume: its class indices
   review.csv        which images to look at first: flags, disagreement, entropy, class shares
   overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
@@ -35,13 +36,15 @@ Main keys
   suffix=""            added to the names
   overlay=true         the image with the mask over it
   probabilities=npz    or tiff: float16, (classes, height, width)
-  labels=true          class indices beside the viewable mask
+  labels=true          class indices beside the viewable mask; of classes that may overlap, sets of bits
   panel=true           input, truth if known, prediction; truth=DIR or a pattern says where the true masks are
+                       (with {class} in it where classes may overlap)
   uncertainty=true     a map with a colour bar, and its values
   tta=none             flips (4 views) or dihedral (8)
   postprocess=stored   none, or postprocess.min_area=50 postprocess.largest_component=true
                        postprocess.fill_holes=true postprocess.threshold=0.4
   max_pixels=null      larger images are seen through windows; by default as in training
+  model.prune_to=null  a unetpp with deep supervision up to this level alone: less accurate, faster
   gpus=auto            auto | 0 | 1
   overwrite=false      by default a rerun skips images whose outputs are all there
   check=true           refuse a folder of masks given as images
@@ -57,6 +60,7 @@ def task(config: "DictConfig") -> None:
         values = plain(config)
         inner = values["postprocess"] if isinstance(values["postprocess"], dict) else {}
         problems = [*check_fields("", values, PredictConfig), *check_fields("postprocess", inner, PostprocessConfig)]
+        problems += check_fields("model", values["model"] if isinstance(values["model"], dict) else {}, TrainedConfig)
         if values["truth"] is not None and not values["panel"]:
             problems.append("truth is shown in the panels alone. Type panel=true, or leave truth out.")
         report(problems)

@@ -4,7 +4,6 @@ Views are added up as they come, so that memory does not grow with their number.
 Legend: V views (members times test-time views), C channels, K classes, H W pixels.
 """
 
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 
 from segexp.errors import ConfigError, listed
 from segexp.inference import strips, views
+from segexp.labelling import EXCLUSIVE, Labelling
 from segexp.postprocess import Postprocessing
 from segexp.segmenter import Segmenter
 from segexp.types import DataSpec
@@ -24,9 +24,9 @@ class Prediction:
     """What is known about one image.
 
     Attributes:
-        probabilities: (K, H, W) float32 on the CPU, the mean over views, summing to 1.
-        classes: (H, W) uint8.
-        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities over log K; None when not asked for.
+        probabilities: (K, H, W) float32 on the CPU, the mean over views; of exclusive classes summing to 1.
+        classes: (H, W) uint8; of overlapping labels, bit sets.
+        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`Labelling`); None when not asked for.
         scores: "entropy", the mean of that over pixels. With several views also "mutual_information", how much less of it
             (0 to 1) a view has by itself: what the views do not agree on; and "disagreement" (0 to 1), 1 - the mean over
             views of the mean Dice over foreground classes between the view's mask and the final one, where a class that is
@@ -64,12 +64,17 @@ class Predictor:
             raise ConfigError("The ensemble has no members", "One checkpoint or more was expected", "Type checkpoint=runs/…")
         for other in self.members[1:]:
             _check_fit(self.members[0], other)
-        self.rule.check(self.spec.num_classes)
+        self.labelling.check(self.rule, self.spec.num_classes)
 
     @property
     def spec(self) -> DataSpec:
         """The class table of all members."""
         return self.members[0].spec
+
+    @property
+    def labelling(self) -> Labelling:
+        """What probabilities and masks mean."""
+        return self.members[0].labelling
 
     @property
     def views(self) -> int:
@@ -95,19 +100,19 @@ class Predictor:
         inside = 0.0
         for seen in self._seen(image):
             if several:  # masks wait packed, for what they are compared with is known at the end
-                masks.append(zlib.compress(self.rule.apply(seen).tobytes(), 1))
-                inside += entropy(seen) / self.views
+                masks.append(zlib.compress(self.labelling.decide(seen, self.rule).tobytes(), 1))
+                inside += entropy(seen, labelling=self.labelling) / self.views
             if total is not None and total.device != seen.device:  # a GPU had no room left for this one
                 total, seen = total.cpu(), seen.cpu()
             total = seen if total is None else total.add_(seen)
             del seen  # or it would live until the next view is made
         assert total is not None, "there is at least one member"
         mean = (total.div_(self.views) if several else total).cpu()
-        classes = self.rule.apply(mean)
+        classes = self.labelling.decide(mean, self.rule)
         uncertainty = np.empty(classes.shape, np.float32) if several or self.uncertainty else None
-        scores = {"entropy": entropy(mean, uncertainty)}
+        scores = {"entropy": entropy(mean, uncertainty, self.labelling)}
         if several:
-            scores["disagreement"] = _disagreement(masks, classes, self.spec.num_classes)
+            scores["disagreement"] = _disagreement(masks, classes, self.spec.num_classes, self.labelling)
             scores["mutual_information"] = max(0.0, scores["entropy"] - inside)
         return Prediction(mean, classes, uncertainty, scores)
 
@@ -118,29 +123,30 @@ class Predictor:
                 yield member.probabilities(image, view)
 
 
-def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None) -> float:
-    """Return the mean over pixels of the entropy of probabilities (K, H, W) over log K, from 0 to 1.
+def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelling: Labelling = EXCLUSIVE) -> float:
+    """Return the mean over pixels of the entropy of probabilities (K, H, W), from 0 to 1.
 
     Args:
-        probabilities: summing to 1 over K.
+        probabilities: as the labelling gives them.
         into: (H, W) float32, filled with each pixel's.
+        labelling: what they mean.
     """
-    total, scale = 0.0, math.log(probabilities.shape[0])
+    total = 0.0
     for rows in strips(probabilities):
-        here = torch.special.entr(probabilities[:, rows]).sum(dim=0).div_(scale).clamp_(0, 1)
+        here = labelling.entropy(probabilities[:, rows]).clamp_(0, 1)
         total += float(here.sum(dtype=torch.float64))
         if into is not None:
             into[rows] = here.cpu().numpy()
     return total / (probabilities.shape[1] * probabilities.shape[2])
 
 
-def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int) -> float:
+def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, labelling: Labelling) -> float:
     """Return 1 - the mean foreground Dice of packed masks with the consensus (H, W) uint8."""
     agreement = 0.0
     for packed in masks:
         mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(consensus.shape)
         for k in range(1, classes):
-            one, other = mask == k, consensus == k
+            one, other = labelling.has(mask, k), labelling.has(consensus, k)
             both, sizes = np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other)
             agreement += 2 * both / sizes if sizes else 1.0
     return 1 - agreement / (len(masks) * (classes - 1))
@@ -150,12 +156,13 @@ def _check_fit(first: Segmenter, other: Segmenter) -> None:
     """Check that two members can be averaged.
 
     Raises:
-        ConfigError: their classes or channels differ.
+        ConfigError: their classes, channels or labels differ.
     """
     files = [str(member.facts.get("file", "a segmenter")) for member in (first, other)]
     for what, one, two in (
         ("the classes", listed(first.spec.classes, 20), listed(other.spec.classes, 20)),
         ("images with channels:", first.spec.channels, other.spec.channels),
+        ("labels that are", *("overlapping" if each.spec.overlapping else "exclusive" for each in (first, other))),
     ):
         if one != two:
             raise ConfigError(

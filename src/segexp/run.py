@@ -77,6 +77,9 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
                     (directory / name).unlink(missing_ok=True)
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
+            made, weighed = build.balanced(config, made, data.fingerprint.class_share)
+            if weighed:
+                say(weighed)
             loggers = make_loggers(config["logger"], directory, data.spec)
             best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 
 from segexp.data.dataset import ScoringSet
-from segexp.inference import softmax_
-from segexp.metrics.calibration import Calibration, Reliability, pooled, reliability
-from segexp.metrics.counts import confusion
+from segexp.metrics.calibration import Calibration, Reliability, pooled
 from segexp.metrics.measures import Measure
 from segexp.segmenter import Segmenter
 
@@ -19,7 +17,7 @@ class Scored:
     """What was found.
 
     Attributes:
-        confusions: one confusion matrix per case, (N, K, K) int64.
+        confusions: one confusion matrix per case, (N, K, K) int64, see `segexp.metrics.confusion`.
         kept: the wanted predictions (H, W) uint8 by position.
         columns: what the measures gave, (N, K - 1) float64 by column, NaN where not defined.
         reliability: the calibration counts of all cases together; None unless calibration is among the measures.
@@ -47,7 +45,7 @@ def score(
         done: told each position when it is finished.
         measures: of each case, beside the counts.
     """
-    k = segmenter.spec.num_classes
+    k, labelling = segmenter.spec.num_classes, segmenter.labelling
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
     columns = {column: np.full((len(cases), k - 1), np.nan) for measure in measures for column in measure.columns}
     bins = next((measure.bins for measure in measures if isinstance(measure, Calibration)), None)
@@ -56,15 +54,16 @@ def score(
     segmenter.network.eval()
     for position in range(len(cases)):
         sample = cases[position]
-        probabilities = softmax_(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
-        prediction = segmenter.postprocessing.apply(probabilities)
-        matrices[position] = confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
+        probabilities = labelling.probabilities_(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+        prediction = labelling.decide(probabilities, segmenter.postprocessing)
+        matrices[position] = labelling.confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
         truth, chance = sample.mask.numpy(), probabilities.cpu().numpy() if asked else None
         for measure in measures:
-            for column, values in measure(truth, prediction, chance, k, cases.spacing(position)).items():
+            found = labelling.measured(measure, truth, prediction, chance, k, cases.spacing(position))
+            for column, values in found.items():
                 columns[column][position] = values
         if bins is not None and chance is not None:
-            counts.append(reliability(truth, chance, bins))
+            counts.append(labelling.reliability(truth, chance, bins))
         if position in keep:
             kept[position] = prediction
         done(position)

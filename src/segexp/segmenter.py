@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from segexp.errors import DataError
-from segexp.inference import IDENTITY, SMALLEST, Read, View, segment, softmax_
+from segexp.inference import IDENTITY, SMALLEST, Read, View, segment
+from segexp.labelling import Labelling, labelling
 from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.types import DataSpec
@@ -50,6 +51,11 @@ class Segmenter:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    @property
+    def labelling(self) -> Labelling:
+        """What logits and masks mean."""
+        return labelling(self.spec)
+
     def autocast(self) -> AbstractContextManager[None]:
         """Return the precision's context."""
         dtype = AUTOCAST.get(self.precision)
@@ -70,7 +76,7 @@ class Segmenter:
         return self._segment(lambda rows, columns: image[:, rows, columns].to(self.device), working, size, IDENTITY)
 
     def probabilities(self, image: np.ndarray, view: View = IDENTITY) -> torch.Tensor:
-        """Return probabilities (K, H, W) float32, summing to 1, of an image array (H, W, C) uint8, uint16 or float32.
+        """Return probabilities (K, H, W) float32, see `Labelling`, of an image array (H, W, C) uint8, uint16 or float32.
 
         They are where the weights are, or in main memory where a GPU has no room for them. A large image is prepared window
         by window.
@@ -95,15 +101,15 @@ class Segmenter:
             return self.preprocessing.finish(working[rows, columns]).to(self.device)
 
         size = (image.shape[0], image.shape[1])
-        return softmax_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
+        return self.labelling.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
 
     def classes(self, image: np.ndarray) -> np.ndarray:
-        """Return the class index (H, W) uint8 of each pixel of an image array (H, W, C)."""
-        return self.postprocessing.apply(self.probabilities(image))
+        """Return the class index (H, W) uint8 of each pixel of an image array (H, W, C); of overlapping labels, bit sets."""
+        return self.labelling.decide(self.probabilities(image), self.postprocessing)
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:
-        """Return the class index (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
-        return self.postprocessing.apply(softmax_(logits))
+        """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
+        return self.labelling.decide(self.labelling.probabilities_(logits), self.postprocessing)
 
     def to(self, device: str | torch.device) -> "Segmenter":
         """Move the weights; returns itself."""

@@ -37,6 +37,7 @@ Main keys
   trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
   optimizer.lr=1e-4         the learning rate
   data.size data.crop       working resolution, training crops
+  deep_supervision=true     all heads of a network that has them, or their weights: [1,0.5,0.25]
   run_dir=DIR  study=NAME   where a run, or a study, is written
   trainer=debug             two short epochs: does everything fit together?
 
@@ -44,6 +45,9 @@ More
   --cfg job                 print the composed configuration instead of running
   -m                        each combination of the values a,b,c is one job; finished ones are skipped
   hydra/launcher=joblib     jobs of a study side by side (pip install 'segexp[parallel]')
+  model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
+  'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
+  loss.class_weights=auto   from the shares of the classes in the training split
   --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks
 """

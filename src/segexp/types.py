@@ -35,6 +35,7 @@ class Case:
         masks: where its masks are; several files are merged into one mask.
         split: "train", "val", "test", or None when the layout does not say.
         group: cases of one group (patient, scan, tile) are never split apart; None when every case stands alone.
+        classes: of overlapping labels, the class that each of the masks is of; empty where the values of a mask tell.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Case:
     masks: tuple[Source, ...]
     split: str | None = None
     group: str | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class DataSpec:
         classes: class names by index; the first one is the background.
         channels: image channels, C.
         palette: one RGB colour (0-255) per class, for pictures.
+        overlapping: a pixel may have several classes: masks hold bit sets (`segexp.bits`) in the place of class indices.
     """
 
     name: str
     classes: tuple[str, ...]
     channels: int
     palette: tuple[tuple[int, int, int], ...]
+    overlapping: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -69,8 +73,8 @@ class DataSpec:
 class Batch(TypedDict):
     """One training batch.
 
-    image: (B, C, H, W) float32, normalised. mask: (B, H, W) int64 class index, 255 = ignore. index: positions of the cases
-    in their split.
+    image: (B, C, H, W) float32, normalised. mask: (B, H, W) int64 class index (overlapping labels: bit sets), 255 = ignore.
+    index: positions of the cases in their split.
     """
 
     image: "torch.Tensor"
@@ -90,7 +94,8 @@ class Sample(NamedTuple):
 class Fingerprint:
     """What one pass over the training images found; it sets the normalisation and describes the data.
 
-    Intensities are on the unit scale (0 to 1 for integer images), one entry per channel.
+    Intensities are on the unit scale (0 to 1 for integer images), one entry per channel. `class_share` is of the known pixels;
+    where labels overlap, its first entry is the share of those without any class, and all of them may add up to more than 1.
     """
 
     count: int = 0

@@ -49,6 +49,24 @@ def test_steps_of_accumulated_batches_are_what_counts(toy):
     assert seen == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
 
 
+def test_the_module_knows_the_share_that_is_done_when_an_epoch_begins(toy, clock):
+    seen = []
+
+    class Listening(toy.Toy):
+        def on_train_epoch_start(self):
+            seen.append((self.current_epoch, self.share))
+
+    toy.fit(Listening(), [Schedule(lambda progress: 1.0, None, "val/dice")], epochs=4, batches=3)
+    assert seen == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
+    seen.clear()
+
+    def step(module):
+        clock.now += 12
+
+    toy.fit(Listening(before_step=step), [Schedule(lambda progress: 1.0, 1.0, "val/dice")], epochs=-1, batches=2)
+    assert seen == [(0, 0.0), (1, pytest.approx(0.4)), (2, pytest.approx(0.8))], "with a budget in minutes by the clock"
+
+
 def test_learning_rate_of_the_last_step_is_logged(toy):
     trainer = toy.fit(toy.Toy(), [Schedule(Poly(), None, "val/dice")], epochs=2, batches=2)
     assert float(trainer.callback_metrics["lr"]) == pytest.approx(0.1 * 0.25**0.9)

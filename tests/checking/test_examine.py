@@ -248,3 +248,53 @@ def test_a_split_that_cannot_be_made_is_a_finding(copy):
     assert serious(found) == ["split"]
     assert found.splits == {}
     assert len(found.facts) == 24
+
+
+# Classes that may overlap --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def overlapping(cells, tmp_path):
+    """A copy of cells with nuclei inside, and its data section."""
+    root = shutil.copytree(cells / "data", tmp_path / "cells")
+    patterns = {"cell": "{id}/cell.png", "nucleus": "{id}/nucleus_*.png"}
+    classes = {"background": 0, "cell": 255, "nucleus": 255}
+    labels = {"labels": "overlapping", "mask": patterns, "optional_masks": ["nucleus"], "classes": classes}
+    base = {"groups": None, "ignore": [], "threshold": None, "size": None, "crop": None, "val_fraction": 0.25}
+    rest = {"test_fraction": 0.0, "folds": None, "fold": None, "channels": 1, "image": "{id}/image.png"}
+    return root, {"name": "cells", "root": str(root), **base, **rest, **labels}
+
+
+def test_overlapping_classes_are_examined_by_themselves(overlapping):
+    root, data = overlapping
+    found = examine(data)
+    assert serious(found) == []
+    facts = found.facts["c1"]
+    cell = read(root / "c1/cell.png")
+    assert facts.shares[:2] == pytest.approx([(cell == 0).mean(), (cell == 255).mean()])
+    assert 0 < facts.shares[2] < facts.shares[1]
+    assert found.facts["c7"].shares[2] == 0, "without nuclei"
+
+
+def test_faults_in_the_files_of_one_class_are_named_with_it(overlapping):
+    root, data = overlapping
+    spoiled = read(root / "c1/nucleus_1.png")
+    spoiled[:3] = 7
+    cv2.imwrite(str(root / "c1/nucleus_1.png"), spoiled)
+    (root / "c2/cell.png").unlink()
+    cv2.imwrite(str(root / "c3/cell.png"), read(root / "c3/cell.png")[:32])
+    found = quickly(data)
+    texts = {finding.kind: finding for finding in found.findings if finding.level == "error"}
+    assert set(texts) == {"unclaimed", "unmatched", "size"}
+    assert "192 pixels in" in texts["unclaimed"].found
+    assert "claimed are 0 (background), 255 (nucleus)" in texts["unclaimed"].found
+    assert "'data.classes.nucleus=[255, 7]'" in texts["unclaimed"].do
+    assert texts["unmatched"].found == "1 of 8 images has no mask: c2/image.png (for c2/image.png it would be c2/cell.png)"
+    assert '\'data.mask={cell: "{id}/cell.png", nucleus: "{id}/nucleus_*.png"}\'' in texts["unmatched"].do
+    assert texts["size"].cases == ("c3",)
+
+
+def test_the_layout_of_overlapping_classes_is_not_guessed(overlapping):
+    _, data = overlapping
+    with pytest.raises(ConfigError, match=r"data\.labels=overlapping with a layout that is to be found out"):
+        examine({**data, "image": None})

@@ -91,7 +91,7 @@ def test_a_users_main_configuration(train, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["model=unett"], "model=unett does not exist. Did you mean unet, unetpp?"),
+        (["model=unett"], "model=unett does not exist. Did you mean unet, unetpp"),
         (["trainer.max_epoch=3"], "trainer.max_epoch is not a key of this configuration. Did you mean trainer.max_epochs?"),
         (["modle=unet"], "modle is not a key of this configuration. Did you mean model?"),
         (["unetpp"], "Did you mean model=unetpp?"),
@@ -187,13 +187,15 @@ def test_composed_configuration_can_be_printed(train):
     assert train.runs == []
 
 
-def test_help_names_what_there_is(train, tmp_path):
+def test_help_names_what_there_is(train, tmp_path, conf):
     (tmp_path / "mine" / "model").mkdir(parents=True)
     (tmp_path / "mine" / "model" / "small.yaml").write_text("")
     assert train("only", "--help", "--config-dir", "mine") == 0
     lines = train.out.splitlines()
     assert sum(line.startswith("  python -m segexp.train") for line in lines) >= 6
-    assert "  model       dilated small unet unetpp" in lines
+    models = sorted(["small", *(file.stem for file in (conf / "model").glob("*.yaml"))])
+    assert {"unet", "unetpp"} < set(models)
+    assert f"  model       {' '.join(models)}" in lines
     assert "trainer.gpus=auto" in train.out
     assert not any("_base" in line for line in lines)
     assert train("only", "--version") == 0

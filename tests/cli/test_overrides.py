@@ -39,3 +39,22 @@ def test_a_table_that_was_expanded_before_is_expanded_alike():
     once = parse([TABLE]).overrides
     again = parse(once[1:]).overrides
     assert again == once
+
+
+def test_points_of_a_weight_take_the_place_of_the_files(conf):
+    typed = "loss.terms.dice.weight={0: 0.0, 50%: 1.0}"
+    assert parse([typed]).overrides == ["++loss.terms.dice.weight=null", f"+{typed}"]
+    assert parse(["loss.terms.dice.weight=[[0,1],[9,0]]"]).overrides == ["loss.terms.dice.weight=[[0,1],[9,0]]"]
+    register_resolvers()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        loss = plain(compose("train", overrides=parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
+    assert loss["terms"]["dice"]["weight"] == {0: 0.0, 50: 1.0}
+    assert loss["terms"]["ce"]["weight"] == 1.0
+
+
+def test_arguments_of_a_typed_target_are_added_where_the_file_has_none():
+    words = ["model._target_=mine.Net", "model.blocks=3", "+model.more=1", "~model.norm", "data.crop=3", "optimizer.lr=1"]
+    expected = ["model._target_=mine.Net", "++model.blocks=3", *words[2:]]
+    assert parse(words).overrides == expected
+    assert parse(expected).overrides == expected
+    assert parse(["-m", "model._target_=a.A,b.B", "model.blocks=1,2"]).overrides[1] == "++model.blocks=1,2"

@@ -25,7 +25,8 @@ def test_options_are_the_files_of_all_folders(conf, mine):
 
 def test_known_keys_tell_where_they_are(conf, mine):
     keys = known_keys([conf, mine])
-    assert keys["model.deep_supervision"] == ["model=unetpp"]
+    assert keys["model.rates"] == ["model=dilated"]
+    assert {"model=unet", "model=unetpp"} <= set(keys["model.width"])
     assert keys["model.gates"] == ["model=mine"]
     assert keys["seed"] == [""]
     assert "note" not in keys
@@ -47,7 +48,12 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
         ("lr=0.1", "Did you mean optimizer.lr?"),
         ("modle=unet", "Did you mean model?"),
         ("sede=3", "Did you mean seed"),
-        ("model.deep_supervision=true", "It is one with model=unetpp. Choose that, or add the key all the same: +model.deep"),
+        (
+            "augment._target_=x.Y",
+            "A transform of your own is named in its list: 'augment.transforms=[{name: my_augment.Stripes,",
+        ),
+        ("data._target_=x.Y", "Say by patterns where the pictures are: 'data.image=\"{split}/{id}.png\"'"),
+        ("model.rates=[1,2]", "It is one with model=dilated. Choose that, or add the key all the same: +model.rates=[1,2]"),
     ],
 )
 def test_unknown_keys_get_the_nearest(conf, typed, expected):

@@ -39,6 +39,12 @@ def test_a_real_run(train, small, tmp_path):
     assert record.facts["parameters"] > 0
 
 
+def test_a_class_of_ones_own_is_named_in_the_place_of_the_option(made):
+    settings = {"model._target_": "my_nets.sub.Tiny", "loss.terms.dice.loss._target_": "mine.Loss", "seed": 3}
+    record = made("own", CASES, settings=settings, choices={"model": "unet", "loss": "ce_dice"})
+    assert record.choices == {"model": "Tiny", "loss": "ce_dice"}
+
+
 def test_a_score_that_is_not_defined_is_nan(make_run, tmp_path):
     run = make_run(tmp_path / "run", CASES)
     (run / "metrics.json").write_text(json.dumps({"scores": {"val/dice": None}}))

@@ -125,6 +125,10 @@ def test_a_sound_configuration_passes():
             {"metrics__hd95": {"tolerance": 1}},
             "metrics.hd95 is {'tolerance': 1}, which is no measure. Leave it out ('~metrics.hd95')",
         ),
+        (
+            {"augment": {"_target_": "torch.nn.Identity"}},
+            "augment._target_ names a class, and augment is not built from one. A transform of your own is named in its list: ",
+        ),
         ({"metrics__boundary": None}, "metrics.boundary is None, which is no measure."),
         ({"data__channels": None}, "data.channels is null. Type data.channels=1 for gray"),
     ],

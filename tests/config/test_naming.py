@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from segexp.config.naming import LONGEST, job_name, slug, study_name
+from segexp.config.naming import LONGEST, job_name, network_name, slug, study_name
 
 
 @pytest.mark.parametrize("text", ["unet", "0.001", "1e-05", "bf16-mixed", "a.b", "x_y"])
@@ -47,3 +47,9 @@ def test_a_study_is_named_by_its_keys_and_its_command():
     assert name == study_name(["model", "optimizer.lr"], ["optimizer.lr=1,2", "model=a,b"])
     assert name != study_name(["model", "optimizer.lr"], ["model=a,b", "optimizer.lr=1,3"])
     assert study_name([], []).startswith("study-")
+
+
+def test_the_runs_of_a_class_of_ones_own_have_its_name():
+    assert network_name("unet", ["seed=1", "model.width=3"]) == "unet"
+    assert network_name("unet", ["model._target_=my_nets.sub.Tiny", "model.width=3"]) == "Tiny"
+    assert network_name("unet", ["++model._target_=a.First", "model._target_=b.Second"]) == "Second"

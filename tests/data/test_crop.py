@@ -5,6 +5,7 @@ import pytest
 
 from segexp.data.augment import Augment
 from segexp.data.crop import Foreground, cut
+from segexp.labelling import OVERLAPPING
 
 
 def places(height=60, width=80):
@@ -103,3 +104,15 @@ def test_a_crop_that_is_laid_anywhere_is_the_one_of_before(mask):
     never = augment(places(), mask, key=(0, 0, 1), around=lambda _: None)
     np.testing.assert_array_equal(plain[0], never[0])
     np.testing.assert_array_equal(plain[1], never[1])
+
+
+def test_a_pixel_of_an_overlapping_class_may_have_others():
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:50, 10:50] = 1
+    mask[20:24, 20:24] = 3
+    mask[30:40, 30:40] = 255
+    foreground, generator = Foreground(mask, OVERLAPPING), rng()
+    drawn = [foreground.draw(mask, 1.0, generator) for _ in range(2000)]
+    found = np.array([mask[place] for place in drawn])
+    assert set(found) == {1, 3}
+    assert abs((found == 3).mean() - (0.5 + 0.5 * 16 / 1500)) < 0.04, "half of the draws are for the small class"

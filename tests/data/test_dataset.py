@@ -329,7 +329,7 @@ def test_crops_around_the_foreground_are_a_pure_function_of_seed_epoch_and_posit
 
 def test_a_mask_is_counted_once(monkeypatch):
     counted = []
-    monkeypatch.setattr(dataset, "Foreground", lambda mask: counted.append(mask.shape) or Foreground(mask))
+    monkeypatch.setattr(dataset, "Foreground", lambda mask, labels: counted.append(mask.shape) or Foreground(mask, labels))
     made = cropping(0.5, [speck(), speck()])
     for epoch in range(3):
         for position in range(4):

@@ -7,9 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segexp.data.inspect import Picture, Reader, Statistics, check_masks, read_all
+from segexp.data.inspect import Picture, Reader, Statistics, check_masks, glance, read_all
+from segexp.data.labels.overlapping import OverlappingTable
 from segexp.data.labels.table import LabelTable
 from segexp.errors import ConfigError, DataError
+from segexp.labelling import OVERLAPPING
 from segexp.types import Case, Source
 
 TABLE = LabelTable({"background": 0, "cell": 255})
@@ -282,3 +284,25 @@ def test_masks_that_are_all_one_class_are_refused(value, said):
 def test_masks_with_two_classes_pass_even_if_each_mask_has_one():
     pictures = [Picture(np.zeros((4, 4, 1), np.uint8), np.full((4, 4), value, np.uint8)) for value in (0, 1)]
     check_masks(measured(pictures, 1), ("background", "cell"), "training")
+
+
+# Classes that may overlap --------------------------------------------------------------------------------------------------
+
+
+def test_shares_of_overlapping_classes_may_add_up_to_more_than_one(tmp_path):
+    image = save(tmp_path / "a.png", draw(np.uint8, (20, 20)))
+    cell, nucleus = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    cell[:10], nucleus[5:10] = 255, 255
+    cell[19] = 7
+    masks = (save(tmp_path / "c.png", cell), save(tmp_path / "n.png", nucleus))
+    table = OverlappingTable({"background": 0, "cell": 255, "nucleus": 255}, ignore=7)
+    picture = Reader(1, table)(Case("a", image, masks, classes=("cell", "nucleus")))
+    statistics = Statistics(1, 3, OVERLAPPING)
+    statistics.add(picture)
+    assert statistics.fingerprint().class_share == pytest.approx([180 / 380, 200 / 380, 100 / 380])
+    assert not glance(picture).empty
+    check_masks(statistics, table.names, "training")
+    nothing = Statistics(1, 3, OVERLAPPING)
+    nothing.add(Picture(picture.image, picture.mask * 0))
+    with pytest.raises(DataError, match=r"Every mask of the 1 training images is all one value \(class background\)"):
+        check_masks(nothing, table.names, "training")

@@ -12,6 +12,9 @@ from segexp.losses import scales_loss
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "loss"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 every_loss = pytest.mark.parametrize("name", FILES)
+LEAVES_PIXELS_OUT = {"ohem": "easy pixels get no gradient: that is what the loss is"}
+"""Losses that need not give every pixel a gradient, and why. There is no other exception to what is below."""
+
 every_k = pytest.mark.parametrize("classes", [2, 5])
 
 
@@ -26,7 +29,10 @@ def example(classes, seed=0):
 
 
 def test_all_files_are_found():
-    assert set(FILES) >= {"bce", "ce", "dice", "focal", "bce_dice", "ce_dice", "focal_dice"}
+    first = {"bce", "ce", "dice", "focal", "bce_dice", "ce_dice", "focal_dice"}
+    regions = {"tversky", "focal_tversky", "lovasz", "jaccard", "mcc", "unified_focal"}
+    assert set(FILES) >= first | regions | {"boundary", "hausdorff_dt", "cldice", "ohem", "border_ce"}
+    assert set(LEAVES_PIXELS_OUT) <= set(FILES)
 
 
 @every_loss
@@ -40,7 +46,8 @@ def test_scalar_float32_with_gradients(name, classes):
     assert loss.dtype == torch.float32
     assert loss > 0
     assert logits.grad.isfinite().all()
-    assert (logits.grad.abs().sum(1) > 0).all()
+    moved = logits.grad.abs().sum(1) > 0
+    assert moved.any() if name in LEAVES_PIXELS_OUT else moved.all()
 
 
 @every_loss

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from segexp.errors import ConfigError
-from segexp.losses import BCE, CrossEntropy, Focal
+from segexp.losses import BCE, OHEM, CrossEntropy, Focal
 
 LOG3 = math.log(3.0)
 
@@ -118,6 +118,10 @@ def test_focal_gradient_is_right():
         (lambda: BCE([0, 0]), "class_weights of the loss is [0.0, 0.0]"),
         (lambda: BCE([1, math.nan]), "class_weights of the loss is [1.0, nan]"),
         (lambda: CrossEntropy(label_smoothing=1.5), "label_smoothing of the loss is 1.5"),
+        (lambda: BCE(label_smoothing=-0.1), "label_smoothing of the loss is -0.1"),
+        (lambda: OHEM(keep=1.5), "keep of the loss is 1.5"),
+        (lambda: OHEM(threshold=-1), "threshold of the loss is -1"),
+        (lambda: OHEM(label_smoothing=2), "label_smoothing of the loss is 2"),
         (lambda: Focal(gamma=-1), "gamma of the loss is -1"),
         (lambda: Focal(alpha=2), "alpha of the loss is 2"),
         (lambda: Focal(alpha=0.5, class_weights=[1, 1]), "both alpha and class_weights"),
@@ -131,7 +135,7 @@ def test_nonsense_is_refused(make, found):
     assert error.value.do
 
 
-@pytest.mark.parametrize("make", [CrossEntropy, BCE, lambda w: Focal(class_weights=w)])
+@pytest.mark.parametrize("make", [CrossEntropy, BCE, lambda w: Focal(class_weights=w), lambda w: OHEM(class_weights=w)])
 def test_a_weight_for_each_class(make):
     logits, mask = example(classes=3)
     with pytest.raises(ConfigError) as error:
@@ -142,3 +146,67 @@ def test_a_weight_for_each_class(make):
 
 def test_class_weights_stay_out_of_the_state():
     assert CrossEntropy([1, 2]).state_dict() == {}
+
+
+def test_smoothed_bce_of_two_classes_is_smoothed_cross_entropy():
+    logits, mask = example(classes=2)
+    torch.testing.assert_close(BCE(label_smoothing=0.1)(logits, mask), CrossEntropy(label_smoothing=0.1)(logits, mask))
+
+
+def test_smoothed_bce_is_least_at_the_smoothed_target():
+    mask = torch.ones(1, 1, 1, dtype=torch.long)
+    at = {
+        p: BCE(label_smoothing=0.1)(torch.tensor([0, math.log(p / (1 - p))]).view(1, 2, 1, 1), mask) for p in (0.9, 0.95, 0.99)
+    }
+    assert at[0.95] < min(at[0.9], at[0.99])
+
+
+def ten_pixels():
+    """Ten pixels whose true class has the probabilities 0.05, 0.15, ... 0.95, in disorder; the last is ignored."""
+    p = torch.tensor([0.55, 0.05, 0.35, 0.95, 0.15, 0.85, 0.25, 0.75, 0.45, 0.65])
+    logits = torch.stack([torch.zeros(10), torch.log(p / (1 - p))]).view(1, 2, 2, 5)
+    mask = torch.ones(1, 2, 5, dtype=torch.long)
+    mask[0, 1, 4] = 255
+    return logits, mask
+
+
+@pytest.mark.parametrize(
+    ("keep", "threshold", "kept"),
+    [
+        (0.2, None, [0.05, 0.15]),  # 1.8 of 9 known pixels, rounded up
+        (0.0, None, [0.05]),
+        (1.0, None, [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.75, 0.85, 0.95]),
+        (0.2, 0.5, [0.05, 0.15, 0.25, 0.35, 0.45]),
+        (0.2, 0.1, [0.05, 0.15]),
+        (0.0, 0.0, [0.05]),
+    ],
+)
+def test_ohem_keeps_the_hardest(keep, threshold, kept):
+    logits, mask = ten_pixels()
+    logits.requires_grad_()
+    loss = OHEM(keep, threshold)(logits, mask)
+    loss.backward()
+    assert loss.item() == pytest.approx(-sum(math.log(p) for p in kept) / len(kept), rel=1e-5)
+    assert int((logits.grad.abs().sum(1) > 0).sum()) == len(kept)
+
+
+def test_ohem_of_all_pixels_is_cross_entropy():
+    logits, mask = example()
+    mask[0, :2] = 255
+    weights = [0.2, 1.0, 3.0]
+    torch.testing.assert_close(OHEM(keep=1, class_weights=weights)(logits, mask), CrossEntropy(weights)(logits, mask))
+    smoothed = OHEM(keep=1, label_smoothing=0.1)(logits, mask)
+    torch.testing.assert_close(smoothed, CrossEntropy(label_smoothing=0.1)(logits, mask))
+
+
+def test_ohem_keeps_equally_hard_pixels_together():
+    logits = torch.zeros(1, 2, 2, 3, requires_grad=True)
+    OHEM(keep=0.5, threshold=None)(logits, torch.ones(1, 2, 3, dtype=torch.long)).backward()
+    assert len(logits.grad[0, 1].unique()) == 1
+
+
+def test_ohem_gradient_is_right():
+    logits, mask = example()
+    mask[0, 0] = 255
+    logits = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: OHEM(keep=0.3, threshold=0.3).compute(x, mask), logits)

@@ -9,12 +9,12 @@ from segexp.models.blocks import (
     ConvNormAct,
     DoubleConv,
     GroupNorm,
-    Up,
     check_choice,
     check_share,
     check_sizes,
     crop_to,
     init_weights,
+    mirror,
     norm_layer,
     pad_to,
 )
@@ -95,12 +95,24 @@ def test_rate_and_stride():
     assert ConvNormAct(1, 2, "batch", stride=2)(torch.randn(2, 1, 32, 64)).shape == (2, 2, 16, 32)
 
 
-@pytest.mark.parametrize(("up", "deep"), [("transposed", 16), ("bilinear", 8)])
-def test_one_step_up(up, deep):
-    block = Up(deep, 8, 4, "batch", up)
-    out = block(torch.randn(2, deep, 4, 6), torch.randn(2, 8, 8, 12))
-    assert out.shape == (2, 4, 8, 12)
-    assert isinstance(block.up, nn.ConvTranspose2d) == (up == "transposed")
+@pytest.mark.parametrize("start", [-40, -3, 0, 5, 90])
+def test_mirrored_pixels_go_to_and_fro_without_end(start):
+    row = torch.arange(5.0).view(1, 1, 1, 5)
+    period = [0, 1, 2, 3, 4, 3, 2, 1]
+    assert mirror(row, 3, start, 21).flatten().tolist() == [period[(start + n) % 8] for n in range(21)]
+
+
+def test_batch_norm_takes_a_single_value():
+    layer, plain = norm_layer("batch", 4), nn.BatchNorm2d(4)
+    x = torch.randn(2, 4, 5, 5) + 3
+    assert torch.equal(layer(x), plain(x)), "anything else as torch does"
+    assert layer.state_dict().keys() == plain.state_dict().keys()
+    state = {key: value.clone() for key, value in layer.state_dict().items()}
+    single = torch.randn(1, 4, 1, 1)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        plain(single)
+    assert torch.equal(layer(single), plain.eval()(single))
+    assert all(torch.equal(value, state[key]) for key, value in layer.state_dict().items())
 
 
 def test_weights_keep_the_variance_of_relu_networks():

@@ -77,6 +77,75 @@ def test_without_deep_supervision_there_is_one_scale():
     assert torch.equal(only, net(image))
 
 
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_a_pruned_network_is_that_head_of_the_whole(level):
+    whole = UNetPlusPlus(1, 3, width=2, deep_supervision=True)
+    whole(torch.randn(2, 1, 32, 32))  # moves the running statistics
+    pruned = UNetPlusPlus(1, 3, width=2, deep_supervision=True, prune_to=level)
+    state = whole.state_dict()
+    pruned.load_state_dict(state)
+    assert len(state) == len(whole.state_dict()), "the caller's own is left alone"
+    image = torch.randn(2, 1, 37, 50)
+    heads = whole.eval().forward_scales(image)[::-1]
+    assert torch.equal(pruned.eval()(image), heads[level - 1])
+    assert [torch.equal(a, b) for a, b in zip(pruned.forward_scales(image)[::-1], heads, strict=False)] == [True] * level
+    assert nodes(pruned) == {name for name in NODES if int(name[4]) + int(name[6]) <= level}
+    assert len(pruned.heads) == level
+
+
+def test_a_pruned_network_runs_no_more_than_it_needs():
+    net = UNetPlusPlus(1, 2, width=2, deep_supervision=True, prune_to=2).eval()
+    ran = []
+    for name, layer in net.named_modules():
+        layer.register_forward_hook(lambda _, inputs, out, name=name: ran.append(name))
+    net(torch.randn(1, 1, 32, 32))
+    assert {name for name in ran if name.startswith(("conv", "heads")) and name.count(".") == name.startswith("heads")} == {
+        *("conv0_0", "conv1_0", "conv0_1", "conv2_0", "conv1_1", "conv0_2", "heads.1")
+    }
+
+
+def test_the_state_of_a_pruned_network_loads_into_one_alike():
+    one, other = (UNetPlusPlus(1, 2, width=2, deep_supervision=True, prune_to=2).eval() for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    image = torch.randn(1, 1, 32, 32)
+    assert torch.equal(one(image), other(image))
+
+
+def test_pruning_hides_no_weights_that_do_not_fit():
+    state = UNetPlusPlus(1, 2, width=2, deep_supervision=True).state_dict()
+    pruned = UNetPlusPlus(1, 2, width=2, deep_supervision=True, prune_to=2)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*mystery\.weight"):
+        pruned.load_state_dict({**state, "mystery.weight": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match=r"Missing key.*conv0_2"):
+        pruned.load_state_dict({key: value for key, value in state.items() if "conv0_2" not in key})
+    inner = torch.nn.Sequential(pruned)
+    inner.load_state_dict({f"0.{key}": value for key, value in state.items()})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            {"prune_to": 5, "deep_supervision": True},
+            "model.prune_to is 5. One of 1, 2, 3, 4: a UNet++ of depth 5 has the levels L1 to L4. Set model.prune_to=4 or "
+            "less, or leave it out for the whole network.",
+        ),
+        ({"prune_to": 0, "deep_supervision": True}, "model.prune_to is 0. One of 1, 2, 3, 4"),
+        ({"prune_to": True, "deep_supervision": True}, "model.prune_to is True."),
+        ({"prune_to": 3, "depth": 3, "deep_supervision": True}, "One of 1, 2: a UNet++ of depth 3 has the levels L1 to L2."),
+        (
+            {"prune_to": 2},
+            "model.prune_to=2 without deep supervision. Heads on L1 to L4, which training with deep supervision makes. Train "
+            "with deep_supervision=true, or leave model.prune_to out.",
+        ),
+    ],
+)
+def test_pruning_that_cannot_be(arguments, text):
+    with pytest.raises(ConfigError) as error:
+        UNetPlusPlus(1, 2, width=2, **arguments)
+    assert text in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("depth", "text"), [(1, "model.depth is 1. an integer of at least 2"), (6, "model.depth is 6. 2 to 5 for UNet++. Set")]
 )

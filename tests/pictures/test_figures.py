@@ -36,3 +36,17 @@ def test_confusion_figure_is_normalised_by_row():
 def test_import_does_not_bring_matplotlib():
     code = "import sys, segexp.pictures; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_overlapping_classes_have_a_matrix_each():
+    matrix = np.array([[170, 10, 4], [20, 5, 0], [6, 0, 5]])
+    alone = confusion_figure(np.array([[75, 10], [20, 5]]), ["no a", "a"])
+    picture = confusion_figure(matrix, ["none", "a", "b"], overlapping=True)
+    assert picture.shape[0] == alone.shape[0]
+    assert picture.shape[1] > 1.7 * alone.shape[1], "side by side"
+    seen = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0)}
+    import matplotlib
+
+    for share in (75 / 85, 4 / 99, 5 / 11):
+        colour = tuple(np.rint(255 * np.array(matplotlib.colormaps["Blues"](share)[:3])).astype(int))
+        assert any(max(abs(a - int(b)) for a, b in zip(colour, each, strict=True)) <= 2 for each in seen)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp import pictures
-from segexp.pictures import colour_mask, errors, overlay
+from segexp.pictures import colour_mask, errors, layered, overlay
 
 PALETTE = [(0, 0, 0), (200, 0, 0), (0, 100, 250)]
 
@@ -73,3 +73,40 @@ def test_integer_arithmetic_in_strips_gives_what_the_definition_gives(monkeypatc
     y, x = np.nonzero(truth == 255)
     assert (picture[y, x] == np.array(pictures.IGNORED)[(x + y) // 4 % 2]).all(), "the hatching goes on from strip to strip"
     np.testing.assert_array_equal(colour_mask(mask, PALETTE)[mask == 2], np.broadcast_to(PALETTE[2], ((mask == 2).sum(), 3)))
+
+
+def nested():
+    """Class 1, and class 2 partly inside of it; a pixel is ignored."""
+    mask = square()
+    mask[15:35, 15:25] |= 2
+    mask[0, 0] = 255
+    return mask
+
+
+def test_overlapping_classes_keep_their_tint_and_their_line():
+    image = np.full((40, 60, 1), 100, np.uint8)
+    picture = layered(image, nested(), PALETTE, alpha=0.4)
+    assert tuple(picture[12, 12]) == (140, 60, 60), "class 1 alone, as in an overlay"
+    assert tuple(picture[32, 20]) == (60, 100, 160), "class 2 alone"
+    assert tuple(picture[20, 20]) == (84, 76, 136), "0.6 * class 1 + 0.4 * class 2"
+    assert tuple(picture[10, 20]) == PALETTE[1]
+    assert tuple(picture[20, 15]) == PALETTE[2], "the line of class 2 inside of class 1"
+    assert tuple(picture[29, 12]) == PALETTE[1]
+    assert tuple(picture[0, 0]) == tuple(overlay(image, np.where(nested() == 255, 255, 0), PALETTE)[0, 0])
+    assert tuple(picture[0, 30]) == (100, 100, 100)
+
+
+def test_one_overlapping_class_is_drawn_as_an_exclusive_one():
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    mask = square()
+    mask[:3] = 255
+    assert np.array_equal(layered(image, mask, PALETTE[:2]), overlay(image, mask, PALETTE[:2]))
+
+
+def test_errors_of_sets_of_classes():
+    truth = np.array([[0, 1, 3, 1, 1, 3, 0, 255]], np.uint8)
+    prediction = np.array([[0, 1, 3, 3, 2, 1, 2, 1]], np.uint8)
+    right, wrong, missed, false = pictures.CORRECT, pictures.WRONG_CLASS, pictures.MISSED, pictures.FALSE_ALARM
+    expected = [(0, 0, 0), right, right, false, wrong, missed, false]
+    assert [tuple(pixel) for pixel in errors(truth, prediction, overlapping=True)[0, :7]] == expected
+    assert [tuple(pixel) for pixel in errors(truth, prediction)[0, :7]] == [(0, 0, 0), right, right, *[wrong] * 3, false]

@@ -87,3 +87,25 @@ def test_triptych_says_what_is_ignored():
     hatched = triptych(np.zeros((40, 60, 1), np.uint8), truth, square(), PALETTE, CLASSES)
     gray = (np.array(pictures.IGNORED[0]) == hatched[-30:]).all(-1).sum()
     assert gray > 100 > (np.array(pictures.IGNORED[0]) == plain[-30:]).all(-1).sum()
+
+
+def test_title_score_of_overlapping_classes():
+    truth, prediction = square(value=3), square(value=1)
+    prediction[10:20, 10:30] = 3
+    assert dice_text(truth, prediction, overlapping=True) == "Dice 0.833", "the mean of 1 and 2 * 200 / 600"
+    truth[:12] = 255
+    assert dice_text(truth, truth & 127, overlapping=True) == "Dice 1.000"
+    assert dice_text(truth * 0, prediction, overlapping=True) == "no foreground, 400 px of false alarm"
+
+
+def test_sheets_of_overlapping_classes():
+    image, truth = np.full((64, 64, 3), 200, np.uint8), square((64, 64))
+    truth[15:25, 15:25] = 3
+    sheet = panel([(image, truth, truth & 1, "x")], PALETTE, CLASSES, height=64, overlapping=True)
+    row, first, step = 30 + 24 + 20, 10 + 20, 64 + 10
+    inside = [tuple(sheet[row, first + place * step]) for place in range(4)]
+    assert inside == [(200, 200, 200), (120, 112, 172), (200, 120, 120), pictures.MISSED]
+    assert tuple(sheet[30 + 24 + 12, first + 3 * step]) == pictures.CORRECT
+    three = triptych(image, truth, truth & 1, PALETTE, CLASSES, height=64, overlapping=True)
+    assert (three == np.array(PALETTE[2])).all(axis=2).sum() > 30, "the line of the inner class, and the legend"
+    assert tuple(three[30 + 24 + 20, 120 + 20 + (120 - 64) // 2 + 20]) == (120, 112, 172)

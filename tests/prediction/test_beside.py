@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segexp.prediction.beside import masks_beside
+from segexp.prediction.beside import by_patterns, masks_beside
 
 ROOT = Path("/data/liver/val")
 LIVER = {"image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
@@ -75,3 +75,15 @@ def test_words_that_stand_for_each_other(image, mask):
     assert masks([image, mask], {}) == {image: (mask,)}
     assert masks([mask], {}) == {}
     assert masks([image, f"other/{mask}"], {}) == {}
+
+
+def test_masks_of_several_classes():
+    data = {"image": "{id}/image.png", "mask": {"cell": "{id}/cell.png", "nucleus": "{id}/nucleus_*.png"}}
+    names = ["a/image.png", "a/cell.png", "a/nucleus_1.png", "a/nucleus_2.png", "b/image.png", "b/cell.png", "c/cell.png"]
+    assert masks(names, data, "/cells") == {
+        "a/image.png": ("a/cell.png", "a/nucleus_1.png", "a/nucleus_2.png"),
+        "b/image.png": ("b/cell.png",),
+    }
+    assert by_patterns(Path("/cells"), names, data, "nucleus") == {"a/image.png": ("a/nucleus_1.png", "a/nucleus_2.png")}
+    flat = {"image": "{id}.png", "mask": {"cell": "{id}_cell.png", "nucleus": "{id}_nucleus.png"}}
+    assert masks(["a.png", "a_cell.png", "a_nucleus.png"], flat, "/x") == {"a.png": ("a_cell.png", "a_nucleus.png")}

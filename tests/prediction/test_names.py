@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.prediction.names import ending_of, stem_of
+from segexp.prediction.names import ending_of, file_words, stem_of
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ from segexp.prediction.names import ending_of, stem_of
 )
 def test_stem_and_ending(name, stem, ending):
     assert (stem_of(name), ending_of(name)) == (stem, ending)
+
+
+def test_class_names_as_parts_of_file_names():
+    assert file_words(["cell", "whole cell", "zellkern_größe"]) == ("cell", "whole_cell", "zellkern_größe")
+    assert file_words(["a/b", "a b", "A_B", "?"]) == ("a_b", "a_b2", "A_B3", "4")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from segexp.prediction.inputs import Job
 from segexp.prediction.outputs import Found, Wanted, Writer
@@ -16,8 +18,8 @@ ALL = Wanted("_x", overlay=True, probabilities="tiff", labels=True, panel=True, 
 
 
 def test_names_of_the_masks():
-    assert [Wanted().mask(job) for job in (PICTURE, STACK, VOLUME)] == ["s/a.png", "b.tiff", "c.nii"]
-    assert [Wanted("_x").mask(job) for job in (PICTURE, STACK, VOLUME)] == ["s/a_x.png", "b_x.tiff", "c_x.nii"]
+    assert [Wanted().masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a.png",), ("b.tiff",), ("c.nii",)]
+    assert [Wanted("_x").masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a_x.png",), ("b_x.tiff",), ("c_x.nii",)]
 
 
 def test_names_of_everything():
@@ -68,3 +70,36 @@ def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, job
     with pytest.raises(OSError, match="No space"):
         Writer(tmp_path, Wanted(), SPEC).write_mask(job, [np.zeros((4, 5), np.uint8)] * 2)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+LAYERS = Wanted("_x", overlay=True, labels=True, panel=True, layers=("whole cell", "nucleus"))
+
+
+def test_classes_that_may_overlap_have_a_mask_each():
+    assert LAYERS.masks(PICTURE) == ("s/a_x_whole_cell.png", "s/a_x_nucleus.png")
+    assert LAYERS.masks(STACK) == ("b_x_whole_cell.tiff", "b_x_nucleus.tiff")
+    assert LAYERS.masks(VOLUME) == ("c_x_whole_cell.nii", "c_x_nucleus.nii")
+    assert list(LAYERS.files(VOLUME))[-3:] == ["labels/c_x.nii", *LAYERS.masks(VOLUME)], "the bit sets are in no mask"
+
+
+def test_the_masks_of_overlapping_classes(tmp_path):
+    spec = DataSpec("toy", ("no", "whole cell", "nucleus"), 1, ((0, 0, 0), (230, 159, 0), (86, 180, 233)), overlapping=True)
+    writer = Writer(tmp_path, LAYERS, spec)
+    sets = np.zeros((20, 30), np.uint8)
+    sets[5:15] = 1
+    sets[8:12] = 3
+    truth = sets.copy()
+    truth[:2] = 255
+    writer.write_extras(PICTURE, Source(Path("a.JPG")), Found(sets, np.zeros((20, 30, 1), np.uint8), truth))
+    assert not writer.done(PICTURE)
+    writer.write_mask(PICTURE, [sets])
+    assert writer.done(PICTURE)
+    cell, nucleus = (np.asarray(Image.open(tmp_path / name)) for name in LAYERS.masks(PICTURE))
+    assert np.array_equal(cell, np.where(sets & 1, 255, 0))
+    assert np.array_equal(nucleus, np.where(sets & 2, 255, 0))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "labels/s/a_x.png")), sets)
+    drawn = np.asarray(Image.open(tmp_path / "overlay/s/a_x.png"))
+    assert tuple(drawn[5, 9]) == spec.palette[1]
+    assert tuple(drawn[8, 9]) == spec.palette[2], "the inner class keeps its line"
+    writer.write_mask(STACK, [sets, sets * 0])
+    assert [page.sum() for page in tifffile.imread(tmp_path / "b_x_nucleus.tiff")] == [255 * 120, 0]

@@ -54,3 +54,15 @@ def test_a_folder_that_is_gone(tmp_path):
     review.add("a.png", "a.png", [])
     with pytest.raises(DataError, match=r"gone/review\.csv cannot be written \(No such file"):
         review.write()
+
+
+def test_masks_of_overlapping_classes(tmp_path):
+    spec = DataSpec("toy", ("no", "cell", "nucleus"), 1, ((0, 0, 0),) * 3, overlapping=True)
+    review = Review(tmp_path, spec)
+    review.add("a.png", "a_cell.png;a_nucleus.png", [], {"entropy": 0.1}, np.array([[0, 1, 3, 3]], np.uint8))
+    review.write()
+    assert (tmp_path / NAME).read_text().splitlines()[1].endswith(",0.7500,0.5000,1x4"), "shares may add up to more than 1"
+    (tmp_path / "a_cell.png").touch()
+    assert not read_rows(tmp_path), "one of the two is missing"
+    (tmp_path / "a_nucleus.png").touch()
+    assert masks_in(read_rows(tmp_path).values()) == ["a_cell.png", "a_nucleus.png"]

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from segexp.metrics.cases import case_rows
-from segexp.report.matrix import matrix_table, of_two_classes, read_confusion, write_confusion
+from segexp.report.matrix import (
+    matrix_note,
+    matrix_table,
+    of_two_classes,
+    read_confusion,
+    tables_of_each_class,
+    write_confusion,
+)
 from segexp.types import Case, Source
 
 CLASSES = ("background", "liver, left", "tumour")
@@ -40,3 +47,10 @@ def test_rows_add_up_to_all_of_their_class():
     assert markup.count('style="--share:0.050"') == 2
     assert markup.count("<td") == 9
     assert "-<small>0</small>" in markup, "a class that does not occur has no share"
+
+
+def test_overlapping_classes_have_a_table_each():
+    first, second = tables_of_each_class(np.array([[170, 10, 4], [20, 5, 0], [6, 0, 5]]), ("none", "cell", "nucleus"))
+    assert [text in first for text in ("no cell", "88.2%", "20.0%")] == [True] * 3, "75 of 85, 5 of 25"
+    assert [text in second for text in ("no nucleus", "96.0%", "45.5%")] == [True] * 3, "95 of 99, 5 of 11"
+    assert "may overlap" in matrix_note(overlapping=True)

@@ -23,7 +23,7 @@ def draw(cases: ScoringSet, names: list[Case], predicted: dict[int, np.ndarray],
         picture = cases.store[cases.members[position]]
         image = resize_image(picture.image, (picture.mask.shape[0], picture.mask.shape[1]))
         rows.append((image, picture.mask, prediction, names[position].id))
-    return panel(rows, spec.palette, spec.classes)
+    return panel(rows, spec.palette, spec.classes, overlapping=spec.overlapping)
 
 
 class Panels(pl.Callback):
@@ -64,7 +64,7 @@ class Panels(pl.Callback):
                 sheet = draw(data.scoring_set("val"), data.cases_of("val"), predicted, data.spec)
                 board.add_image("validation/cases", sheet, trainer.global_step, dataformats="HWC")
             if self.confusion:
-                figure = confusion_figure(module.confusions.sum(axis=0), data.spec.classes)
+                figure = confusion_figure(module.confusions.sum(axis=0), data.spec.classes, data.spec.overlapping)
                 board.add_image("validation/confusion", figure, trainer.global_step, dataformats="HWC")
 
     def state_dict(self) -> dict[str, Any]:

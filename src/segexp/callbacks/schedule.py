@@ -59,7 +59,8 @@ class Schedule(pl.Callback):
             trainer.check_val_every_n_epoch = 1  # the last epoch is always validated
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let the last epoch be validated, whatever the rhythm."""
+        """Tell the module how far the training is, and let the last epoch be validated, whatever the rhythm."""
+        pl_module.share = self.progress(trainer)  # type: ignore[assignment]  # torch admits tensors and modules only
         if trainer.max_epochs is not None and trainer.current_epoch == trainer.max_epochs - 1:
             trainer.check_val_every_n_epoch = 1
 

@@ -14,7 +14,7 @@ from segexp.checking.settle import settle
 from segexp.checking.shares import check_shares
 from segexp.checking.survey import Look, Track, surveyed
 from segexp.checking.values import check_values
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import Labels, OverlappingTable, label_table
 from segexp.data.splits import split_as
 from segexp.errors import DataError, SegexpError
 
@@ -39,7 +39,7 @@ def examine(
     except DataError as problem:
         return Examination(data, f"Nothing was found in {data['root']}", findings=[problem_finding(problem, "layout")])
     data, inventory, root = settled.data, settled.inventory, Path(settled.data["root"])
-    table = LabelTable(data["classes"], data["ignore"] or (), data["threshold"]) if data["classes"] else None
+    table = label_table(data) if data["classes"] else None
     cases = list(inventory.cases)
     found = Examination(data, settled.layout, cases, findings=settled.findings)
     found.findings += check_inventory(inventory, data["image"], data["mask"])
@@ -53,12 +53,23 @@ def examine(
     if any(finding.kind == "exchanged" for finding in odd):
         table = None  # nothing that could be said of the masks would mean anything
     if table:
-        found.findings += check_values(looks, table, recognised=settled.recognised)
+        found.findings += _values(looks, table, recognised=settled.recognised)
         found.findings += check_shares(looks, found.splits, table, crops=data["crop"] is not None)
     if table and alignment:
         found.findings += check_alignment(looks, seed=seed, threads=threads)
     found.findings = ordered(found.findings)
     return found
+
+
+def _values(looks: Sequence[Look], table: Labels, *, recognised: bool) -> list[Finding]:
+    """Return findings on the values of the masks; of labels that overlap, of the files of each class by themselves."""
+    if not isinstance(table, OverlappingTable):
+        return check_values(looks, table, recognised=recognised)
+    findings = []
+    for name in table.names[1:]:
+        own = [look.of_class(name) for look in looks]
+        findings += check_values([look for look in own if look.masks], table.of(name))
+    return findings
 
 
 def _split(found: Examination, seed: int) -> list[Finding]:

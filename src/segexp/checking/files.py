@@ -1,11 +1,12 @@
 """What is wrong with the files of a data set: those without a partner, broken ones, masks of another size."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segexp.checking.findings import Finding
 from segexp.checking.survey import Fault
+from segexp.checking.written import pattern_line
 from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, listed, sentence
 
@@ -13,17 +14,17 @@ SHOWN = 10
 """Files named in a sentence; `cases` has all of them."""
 
 
-def check_inventory(inventory: Inventory, image: str, mask: str) -> list[Finding]:
+def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
     """Return findings on files that are left over.
 
     Args:
         inventory: what lies in the folder.
         image: the pattern of the images.
-        mask: the pattern of the masks.
+        mask: the pattern of the masks, or of those of each class.
     """
     findings = _problems(inventory.problems)
-    pair = "Add what is missing or move the rest out of the folder; or correct 'data.image=\"{}\"' and 'data.mask=\"{}\"'"
-    do = pair.format(image, mask)
+    of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
+    do = f"Add what is missing or move the rest out of the folder; or correct {of_images} and {of_masks}"
     if lone := inventory.lone_images:
         count = len(lone) + len(inventory.cases)
         have = "has" if len(lone) == 1 else "have"
@@ -39,10 +40,10 @@ def check_inventory(inventory: Inventory, image: str, mask: str) -> list[Finding
     if unused := inventory.unused:
         many = len(unused) > 2 * len(inventory.cases) and all(case.image.page is None for case in inventory.cases)
         text = f"{len(unused)} pictures fit neither pattern and are not used: {listed(unused)}"
-        do = f"Nothing, if they are no part of the data set; otherwise widen 'data.image=\"{image}\"' or 'data.mask=\"{mask}\"'"
+        do = f"Nothing, if they are no part of the data set; otherwise widen {of_images} or {of_masks}"
         findings.append(Finding("warning" if many else "note", "unused", text, do, unused))
     if not inventory.cases:
-        text = f"No image has a mask: 'data.image=\"{image}\"' and 'data.mask=\"{mask}\"' pair nothing"
+        text = f"No image has a mask: {of_images} and {of_masks} pair nothing"
         findings.append(Finding("error", "no_case", text, "Correct the two patterns, or type data=auto data.root=DIR"))
     return findings
 

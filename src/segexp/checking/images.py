@@ -8,6 +8,7 @@ import numpy as np
 
 from segexp.checking.findings import Finding
 from segexp.checking.survey import Look
+from segexp.checking.written import pattern_line
 from segexp.errors import listed
 
 SHOWN = 6
@@ -122,7 +123,9 @@ def _exchanged(looks: Sequence[Look], data: Mapping[str, Any]) -> list[Finding]:
     if len(few) <= len(looks) / 2 or len(rich) <= len(looks) / 2:
         return []
     text = f"Images and masks are exchanged: {few[0].case.image} holds a few values and {few[0].case.masks[0]} holds many"
-    do = f"Type 'data.image=\"{data['mask']}\"' 'data.mask=\"{data['image']}\"'"
+    do = "Exchange the files, or the patterns of data.image and data.mask"
+    if isinstance(data["mask"], str):
+        do = f"Type {pattern_line('data.image', data['mask'])} {pattern_line('data.mask', data['image'])}"
     return [Finding("error", "exchanged", text, do)]
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from segexp.data.labels.coding import value_counts
+from segexp.data.labels.overlapping import Labels
 from segexp.data.labels.spec import Value, gray, packed
 from segexp.data.labels.table import LabelTable
 from segexp.types import Source
@@ -60,7 +61,7 @@ def look_at_mask(source: Source, raw: Array, table: LabelTable | None) -> MaskLo
     return MaskLook(source, counts, _unclaimed(counts, raw.ndim == 3, table), len(counts) > 2 and _thin(raw, counts))
 
 
-def two_grays(table: LabelTable | None) -> tuple[int, int] | None:
+def two_grays(table: Labels | None) -> tuple[int, int] | None:
     """Return the lower and the higher gray value of a table with two classes of one gray value each, else None."""
     if table is None or len(table.classes) != 2 or any(len(values) != 1 for values in table.classes.values()):
         return None

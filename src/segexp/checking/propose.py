@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from segexp import bits
 from segexp.checking.findings import Examination
 from segexp.checking.grouping import suggest_groups
 from segexp.checking.objects import typical
@@ -65,6 +68,7 @@ def propose(examination: Examination, given: Mapping[str, Any], taken: Collectio
         ("root", str(root), "the folder; every pattern is relative to it"),
         ("image", data["image"], examination.layout.partition(". ")[0].partition(": ")[2] or "as found"),
         ("mask", data["mask"], "paired with the image by the fields in braces"),
+        *_labels(data),
         ("groups", groups, groups_reason),
         ("classes", classes, classes_reason),
         ("ignore", data.get("ignore") or [], "values of pixels that do not count"),
@@ -79,6 +83,17 @@ def propose(examination: Examination, given: Mapping[str, Any], taken: Collectio
     ]
     values = {key: value for key, value, _ in entries}
     return Proposal(str(values["name"]), values, _file(entries, examination, shares, chosen))
+
+
+def _labels(data: Mapping[str, Any]) -> list[Entry]:
+    """Return what is to be said of labels that overlap; nothing of others."""
+    if data.get("labels") != "overlapping":
+        return []
+    optional = data.get("optional_masks") or []
+    return [
+        ("labels", "overlapping", "a pixel may have several classes; each class has masks of its own"),
+        ("optional_masks", optional, "classes that are not there where their file is missing"),
+    ]
 
 
 def _classes(examination: Examination, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -111,9 +126,13 @@ def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolut
     masks = []
     for case in spread(readable, MEASURED):
         try:
-            masks.append(read(case).mask)
+            mask = read(case).mask
         except SegexpError:  # one of the findings tells
             continue
+        if examination.data.get("labels") == "overlapping":  # each class is as thick as it is without the others
+            masks += [bits.has(mask, k) * np.uint8(k) for k in range(1, len(classes))]
+        else:
+            masks.append(mask)
     names = list(classes)
     widths = {names[index]: width for index, width in typical(masks).items()}
     training = sum(split == "train" for split in examination.splits.values())
@@ -150,6 +169,9 @@ def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]
     """Return the share of each class in all labelled pixels; the classes may be in another order than they were found in."""
     counted = [(facts.shares, facts.size[0] * facts.size[1]) for facts in examination.facts.values() if facts.shares]
     found: Mapping[str, Any] = examination.data["classes"]  # type: ignore[assignment]
+    if examination.data.get("labels") == "overlapping":
+        pixels = sum(weight for _, weight in counted)
+        return [sum(shares[k] * weight for shares, weight in counted) / max(pixels, 1) for k in range(len(found))]
     totals = {str(value): sum(shares[k] * pixels for shares, pixels in counted) for k, value in enumerate(found.values())}
     return [totals[str(value)] / max(sum(totals.values()), 1e-12) for value in classes.values()]
 
@@ -179,7 +201,8 @@ def _file(entries: Sequence[Entry], examination: Examination, shares: Sequence[f
         lines.append(f"# The check found {errors} error{'s' * (errors != 1)}; it cannot be trained as it stands.")
     if chosen.crop is None and sum(shares[1:]) < RARE:
         lines.append(f"# Only {sum(shares[1:]):.1%} of the pixels are foreground: weigh it in the loss, such as")
-        lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (len(shares) - 1)])}]")
+        weighed = 2 if examination.data.get("labels") == "overlapping" else len(shares)
+        lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (weighed - 1)])}]")
     lines.append("defaults: [_base, _self_]")
     written = []
     for key, value, reason in entries:

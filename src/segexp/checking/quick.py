@@ -68,7 +68,9 @@ def equal_pictures(data: SegmentationDataModule) -> tuple[Mapping[str, str], Map
 def _classes(data: SegmentationDataModule) -> Iterable[Finding]:
     """Yield what the shares of the classes in the training masks tell."""
     shares = data.fingerprint.class_share
-    absent = [name for name, share in zip(data.spec.classes, shares, strict=True) if not share]
+    foreground = 1 - shares[0] if data.spec.overlapping else sum(shares[1:])  # where classes overlap, some pixels have two
+    counted = list(zip(data.spec.classes, shares, strict=True))[int(data.spec.overlapping) :]  # all pixels may have a class
+    absent = [name for name, share in counted if not share]
     if absent:
         yield Finding(
             "warning",
@@ -86,11 +88,11 @@ def _classes(data: SegmentationDataModule) -> Iterable[Finding]:
             "Check that these are the right masks",
             tuple(empty),
         )
-    if 0 < sum(shares[1:]) < LITTLE:
+    if 0 < foreground < LITTLE:
         crops = "data.foreground_crops=0.33" if data.data["crop"] else "data.crop=256 data.foreground_crops=0.33"
         yield Finding(
             "warning",
             "rare",
-            f"Only {100 * sum(shares[1:]):.2g} % of the training pixels are foreground",
+            f"Only {100 * foreground:.2g} % of the training pixels are foreground",
             f"Type {crops}, so that more of it is met, or class weights for the loss",
         )

@@ -7,7 +7,7 @@ from typing import Any
 from segexp.checking.files import problem_finding
 from segexp.checking.findings import Finding
 from segexp.checking.written import classes_line
-from segexp.data.complete import FACTS, complete
+from segexp.data.complete import FACTS, check_open, complete
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.recognise import recognise
 from segexp.data.layout.survey import channels_of, classes_of
@@ -38,8 +38,9 @@ def settle(data: dict[str, Any]) -> Settled:
 
     Raises:
         DataError: the folder is missing, or no layout fits it.
-        ConfigError: a pattern or the groups are wrong.
+        ConfigError: a pattern or the groups are wrong, or labels that overlap are to be found out.
     """
+    check_open(data)
     if data.get("family"):
         found, words = complete(data)
         data = {**data, **found}
@@ -64,11 +65,13 @@ def _recognised(data: dict[str, Any]) -> Settled:
 
 
 def _inventory(data: dict[str, Any]) -> Inventory:
-    return take_inventory(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
+    optional = data.get("optional_masks") or ()
+    return take_inventory(Path(data["root"]), data["image"], data["mask"], groups=data["groups"], optional=optional)
 
 
 def _as_configured(data: dict[str, Any]) -> str:
-    return f"Layout of {data['root']}: as configured. image={data['image']} mask={data['mask']}"
+    mask = data["mask"] if isinstance(data["mask"], str) else ", ".join(f"{k}: {text}" for k, text in data["mask"].items())
+    return f"Layout of {data['root']}: as configured. image={data['image']} mask={mask}"
 
 
 def _classes(settled: Settled) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from segexp.checking.findings import Finding
 from segexp.checking.masks import two_grays
 from segexp.checking.survey import Look
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import Labels, OverlappingTable
 from segexp.errors import listed
 
 RARE = 0.05
@@ -15,7 +15,7 @@ RARE = 0.05
 SHOWN = 6
 
 
-def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: LabelTable, *, crops: bool = False) -> list[Finding]:
+def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
     """Return findings on what the masks hold of each class.
 
     Args:
@@ -45,17 +45,18 @@ def _weighted(known: Sequence[Look], shares: np.ndarray) -> np.ndarray:
     return np.asarray((shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1))
 
 
-def _one_value(known: Sequence[Look], table: LabelTable, total: np.ndarray, split: str = "") -> Finding:
+def _one_value(known: Sequence[Look], table: Labels, total: np.ndarray, split: str = "") -> Finding:
     only = table.names[int(total.argmax())] if total.any() else "ignored"
     text = f"Every mask of the {len(known)} {split}images is all one value ({only}), for example {known[0].masks[0].source}"
     do = "Look at the masks, and at which values data.classes gives to which class"
     return Finding("error", "one_value", text, do)
 
 
-def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: LabelTable) -> list[Finding]:
+def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: Labels) -> list[Finding]:
     met = shares.sum(axis=0) > 0
     seen = shares[training].sum(axis=0) > 0 if training.any() else met
-    never = [name for name, here in zip(table.names, met, strict=True) if not here]
+    names = table.names[1:] if isinstance(table, OverlappingTable) else table.names  # all pixels may have a class
+    never = [name for name in names if not met[table.names.index(name)]]
     held = [name for name, here, there in zip(table.names, met, seen, strict=True) if here and not there]
     findings = []
     if never:
@@ -82,7 +83,7 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
     return [Finding("note", "empty", text, do, empty)]
 
 
-def _rare(known: Sequence[Look], shares: np.ndarray, training: np.ndarray, table: LabelTable, crops: bool) -> list[Finding]:
+def _rare(known: Sequence[Look], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
     total = _weighted([look for look, kept in zip(known, rows, strict=True) if kept], shares[rows])
     rare = [(name, share) for name, share in list(zip(table.names, total.tolist(), strict=True))[1:] if 0 < share < RARE]

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -18,9 +18,10 @@ from segexp.checking.masks import MaskLook, encoded, look_at_mask
 from segexp.checking.small import one_channel, small_labels, small_picture
 from segexp.data.files.images import read_image, read_mask
 from segexp.data.labels.coding import gray_if_gray
-from segexp.data.labels.table import LabelTable, merge
+from segexp.data.labels.overlapping import Labels, OverlappingTable, merged, table_of
 from segexp.errors import DataError
-from segexp.types import Case, Source
+from segexp.labelling import EXCLUSIVE, OVERLAPPING
+from segexp.types import IGNORE, Case, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -56,6 +57,12 @@ class Look:
     mask_digest: str = ""
     raw_digest: str = ""
 
+    def of_class(self, name: str) -> "Look":
+        """Return what was seen of the masks of one class alone, of labels that overlap."""
+        own = {source for source, each in zip(self.case.masks, self.case.classes, strict=True) if each == name}
+        masks = tuple(mask for mask in self.masks if mask.source in own)
+        return replace(self, masks=masks, raw_digest="")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -85,7 +92,7 @@ def picture_digest(image: Array) -> str:
 
 
 def surveyed(
-    cases: Sequence[Case], table: LabelTable | None, *, track: Track = lambda seen, _: seen, threads: int = 4
+    cases: Sequence[Case], table: Labels | None, *, track: Track = lambda seen, _: seen, threads: int = 4
 ) -> tuple[list[Look], list[Fault]]:
     """Look at all cases.
 
@@ -106,7 +113,7 @@ def surveyed(
     return looks, faults
 
 
-def look_at(case: Case, table: LabelTable | None) -> Seen:
+def look_at(case: Case, table: Labels | None) -> Seen:
     """Decode the files of one case and measure them."""
     try:
         image = read_image(case.image)
@@ -116,22 +123,23 @@ def look_at(case: Case, table: LabelTable | None) -> Seen:
     indices: list[Array | None] = []
     raws: list[Array] = []
     faults: list[Fault] = []
-    for source in case.masks:
+    for number, source in enumerate(case.masks):
+        own = None if table is None else table_of(table, case, number)
         try:
-            raw = gray_if_gray(read_mask(source, table is not None and table.by_value))
+            raw = gray_if_gray(read_mask(source, own is not None and own.by_value))
         except DataError as problem:
             faults.append(Fault("unreadable", case, source, problem))
             continue
         if raw.shape[:2] != image.shape[:2]:
             faults.append(Fault("size", case, source, _other_size(case.image, image, source, raw)))
             continue
-        look = look_at_mask(source, raw, table)
+        look = look_at_mask(source, raw, own)
         masks.append(look)
         raws.append(raw)
-        indices.append(encoded(raw, table, look) if table else None)
+        indices.append(encoded(raw, own, look) if own else None)
     labels = None
-    if indices and not faults and all(mask is not None for mask in indices):
-        labels = merge([mask for mask in indices if mask is not None])
+    if table is not None and indices and not faults and all(mask is not None for mask in indices):
+        labels = merged(table, case, [mask for mask in indices if mask is not None])
     plain = one_channel(image)
     return Look(
         case,
@@ -166,14 +174,15 @@ def _few_values(image: Array) -> bool:
     return all(len(np.unique(thinned[..., c])) <= FEW for c in range(image.shape[2]))
 
 
-def _facts(case: Case, image: Array, masks: Sequence[MaskLook], labels: Array | None, table: LabelTable | None) -> CaseFacts:
+def _facts(case: Case, image: Array, masks: Sequence[MaskLook], labels: Array | None, table: Labels | None) -> CaseFacts:
     values: Counter[str] = Counter()
     for mask in masks:
         values.update({str(value): count for value, count in mask.counts.items()})
     shares: tuple[float, ...] = ()
     if labels is not None and table is not None:
-        pixels = np.bincount(labels.ravel(), minlength=256)[: len(table.names)]
-        shares = tuple((pixels / max(1, pixels.sum())).tolist())
+        labelling = OVERLAPPING if isinstance(table, OverlappingTable) else EXCLUSIVE
+        pixels = labelling.pixels(labels, len(table.names))
+        shares = tuple((pixels / max(1, np.count_nonzero(labels != IGNORE))).tolist())
     height, width, channels = image.shape
     low, high = float(image.min()), float(image.max())
     return CaseFacts(case.id, (height, width), channels, str(image.dtype), low, high, dict(values), shares)

@@ -12,6 +12,14 @@ def classes_line(classes: Mapping[str, object], ignore: Iterable[object] = (), t
     return line + (f" data.threshold={threshold:g}" if threshold is not None else "")
 
 
+def pattern_line(key: str, pattern: str | Mapping[str, str]) -> str:
+    """Return what to type for a pattern of file names, or for one of each class."""
+    if isinstance(pattern, str):
+        return f"'{key}=\"{pattern}\"'"
+    inner = ", ".join(f'{name}: "{text}"' for name, text in pattern.items())
+    return f"'{key}={{{inner}}}'"
+
+
 def written(value: object) -> str:
     """Write a value, a colour, or a list of them."""
     if isinstance(value, list | tuple):

@@ -6,7 +6,7 @@
 
 from segexp.checkpoint.content import check_resume, describe
 from segexp.checkpoint.files import SCHEMA, find_checkpoint, read_checkpoint, store_postprocessing
-from segexp.checkpoint.loading import load_segmenter
+from segexp.checkpoint.loading import load_segmenter, without_pretrained
 
 __all__ = [
     "SCHEMA",
@@ -16,4 +16,5 @@ __all__ = [
     "load_segmenter",
     "read_checkpoint",
     "store_postprocessing",
+    "without_pretrained",
 ]

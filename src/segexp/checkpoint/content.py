@@ -38,6 +38,7 @@ def describe(
             "classes": list(spec.classes),
             "channels": spec.channels,
             "palette": [list(colour) for colour in spec.palette],
+            "overlapping": spec.overlapping,
         },
         "preprocessing": preprocessing.as_dict(),
         "fingerprint": found,
@@ -83,4 +84,5 @@ def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash:
 def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dict[str, Any]:
     """Return what a resumed run must share with the run of before, by key."""
     sections = {f"{name}.{key}": value for name in ("model", "optimizer") for key, value in config[name].items()}
-    return {"data.classes": ", ".join(classes), "data.channels": channels, **sections}
+    labels = config["data"].get("labels", "exclusive")  # as in older checkpoints
+    return {"data.classes": ", ".join(classes), "data.channels": channels, "data.labels": labels, **sections}

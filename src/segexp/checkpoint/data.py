@@ -9,7 +9,7 @@ from segexp.types import Case, DataSpec
 
 
 def check_spec(data: dict[str, Any], trained: DataSpec) -> None:
-    """Refuse classes or channels that are not those of the network.
+    """Refuse classes, labels or channels that are not those of the network.
 
     Raises:
         ConfigError: naming both.
@@ -20,6 +20,13 @@ def check_spec(data: dict[str, Any], trained: DataSpec) -> None:
             f"data.classes names {typed}, and the checkpoint was trained with {names}",
             "The same classes in the same order were expected; only the mask values that mean them may differ",
             f"Type 'data.classes={{{', '.join(f'{name}: VALUE' for name in trained.classes)}}}'",
+        )
+    if (data.get("labels") == "overlapping") != trained.overlapping:
+        labels = "overlapping" if trained.overlapping else "exclusive"
+        raise ConfigError(
+            f"data.labels={data.get('labels', 'exclusive')}, and the checkpoint was trained with {labels} labels",
+            "Labels of the same kind were expected: they decide what the network's output means",
+            "Leave data.labels out",
         )
     if data["channels"] != trained.channels:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """From a checkpoint file to the segmenter that it describes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,55 @@ from segexp.preprocessing import Preprocessing
 from segexp.segmenter import Segmenter
 from segexp.types import DataSpec
 
+PRETRAINED: dict[str, dict[str, Any]] = {
+    "segexp.models": {"weights": "none"},
+    "torchvision.models.segmentation": {"weights": None, "weights_backbone": None},
+    "segmentation_models_pytorch": {"encoder_weights": None},
+}
+"""What keeps the networks of a package from asking for pretrained weights."""
 
-def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Sequence[str] = ()) -> Segmenter:
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a network that is built only to be given weights of our own: from a checkpoint, or to go on.
+
+    The pretrained weights that it started from are not asked for again; they may be out of reach now.
+
+    Args:
+        model: plain values with a `_target_`. Networks of other packages are left as they are.
+    """
+    from segexp.config.targets import locate, parameters
+
+    target = str(model["_target_"])
+    off = next((arguments for package, arguments in PRETRAINED.items() if target.startswith(f"{package}.")), {})
+    accepted = parameters(locate(target)) or {} if off else {}
+    return {**model, **{key: value for key, value in off.items() if key in accepted}}
+
+
+def load_segmenter(
+    path: str | Path, *, device: str = "cpu", trust: Sequence[str] = (), prune_to: int | None = None
+) -> Segmenter:
     """Rebuild the segmenter from a run directory or checkpoint file; needs nothing else.
 
     Args:
         path: a run directory (its best checkpoint is taken) or a .ckpt file.
         device: where to put the weights.
         trust: further packages whose networks may be built from the file.
+        prune_to: the level that a UNet++ trained with deep supervision is pruned to; None is the whole network.
 
     Raises:
         CheckpointError: no such file, broken, foreign, a network from an untrusted or missing package, weights that do not
             fit, or a post-processing that this version does not know.
+        ConfigError: the network cannot be pruned to that level.
     """
+    from segexp.checkpoint.pruning import pruned
     from segexp.config.targets import check_targets, instantiate
 
     file = find_checkpoint(Path(path))
     values = read_checkpoint(file)
     content = values["segexp"]
     check_targets(content["config"]["model"], trust)
-    network = instantiate(content["config"]["model"])
+    content["config"]["model"] = pruned(content["config"]["model"], prune_to, file)
+    network = instantiate(without_pretrained(content["config"]["model"]))
     weights = {
         name.removeprefix("network."): tensor for name, tensor in values["state_dict"].items() if name.startswith("network.")
     }
@@ -47,11 +76,10 @@ def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Sequence[str
     if content["config"]["trainer"]["channels_last"]:
         network.to(memory_format=torch.channels_last)
     network.eval()
-    spec = content["spec"]
     segmenter = Segmenter(
         network,
         Preprocessing.from_dict(content["preprocessing"]),
-        DataSpec(spec["name"], tuple(spec["classes"]), spec["channels"], tuple(tuple(c) for c in spec["palette"])),
+        _spec(content["spec"]),
         content["config"]["data"]["max_pixels"],
         content["precision"],
         content["config"]["trainer"]["channels_last"],
@@ -59,6 +87,12 @@ def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Sequence[str
         _postprocessing(content, file),
     )
     return segmenter.to(device)
+
+
+def _spec(plain: dict[str, Any]) -> DataSpec:
+    """Return what `describe` wrote; without `overlapping`, as in older checkpoints, the classes exclude each other."""
+    palette = tuple(tuple(colour) for colour in plain["palette"])
+    return DataSpec(plain["name"], tuple(plain["classes"]), plain["channels"], palette, plain.get("overlapping", False))
 
 
 def _postprocessing(content: dict[str, Any], file: Path) -> Postprocessing:

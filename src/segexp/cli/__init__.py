@@ -15,6 +15,9 @@ from segexp import __version__
 from segexp.cli.overrides import CommandLine
 from segexp.cli.suggest import explain, options
 from segexp.config import completed, conf_dir, register_resolvers, validate
+from segexp.config.experiment import fit_to_network, running
+from segexp.config.naming import bare
+from segexp.config.own import fit_to_targets
 from segexp.errors import SegexpError, sentence
 
 if TYPE_CHECKING:
@@ -95,15 +98,17 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
 
 
 def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
-    """Return a composed configuration as plain, validated values; say what was found out about the data.
+    """Return a composed configuration as plain, validated values; say what was left out, and what was found out about the data.
 
     Raises:
         SegexpError: see `config.completed` and `config.validate`.
     """
+    fit_to_targets(config, typed_keys())
+    left_out = fit_to_network(config, typed_keys(), *running())
     values, found = completed(config)
     validate(values)
-    if found and os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stdout.write(f"{found}\n")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        sys.stdout.writelines(f"{said}\n" for said in (left_out, found) if said)
     return values | {"run_dir": str(directory)}
 
 
@@ -123,6 +128,13 @@ def job(config: "DictConfig", work: Work) -> None:
             logging.getLogger("segexp").error("unexpected exception", exc_info=error)
             error.add_note(f"It is also in {directory / 'train.log'}.")
         raise Stopped(error) from error
+
+
+def typed_keys() -> set[str]:
+    """Return the keys that were typed for the running job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return {bare(text).partition("=")[0] for text in HydraConfig.get().overrides.task}
 
 
 def output_directory() -> Path:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-WHOLE = ("data.classes",)
+WHOLE = re.compile(r"data\.(classes|mask)|loss\.(.+\.)?weight")
 """Mappings that are one fact."""
 
 
@@ -66,15 +66,20 @@ class CommandLine:
         return next((o.value() for o in reversed(self.parsed) if bare(o.get_key_element()) == key), None)
 
 
-def whole_mappings(command: CommandLine) -> CommandLine:
-    """Return the command line in which a class table that is typed takes the place of the file's, not of parts of it.
+def expanded(command: CommandLine) -> CommandLine:
+    """Return the command line as Hydra has to read it to do what is meant; expanding it again changes nothing.
 
-    Hydra by itself adds the entries of a mapping to those that are there.
+    A mapping of `WHOLE` takes the place of the file's; Hydra by itself adds its entries to those that are there. Keys of a
+    section whose `_target_` is typed are arguments of that class, whether or not the file names them.
     """
+    keys = [bare(parsed.get_key_element()) for parsed in command.parsed]
+    own = tuple(key.removesuffix("_target_") for key in keys if key.endswith("._target_"))
     overrides: list[str] = []
-    for parsed, text in zip(command.parsed, command.overrides, strict=True):
-        if bare(parsed.get_key_element()) in WHOLE and isinstance(parsed.value(), dict):
-            overrides += [f"++{bare(parsed.get_key_element())}=null", f"+{bare(text)}"]
+    for key, parsed, text in zip(keys, command.parsed, command.overrides, strict=True):
+        if WHOLE.fullmatch(key) and isinstance(parsed.value(), dict):
+            overrides += [f"++{key}=null", f"+{bare(text)}"]
+        elif key.startswith(own) and not key.endswith("._target_") and text[0] not in "+~":
+            overrides.append(f"++{text}")
         else:
             overrides.append(text)
     return replace(command, overrides=overrides)
@@ -105,4 +110,4 @@ def parse(argv: Sequence[str]) -> CommandLine:
             continue
         flags += [action.option_strings[0]] if value is True else [action.option_strings[0], str(value)]
     folder = Path(found.config_dir) if found.config_dir else None
-    return whole_mappings(CommandLine(list(found.overrides), flags, bool(found.multirun), folder, found.config_name))
+    return expanded(CommandLine(list(found.overrides), flags, bool(found.multirun), folder, found.config_name))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segexp.cli.overrides import CommandLine, whole_mappings
+from segexp.cli.overrides import CommandLine, expanded
 from segexp.config.naming import bare
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
@@ -45,7 +45,7 @@ def resumed(command: CommandLine) -> CommandLine:
     merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
     folder = command.config_dir or _config_dir(saved["hydra"])
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
-    return whole_mappings(replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder))
+    return expanded(replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder))
 
 
 @contextmanager

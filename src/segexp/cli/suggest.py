@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.config.naming import bare
+from segexp.config.own import ELSEWHERE
 from segexp.config.schema import SECTIONS
 from segexp.errors import ConfigError, nearest
 
@@ -91,6 +92,8 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
         return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
     same = [name for name in keys if name.rpartition(".")[2] == last]
     group = key.partition(".")[0]
+    if last == "_target_" and group in ELSEWHERE:
+        return ConfigError(found, ELSEWHERE[group])
     if same:
         expected = f"Did you mean {', '.join(same[:3])}?"
     elif group in groups and key != group:

@@ -138,7 +138,7 @@ def read_record(directory: Path) -> Record:
         cases,
         split,
         config if isinstance(config, dict) else {},
-        _choices(hydra),
+        _choices(hydra, overrides),
         [str(text) for text in overrides] if isinstance(overrides, list) else [],
     )
 
@@ -207,12 +207,16 @@ def _yaml(path: Path) -> Any:
         ) from error
 
 
-def _choices(hydra: Any) -> dict[str, str]:
+def _choices(hydra: Any, words: Any) -> dict[str, str]:
+    """Return the option of each group; where its class was typed (`model._target_=my_nets.Net`) the name of that: Net."""
     try:
         chosen = hydra["hydra"]["runtime"]["choices"]
-        return {str(group): str(option) for group, option in chosen.items() if option and not group.startswith("hydra/")}
+        found = {str(group): str(option) for group, option in chosen.items() if option and not group.startswith("hydra/")}
     except (TypeError, KeyError, AttributeError):
         return {}
+    typed = [str(word).lstrip("+").partition("=") for word in words] if isinstance(words, list) else []
+    own = {key.removesuffix("._target_"): path.rpartition(".")[2] for key, _, path in typed if key.endswith("._target_")}
+    return found | {group: name for group, name in own.items() if group in found}
 
 
 def _whole(value: object) -> int | None:

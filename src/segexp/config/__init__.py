@@ -5,7 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.config.naming import job_name, slug
+from segexp.config.auto import with_class_weights
+from segexp.config.heads import head_problems
+from segexp.config.naming import job_name, network_name, slug
+from segexp.config.own import misplaced_targets
 from segexp.config.schema import SECTIONS, RunConfig, check_fields
 from segexp.config.targets import check_signature, nodes
 from segexp.errors import ConfigError, nearest
@@ -39,7 +42,7 @@ def register_resolvers() -> None:
     """Make `${segexp.count:…}` and its kin known to OmegaConf; calling it again changes nothing."""
     from omegaconf import OmegaConf
 
-    for function in (count, first, slug, job_name):
+    for function in (count, first, scales, slug, job_name, network_name):
         OmegaConf.register_new_resolver(f"segexp.{function.__name__}", function, replace=True)
 
 
@@ -51,6 +54,11 @@ def count(entries: Any) -> int | None:
 def first(*values: Any) -> Any:
     """Return the first value that is not None."""
     return next((value for value in values if value is not None), None)
+
+
+def scales(weights: Any) -> bool:
+    """Return whether a network is to have the heads that `deep_supervision` asks for: true, or a list of their weights."""
+    return weights is not None and weights is not False
 
 
 def plain(config: "DictConfig") -> dict[str, Any]:
@@ -136,11 +144,21 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
             continue
         if section in SECTIONS and isinstance(node, dict) and "_target_" not in node:
             yield from check_fields(section, node, SECTIONS[section])
+        if section == "loss":  # with as many weights as "auto" will have
+            node = with_class_weights(node, [1.0] * weighed_classes(config))
         for key, inner in nodes(node, section):
             yield from check_signature(key, inner, supplied.get(section, ()) if key == section else ())
     yield from _measures(config.get("metrics") or {})
     yield from _missing_loggers(config.get("logger") or {})
+    yield from head_problems(config, conf_dir())
+    yield from misplaced_targets(config)
     yield from _together(config)
+
+
+def weighed_classes(config: Mapping[str, Any]) -> int:
+    """Return how many class weights a loss takes: of overlapping labels it sees each class against its absence."""
+    data = config.get("data") or {}
+    return 2 if data.get("labels") == "overlapping" else int(data.get("num_classes") or 2)
 
 
 def higher_is_better(classes: Collection[str]) -> list[str]:
@@ -180,7 +198,12 @@ def _together(config: Mapping[str, Any]) -> Iterator[str]:
     classes = data.get("num_classes")
     for key, node in nodes(config.get("loss"), "loss"):
         weights = node.get("class_weights")
-        if isinstance(weights, list) and isinstance(classes, int) and len(weights) != classes:
+        if isinstance(weights, list) and data.get("labels") == "overlapping" and len(weights) != 2:
+            yield (
+                f"{key}.class_weights has {len(weights)} entries. With data.labels=overlapping the loss sees each class by "
+                "itself: give two weights, of pixels without the class and with it."
+            )
+        elif isinstance(weights, list) and isinstance(classes, int) and len(weights) != weighed_classes(config):
             yield (
                 f"{key}.class_weights has {len(weights)} entries, but data {data.get('name', '')} has {classes} classes. "
                 "Give one weight per class, the background first."

@@ -31,6 +31,12 @@ def job_name(overrides: Iterable[str], fixed: Iterable[str] = ()) -> str:
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest(parts)}"
 
 
+def network_name(option: str, overrides: Iterable[str]) -> str:
+    """Return the folder name of a network's runs: the option of `model`, or the class that was typed in its place."""
+    typed = [text.partition("=")[2] for text in overrides if bare(text).startswith("model._target_=")]
+    return slug(typed[-1].rpartition(".")[2]) if typed else option
+
+
 def study_name(swept: Sequence[str], overrides: Iterable[str]) -> str:
     """Return the folder name of a study: what is swept, and a digest of the whole command."""
     keys = "_".join(slug_key(key).rpartition(".")[2] for key in swept)[:LONGEST] or "study"

@@ -13,6 +13,7 @@ from segexp.errors import nearest
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 Positive = Annotated[float, Range(0, strict=True)]
+Weight = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1, strict=True)]
 Share = Annotated[float, Range(0, 1)]
 Pair = tuple[Count, Count]
@@ -23,6 +24,7 @@ class RunConfig:
     """The top-level keys of conf/train.yaml that are not groups."""
 
     seed: Whole = 0
+    deep_supervision: bool | list[Weight] | None = None
     resume: str | None = None
     study: str | None = None
     run_dir: str | None = None
@@ -57,7 +59,9 @@ class DataConfig:
     name: str
     root: str
     image: str | None = None
-    mask: str | None = None
+    mask: str | dict[str, str] | None = None
+    labels: Literal["exclusive", "overlapping"] = "exclusive"
+    optional_masks: list[str] = field(default_factory=list)
     classes: dict[str, Any] | None = None
     channels: Count | None = None
     num_classes: Annotated[int, Range(2)] | None = None
@@ -82,10 +86,18 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class TrainedConfig:
+    """`model.*` of conf/evaluate.yaml and conf/predict.yaml: what can be changed about a trained network."""
+
+    prune_to: Count | None = None
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """The keys of conf/evaluate.yaml."""
 
     checkpoint: str | list[str]
+    model: dict[str, Any] = field(default_factory=dict)
     split: Literal["val", "test", "train", "all"] | None = None
     tune: Literal["postprocess"] | None = None
     postprocess: Literal["stored", "none"] = "stored"
@@ -124,6 +136,7 @@ class PredictConfig:
     checkpoint: str | list[str]
     input: str | list[str]
     output: str | list[str]
+    model: dict[str, Any] = field(default_factory=dict)
     suffix: str = ""
     overlay: bool = False
     probabilities: bool | Literal["npz", "tiff"] = False

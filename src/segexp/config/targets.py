@@ -98,11 +98,11 @@ def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = 
     if not callable(target):
         yield f"{key}._target_ {node['_target_']!r} is {type(target).__name__}, not a class or function."
         return
-    parameters = _parameters(target)
-    if parameters is None:
+    known = parameters(target)
+    if known is None:
         return
-    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {name: p for name, p in known.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     hints = _hints(target)
     for name, value in node.items():
         if name in RESERVED:
@@ -117,10 +117,11 @@ def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = 
         yield f"{key} lacks {listed(lacking)}, which {node['_target_']} needs. Add {key}.{lacking[0]}=…"
 
 
-def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Return the arguments of a class or function by name; None where it is written in C and does not say."""
     try:
         return dict(inspect.signature(target).parameters)
-    except (ValueError, TypeError):  # written in C, without a signature
+    except (ValueError, TypeError):
         return None
 
 

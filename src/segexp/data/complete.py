@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from segexp.errors import ConfigError
+
 FACTS = ("image", "mask", "groups", "classes", "ignore", "threshold", "channels")
 """The keys that describe a layout."""
 
@@ -39,7 +41,9 @@ def complete(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
     Raises:
         DataError: the folder is missing or its layout is not a known one.
+        ConfigError: the layout is open, and labels that overlap are asked for: which files are of which class, nothing tells.
     """
+    check_open(data)
     root = Path(data["root"])
     if data.get("family"):
         from segexp.data.demo import make_demo
@@ -54,3 +58,17 @@ def complete(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
     found = recognise(root)
     given = {key: data[key] for key in FACTS if data.get(key) not in (None, [])}
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
+
+
+def check_open(data: dict[str, Any]) -> None:
+    """Refuse to find out a layout of labels that overlap.
+
+    Raises:
+        ConfigError: the layout is open.
+    """
+    if data.get("labels") == "overlapping" and (data.get("family") or data["image"] is None):
+        raise ConfigError(
+            "data.labels=overlapping with a layout that is to be found out",
+            "Which masks are of which class must be said: data.image, and data.mask with a pattern for each class",
+            'Type \'data.image="images/{id}.png"\' \'data.mask={cell: "cells/{id}.png", nucleus: "nuclei/{id}.png"}\'',
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segexp.errors import ConfigError
+from segexp.labelling import EXCLUSIVE, Labelling
 from segexp.types import IGNORE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,14 +25,16 @@ class Foreground:
     Kept are the pixels of each class above each row: a few kilobytes however large the mask is.
     """
 
-    def __init__(self, mask: Array) -> None:
+    def __init__(self, mask: Array, labelling: Labelling = EXCLUSIVE) -> None:
         """Count the pixels of each class, row by row; class 0 is the background and 255 ignored.
 
         Args:
             mask: (H, W) uint8 class index.
+            labelling: what its values mean.
         """
-        present = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE + 1)[1:IGNORE]) + 1
-        self.until = {int(index): np.cumsum(np.count_nonzero(mask == index, axis=1)) for index in present}
+        self.labelling = labelling
+        present = np.flatnonzero(labelling.pixels(mask, IGNORE)[1:]) + 1
+        self.until = {int(k): np.cumsum(np.count_nonzero(labelling.has(mask, int(k)), axis=1)) for k in present}
 
     def draw(self, mask: Array, share: float, rng: np.random.Generator) -> Place | None:
         """Return, with the probability `share`, a random pixel of a random class; None otherwise, or without foreground.
@@ -46,7 +49,7 @@ class Foreground:
         index, until = list(self.until.items())[int(rng.integers(len(self.until)))]
         number = int(rng.integers(until[-1]))
         row = int(np.searchsorted(until, number, side="right"))
-        columns = np.flatnonzero(mask[row] == index)
+        columns = np.flatnonzero(self.labelling.has(mask[row], index))
         return row, int(columns[number - int(until[row])])  # counted from the row's end
 
 

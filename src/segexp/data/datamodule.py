@@ -24,12 +24,13 @@ from segexp.data.dataset import (
 )
 from segexp.data.files.images import image_size
 from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import label_table
 from segexp.data.layout.cases import find_cases
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
 from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.errors import ConfigError, DataError
+from segexp.labelling import labelling
 from segexp.preprocessing import Preprocessing, preprocessing_for, working_size
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
@@ -38,13 +39,20 @@ Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
 
 def find(data: dict[str, Any]) -> list[Case]:
     """Return the cases that a data config describes."""
-    return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"])
+    optional = data.get("optional_masks") or ()
+    return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"], optional=optional)
 
 
 def reader(data: dict[str, Any]) -> Reader:
     """Return what decodes the cases of a data config."""
     size = data["size"]
-    return Reader(data["channels"], LabelTable.from_dict(data), tuple(size) if isinstance(size, list) else size)
+    return Reader(data["channels"], label_table(data), tuple(size) if isinstance(size, list) else size)
+
+
+def spec_of(data: dict[str, Any], read: Reader) -> DataSpec:
+    """Return what the network needs to know of a data config."""
+    overlapping = data.get("labels", "exclusive") == "overlapping"
+    return DataSpec(data["name"], read.labels.names, read.channels, read.labels.palette, overlapping)
 
 
 class SegmentationDataModule(pl.LightningDataModule):
@@ -76,8 +84,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.data, self.augment, self.batch_size, self.workers = data, augment, batch_size, workers
         self.seed, self.pin, self.track = seed, pin, track
         self.reader = reader(data)
-        table = self.reader.labels
-        self.spec = DataSpec(data["name"], tuple(table.names), data["channels"], tuple(table.palette))
+        self.spec = spec_of(data, self.reader)
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
         self.glances: list[Glance] = []
@@ -97,7 +104,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.cases = find(self.data)
         self.splits = split_as(self.data, self.cases, self.seed)
         self._check_sizes()
-        statistics = Statistics(self.spec.channels, self.spec.num_classes)
+        statistics = Statistics(self.spec.channels, self.spec.num_classes, labelling(self.spec))
         self.store = self._fill(statistics)
         check_masks(statistics, self.spec.classes, "training")
         self.fingerprint = statistics.fingerprint()
@@ -142,6 +149,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.seed,
             self.data["repeat"],
             self.data.get("foreground_crops", 0.0),
+            labelling(self.spec),
         )
         rank, world = self._place()
         sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from segexp.data.crop import Draw, Foreground
 from segexp.data.store import Store
+from segexp.labelling import EXCLUSIVE, Labelling
 from segexp.preprocessing import Preprocessing, resize_mask, to_unit
 from segexp.types import IGNORE, Batch, Sample
 
@@ -32,6 +33,7 @@ class TrainingSet(Dataset[Drawn]):
         seed: int,
         repeat: int = 1,
         foreground_crops: float = 0.0,
+        labelling: Labelling = EXCLUSIVE,
     ) -> None:
         """Choose the pictures.
 
@@ -44,10 +46,11 @@ class TrainingSet(Dataset[Drawn]):
             repeat: how often each picture is drawn per epoch, with other augmentation each time.
             foreground_crops: probability with which a crop lies around a foreground pixel; `augment` then takes `around`,
                 which draws it from the sample's own generator.
+            labelling: what the values of the masks mean.
         """
         self.store, self.members, self.augment = store, list(members), augment
         self.preprocessing, self.seed, self.repeat = preprocessing, seed, repeat
-        self.foreground_crops = foreground_crops
+        self.foreground_crops, self.labelling = foreground_crops, labelling
         self.foreground: dict[int, Foreground] = {}
 
     def __len__(self) -> int:
@@ -70,7 +73,7 @@ class TrainingSet(Dataset[Drawn]):
     def _around(self, member: int, mask: np.ndarray) -> Draw:
         """Return what draws the centre of a crop; each process counts a mask once, at its first draw."""
         if member not in self.foreground:
-            self.foreground[member] = Foreground(mask)
+            self.foreground[member] = Foreground(mask, self.labelling)
         return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 

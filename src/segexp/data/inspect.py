@@ -12,15 +12,16 @@ from itertools import islice
 import numpy as np
 
 from segexp.data.files.images import read_image
-from segexp.data.labels.table import LabelTable, read_labels
+from segexp.data.labels.overlapping import Labels
 from segexp.errors import DataError
+from segexp.labelling import EXCLUSIVE, Labelling
 from segexp.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.types import IGNORE, Case, Fingerprint
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded case: image (h, w, C) at the working size, mask (H, W) uint8 class index at its own size."""
+    """One decoded case: image (h, w, C) at the working size, mask (H, W) uint8 class index (or bit sets) at its own size."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -37,7 +38,7 @@ class Reader:
     """
 
     channels: int
-    labels: LabelTable
+    labels: Labels
     size: Size = None
 
     def __call__(self, case: Case) -> Picture:
@@ -48,7 +49,7 @@ class Reader:
         """
         image = read_image(case.image, self.channels)
         size = image.shape[:2]
-        mask = read_labels(case.masks, self.labels, case.image, size) if case.masks else np.full(size, IGNORE, np.uint8)
+        mask = self.labels.read(case, size) if case.masks else np.full(size, IGNORE, np.uint8)
         return Picture(resize_image(image, working_size(self.size, size, str(case.image))), mask)
 
 
@@ -78,6 +79,7 @@ class Statistics:
 
     channels: int
     classes: int
+    labelling: Labelling = EXCLUSIVE
     count: int = 0
     pixels: int = 0
     total: np.ndarray = field(init=False)
@@ -85,6 +87,7 @@ class Statistics:
     low: np.ndarray = field(init=False)
     high: np.ndarray = field(init=False)
     class_pixels: np.ndarray = field(init=False)
+    known: int = 0
     dtypes: set[str] = field(default_factory=set)
     sizes: dict[str, int] = field(default_factory=dict)
     samples: list[np.ndarray] = field(default_factory=list)
@@ -104,7 +107,8 @@ class Statistics:
         self.square += np.square(wide).sum(axis=0)
         self.low = np.minimum(self.low, wide.min(axis=0))
         self.high = np.maximum(self.high, wide.max(axis=0))
-        self.class_pixels += np.bincount(picture.mask.ravel(), minlength=256)[: self.classes]
+        self.class_pixels += self.labelling.pixels(picture.mask, self.classes)
+        self.known += int(np.count_nonzero(picture.mask != IGNORE))
         self.dtypes.add(str(picture.image.dtype))
         size = f"{picture.mask.shape[0]}x{picture.mask.shape[1]}"
         self.sizes[size] = self.sizes.get(size, 0) + 1
@@ -143,7 +147,7 @@ class Statistics:
             p_low=np.percentile(sample, 0.5, axis=0).astype(float).tolist(),
             p_high=np.percentile(sample, 99.5, axis=0).astype(float).tolist(),
             sizes=dict(self.sizes),
-            class_share=(self.class_pixels / max(1, self.class_pixels.sum())).tolist(),
+            class_share=(self.class_pixels / max(1, self.known)).tolist(),
         )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 COMPARED = ("model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "seed")
 """The parts of a config that stand in the table of runs."""
 NOT_COMPARED = (
-    *("root", "image", "mask", "groups", "classes", "ignore", "threshold", "channels", "num_classes"),
-    *("cache", "max_pixels"),
+    *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),
+    *("num_classes", "cache", "max_pixels"),
 )
 """Keys of the data section that are facts about the files or the machine, not choices."""
 

@@ -8,20 +8,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segexp.errors import ConfigError
-from segexp.losses.base import check_range
+from segexp.losses.course import course
 
 
 class WeightedSum(nn.Module):
-    """A weighted sum of named losses."""
+    """A weighted sum of named losses, whose weights may change over the epochs.
+
+    Attributes:
+        weights: of now, by name.
+    """
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep the terms.
 
         Args:
-            terms: name -> {"weight": a number of 0 or more, "loss": the loss}.
+            terms: name -> {"weight": a number of 0 or more, or points of it, "loss": the loss}. The points are epochs, from
+                0 on, or shares of the training: {0: 1.0, 99: 0.01} falls by 0.01 per epoch as the region's weight of
+                Kervadec et al. 2019 does; {"0%": 0.0, "50%": 1.0} rises until half of the training is done, also where
+                that is counted in minutes.
 
         Raises:
-            ConfigError: there is no term, a term lacks its weight or loss, or a weight is negative.
+            ConfigError: there is no term, a term lacks its weight or loss, a weight is negative, or all are 0 throughout.
         """
         super().__init__()
         if not terms:
@@ -31,9 +38,20 @@ class WeightedSum(nn.Module):
                 raise ConfigError(
                     f"loss.terms.{name} has the keys {sorted(term)}", "the keys loss and weight", "See conf/loss/bce_dice.yaml"
                 )
-            check_range(f"terms.{name}.weight", term["weight"], 0)
-        self.weights = {name: float(term["weight"]) for name, term in terms.items()}
+        self.courses = {name: course(f"terms.{name}.weight", term["weight"]) for name, term in terms.items()}
+        if not any(value > 0 for each in self.courses.values() for _, value in each.points):
+            raise ConfigError(
+                f"every weight of loss.terms is 0 ({', '.join(terms)})",
+                "one above 0",
+                f"Set loss.terms.{next(iter(terms))}.weight=1",
+            )
         self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
+        self.weights: dict[str, float] = {}
+        self.begin_epoch(0, 0.0)
+
+    def begin_epoch(self, epoch: int, share: float) -> None:
+        """Set the weights of an epoch (from 0 on), at whose start `share` of the training, 0 to 1, is done."""
+        self.weights = {name: each(epoch, share) for name, each in self.courses.items()}
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the sum of `parts`, a float32 scalar."""
@@ -42,11 +60,16 @@ class WeightedSum(nn.Module):
     def parts(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return what each term contributes, its weight included: the values add up to the loss.
 
+        A term whose weight is 0 is not computed.
+
         Args:
             logits: (B, K, H, W).
             mask: (B, H, W) class index, 255 = ignore.
         """
-        return {name: self.weights[name] * loss(logits, mask) for name, loss in self.losses.items()}
+        return {
+            name: weight * self.losses[name](logits, mask) if weight else 0.0 * logits.float().sum()
+            for name, weight in self.weights.items()
+        }
 
 
 def scales_loss(
@@ -62,7 +85,7 @@ def scales_loss(
         scales: logits of each head, finest first; a head may be smaller than the mask, which is then reduced by nearest
             neighbour.
         mask: (B, H, W) class index, 255 = ignore.
-        weights: one number per head; None weighs all alike, as UNet++ does.
+        weights: one number of 0 or more per head, of which only the ratios count; None weighs all alike, as UNet++ does.
 
     Raises:
         ValueError: the number of weights is not the number of heads, or they add up to nothing.

@@ -1,4 +1,9 @@
-"""Losses on the overlap of regions: soft Dice."""
+"""Losses on the overlap of regions: soft Dice, focal Tversky; what they count.
+
+Legend: B batch, K classes, C classes looked at, H W pixels.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,12 +38,78 @@ class Dice(Loss):
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return 1 - (2 overlap + smooth) / (predicted + true + smooth), averaged over the classes present."""
-        over = (2, 3) if self.per_image else (0, 2, 3)
-        classes = torch.arange(self.first, logits.shape[1], device=logits.device).view(-1, 1, 1)
-        truth = mask.unsqueeze(1) == classes
-        probability = logits.softmax(dim=1)[:, self.first :] * (mask != IGNORE).unsqueeze(1)
-        overlap = (probability * truth).sum(over)
-        true = truth.sum(over)
-        score = (2 * overlap + self.smooth) / (probability.sum(over) + true + self.smooth).clamp_min(1e-7)
-        present = true > 0
-        return ((1 - score) * present).sum() / present.sum().clamp_min(1)
+        sums = soft_sums(logits, mask, self.first, self.per_image)
+        score = (2 * sums.overlap + self.smooth) / (sums.predicted + sums.true + self.smooth).clamp_min(1e-7)
+        return mean_present(1 - score, sums.true)
+
+
+class FocalTversky(Loss):
+    """Focal Tversky loss: (1 - Tversky index)^(1 / gamma) of each class (Abraham and Khan, ISBI 2019).
+
+    The mean is over the classes that are present in the mask, as in `Dice`; the paper has the sum.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 4 / 3,
+        include_background: bool = False,
+        per_image: bool = False,
+        smooth: float = 1.0,
+    ) -> None:
+        """Make the loss.
+
+        Args:
+            alpha: factor of the false positives, 0 or more, as Salehi et al. 2017 have it; this paper swaps the two names.
+            beta: factor of the false negatives, 0 or more. 0.5 and 0.5 are the Dice score.
+            gamma: above 0; above 1 the slope grows as the overlap gets good, below 1 good classes are played down.
+                1 is the plain Tversky loss, the paper has 4/3.
+            include_background: whether class 0 counts as a class.
+            per_image: False sums each class over the batch before the index is taken, True takes it in each image.
+            smooth: pixels added above and below the fraction.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__()
+        for name, value, least in (("alpha", alpha, 0), ("beta", beta, 0), ("gamma", gamma, 0.1), ("smooth", smooth, 0)):
+            check_range(name, value, least)
+        self.alpha, self.beta, self.gamma, self.smooth = alpha, beta, gamma, smooth
+        self.first, self.per_image = int(not include_background), per_image
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return (1 - index)^(1 / gamma), averaged over the classes present."""
+        sums = soft_sums(logits, mask, self.first, self.per_image)
+        missing = 1 - tversky_index(sums, self.alpha, self.beta, self.smooth)
+        # For gamma above 1 the slope of the power is infinite at 0, where the answer is right or the class absent.
+        return mean_present(missing.clamp_min(1e-7) ** (1 / self.gamma), sums.true)
+
+
+class Sums(NamedTuple):
+    """Pixels of each class, (C,) or (B, C): overlap of prediction and truth, predicted (both soft), true."""
+
+    overlap: Tensor
+    predicted: Tensor
+    true: Tensor
+
+
+def soft_sums(logits: Tensor, mask: Tensor, first: int, per_image: bool) -> Sums:
+    """Return the sums over known pixels of the classes from `first` on: (B, C) per image, else (C,) over the batch."""
+    over = (2, 3) if per_image else (0, 2, 3)
+    classes = torch.arange(first, logits.shape[1], device=logits.device).view(-1, 1, 1)
+    truth = mask.unsqueeze(1) == classes
+    probability = logits.softmax(dim=1)[:, first:] * (mask != IGNORE).unsqueeze(1)
+    return Sums((probability * truth).sum(over), probability.sum(over), truth.sum(over))
+
+
+def tversky_index(sums: Sums, alpha: float, beta: float, smooth: float) -> Tensor:
+    """Return (overlap + smooth) / (overlap + alpha false positives + beta false negatives + smooth)."""
+    wrong = alpha * (sums.predicted - sums.overlap) + beta * (sums.true - sums.overlap)
+    return (sums.overlap + smooth) / (sums.overlap + wrong + smooth).clamp_min(1e-7)
+
+
+def mean_present(values: Tensor, true: Tensor) -> Tensor:
+    """Return the mean of the values whose class is present (`true` above 0); 0 with a graph when none is."""
+    present = true > 0
+    return (values * present).sum() / present.sum().clamp_min(1)

@@ -1,5 +1,6 @@
-"""Losses that are means over pixels: cross-entropy, binary cross-entropy, focal loss."""
+"""Losses that are means over pixels: cross-entropy, that of the hardest pixels, binary cross-entropy, focal loss."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +42,55 @@ class CrossEntropy(PixelLoss):
         return mean_by_weight(total, self.pixel_weights(logits, mask))
 
 
+class OHEM(PixelLoss):
+    """Cross-entropy of the hardest pixels alone: online hard example mining (Shrivastava et al., CVPR 2016).
+
+    For each pixel it is decided anew at every call, over the batch, as Wu et al. 2016 do for segmentation. Pixels that are
+    left out get no gradient at that step.
+    """
+
+    def __init__(
+        self,
+        keep: float = 0.25,
+        threshold: float | None = 0.7,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """Make the loss.
+
+        Args:
+            keep: share of the known pixels of a batch, 0 to 1, that is always kept: those with the least probability of their
+                true class. At least one pixel is.
+            threshold: probability of the true class, 0 to 1, below which a pixel is kept as well; None keeps the share alone.
+            class_weights: one weight per class, or None; without influence on which pixels are kept.
+            label_smoothing: share of the target spread evenly over all classes, 0 to 1; likewise.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__(class_weights)
+        check_range("keep", keep, 0, 1)
+        if threshold is not None:
+            check_range("threshold", threshold, 0, 1)
+        check_range("label_smoothing", label_smoothing, 0, 1)
+        self.keep, self.threshold, self.label_smoothing = keep, threshold, label_smoothing
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the weighted mean over the pixels kept."""
+        entropy = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none", label_smoothing=self.label_smoothing)
+        weights = self.pixel_weights(logits, mask) * self.hard(logits.detach(), mask)
+        return mean_by_weight((entropy * weights).sum(), weights)
+
+    def hard(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return (B, H, W) bool: the pixels kept; of equally hard ones, all or none."""
+        hardness = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").where(mask != IGNORE, -1)
+        kept = max(1, math.ceil(int((mask != IGNORE).sum()) * self.keep))
+        least = hardness.flatten().kthvalue(hardness.numel() - kept + 1).values  # sorting takes six times as long
+        if self.threshold is not None:
+            least = least.clamp_max(-math.log(max(self.threshold, 1e-38)))
+        return hardness >= least
+
+
 class BCE(PixelLoss):
     """Binary cross-entropy of each foreground class against the rest.
 
@@ -49,13 +99,28 @@ class BCE(PixelLoss):
     mean over the K - 1 foreground classes. Predictions stay those of the softmax.
     """
 
+    def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+        """Make the loss.
+
+        Args:
+            class_weights: one weight per class, or None.
+            label_smoothing: targets are moved from 0 and 1 this share of the way to one half, 0 to 1; with two classes the
+                same as that of `CrossEntropy`.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__(class_weights)
+        check_range("label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = label_smoothing
+
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the weighted mean over pixels of the mean over foreground classes."""
         classes = logits.shape[1]
         values = torch.zeros_like(logits[:, 0])
         for k in range(1, classes):
             rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
-            target = (mask == k).to(logits.dtype)
+            target = (mask == k).to(logits.dtype).lerp(torch.full_like(rest, 0.5), self.label_smoothing)
             values = values + F.binary_cross_entropy_with_logits(logits[:, k] - rest, target, reduction="none")
         weights = self.pixel_weights(logits, mask)
         return mean_by_weight((values * weights).sum() / (classes - 1), weights)

@@ -3,26 +3,19 @@
 Legend: N cases, K classes, H W pixels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from segexp.types import IGNORE
+from segexp.metrics.confusion import confusion
 
+__all__ = ["CaseCounts", "confusion"]
 
-def confusion(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the confusion matrix (K, K) int64 of one case: rows are the truth, columns the prediction.
-
-    Args:
-        prediction: (H, W) class index, integer.
-        truth: (H, W) class index, integer; pixels of 255 are left out.
-        classes: K.
-    """
-    valid = truth != IGNORE
-    pairs = truth[valid].long() * classes + prediction[valid].long()
-    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+Count = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""Prediction (H, W), truth (H, W) and K to the confusion matrix (K, K)."""
 
 
 class CaseCounts(Metric):
@@ -35,9 +28,9 @@ class CaseCounts(Metric):
     indices: list[torch.Tensor]
     matrices: list[torch.Tensor]
 
-    def __init__(self, classes: int, **kwargs: Any) -> None:
+    def __init__(self, classes: int, count: Count = confusion, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.classes = classes
+        self.classes, self.count = classes, count
         self.add_state("indices", default=[], dist_reduce_fx="cat")
         self.add_state("matrices", default=[], dist_reduce_fx="cat")
         self._hold(-1, torch.zeros(classes, classes, dtype=torch.long))
@@ -49,7 +42,7 @@ class CaseCounts(Metric):
 
     def update(self, index: int, prediction: torch.Tensor, truth: torch.Tensor) -> None:
         """Count one case: its position in the split, prediction (H, W) and truth (H, W)."""
-        self._hold(index, confusion(prediction, truth, self.classes))
+        self._hold(index, self.count(prediction, truth, self.classes))
 
     def compute(self) -> tuple[list[int], torch.Tensor]:
         """Return N positions and confusion matrices (N, K, K), on the CPU."""

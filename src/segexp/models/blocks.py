@@ -24,6 +24,19 @@ class GroupNorm(nn.GroupNorm):
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that also takes one value per channel in training, where it uses the running statistics.
+
+    torch refuses a single value, which has no variance: a batch of one 16x16 image at the bottom of a five-level network.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel of (B, C, H, W)."""
+        if self.training and input.numel() == self.num_features:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
 class ConvNormAct(nn.Sequential):
     """A 3x3 convolution that keeps the size (or divides it by `stride`), its norm and a ReLU."""
 
@@ -53,31 +66,6 @@ class DoubleConv(nn.Sequential):
         super().__init__(ConvNormAct(inside, middle, norm), ConvNormAct(middle, outside, norm))
 
 
-class Up(nn.Module):
-    """One step up: double the deeper map, append it to the skipped one, and convolve twice."""
-
-    def __init__(self, deep: int, skip: int, outside: int, norm: str, up: str) -> None:
-        """Make the block.
-
-        Args:
-            deep: channels of the deeper map, at half the size.
-            skip: channels of the map that skipped the deeper levels.
-            outside: channels given.
-            norm: one of `NORMS`.
-            up: "transposed" learns the doubling and takes it to `skip` channels; "bilinear" interpolates.
-        """
-        super().__init__()
-        transposed = up == "transposed"
-        self.up: nn.Module = nn.ConvTranspose2d(deep, skip, 2, stride=2) if transposed else double_size()
-        joined = 2 * skip if transposed else deep + skip
-        self.conv = DoubleConv(joined, outside, norm, middle=outside if transposed else joined // 2)
-
-    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        """Return (B, outside, H, W) from `deep` (B, deep, H/2, W/2) and `skip` (B, skip, H, W)."""
-        out: Tensor = self.conv(torch.cat([skip, self.up(deep)], dim=1))
-        return out
-
-
 def double_size() -> nn.Upsample:
     """Return bilinear upsampling by two; by factor and not by size, so that an export needs no shape arithmetic."""
     return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
@@ -86,7 +74,7 @@ def double_size() -> nn.Upsample:
 def norm_layer(norm: str, channels: int) -> nn.Module:
     """Return the norm of that name for `channels` channels; groups are the largest of 32, 16, 8, 4, 2, 1 that fits."""
     if norm == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     if norm == "instance":
         return GroupNorm(channels, channels)
     if norm == "group":
@@ -98,8 +86,6 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 def pad_to(image: Tensor, stride: int) -> Tensor:
     """Reflect an image at its borders, evenly on both sides, up to the next multiple of `stride`.
 
-    Written with indices because `F.pad` refuses to reflect further than the image is large and ties an export to one size.
-
     Args:
         image: (B, C, H, W), H and W at least 2.
         stride: what both sides must divide by.
@@ -110,11 +96,24 @@ def pad_to(image: Tensor, stride: int) -> Tensor:
     for axis in (2, 3):
         size = image.shape[axis]
         padded = (size + stride - 1) // stride * stride
-        offset = torch.arange(padded, device=image.device) - (padded - size) // 2
-        last = size - 1
-        index = last - (offset.abs() % (2 * last) - last).abs()
-        image = image.index_select(axis, index)
+        image = mirror(image, axis, -((padded - size) // 2), padded)
     return image
+
+
+def mirror(image: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """Return `length` pixels along an axis from the pixel `start` on, of an image reflected at its borders without end.
+
+    Written with indices because `F.pad` refuses to reflect further than the image is large and ties an export to one size.
+
+    Args:
+        image: at least 2 pixels along the axis.
+        axis: along which pixels are taken.
+        start: the first; negative before the image.
+        length: how many.
+    """
+    last = image.shape[axis] - 1
+    offset = torch.arange(length, device=image.device) + start
+    return image.index_select(axis, last - (offset.abs() % (2 * last) - last).abs())
 
 
 def crop_to(padded: Tensor, image: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
-"""U-Net (Ronneberger, Fischer, Brox: "U-Net", MICCAI 2015), with convolutions that keep the size."""
+"""U-Net (Ronneberger, Fischer, Brox: "U-Net", MICCAI 2015), with convolutions that keep the size; with or without attention."""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
+from segexp.models.attention import ATTENTION, AttentionGate, ScSE
 from segexp.models.blocks import (
     NORMS,
     UPS,
     DoubleConv,
-    Up,
     check_choice,
     check_share,
     check_sizes,
@@ -16,13 +16,19 @@ from segexp.models.blocks import (
     init_weights,
     pad_to,
 )
+from segexp.models.decoder import Up, all_logits, coarse_heads, decode, doubling
 
 
 class UNet(nn.Module):
     """An encoder that halves the map level by level, and a decoder that brings it back with the encoder's maps beside it.
 
+    With `attention="gate"` and `up="bilinear"` it is the Attention U-Net of Oktay et al. 2018 in two dimensions: gates on all
+    skips but the first, each gated by the decoder's map below; upsampling by interpolation; batch norm; deep supervision if
+    asked for. Not as there: the heads of deep supervision have losses of their own and are not joined to one output.
+
     Attributes:
         stride: by how much the deepest level is smaller than the image.
+        deep_supervision: whether each level of the decoder has a head.
     """
 
     def __init__(
@@ -34,6 +40,8 @@ class UNet(nn.Module):
         norm: str = "batch",
         up: str = "transposed",
         dropout: float = 0.0,
+        attention: str = "none",
+        deep_supervision: bool = False,
     ) -> None:
         """Make the network; at width 64 and depth 5 it has 31.0 million parameters (17.3 with bilinear upsampling).
 
@@ -46,41 +54,62 @@ class UNet(nn.Module):
             norm: "batch", "instance", "group" or "none".
             up: "transposed" or "bilinear".
             dropout: share of the deepest level's channels that are dropped in training, 0 to below 1.
+            attention: "none"; "scse" after every block of both ways (Roy et al. 2018); "gate" on the skips (Oktay et al. 2018).
+            deep_supervision: give the coarser levels of the decoder heads of their own, for `forward_scales`.
 
         Raises:
             ConfigError: an argument is out of its range.
         """
         super().__init__()
         check_sizes(1, in_channels=in_channels, width=width)
-        check_sizes(2, num_classes=num_classes, depth=depth)
+        check_sizes(2, num_classes=num_classes)
         check_choice("norm", norm, NORMS)
         check_choice("up", up, UPS)
         check_share("dropout", dropout)
-        self.stride = 2 ** (depth - 1)
+        check_choice("attention", attention, ATTENTION)
+        check_sizes(3 if attention == "gate" else 2, depth=depth)  # the first skip has no gate
+        self.stride, self.deep_supervision = 2 ** (depth - 1), deep_supervision
         widths = [width * 2**level for level in range(depth)]
         half = 2 if up == "bilinear" else 1
         encoded = [*widths[:-1], widths[-1] // half]
         # What each level hands to the one above it: interpolation keeps the channels, so they are halved beforehand.
         given = [width, *(w // half for w in widths[1:])]
 
-        self.stem = DoubleConv(in_channels, width, norm)
-        self.down = nn.ModuleList(DoubleConv(above, below, norm) for above, below in pairwise(encoded))
+        def block(inside: int, outside: int, middle: int | None = None) -> nn.Module:
+            conv = DoubleConv(inside, outside, norm, middle)
+            return nn.Sequential(conv, ScSE(outside)) if attention == "scse" else conv
+
+        def step(level: int) -> Up:
+            deep, skip, outside = given[level + 1], widths[level], given[level]
+            doubled, channels = doubling(up, deep, skip)
+            middle = outside if up == "transposed" else (skip + channels) // 2
+            gate = AttentionGate(skip, deep) if attention == "gate" and level else None
+            return Up(doubled, block(skip + channels, outside, middle), gate)
+
+        self.stem = block(in_channels, width)
+        self.down = nn.ModuleList(block(above, below) for above, below in pairwise(encoded))
         self.pool = nn.MaxPool2d(2)
         self.drop = nn.Dropout2d(dropout)
-        self.up = nn.ModuleList(
-            Up(given[level + 1], widths[level], given[level], norm, up) for level in reversed(range(depth - 1))
-        )
+        self.up = nn.ModuleList(step(level) for level in reversed(range(depth - 1)))
         self.head = nn.Conv2d(width, num_classes, 1)
+        self.coarse_heads = coarse_heads(given[1:-1] if deep_supervision else [], num_classes)
         init_weights(self)
+        for layer in self.modules():
+            if isinstance(layer, AttentionGate):
+                layer.open()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
-        x = self.stem(pad_to(image, self.stride))
-        skips = []
+        return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
+
+    def forward_scales(self, image: Tensor) -> list[Tensor]:
+        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
+        padded = pad_to(image, self.stride)
+        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
+
+    def decoded(self, padded: Tensor) -> list[Tensor]:
+        """Return the maps of the decoder's levels, that of full resolution first."""
+        maps = [self.stem(padded)]
         for down in self.down:
-            skips.append(x)
-            x = down(self.pool(x))
-        x = self.drop(x)
-        for up in self.up:
-            x = up(x, skips.pop())
-        return crop_to(self.head(x), image)
+            maps.append(down(self.pool(maps[-1])))
+        return decode(self.up, self.drop(maps[-1]), maps[:-1])

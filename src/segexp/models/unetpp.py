@@ -1,5 +1,7 @@
 """UNet++ (Zhou et al.: "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", DLMIA 2018)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,14 @@ from segexp.models.blocks import (
 class UNetPlusPlus(nn.Module):
     """A U-Net whose skips are filled with nodes: node `i_j` sees `i_0` ... `i_(j-1)` and the doubled `(i+1)_(j-1)`.
 
+    Trained with deep supervision it can be pruned to a level: `prune_to=2` is L2 of the paper, which ends at the head of `x0_2`
+    and has only the nodes before it. The state of the whole network loads into a pruned one.
+
     Attributes:
-        stride: by how much the deepest level is smaller than the image.
+        stride: by how much the deepest level of the whole network is smaller than the image. The image is padded to a multiple
+            of it, pruned or not, so that a head gives the same.
+        deep_supervision: `forward_scales` gives a head for each column.
+        level: of the last column.
     """
 
     conv0_0: DoubleConv
@@ -47,6 +55,7 @@ class UNetPlusPlus(nn.Module):
         depth: int = 5,
         norm: str = "batch",
         deep_supervision: bool = False,
+        prune_to: int | None = None,
     ) -> None:
         """Make the network; at width 32 and depth 5 it has 9.04 million parameters.
 
@@ -57,6 +66,8 @@ class UNetPlusPlus(nn.Module):
             depth: number of levels, 2 to 5; the paper's L1 to L4 have 2 to 5.
             norm: "batch", "instance", "group" or "none".
             deep_supervision: give each of `x0_1`, `x0_2`, ... a head of its own.
+            prune_to: the level, 1 to depth - 1, whose head alone is the prediction; needs deep supervision. None is the whole
+                network.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -67,24 +78,29 @@ class UNetPlusPlus(nn.Module):
         check_choice("norm", norm, NORMS)
         if depth > 5:
             raise ConfigError(f"model.depth is {depth}", "2 to 5 for UNet++", "Set model.depth=5")
-        self.depth, self.stride = depth, 2 ** (depth - 1)
+        check_level(prune_to, depth, deep_supervision)
+        self.stride, self.deep_supervision, self.pruned = 2 ** (depth - 1), deep_supervision, prune_to is not None
+        self.level = prune_to or depth - 1
         widths = [width * 2**level for level in range(depth)]
-        for level, out in enumerate(widths):
+        for level, out in enumerate(widths[: self.level + 1]):
             inside = widths[level - 1] if level else in_channels
             self.add_module(f"conv{level}_0", DoubleConv(inside, out, norm))
-            for column in range(1, depth - level):
+            for column in range(1, self.level + 1 - level):
                 self.add_module(f"conv{level}_{column}", DoubleConv(out * column + 2 * out, out, norm))
         self.pool = nn.MaxPool2d(2)
         self.up = double_size()
-        self.heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in range(depth - 1 if deep_supervision else 1))
+        self.heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in range(self.level if deep_supervision else 1))
         init_weights(self)
+        self.register_load_state_dict_pre_hook(leave_pruned)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up.
 
         With deep supervision that is the paper's "accurate mode", the average over all heads; it is taken over logits, so
-        that the result is again a logit for softmax and sigmoid alike.
+        that the result is again a logit for softmax and sigmoid alike. Pruned it is the "fast mode", one head.
         """
+        if self.pruned:
+            return crop_to(self.heads[-1](self.top_row(pad_to(image, self.stride))[-1]), image)
         scales = self.forward_scales(image)
         return torch.stack(scales).mean(dim=0) if len(scales) > 1 else scales[0]
 
@@ -94,26 +110,26 @@ class UNetPlusPlus(nn.Module):
         return [crop_to(head(x), image) for head, x in reversed(list(zip(self.heads, nodes, strict=True)))]
 
     def top_row(self, image: Tensor) -> list[Tensor]:
-        """Return x0_1, x0_2, ... up to the network's depth, each (B, width, H, W), as in Figure 1 of the paper."""
+        """Return x0_1, x0_2, ... up to the network's level, each (B, width, H, W), as in Figure 1 of the paper."""
         pool, up = self.pool, self.up
 
         x0_0 = self.conv0_0(image)
         x1_0 = self.conv1_0(pool(x0_0))
         x0_1 = self.conv0_1(join(x0_0, up(x1_0)))
-        if self.depth == 2:
+        if self.level == 1:
             return [x0_1]
 
         x2_0 = self.conv2_0(pool(x1_0))
         x1_1 = self.conv1_1(join(x1_0, up(x2_0)))
         x0_2 = self.conv0_2(join(x0_0, x0_1, up(x1_1)))
-        if self.depth == 3:
+        if self.level == 2:
             return [x0_1, x0_2]
 
         x3_0 = self.conv3_0(pool(x2_0))
         x2_1 = self.conv2_1(join(x2_0, up(x3_0)))
         x1_2 = self.conv1_2(join(x1_0, x1_1, up(x2_1)))
         x0_3 = self.conv0_3(join(x0_0, x0_1, x0_2, up(x1_2)))
-        if self.depth == 4:
+        if self.level == 3:
             return [x0_1, x0_2, x0_3]
 
         x4_0 = self.conv4_0(pool(x3_0))
@@ -127,3 +143,39 @@ class UNetPlusPlus(nn.Module):
 def join(*maps: Tensor) -> Tensor:
     """Stack maps of one size along their channels."""
     return torch.cat(maps, dim=1)
+
+
+def check_level(prune_to: int | None, depth: int, deep_supervision: bool) -> None:
+    """Check the level that a network of this depth is pruned to.
+
+    Raises:
+        ConfigError: there is no such level, or it has no head.
+    """
+    if prune_to is None:
+        return
+    levels = f"L1 to L{depth - 1}" if depth > 2 else "L1"
+    if isinstance(prune_to, bool) or not isinstance(prune_to, int) or not 1 <= prune_to < depth:
+        raise ConfigError(
+            f"model.prune_to is {prune_to!r}",
+            f"One of {', '.join(map(str, range(1, depth)))}: a UNet++ of depth {depth} has the levels {levels}",
+            f"Set model.prune_to={depth - 1} or less, or leave it out for the whole network",
+        )
+    if not deep_supervision:
+        raise ConfigError(
+            f"model.prune_to={prune_to} without deep supervision",
+            f"Heads on {levels}, which training with deep supervision makes",
+            "Train with deep_supervision=true, or leave model.prune_to out",
+        )
+
+
+def leave_pruned(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Take the nodes and heads that a pruned network does not have out of a state that is about to be loaded into it."""
+    assert isinstance(network, UNetPlusPlus)
+    if not network.pruned:
+        return
+    for name in list(state):
+        part, number = f"{name.removeprefix(prefix)}..".split(".")[:2]
+        node = part.startswith("conv") and sum(map(int, part.removeprefix("conv").split("_"))) > network.level
+        head = part == "heads" and int(number) >= network.level
+        if name.startswith(prefix) and (node or head):
+            del state[name]

@@ -3,7 +3,7 @@
 from segexp.pictures.display import INK, PAPER, Array, Colour, Palette, to_display
 from segexp.pictures.figures import confusion_figure
 from segexp.pictures.heat import colour_bar, heat, heat_map
-from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, colour_mask, errors, overlay
+from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, colour_mask, errors, layered, overlay
 from segexp.pictures.sheets import GAP, Row, contact_sheet, dice_text, panel, triptych
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "errors",
     "heat",
     "heat_map",
+    "layered",
     "overlay",
     "panel",
     "to_display",

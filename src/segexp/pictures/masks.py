@@ -2,12 +2,14 @@
 
 The colours of errors are from Okabe and Ito's set, which colour-blind readers can tell apart.
 
-Legend: C channels, H W pixels; a mask (H, W) holds class indices, 255 = ignore; class 0 is the background.
+Legend: C channels, H W pixels; a mask (H, W) holds class indices, of overlapping labels bit sets (`segexp.bits`), 255 =
+ignore; class 0 is the background.
 """
 
 import cv2
 import numpy as np
 
+from segexp import bits
 from segexp.pictures.display import Array, Colour, Palette, strips, to_display
 from segexp.types import IGNORE
 
@@ -41,22 +43,40 @@ def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> 
     return result
 
 
-def errors(truth: Array, prediction: Array, image: Array | None = None) -> Array:
+def layered(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
+    """Return the image (H, W, 3) with each class of a mask of bit sets laid over it in turn.
+
+    So where classes overlap their tints mix, and every class keeps its own line along its border.
+    """
+    result = to_display(image)
+    for k in range(1, len(palette)):
+        result = overlay(result, bits.has(mask, k).astype(np.uint8), (palette[0], palette[k]), alpha)
+    return overlay(result, np.where(mask == IGNORE, np.uint8(IGNORE), np.uint8(0)), palette, alpha)
+
+
+def errors(truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False) -> Array:
     """Return (H, W, 3) uint8: what is right, missed, a false alarm or of the wrong class, each in its colour.
+
+    Of overlapping labels a pixel is right with just the classes that are there; it is missed where some of them lack, a false
+    alarm where there are others besides, of the wrong class where both is true.
 
     Args:
         truth: (H, W); where it is 255 the picture is hatched, whatever was predicted.
         prediction: (H, W).
         image: shown dark below the background that both leave free; black when None.
+        overlapping: the masks hold bit sets.
     """
     result = to_display(image) if image is not None else np.zeros((*truth.shape, 3), np.uint8)
     result //= 2
     for rows in strips(truth.shape):
         here, real, guess = result[rows], truth[rows], prediction[rows]
-        here[(real == guess) & (real != 0)] = CORRECT
-        here[(real != guess) & (real != 0) & (guess != 0)] = WRONG_CLASS
-        here[(real != 0) & (guess == 0)] = MISSED
-        here[(real == 0) & (guess != 0)] = FALSE_ALARM
+        differ = real != guess
+        lacking = (real & ~guess if overlapping else real) != 0
+        beyond = (guess & ~real if overlapping else guess) != 0
+        here[~differ & (real != 0)] = CORRECT
+        here[differ & lacking & beyond] = WRONG_CLASS
+        here[differ & lacking & ~beyond] = MISSED
+        here[differ & ~lacking & beyond] = FALSE_ALARM
         _hatch(here, real == IGNORE, rows.start)
     return result
 

@@ -1,6 +1,7 @@
 """Several pictures on one sheet: panels, contact sheets, and the text around them.
 
-Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, 255 = ignore; class 0 is the background.
+Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, of overlapping labels bit sets (`segexp.bits`),
+255 = ignore; class 0 is the background.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from segexp import bits
 from segexp.pictures.display import INK, PAPER, Array, Colour, Palette, to_display
-from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, errors, overlay
+from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, errors, layered, overlay
 from segexp.types import IGNORE
 
 Row = tuple[Array, Array, Array, str]
@@ -21,7 +23,7 @@ GAP = 10
 COLUMNS = ("input", "truth", "prediction", "errors")
 
 
-def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256) -> Array:
+def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256, overlapping: bool = False) -> Array:
     """Return one sheet (H, W, 3) uint8: a row per case with input, truth, prediction and errors, and a legend below.
 
     Args:
@@ -29,12 +31,14 @@ def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height:
         palette: a colour per class.
         classes: a name per class.
         height: of a picture, in pixels.
+        overlapping: the masks hold bit sets.
     """
-    strips = []
+    strips, lay = [], layered if overlapping else overlay
     for image, truth, prediction, title in rows:
         shown, real, guess = _fitted(height, image, truth, prediction)
-        cells = [shown, overlay(shown, real, palette), overlay(shown, guess, palette), errors(real, guess, shown)]
-        strips.append((cells, f"{title}   {dice_text(truth, prediction)}"))
+        wrong = errors(real, guess, shown, overlapping)
+        cells = [shown, lay(shown, real, palette), lay(shown, guess, palette), wrong]
+        strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping)}"))
     column = max((cells[0].shape[1] for cells, _ in strips), default=height)
     width = 4 * (column + GAP) + GAP
     sheets = [_header(COLUMNS, column), *(_strip(cells, text, width, column) for cells, text in strips)]
@@ -49,6 +53,7 @@ def triptych(
     classes: Sequence[str],
     title: str = "",
     height: int = 384,
+    overlapping: bool = False,
 ) -> Array:
     """Return one sheet (H, W, 3) uint8: input | truth | prediction, a title above and the classes below.
 
@@ -60,25 +65,30 @@ def triptych(
         classes: a name per class.
         title: of the picture; the Dice against the truth is added.
         height: of a picture, in pixels; lower where it is very wide.
+        overlapping: the masks hold bit sets.
     """
+    lay = layered if overlapping else overlay
     masks = [prediction] if truth is None else [truth, prediction]
     shown, *small = _fitted(height, image, *masks)
-    cells = [shown, *(overlay(shown, mask, palette) for mask in small)]
+    cells = [shown, *(lay(shown, mask, palette) for mask in small)]
     column = max(shown.shape[1], 120)
     width = len(cells) * (column + GAP) + GAP
     names = COLUMNS[:3] if truth is not None else ("input", "prediction")
-    text = title if truth is None else f"{title}   {dice_text(truth, prediction)}"
+    text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping)}"
     ignored = [("ignored", IGNORED[0])] if truth is not None and (truth == IGNORE).any() else []
     sheets = [_header(names, column), _strip(cells, text, width, column)]
     return np.concatenate([*sheets, _legend(width, [*_classes(palette, classes), *ignored])])
 
 
-def dice_text(truth: Array, prediction: Array) -> str:
+def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str:
     """Return "Dice 0.912", the mean over the classes in the truth, or what is to be said when there are none."""
     known = truth != IGNORE
     scores = []
-    for index in np.unique(truth[known & (truth != 0)]):
-        real, guess = (truth == index) & known, (prediction == index) & known
+    indices, has = np.unique(truth[known & (truth != 0)]), np.equal
+    if overlapping:
+        indices, has = np.array([k for k in range(1, bits.MOST + 1) if bits.has(truth, k).any()]), bits.has
+    for index in indices.tolist():
+        real, guess = has(truth, index) & known, has(prediction, index) & known
         scores.append(2 * (real & guess).sum() / (real.sum() + guess.sum()))
     if scores:
         return f"Dice {np.mean(scores):.3f}"

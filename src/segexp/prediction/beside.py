@@ -30,10 +30,22 @@ def masks_beside(root: Path, names: Sequence[str], data: Mapping[str, object]) -
         names: files relative to it, with "/".
         data: the data section of the checkpoint's config.
     """
-    found = _by_pattern(root.resolve(), names, data.get("image"), data.get("mask"))
+    found = by_patterns(root, names, data)
     masks = {mask for partners in found.values() for mask in partners}
     for image, partners in _by_name([name for name in names if name not in masks]).items():
         found.setdefault(image, partners)
+    return found
+
+
+def by_patterns(root: Path, names: Sequence[str], data: Mapping[str, object], of_class: str | None = None) -> Partners:
+    """Return what the patterns that the network was trained with call a mask; with `of_class`, one of that class."""
+    patterns = data.get("mask")
+    each = list(patterns.items()) if isinstance(patterns, Mapping) else [(None, patterns)]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, pattern in each:
+        if of_class in (None, name):
+            for image, masks in _by_pattern(root.resolve(), names, data.get("image"), pattern).items():
+                found[image] = (*found.get(image, ()), *masks)
     return found
 
 

@@ -1,6 +1,6 @@
 """The loop of a prediction: one picture after the other, while threads decode those to come and write those done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,12 +14,14 @@ from segexp.prediction.flags import Training, flags
 from segexp.prediction.inputs import Job
 from segexp.prediction.outputs import Found, Writer
 from segexp.prediction.queues import Outbox, ahead
-from segexp.prediction.review import Review
-from segexp.prediction.truth import TruthReader
+from segexp.prediction.review import SEVERAL, Review
 from segexp.predictor import Prediction, Predictor
 from segexp.types import Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+Truth = Callable[[Job, Source, Sequence[int]], Array | None]
+"""Reads the true mask (H, W) of one picture of a job, of a size (H, W, …); None where nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Folder:
     jobs: tuple[Job, ...]
     writer: Writer
     review: Review
-    truth: TruthReader
+    truth: Truth
 
 
 @dataclass
@@ -102,7 +104,7 @@ def predict_folder(
             if prediction is not None and loaded is not None:
                 report.pictures += 1
                 report.flagged += bool(loaded.flags)
-                mask = folder.writer.wanted.mask(job)
+                mask = SEVERAL.join(folder.writer.wanted.masks(job))
                 folder.review.add(job.label(source), mask, loaded.flags, prediction.scores, prediction.classes)
                 classes.setdefault(job, []).append(prediction.classes)
                 outbox.put(_extras(folder.writer, job, source, loaded, prediction), prediction.classes.size)
@@ -114,7 +116,7 @@ def predict_folder(
     report.failures |= failed
 
 
-def load(job: Job, source: Source, training: Training, truth: TruthReader, untrue: list[str]) -> Loaded:
+def load(job: Job, source: Source, training: Training, truth: Truth, untrue: list[str]) -> Loaded:
     """Decode one picture, and its truth; a truth that cannot be read is noted in `untrue` and left out.
 
     Raises:

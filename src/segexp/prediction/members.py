@@ -33,8 +33,8 @@ def checkpoint_files(named: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def load_members(files: Sequence[Path], device: str, trust: Sequence[str]) -> list[Segmenter]:
-    """Return the segmenters of checkpoint files.
+def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:
+    """Return the segmenters of checkpoint files, pruned to a level where one is given.
 
     Raises:
         CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
@@ -42,7 +42,7 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str]) -> li
     members = []
     for file in files:
         try:
-            members.append(load_segmenter(file, device=device, trust=trust))
+            members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
         except (CheckpointError, ConfigError) as error:
             named = "" if str(file) in error.found else f"{file} cannot be used: "  # one of several, perhaps
             raise CheckpointError(f"{named}{error.found}", error.expected, error.do) from error

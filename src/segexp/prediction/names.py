@@ -1,5 +1,8 @@
 """File names with and without their format."""
 
+import re
+from collections.abc import Sequence
+
 from segexp.data.files import nifti
 from segexp.data.files.images import SUFFIXES
 
@@ -8,6 +11,15 @@ ENDINGS = tuple(f".{ending}" for ending in (*reversed(nifti.ENDINGS), *SUFFIXES)
 
 EXTRAS = ("overlay", "probabilities", "labels", "panels", "uncertainty")
 """Folders beside the masks for what else is written."""
+
+
+def file_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a word for each class that can stand in a file's name: letters, digits, dashes; no two alike."""
+    words: list[str] = []
+    for number, name in enumerate(names, start=1):
+        word = re.sub(r"[^\w-]+", "_", name).strip("_")
+        words.append(word if word and word.lower() not in map(str.lower, words) else f"{word}{number}")
+    return tuple(words)
 
 
 def ending_of(name: str) -> str:

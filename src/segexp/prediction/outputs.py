@@ -1,6 +1,7 @@
 """What is written for an image: its mask, and on request more in folders beside it. Every file is whole or not there.
 
 A stack or volume gives one mask file; of everything else each of its pages gives a file of its own, in a folder called like it.
+Classes that may overlap have a mask file each, `NAME_CLASS.png`, that shows where the class is.
 
 Legend: K classes, H W pixels of the image.
 """
@@ -12,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from segexp import bits
 from segexp.data.files import nifti, tiff
 from segexp.data.files.images import write_png
-from segexp.pictures import heat_map, overlay, triptych
+from segexp.pictures import heat_map, layered, overlay, triptych
 from segexp.prediction.inputs import Job
-from segexp.prediction.names import ending_of
+from segexp.prediction.names import ending_of, file_words
 from segexp.types import DataSpec, Source
 from segexp.whole import whole_file
 
@@ -31,9 +33,11 @@ class Wanted:
         suffix: added to the name of every output.
         overlay: the image with the mask over it, PNG.
         probabilities: float16 (K, H, W), as "npz" (key "probabilities") or "tiff" (a page per class).
-        labels: class indices, PNG, or TIFF for a stack; of a volume the mask holds them already.
+        labels: class indices (of overlapping labels, bit sets), PNG, or TIFF for a stack; of a volume with exclusive classes
+            the mask holds them already.
         panel: input, truth if it is known, and prediction side by side, PNG.
         uncertainty: a map with a colour bar, PNG, and its values from 0 to 1, float16, as npz (key "uncertainty").
+        layers: the classes that have a mask of their own, because they may overlap; none where one mask tells them.
     """
 
     suffix: str = ""
@@ -42,15 +46,15 @@ class Wanted:
     labels: bool = False
     panel: bool = False
     uncertainty: bool = False
+    layers: tuple[str, ...] = ()
 
-    def mask(self, job: Job) -> str:
-        """Return the name of a job's mask relative to the output folder."""
-        ending = ".png" if job.pages is None else ending_of(job.file.name)
-        return f"{job.stem}{self.suffix}{ending}"
+    def masks(self, job: Job) -> tuple[str, ...]:
+        """Return the names of a job's masks relative to the output folder: one, or one for each class that may overlap."""
+        return tuple(self._name(job, f"_{word}") for word in file_words(self.layers)) or (self._name(job),)
 
     def labels_file(self, job: Job) -> str | None:
         """Return the name of a job's class indices, if they get a file of their own."""
-        return f"labels/{self.mask(job)}" if self.labels and not job.volume else None
+        return f"labels/{self._name(job)}" if self.labels and (self.layers or not job.volume) else None
 
     def extras(self, job: Job, source: Source) -> dict[str, str]:
         """Return the names of what else is written for one picture of a job, by kind."""
@@ -66,12 +70,15 @@ class Wanted:
         return {kind: f"{folder}/{name}.{ending}" for kind, (wanted, folder, ending) in kinds.items() if wanted}
 
     def files(self, job: Job) -> Iterator[str]:
-        """Yield the names of all outputs of a job, the mask last, as they are written."""
+        """Yield the names of all outputs of a job, the masks last, as they are written."""
         for source in job.sources:
             yield from self.extras(job, source).values()
         labels = self.labels_file(job)
         yield from (labels,) if labels else ()
-        yield self.mask(job)
+        yield from self.masks(job)
+
+    def _name(self, job: Job, ending: str = "") -> str:
+        return f"{job.stem}{self.suffix}{ending}{'.png' if job.pages is None else ending_of(job.file.name)}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Found:
     """What is to be written of one picture; what nobody asked for is None.
 
     Attributes:
-        classes: (H, W) uint8.
+        classes: (H, W) uint8, of overlapping labels bit sets.
         image: (H, W, C) as the network was given it.
         truth: (H, W) uint8, 255 = ignore.
         probabilities: (K, H, W) float32.
@@ -113,13 +120,15 @@ class Writer:
 
     def write_extras(self, job: Job, source: Source, found: Found) -> None:
         """Write what belongs to one picture."""
-        colours, names = self.spec.palette, self.spec.classes
+        colours, names, lay = self.spec.palette, self.spec.classes, layered if self.spec.overlapping else overlay
         for kind, name in self.wanted.extras(job, source).items():
             path = self.folder / name
             if kind == "overlay" and found.image is not None:
-                write_png(path, overlay(found.image, found.classes, colours))
+                write_png(path, lay(found.image, found.classes, colours))
             elif kind == "panel" and found.image is not None:
-                write_png(path, triptych(found.image, found.truth, found.classes, colours, names, job.label(source)))
+                title, overlapping = job.label(source), self.spec.overlapping
+                drawn = triptych(found.image, found.truth, found.classes, colours, names, title, overlapping=overlapping)
+                write_png(path, drawn)
             elif kind == "probabilities" and found.probabilities is not None:
                 _write_probabilities(path, found.probabilities, names)
             elif kind == "map" and found.uncertainty is not None:
@@ -128,7 +137,7 @@ class Writer:
                 _write_npz(path, uncertainty=found.uncertainty.astype(np.float16))
 
     def write_mask(self, job: Job, classes: Sequence[Array]) -> None:
-        """Write the mask of a job, and its class indices if they are wanted.
+        """Write the mask of a job, or one of each class, and its class indices if they are wanted.
 
         Args:
             job: the image, stack or volume.
@@ -137,16 +146,23 @@ class Writer:
         labels = self.wanted.labels_file(job)
         if labels:
             self._write(job, self.folder / labels, classes)
-        path = self.folder / self.wanted.mask(job)
-        if job.volume:
-            nifti.write_labels(path, classes, job.file)
+        paths = [self.folder / name for name in self.wanted.masks(job)]
+        if self.spec.overlapping:
+            for k, path in enumerate(paths, start=1):
+                self._write_two(job, path, [bits.layer(mask, k) for mask in classes])
         elif self.spec.num_classes == 2:
-            self._write(job, path, [mask * np.uint8(255) for mask in classes])
+            self._write_two(job, paths[0], classes)
         else:
-            self._write(job, path, classes, self.spec.palette)
+            self._write(job, paths[0], classes, self.spec.palette)
+
+    def _write_two(self, job: Job, path: Path, pages: Sequence[Array]) -> None:
+        """Write masks of 0 and 1, that can be seen; a volume holds class indices."""
+        self._write(job, path, pages if job.volume else [mask * np.uint8(255) for mask in pages])
 
     def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
-        if job.pages is None:
+        if job.volume:
+            nifti.write_labels(path, pages, job.file)
+        elif job.pages is None:
             write_png(path, pages[0], palette)
         else:
             tiff.write(path, pages, palette)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segexp.labelling import labelling
 from segexp.prediction.places import unwritable
 from segexp.types import DataSpec
 from segexp.whole import whole_file
@@ -20,6 +21,8 @@ Row = dict[str, str]
 
 NAME = "review.csv"
 SCORES = ("disagreement", "mutual_information", "entropy")
+SEVERAL = ";"
+"""Between the masks of one image, where classes that may overlap have one each."""
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Review:
 
         Args:
             image: its name.
-            mask: its mask relative to the output folder; "" when there is none.
+            mask: its mask relative to the output folder, several joined by ";"; "" when there is none.
             flagged: what is odd about it.
             scores: by the names of `SCORES`, 0 to 1; None when nothing was predicted.
             classes: (H, W) uint8, the prediction.
@@ -56,7 +59,7 @@ class Review:
         row = {"image": image, "mask": mask, "flags": "; ".join(flagged)}
         row |= {name: f"{value:.4f}" for name, value in (scores or {}).items() if name in SCORES}
         if classes is not None:
-            shares = np.bincount(classes.ravel(), minlength=self.spec.num_classes) / max(1, classes.size)
+            shares = labelling(self.spec).pixels(classes, self.spec.num_classes) / max(1, classes.size)
             row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.classes) if k}
             row["size"] = f"{classes.shape[0]}x{classes.shape[1]}"
         self.rows[image] = row
@@ -90,12 +93,13 @@ def read_rows(folder: Path) -> dict[str, Row]:
             rows = [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
-    return {row["image"]: row for row in rows if row.get("image") and row.get("mask") and (folder / row["mask"]).is_file()}
+    named = {row["image"]: row for row in rows if row.get("image") and row.get("mask")}
+    return {image: row for image, row in named.items() if all((folder / mask).is_file() for mask in masks_in([row]))}
 
 
 def masks_in(rows: Iterable[Row]) -> list[str]:
     """Return the masks that rows name, relative to the output folder."""
-    return [row["mask"] for row in rows]
+    return [mask for row in rows for mask in row["mask"].split(SEVERAL)]
 
 
 def _urgency(row: Mapping[str, str]) -> tuple[bool, float, float, str]:

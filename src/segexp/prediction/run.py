@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import OverlappingTable, label_table
 from segexp.devices import choose_devices
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
-from segexp.prediction.loop import Folder, Report, predict_folder
+from segexp.prediction.layers import LayersReader, find_layers
+from segexp.prediction.loop import Folder, Report, Truth, predict_folder
 from segexp.prediction.members import checkpoint_files, load_members, make_predictor
 from segexp.prediction.outputs import Wanted, Writer
 from segexp.prediction.places import check_collisions, check_writable, pair_up
@@ -19,6 +20,7 @@ from segexp.prediction.suspicion import refuse_masks
 from segexp.prediction.truth import TruthReader, find_truth
 from segexp.prediction.words import failed, say_how, say_what, say_where
 from segexp.predictor import Predictor
+from segexp.types import DataSpec
 
 
 def predict(config: Mapping[str, Any]) -> Report:
@@ -33,8 +35,8 @@ def predict(config: Mapping[str, Any]) -> Report:
     kind, ids = choose_devices(config["gpus"], "gpus")
     device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
     files = checkpoint_files(_several(config["checkpoint"]))
-    predictor = make_predictor(load_members(files, device, config["trust"]), config)
-    training, wanted = Training.of(predictor.members[0]), wanted_files(config)
+    predictor = make_predictor(load_members(files, device, config["trust"], **config["model"]), config)
+    training, wanted = Training.of(predictor.members[0]), wanted_files(config, predictor.spec)
     inventories = take_all(config, predictor)
     check_collisions(inventories, {job: paths for each in inventories for job, paths in _outputs(each, wanted).items()})
     if config["check"]:
@@ -58,12 +60,13 @@ def predict(config: Mapping[str, Any]) -> Report:
     return outcome
 
 
-def wanted_files(config: Mapping[str, Any]) -> Wanted:
+def wanted_files(config: Mapping[str, Any], spec: DataSpec) -> Wanted:
     """Return which files a configuration asks for."""
     kinds = {False: None, True: "npz"}
     keys = ("suffix", "overlay", "labels", "panel", "uncertainty")
     probabilities: Any = kinds.get(config["probabilities"], config["probabilities"])
-    return Wanted(**{key: config[key] for key in keys}, probabilities=probabilities)
+    layers = spec.classes[1:] if spec.overlapping else ()
+    return Wanted(**{key: config[key] for key in keys}, probabilities=probabilities, layers=layers)
 
 
 def take_all(config: Mapping[str, Any], predictor: Predictor) -> list[Inventory]:
@@ -90,11 +93,16 @@ def work(
         here = inventory.output.resolve()
         if here not in reviews:
             reviews[here] = Review(inventory.output, predictor.spec, read_rows(inventory.output))
-        truth = TruthReader(
-            LabelTable.from_dict(data["data"]), find_truth(inventory, config["truth"]) if config["panel"] else {}
-        )
-        folders.append(Folder(jobs, writer, reviews[here], truth))
+        folders.append(Folder(jobs, writer, reviews[here], truth_of(inventory, config, data["data"])))
     return folders, skipped
+
+
+def truth_of(inventory: Inventory, config: Mapping[str, Any], data: Mapping[str, Any]) -> Truth:
+    """Return what reads the true masks of an input for its panels, by the class table of the network's own data."""
+    table = label_table(data)
+    if isinstance(table, OverlappingTable):
+        return LayersReader(table, find_layers(inventory, config["truth"], data) if config["panel"] else {})
+    return TruthReader(table, find_truth(inventory, config["truth"]) if config["panel"] else {})
 
 
 def _outputs(inventory: Inventory, wanted: Wanted) -> dict[Job, list[Path]]:

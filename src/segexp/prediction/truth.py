@@ -41,7 +41,7 @@ def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path,
         partners = {job: inventory.masks.get(job.image, ()) for job in inventory.jobs}
         return {job: tuple(root / name for name in names) for job, names in partners.items() if names}
     if "{id}" in where:
-        found = {job: _filled(where, job) for job in inventory.jobs}
+        found = {job: filled(where, job) for job in inventory.jobs}
     elif Path(where).is_dir():
         files = {stem_of(name): Path(where) / name for name in list_files(Path(where), DEPTH) if ending_of(name)}
         found = {job: _named(files, job) for job in inventory.jobs}
@@ -88,7 +88,8 @@ class TruthReader:
         return merge(masks) if masks else None
 
 
-def _filled(pattern: str, job: Job) -> Path | None:
+def filled(pattern: str, job: Job) -> Path | None:
+    """Return the file that a pattern gives to a job, with or without its folders; None where there is none."""
     stem = stem_of(job.image)
     names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]
     names += [text.removesuffix(".*") + ending for text in names if text.endswith(".*") for ending in ENDINGS]

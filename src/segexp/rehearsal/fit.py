@@ -13,18 +13,19 @@ from torch.utils.data import DataLoader
 from segexp import build
 from segexp.data.augment import Augment
 from segexp.data.crop import sides
-from segexp.data.datamodule import reader
+from segexp.data.datamodule import reader, spec_of
 from segexp.data.dataset import EpochSampler, ScoringSet, TrainingSet, collate_scoring, collate_training
 from segexp.data.inspect import Statistics, check_masks
 from segexp.data.store import RamStore
 from segexp.devices import choose_devices, choose_precision
+from segexp.labelling import labelling
 from segexp.pictures import panel
 from segexp.preprocessing import preprocessing_for
 from segexp.quiet import quieten
 from segexp.rehearsal.material import affordable, reduced
 from segexp.scoring import score
 from segexp.segmenter import Segmenter
-from segexp.types import Case, DataSpec
+from segexp.types import Case
 
 SECONDS = 80.0
 """Of training; what comes before and after is short."""
@@ -93,9 +94,9 @@ def rehearse(
     precision = choose_precision(config["trainer"]["precision"], accelerator)
     data = config["data"]
     read = reader(data)
-    spec = DataSpec(data["name"], tuple(read.labels.names), data["channels"], tuple(read.labels.palette))
+    spec = spec_of(data, read)
     whole = [read(case) for case in cases]
-    statistics = Statistics(spec.channels, spec.num_classes)
+    statistics = Statistics(spec.channels, spec.num_classes, labelling(spec))
     for each in whole:
         statistics.add(each)
     check_masks(statistics, spec.classes, "chosen")
@@ -186,5 +187,5 @@ def _outcome(
         tuple(watch.moments),
         known(scored.confusions),
         not scored.confusions[:, :, 1:].any(),
-        panel(rows, spec.palette, spec.classes, height=192),
+        panel(rows, spec.palette, spec.classes, height=192, overlapping=spec.overlapping),
     )

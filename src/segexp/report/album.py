@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import Labels
 from segexp.report.overlays import Array, file_picture, overlays
 from segexp.report.page import Html, figure, picture
 from segexp.types import Case
@@ -25,7 +25,7 @@ class Album:
     """
 
     cases: Mapping[str, Case]
-    classes: LabelTable | None
+    classes: Labels | None
     root: Path
     room: int
 

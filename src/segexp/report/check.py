@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segexp.checking.findings import Examination, Finding
-from segexp.data.labels.table import LabelTable
+from segexp.data.labels.overlapping import Labels
 from segexp.data.layout.survey import spread
 from segexp.errors import sentence
 from segexp.report import charts as draw
@@ -83,7 +83,7 @@ def _finding(finding: Finding, album: Album, kinds: dict[str, list[str]]) -> Htm
     return notice(finding.level, sentence(finding.found), *content)
 
 
-def _facts(examination: Examination, classes: LabelTable | None) -> Html:
+def _facts(examination: Examination, classes: Labels | None) -> Html:
     content = [facts([("layout", examination.layout), *facts_of(examination)])]
     if classes is not None and examination.facts:
         rows = [
@@ -99,7 +99,7 @@ def _facts(examination: Examination, classes: LabelTable | None) -> Html:
     return section("What the data are", *content)
 
 
-def _distributions(examination: Examination, classes: LabelTable | None) -> Html:
+def _distributions(examination: Examination, classes: Labels | None) -> Html:
     found = list(examination.facts.values())
     if not found:
         return Html("")
@@ -118,7 +118,7 @@ def _distributions(examination: Examination, classes: LabelTable | None) -> Html
     return section("Distributions", charts(drawn))
 
 
-def _contact_sheet(examination: Examination, album: Album, classes: LabelTable | None) -> Html:
+def _contact_sheet(examination: Examination, album: Album, classes: Labels | None) -> Html:
     """Return some cases of each split, evenly spread, with their masks over them."""
     content = []
     if classes is not None:

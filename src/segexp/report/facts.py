@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from segexp.checking.findings import LEVELS, CaseFacts, Examination
+from segexp.data.labels import overlapping
+from segexp.data.labels.overlapping import Labels, OverlappingTable
 from segexp.data.labels.spec import rgb
-from segexp.data.labels.table import LabelTable
 from segexp.errors import DataError, SegexpError
 from segexp.types import IGNORE
 
@@ -89,16 +90,22 @@ def cases_text(examination: Examination) -> str:
     return f"{len(examination.cases)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def label_table(data: Mapping[str, Any]) -> LabelTable | None:
+def label_table(data: Mapping[str, Any]) -> Labels | None:
     """Return the class table of a data section, None while it has none that can be used."""
     try:
-        return LabelTable(data["classes"], ignore=data.get("ignore") or (), threshold=data.get("threshold"))
+        return overlapping.label_table({"mask": None, "threshold": None, **data, "ignore": data.get("ignore") or ()})
     except (SegexpError, KeyError):
         return None
 
 
-def class_of(value: str, table: LabelTable) -> int | None:
-    """Return the class index of a mask value such as "255" or "#3C1098"; 255 when it is ignored, None when nobody claims it."""
+def class_of(value: str, table: Labels) -> int | None:
+    """Return the class index of a mask value such as "255" or "#3C1098"; 255 when it is ignored, None when nobody claims it.
+
+    Of labels that overlap, the first class that the value can stand for.
+    """
+    if isinstance(table, OverlappingTable):
+        meant = [(index, class_of(value, table.of(name))) for index, name in enumerate(table.names[1:], start=1)]
+        return next((index if found == 1 else found for index, found in meant if found is not None), None)
     pixel = np.array([[rgb(value)]], np.uint8) if value.startswith("#") else _number(value)
     try:
         return int(table.encode(pixel)[0, 0])
@@ -106,8 +113,10 @@ def class_of(value: str, table: LabelTable) -> int | None:
         return None
 
 
-def class_facts(examination: Examination, table: LabelTable) -> list[ClassFacts]:
+def class_facts(examination: Examination, table: Labels) -> list[ClassFacts]:
     """Return one entry per class, and one for ignored pixels where there are any."""
+    if isinstance(table, OverlappingTable):
+        return _overlapping_facts(examination, table)
     pixels: Counter[str] = Counter()
     seen: Counter[int] = Counter()
     meaning: dict[str, int | None] = {}
@@ -128,7 +137,20 @@ def class_facts(examination: Examination, table: LabelTable) -> list[ClassFacts]
     return found
 
 
-def unclaimed(facts: Iterable[CaseFacts], table: LabelTable) -> dict[str, int]:
+def _overlapping_facts(examination: Examination, table: OverlappingTable) -> list[ClassFacts]:
+    """Return one entry per class by the pixels that have it; the first one is those that have none."""
+    known = [each for each in examination.facts.values() if each.shares]
+    weights = np.array([each.size[0] * each.size[1] for each in known], float)
+    shares = np.array([each.shares for each in known]).reshape(len(known), len(table.names))
+    totals = (shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1)
+    cases = (shares > 0).sum(axis=0)
+    return [
+        ClassFacts(name, colour, tuple(map(str, values)), float(totals[k]), int(cases[k]))
+        for k, ((name, values), colour) in enumerate(zip(table.classes.items(), table.palette, strict=True))
+    ]
+
+
+def unclaimed(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int]:
     """Return the mask values that no class claims, with their pixels, the most frequent first."""
     pixels: Counter[str] = Counter()
     for each in facts:

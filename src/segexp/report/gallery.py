@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segexp.pictures import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS, Array, Palette, errors, overlay, to_display
+from segexp.pictures import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS, Array, Palette, errors, layered, overlay, to_display
 from segexp.whole import whole_file
 
 FOLDER = Path("pictures") / "cases"
@@ -75,7 +75,9 @@ def choose(scores: Sequence[float] | np.ndarray, false_alarms: Sequence[int] | n
     return [Shown(n, kind) for n, kind in sorted(kinds.items(), key=lambda item: (order[item[1]], place[item[0]]))]
 
 
-def views(image: Array, truth: Array, prediction: Array, palette: Palette, side: int = SIDE) -> tuple[Array, ...]:
+def views(
+    image: Array, truth: Array, prediction: Array, palette: Palette, side: int = SIDE, overlapping: bool = False
+) -> tuple[Array, ...]:
     """Return the four `VIEWS` of a case, each (h, w, 3) uint8 with its longest side `side`; small images are not enlarged.
 
     Args:
@@ -84,16 +86,24 @@ def views(image: Array, truth: Array, prediction: Array, palette: Palette, side:
         prediction: (H, W) class index.
         palette: a colour per class.
         side: in pixels.
+        overlapping: the masks hold bit sets.
     """
+    lay = layered if overlapping else overlay
     height, width = truth.shape
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     shown = cv2.resize(to_display(image), size, interpolation=cv2.INTER_AREA)
     real, guess = (cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in (truth, prediction))
-    return shown, overlay(shown, real, palette), overlay(shown, guess, palette), errors(real, guess, shown)
+    return shown, lay(shown, real, palette), lay(shown, guess, palette), errors(real, guess, shown, overlapping)
 
 
-def write_gallery(directory: Path, split: str, cases: Iterator[tuple[Shown, Array, Array, Array]], palette: Palette) -> None:
+def write_gallery(
+    directory: Path,
+    split: str,
+    cases: Iterator[tuple[Shown, Array, Array, Array]],
+    palette: Palette,
+    overlapping: bool = False,
+) -> None:
     """Write pictures of the chosen cases of one split, and the index that says what they are; other splits' stay.
 
     Args:
@@ -101,13 +111,14 @@ def write_gallery(directory: Path, split: str, cases: Iterator[tuple[Shown, Arra
         split: its name.
         cases: what is shown (with id and score), image (H, W, C), truth and prediction (H, W).
         palette: a colour per class.
+        overlapping: the masks hold bit sets.
     """
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, (shown, image, truth, prediction) in enumerate(cases):
         names = tuple(f"{split}_{number:02d}_{shown.kind.replace(' ', '_')}_{view}.jpg" for view in VIEWS)
-        for name, drawn in zip(names, views(image, truth, prediction, palette), strict=True):
+        for name, drawn in zip(names, views(image, truth, prediction, palette, overlapping=overlapping), strict=True):
             _, data = cv2.imencode(".jpg", np.ascontiguousarray(drawn[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
             with whole_file(folder / name) as part:
                 part.write_bytes(data.tobytes())

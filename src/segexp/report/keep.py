@@ -44,4 +44,4 @@ def keep_cases(
             named = replace(shown, case=cases[shown.position].id, score=float(scores[shown.position]))
             yield named, picture.image, picture.mask, prediction
 
-    write_gallery(directory, split, drawn(), segmenter.spec.palette)
+    write_gallery(directory, split, drawn(), segmenter.spec.palette, segmenter.spec.overlapping)

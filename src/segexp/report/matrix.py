@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segexp.metrics.confusion import of_each_class
 from segexp.report.charts import short
 from segexp.report.page import Html, element, paragraph
 from segexp.whole import whole_file
@@ -77,6 +78,17 @@ def matrix_table(matrix: np.ndarray, classes: Sequence[str]) -> Html:
     return element("div", table, class_="scroll")
 
 
-def matrix_note() -> Html:
+def tables_of_each_class(matrix: np.ndarray, classes: Sequence[str]) -> list[Html]:
+    """Return a table for each foreground class against its absence, from the matrix (K, K) of overlapping labels."""
+    pairs = zip(of_each_class(matrix), classes[1:], strict=True)
+    return [matrix_table(counts, (f"no {name}", name)) for counts, name in pairs]
+
+
+def matrix_note(overlapping: bool = False) -> Html:
     """Return how to read it."""
+    if overlapping:
+        return paragraph(
+            "The classes may overlap, so each is counted by itself: of the pixels that have it and of those that have it not "
+            "(rows), how many were given to it; all cases together."
+        )
     return paragraph("Of the pixels of each true class (row), how many were given to which class; all cases together.")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from segexp.data.files.images import read_image, read_mask
-from segexp.data.labels.table import LabelTable, merge
+from segexp.data.labels.overlapping import Labels, OverlappingTable, merged, table_of
 from segexp.data.layout.survey import spread
 from segexp.errors import DataError
-from segexp.pictures import overlay, to_display
+from segexp.pictures import layered, overlay, to_display
 from segexp.preprocessing import resize_image, resize_mask
 from segexp.types import IGNORE, Case, Source
 
@@ -26,13 +26,13 @@ SAMPLED, PIXELS = 24, 20_000
 """Images whose intensities are looked at, and pixels of each."""
 
 
-def overlays(cases: Sequence[Case], table: LabelTable | None, side: int) -> list[Array | None]:
+def overlays(cases: Sequence[Case], table: Labels | None, side: int) -> list[Array | None]:
     """Return a picture (h, w, 3) uint8 per case, its longest side `side` pixels; None where the image cannot be read."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(partial(case_overlay, table=table, side=side), cases))
 
 
-def case_overlay(case: Case, table: LabelTable | None, side: int) -> Array | None:
+def case_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
     """Return image and mask of one case in one picture.
 
     A mask that fits is laid over the image. One of another size, or with values that no class claims, stands beside it in
@@ -44,15 +44,17 @@ def case_overlay(case: Case, table: LabelTable | None, side: int) -> Array | Non
         return None
     small = shrunk(to_display(image), side)
     try:
-        raws = [read_mask(source, table.by_value if table else True) for source in case.masks]
+        own = [table_of(table, case, number) if table else None for number in range(len(case.masks))]
+        raws = [read_mask(source, by.by_value if by else True) for source, by in zip(case.masks, own, strict=True)]
     except DataError:
         return small
     if not raws:
         return small
     if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
         try:
-            mask = merge([table.encode(resize_mask(raw, small.shape[:2])) for raw in raws])
-            return overlay(small, mask, table.palette) if (mask != IGNORE).any() else small
+            encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
+            mask, lay = merged(table, case, encoded), layered if isinstance(table, OverlappingTable) else overlay
+            return lay(small, mask, table.palette) if (mask != IGNORE).any() else small
         except DataError:
             pass
     return beside(small, raws[0], side)

@@ -107,12 +107,15 @@ def _best(record: Record) -> int | None:
 def _confusion(record: Record, about: About, parts: Sequence[SplitScores]) -> Html:
     """Return the confusion matrix of each split; of a run that did not write it down, the drawing of it."""
     found = matrix.read_confusion(record.directory / matrix.FILE, record.classes)
-    content: list[str] = [matrix.matrix_note()]
+    overlapping = (about.config.get("data") or {}).get("labels") == "overlapping"
+    content: list[str] = [matrix.matrix_note(overlapping)]
     for part in parts:
         counts = found.get(part.split)
         counts = matrix.of_two_classes(record.cases, part.split) if counts is None else counts
         content.append(element("h3", part.split) if len(parts) > 1 else "")
-        if counts is not None and counts.sum():
+        if counts is not None and counts.sum() and overlapping:
+            content += matrix.tables_of_each_class(counts, record.classes)
+        elif counts is not None and counts.sum():
             content.append(matrix.matrix_table(counts, record.classes))
         elif drawn := showcase.embedded(record.directory / "pictures" / f"{part.split}_confusion.png", "Confusion matrix"):
             content.append(element("figure", drawn))

@@ -33,7 +33,7 @@ MEANING = {
     "jaccard_thresholded": "Intersection over union, 0 where it is below the threshold",
     "v_rand": "Foreground-restricted Rand score after border thinning",
     "v_info": "Foreground-restricted information score after border thinning",
-    "accuracy": "Share of pixels with the right class",
+    "accuracy": "Share of pixels with the right class; where classes may overlap, the mean of that over the classes",
     "tp": "Pixels of the class that were found",
     "fp": "Pixels falsely given to the class",
     "fn": "Pixels of the class that were missed",

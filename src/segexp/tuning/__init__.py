@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from segexp.data.dataset import ScoringSet
-from segexp.inference import softmax_
 from segexp.postprocess import Postprocessing, decide
 from segexp.postprocess.components import components, filled, keep
 from segexp.segmenter import Segmenter
@@ -40,19 +39,22 @@ def tune(
         groups: of each case; None stands alone.
         done: told each position when it is finished.
     """
-    k = segmenter.spec.num_classes
-    candidates = candidates_for(k, typical_area(cases.store[member].mask for member in cases.members))
+    k, labelling = segmenter.spec.num_classes, segmenter.labelling
+    area = typical_area(part for n in cases.members for _, part in labelling.questions(cases.store[n].mask, k))
+    candidates = candidates_for(2 if segmenter.spec.overlapping else k, area)
     counts = np.zeros((3, len(cases), len(candidates), k), np.int64)
     segmenter.network.eval()
     for position in range(len(cases)):
         sample = cases[position]
         truth = sample.mask.numpy()
-        probabilities = softmax_(segmenter.logits(sample.image, (truth.shape[0], truth.shape[1])))
-        for threshold in dict.fromkeys(each.threshold for each in candidates):
-            places = [m for m, each in enumerate(candidates) if each.threshold == threshold]
-            classes = decide(probabilities, threshold)
-            for m, found in zip(places, _counted(classes, [candidates[m] for m in places], truth, k), strict=True):
-                counts[:, position, m] = found
+        probabilities = labelling.probabilities_(segmenter.logits(sample.image, (truth.shape[0], truth.shape[1])))
+        for own, there in labelling.questions(truth, k):
+            chances = labelling.chances(probabilities, own)
+            for threshold in dict.fromkeys(each.threshold for each in candidates):
+                places = [m for m, each in enumerate(candidates) if each.threshold == threshold]
+                counted = _counted(decide(chances, threshold), [candidates[m] for m in places], there, len(own))
+                for m, found in zip(places, counted, strict=True):
+                    counts[:, position, m][:, own] += found
         done(position)
     return choose(candidates, *case_scores(counts), groups)
 

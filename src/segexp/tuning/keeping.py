@@ -1,6 +1,6 @@
 """Post-processing chosen for a checkpoint: on which data that is right, and what becomes of the file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,23 @@ from segexp.tuning.choice import Tuned
 from segexp.types import Case
 
 
-def check_tunable(split: str | None, keys: Iterable[str]) -> None:
-    """Refuse anything but the run's own validation images as they were read in training.
+def check_tunable(split: str | None, keys: Iterable[str], network: Mapping[str, Any]) -> None:
+    """Refuse anything but the run's own network and validation images, as they were in training.
 
     Args:
         split: as typed.
         keys: of the data section that were typed.
+        network: what is changed about it.
 
     Raises:
-        ConfigError: another split, or another key than where the data are.
+        ConfigError: another split, another key than where the data are, or a pruned network.
     """
+    if network.get("prune_to") is not None:
+        raise ConfigError(
+            f"model.prune_to={network['prune_to']} with tune=postprocess",
+            "The post-processing is stored in the checkpoint, and chosen for its whole network",
+            "Leave one of them out",
+        )
     if split not in (None, "val"):
         raise ConfigError(
             f"split={split} with tune=postprocess",

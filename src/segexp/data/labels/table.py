@@ -16,7 +16,7 @@ from segexp.data.labels.coding import UNCLAIMED, coded, gray_if_gray, value_coun
 from segexp.data.labels.palettes import Colour, class_colours
 from segexp.data.labels.spec import Value, check_once, check_threshold, checked_classes, checked_values, gray, packed, rgb
 from segexp.errors import DataError, listed
-from segexp.types import IGNORE, Source
+from segexp.types import IGNORE, Case, Source
 
 Array = npt.NDArray[Any]
 
@@ -82,6 +82,10 @@ class LabelTable:
         if (out == UNCLAIMED).any():
             raise self._unclaimed(raw, out == UNCLAIMED, name)
         return out
+
+    def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
+        """Read and merge the masks of a case, see `read_labels`."""
+        return read_labels(case.masks, self, case.image, size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain Python values for a checkpoint; `from_dict` is the way back."""

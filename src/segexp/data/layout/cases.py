@@ -1,17 +1,17 @@
 """From file name patterns to cases: list the files once, match, pair image and mask, name whatever is left over."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segexp.data.layout.groups import grouped
-from segexp.data.layout.matching import matches, natural, unique
-from segexp.data.layout.pairing import paired
-from segexp.data.layout.patterns import Pattern, parse
+from segexp.data.layout.matching import matches, unique
+from segexp.data.layout.pairing import assembled, paired
+from segexp.data.layout.patterns import Pattern, parse, parse_masks
 from segexp.errors import DataError, listed
-from segexp.types import Case
+from segexp.types import Case, Source
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
@@ -19,11 +19,12 @@ _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 def find_cases(
     root: Path | str,
     image: str,
-    mask: str | None,
+    mask: str | Mapping[str, str] | None,
     *,
     groups: Mapping[str, Any] | str | None = None,
     splits: Iterable[str] | None = None,
     require_masks: bool = True,
+    optional: Collection[str] = (),
 ) -> list[Case]:
     """Pair the images below a folder with their masks by the fields that both patterns have.
 
@@ -33,10 +34,12 @@ def find_cases(
     Args:
         root: the folder.
         image: pattern of the images.
-        mask: pattern of the masks; with a `*` in it, several files make one mask. None finds images alone.
+        mask: pattern of the masks; with a `*` in it, several files make one mask. Classes that may overlap have one each, by
+            the name of the class. None finds images alone.
         groups: which cases belong together, see `grouped`; None takes the field {group} if there is one.
         splits: keep only cases of these splits.
-        require_masks: every image must have a mask and every mask an image.
+        require_masks: every image must have a mask (one of each class) and every mask an image.
+        optional: classes of which an image need not have a mask.
 
     Returns:
         Cases in natural order of their ids (2 before 10).
@@ -47,19 +50,18 @@ def find_cases(
     """
     root = Path(root)
     images = parse(image, "data.image")
-    masks = parse(mask, "data.mask") if mask is not None else None
-    files = list_files(root, max(images.depth, masks.depth if masks else 0))
-    found = matches(root, files, images, masks)
+    patterns = parse_masks(mask)
+    files = list_files(root, max(pattern.depth for pattern in (images, *patterns.values())))
+    found = matches(root, files, images, list(patterns.values()))
     if not found:
         raise _nothing(root, files, images)
     unique(found, images)
-    pairs = paired(root, files, found, images, masks, require_masks) if masks else {match.id: () for match in found}
+    of_class: dict[str, dict[str, tuple[Source, ...]]] = {}
+    for name, pattern in patterns.items():
+        others = [other for other in patterns.values() if other is not pattern]
+        of_class[name] = paired(root, files, found, images, pattern, require_masks, others, name in optional)
     wanted = None if splits is None else set(splits)
-    cases = [
-        Case(match.id, match.source, pairs[match.id], match.fields.get("split"), match.fields.get("group"))
-        for match in sorted(found, key=lambda match: natural(match.id))
-        if match.id in pairs and (wanted is None or match.fields.get("split") in wanted)
-    ]
+    cases = [case for case in assembled(found, of_class) if wanted is None or case.split in wanted]
     if groups is None:
         return cases
     of = grouped([case.id for case in cases], groups, root)

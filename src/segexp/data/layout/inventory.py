@@ -1,6 +1,6 @@
 """What lies in a folder, with everything that is wrong about it, where `find_cases` would stop at the first problem."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 from segexp.data.files.images import SUFFIXES
 from segexp.data.layout.cases import list_files
 from segexp.data.layout.groups import grouped
-from segexp.data.layout.matching import Match, matches, natural, twins
-from segexp.data.layout.pairing import expected_mask, lone, partners, same_pages, shared_fields, unlabelled
-from segexp.data.layout.patterns import FIELDS, Pattern, parse
+from segexp.data.layout.matching import Match, matches, twins
+from segexp.data.layout.pairing import assembled, expected_mask, lone, partners, same_pages, shared_fields, unlabelled
+from segexp.data.layout.patterns import FIELDS, Pattern, parse, parse_masks
 from segexp.errors import DataError
-from segexp.types import Case
+from segexp.types import Case, Source
 
 DEPTH = 4
 """Folders below the root in which pictures that no pattern fits are looked for."""
@@ -42,7 +42,14 @@ class Inventory:
     problems: tuple[DataError, ...] = ()
 
 
-def take_inventory(root: Path | str, image: str, mask: str, *, groups: Mapping[str, Any] | str | None = None) -> Inventory:
+def take_inventory(
+    root: Path | str,
+    image: str,
+    mask: str | Mapping[str, str],
+    *,
+    groups: Mapping[str, Any] | str | None = None,
+    optional: Collection[str] = (),
+) -> Inventory:
     """Pair the images below a folder with their masks as `find_cases` does, but go on whatever is met.
 
     Raises:
@@ -50,39 +57,71 @@ def take_inventory(root: Path | str, image: str, mask: str, *, groups: Mapping[s
         ConfigError: a pattern is wrong, the two have no field in common, or `groups` is written wrongly.
     """
     root = Path(root)
-    images, masks = parse(image, "data.image"), parse(mask, "data.mask")
-    shared = shared_fields(images, masks)
-    files = list_files(root, max(images.depth, masks.depth, DEPTH))
+    images, patterns = parse(image, "data.image"), parse_masks(mask)
+    shared = {name: shared_fields(images, pattern) for name, pattern in patterns.items()}
+    files = list_files(root, max(images.depth, *(pattern.depth for pattern in patterns.values()), DEPTH))
     problems: list[DataError] = []
-    found = matches(root, files, images, masks, problems)
-    found_masks = matches(root, files, masks, images, problems)
-    used = {match.source.path.relative_to(root).as_posix() for match in (*found, *found_masks)}
+    found = matches(root, files, images, list(patterns.values()), problems)
+    masks: dict[str, list[Match]] = {}
+    for name, pattern in patterns.items():
+        others = [other for other in patterns.values() if other is not pattern]
+        masks[name] = matches(root, files, pattern, [images, *others], problems)
+    used = {match.source.path.relative_to(root).as_posix() for side in (found, *masks.values()) for match in side}
     found = _first_of_twins(found, images, list(FIELDS), problems)
-    found = _first_of_twins(found, images, shared, problems)
-    if not masks.many:
-        found_masks = _first_of_twins(found_masks, masks, shared, problems)
-    set_aside = unlabelled(found, found_masks, shared)
-    labelled = [match for match in found if not (set_aside and match.fields["split"] == "test")]
-    try:
-        same_pages(labelled, found_masks, shared, images, masks)
-    except DataError as problem:
-        problems.append(problem)
-    lone_images, lone_masks = lone(labelled, found_masks, shared)
-    sources = partners(labelled, found_masks, shared)
-    cases = [
-        Case(match.id, match.source, sources[match.id], match.fields.get("split"), match.fields.get("group"))
-        for match in sorted(labelled, key=lambda match: natural(match.id))
-        if sources[match.id]
-    ]
+    sides: dict[str, _Side] = {}
+    for name, pattern in patterns.items():
+        found = _first_of_twins(found, images, shared[name], problems)
+        if not pattern.many:
+            masks[name] = _first_of_twins(masks[name], pattern, shared[name], problems)
+        sides[name] = _side(found, masks[name], shared[name], images, pattern, name in optional, problems)
+    cases = assembled(found, {name: side.sources for name, side in sides.items()})
     return Inventory(
         cases=tuple(_with_groups(cases, groups, root, problems)),
-        lone_images=tuple(match.name for match in lone_images),
-        lone_masks=tuple(match.name for match in lone_masks),
-        expected=expected_mask(lone_images[0], images, masks) if lone_images else "",
-        unlabelled=tuple(match.name for match in set_aside),
+        lone_images=_names(match for side in sides.values() for match in side.lone_images),
+        lone_masks=_names(match for side in sides.values() for match in side.lone_masks),
+        expected=next((side.expected for side in sides.values() if side.expected), ""),
+        unlabelled=_names(match for side in sides.values() for match in side.unlabelled),
         unused=tuple(name for name in files if name not in used and name.rpartition(".")[2].lower() in SUFFIXES),
         problems=tuple(problems),
     )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What one pattern of masks makes of the images; `sources` has the masks of those that can be cases, by their ids."""
+
+    lone_images: list[Match]
+    lone_masks: list[Match]
+    expected: str
+    unlabelled: list[Match]
+    sources: dict[str, tuple[Source, ...]]
+
+
+def _side(
+    found: list[Match],
+    masks: list[Match],
+    shared: list[str],
+    images: Pattern,
+    pattern: Pattern,
+    optional: bool,
+    problems: list[DataError],
+) -> _Side:
+    set_aside = [] if optional else unlabelled(found, masks, shared)
+    labelled = [match for match in found if not (set_aside and match.fields["split"] == "test")]
+    try:
+        same_pages(labelled, masks, shared, images, pattern)
+    except DataError as problem:
+        problems.append(problem)
+    lone_images, lone_masks = lone(labelled, masks, shared)
+    if optional:
+        lone_images = []
+    sources = {id_: own for id_, own in partners(labelled, masks, shared).items() if own or optional}
+    expected = expected_mask(lone_images[0], images, pattern) if lone_images else ""
+    return _Side(lone_images, lone_masks, expected, set_aside, sources)
+
+
+def _names(found: Iterable[Match]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(match.name for match in found))
 
 
 def _first_of_twins(found: list[Match], pattern: Pattern, names: list[str], problems: list[DataError]) -> list[Match]:

@@ -1,7 +1,7 @@
 """What a pattern finds among the files of a folder."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,31 +40,33 @@ def matches(
     root: Path,
     files: Iterable[str],
     pattern: Pattern,
-    other: Pattern | None = None,
+    others: Sequence[Pattern] = (),
     problems: list[DataError] | None = None,
 ) -> list[Match]:
-    """Return what a pattern finds, without the files that `other` fits better, one entry per page where it says so.
+    """Return what a pattern finds, without the files that one of `others` fits better, one entry per page where it says so.
 
     Args:
         root: the folder.
         files: names relative to it.
         pattern: what to look for.
-        other: the pattern of the other side.
+        others: the patterns of the other side, and of other classes.
         problems: takes what is wrong with single files, which are then left out; None raises at the first.
 
     Raises:
         DataError: {split} stands for a word that is no split, or the pages of a file cannot be counted.
-        ConfigError: both patterns are the same.
+        ConfigError: two patterns are the same.
     """
-    if other and other.text == pattern.text:
-        raise ConfigError(
-            f"data.image and data.mask are both {pattern.text}", "They name different files", "Change one of them"
-        )
+    for other in others:
+        if other.text == pattern.text:
+            raise ConfigError(
+                f"{pattern.key} and {other.key} are both {pattern.text}", "They name different files", "Change one of them"
+            )
     rank = (pattern.literals, pattern.key)
+    better = [other for other in others if (other.literals, other.key) > rank]
     found: list[Match] = []
     for name in files:
         fields = pattern.match(name)
-        if fields is None or (other and (other.literals, other.key) > rank and other.regex.fullmatch(name)):
+        if fields is None or any(other.regex.fullmatch(name) for other in better):
             continue
         try:
             pages = _pages(root, name, fields, pattern)

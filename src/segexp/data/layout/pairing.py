@@ -2,13 +2,14 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segexp.data.layout.matching import Match, matches, natural, unique
 from segexp.data.layout.patterns import FIELDS, Pattern
 from segexp.errors import ConfigError, DataError, listed
-from segexp.types import Source
+from segexp.types import Case, Source
 
 SHOWN = 10
 """Unmatched files named in a message; the rest is counted."""
@@ -17,20 +18,68 @@ _log = logging.getLogger(__name__)
 
 
 def paired(
-    root: Path, files: list[str], found: list[Match], images: Pattern, masks: Pattern, strict: bool
+    root: Path,
+    files: list[str],
+    found: list[Match],
+    images: Pattern,
+    masks: Pattern,
+    strict: bool,
+    others: Sequence[Pattern] = (),
+    optional: bool = False,
 ) -> dict[str, tuple[Source, ...]]:
-    """Return the masks of each case by its id; the images of an unlabelled test split are not in it."""
+    """Return the masks of each case by its id; the images of an unlabelled test split are not in it.
+
+    Args:
+        root: the folder.
+        files: names relative to it.
+        found: the images.
+        images: their pattern.
+        masks: the pattern of the masks, or of those of one class.
+        strict: every image must have a mask and every mask an image.
+        others: the patterns of the other classes' masks.
+        optional: an image may do without a mask all the same.
+
+    Raises:
+        DataError: see `find_cases`.
+    """
     shared = shared_fields(images, masks)
-    found_masks = matches(root, files, masks, images)
+    found_masks = matches(root, files, masks, [images, *others])
     if not masks.many:
         unique(found_masks, masks, shared)
+    if optional and not found_masks:
+        raise DataError(
+            f"No file below {root} matches {masks.key}={masks.text}",
+            "A class without a file in some cases has one in others",
+            "Correct the pattern, or remove the class from data.classes and data.mask",
+        )
     if strict:
-        if set_aside := unlabelled(found, found_masks, shared):
+        if not optional and (set_aside := unlabelled(found, found_masks, shared)):
             _log.warning("The test split has no masks: its %d images are left out.", len(set_aside))
             found = [match for match in found if match.fields["split"] != "test"]
         same_pages(found, found_masks, shared, images, masks)
-        _check_partners(found, found_masks, shared, images, masks)
+        _check_partners(found, found_masks, shared, images, masks, optional)
     return partners(found, found_masks, shared)
+
+
+def assembled(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[Source, ...]]]) -> list[Case]:
+    """Return the cases of those images that no class leaves out, in natural order of their ids (2 before 10).
+
+    Args:
+        found: the images.
+        of_class: masks by the id of their case, by class; "" stands for all classes.
+    """
+    return [
+        Case(
+            match.id,
+            match.source,
+            tuple(source for pairs in of_class.values() for source in pairs[match.id]),
+            match.fields.get("split"),
+            match.fields.get("group"),
+            tuple(name for name, pairs in of_class.items() if name for _ in pairs[match.id]),
+        )
+        for match in sorted(found, key=lambda match: natural(match.id))
+        if all(match.id in pairs for pairs in of_class.values())
+    ]
 
 
 def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
@@ -42,7 +91,7 @@ def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
     shared = [name for name in FIELDS if name in images.fields and name in masks.fields]
     if not shared:
         raise ConfigError(
-            f"data.image={images.text} and data.mask={masks.text} have no field in common",
+            f"data.image={images.text} and {masks.key}={masks.text} have no field in common",
             "A field that both have, {id} as a rule, pairs them",
             "Write {id} into both",
         )
@@ -84,23 +133,30 @@ def unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> lis
     return [match for match in found if match.fields["split"] == "test"]
 
 
-def _check_partners(found: list[Match], found_masks: list[Match], shared: list[str], images: Pattern, masks: Pattern) -> None:
+def _check_partners(
+    found: list[Match], found_masks: list[Match], shared: list[str], images: Pattern, masks: Pattern, optional: bool
+) -> None:
     unique(found, replace(images, fields=frozenset(shared)))
     lone_images, lone_masks = lone(found, found_masks, shared)
+    lone_images = [] if optional else lone_images
     if not (lone_images or lone_masks):
         return
-    parts = []
+    parts, missing = [], ""
     if lone_images:
+        if name := masks.of_class:
+            missing = f"; or type 'data.optional_masks=[{name}]' if {name} is not there where its file is missing"
         parts.append(
-            f"{len(lone_images)} of {len(found)} images have no mask: {listed((m.name for m in lone_images), SHOWN)} "
+            f"{len(lone_images)} of {len(found)} images have no mask{f' of {name}' if name else ''}: "
+            f"{listed((m.name for m in lone_images), SHOWN)} "
             f"(for {lone_images[0].name} it would be {expected_mask(lone_images[0], images, masks)})"
         )
     if lone_masks:
         parts.append(f"{len(lone_masks)} masks have no image: {listed((m.name for m in lone_masks), SHOWN)}")
     raise DataError(
         "; ".join(parts),
-        f"data.image={images.text} and data.mask={masks.text} pair files with the same {', '.join(shared)}",
-        "Add the missing files, move the others out, or correct the patterns; one that names a folder leaves the others out",
+        f"data.image={images.text} and {masks.key}={masks.text} pair files with the same {', '.join(shared)}",
+        "Add the missing files, move the others out, or correct the patterns; one that names a folder leaves the others out"
+        + missing,
     )
 
 

@@ -7,6 +7,7 @@ occurs twice must hold the same text both times.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segexp.data.files.images import SUFFIXES
@@ -40,6 +41,11 @@ class Pattern:
     page: str | None
     literals: int
     many: bool
+
+    @property
+    def of_class(self) -> str:
+        """The class whose masks it finds, where each class has a pattern of its own; else ""."""
+        return self.key.partition("data.mask.")[2]
 
     @property
     def depth(self) -> int:
@@ -92,6 +98,19 @@ def parse(text: str, key: str) -> Pattern:
         min(map(len, group.split(","))) for group in re.findall(r"\{([^{}]*,[^{}]*)\}", body)
     )
     return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem)
+
+
+def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
+    """Parse the pattern of the masks, or that of each class, by the class's name; "" stands for all classes in one mask.
+
+    Raises:
+        ConfigError: see `parse`.
+    """
+    if mask is None:
+        return {}
+    if isinstance(mask, str):
+        return {"": parse(mask, "data.mask")}
+    return {name: parse(text, f"data.mask.{name}") for name, text in mask.items()}
 
 
 def _split_ending(body: str) -> tuple[str, str]:

@@ -1,0 +1,24 @@
+"""`class_weights=auto`: found inside a loss's configuration, and put in when the training pixels have been counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from segexp.config.targets import nodes
+
+AUTO = "auto"
+
+
+def asks_for_weights(loss: Any) -> bool:
+    """Return whether a loss, or one inside it, wants its class weights from the data."""
+    return any(node.get("class_weights") == AUTO for _, node in nodes(loss))
+
+
+def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
+    """Return a copy of plain values in which each `class_weights: auto` is a list of weights, the background first."""
+    if isinstance(loss, dict):
+        known = "_target_" in loss
+        return {
+            key: list(weights) if known and key == "class_weights" and value == AUTO else with_class_weights(value, weights)
+            for key, value in loss.items()
+        }
+    return [with_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss

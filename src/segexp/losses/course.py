@@ -1,0 +1,92 @@
+"""A weight that may change over the training: one number, or points by epoch or by share, linear between them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segexp.errors import ConfigError
+from segexp.losses.base import check_range
+
+Points = float | Mapping[Any, Any] | Sequence[Any]
+"""As in a config: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Piecewise linear between its points, constant before the first and after the last.
+
+    It keeps no state: the same place in the training has the same value, whether it was resumed before or not.
+
+    Attributes:
+        points: (place, value) from the first to the last; an epoch counts from 0, a share runs from 0 to 1.
+        by_share: places are shares of the training, not epochs.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    by_share: bool = False
+
+    def __call__(self, epoch: int, share: float) -> float:
+        """Return the value in an epoch (from 0 on) at whose start `share` of the training, 0 to 1, is done."""
+        places, values = zip(*self.points, strict=True)
+        return float(np.interp(share if self.by_share else epoch, places, values))
+
+
+def course(name: str, given: Points) -> Course:
+    """Return the course that a config describes.
+
+    Args:
+        name: of the key, for messages, without "loss." before it.
+        given: see `Points`.
+
+    Raises:
+        ConfigError: a value is negative, a place is neither an epoch nor a share, or one is named twice.
+    """
+    if isinstance(given, int | float):
+        check_range(name, given, 0)
+        return Course(((0.0, float(given)),))
+    places: list[tuple[float, bool]] = []
+    values: list[float] = []
+    for key, value in _pairs(name, given):
+        places.append(_place(name, key))
+        check_range(name, value, 0)
+        values.append(float(value))
+    if len(set(places)) < len(places) or len({share for _, share in places}) != 1:
+        raise ConfigError(
+            f"loss.{name} is {given!r}",
+            "each place once, and all of them epochs or all of them shares of the training",
+            f"Set 'loss.{name}={{0: 0.0, 50: 1.0}}' for epochs, 'loss.{name}={{0%: 0.0, 50%: 1.0}}' for shares",
+        )
+    points = sorted((place, value) for (place, _), value in zip(places, values, strict=True))
+    return Course(tuple(points), places[0][1])
+
+
+def _pairs(name: str, given: Mapping[Any, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    pairs = list(given.items() if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else ())
+    if not pairs or any(isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2 for pair in pairs):
+        raise ConfigError(
+            f"loss.{name} is {given!r}",
+            "a number, or points of an epoch and a weight",
+            f"Set 'loss.{name}={{0: 0.0, 50: 1.0}}' to rise from 0 to 1 over the first 50 epochs",
+        )
+    return pairs
+
+
+def _place(name: str, key: Any) -> tuple[float, bool]:
+    """Return where a point lies, and whether that is a share of the training."""
+    if isinstance(key, int) and not isinstance(key, bool) and key >= 0:
+        return float(key), False
+    if isinstance(key, str) and key.endswith("%"):
+        try:
+            share = float(key[:-1]) / 100
+        except ValueError:
+            share = math.nan
+        if 0 <= share <= 1:
+            return share, True
+    raise ConfigError(
+        f"loss.{name} has a point at {key!r}",
+        "an epoch (a whole number from 0 on) or a share of the training (0% to 100%)",
+        f"Set 'loss.{name}={{0: 0.0, 50: 1.0}}' for epochs, 'loss.{name}={{0%: 0.0, 50%: 1.0}}' for shares",
+    )

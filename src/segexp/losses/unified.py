@@ -1,0 +1,64 @@
+"""Unified focal loss: a focal cross-entropy and a focal Tversky loss with three numbers between them.
+
+Legend: B batch, K classes, H W pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segexp.errors import ConfigError
+from segexp.losses.base import Loss, check_range, mean_by_weight
+from segexp.losses.overlap import mean_present, soft_sums, tversky_index
+from segexp.types import IGNORE
+
+
+class UnifiedFocal(Loss):
+    """Asymmetric unified focal loss (Yeung et al., Computerized Medical Imaging and Graphics 2022).
+
+    Foreground classes are the paper's rare ones. The cross-entropy is played down where it is small on the background only,
+    and the Tversky loss is sharpened where it is small on the foreground only, so a rare class is not silenced. The Tversky
+    part is averaged over the classes present in the mask, the background among them.
+    """
+
+    def __init__(self, weight: float = 0.5, delta: float = 0.6, gamma: float = 0.5, per_image: bool = False) -> None:
+        """Make the loss.
+
+        Args:
+            weight: the paper's lambda, 0 to 1: share of the cross-entropy; the Tversky loss gets the rest.
+            delta: 0 to 1: factor of the foreground's cross-entropy and of the false negatives; the background's
+                cross-entropy and the false positives get 1 - delta.
+            gamma: 0 or more, below 1: how much is played down and sharpened.
+            per_image: False sums each class over the batch before the Tversky index is taken; True takes it in each image, as
+                the paper's code does.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__()
+        check_range("weight", weight, 0, 1)
+        check_range("delta", delta, 0, 1)
+        check_range("gamma", gamma, 0, 1)
+        if gamma == 1:
+            raise ConfigError("gamma of the unified focal loss is 1", "0 or more, below 1", "Set gamma=0.5")
+        self.weight, self.delta, self.gamma, self.per_image = weight, delta, gamma, per_image
+
+    def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return weight times `focal` plus the rest times `tversky`."""
+        return self.weight * self.focal(logits, mask) + (1 - self.weight) * self.tversky(logits, mask)
+
+    def focal(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean over known pixels of the asymmetric focal cross-entropy."""
+        entropy = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none")
+        # The slope of the power is infinite at 0.
+        wrong = (1 - torch.exp(-entropy)).clamp_min(1e-7)
+        factor = torch.where(mask == 0, (1 - self.delta) * wrong**self.gamma, self.delta)
+        return mean_by_weight((factor * entropy).sum(), (mask != IGNORE).to(logits.dtype))
+
+    def tversky(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean over the classes present of the asymmetric focal Tversky loss."""
+        sums = soft_sums(logits, mask, 0, self.per_image)
+        missing = (1 - tversky_index(sums, 1 - self.delta, self.delta, 1e-7)).clamp_min(1e-7)
+        power = torch.full_like(missing, 1 - self.gamma)
+        power[..., 0] = 1
+        return mean_present(missing**power, sums.true)

@@ -1,0 +1,138 @@
+"""Published weights: found on this machine, or fetched; where neither works, the reason comes soon and says what to do.
+
+The libraries' own loaders try an address five times and more (half a minute without a connection) and say little. Here the
+address is asked once; only when it answers does the library's downloader start, with its cache, its proxies and its checks.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from segexp.errors import ConfigError, SegexpError
+
+ANSWER = 4.0
+"""Seconds that a server has for its first answer."""
+
+PATIENCE = 5.0
+"""Seconds until an address counts as out of reach, the search for its name included."""
+
+
+def hub_file(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path:
+    """Return a file of a repository on the Hugging Face hub, from its cache or fetched into it.
+
+    Args:
+        repository: "owner/name".
+        revision: commit or branch; None for the newest.
+        name: of the file.
+
+    Raises:
+        ConfigError: it is not in the cache and cannot be fetched.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
+    found = hub.try_to_load_from_cache(repository, name, cache_dir=cache, revision=revision)
+    if isinstance(found, str):
+        return Path(found)
+    url = hub.hf_hub_url(repository, name, revision=revision)
+    return fetched(
+        url,
+        _hub_place(Path(cache), repository, revision, name),
+        ask=lambda: hub.get_hf_file_metadata(url, timeout=ANSWER),
+        download=lambda: Path(hub.hf_hub_download(repository, name, revision=revision, cache_dir=cache)),
+    )
+
+
+def _hub_place(cache: Path, repository: str, revision: str | None, name: str) -> Path:
+    """Return where the hub's cache looks for a file, also for one that was put there by hand."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    branch = folder / "refs" / (revision or "main")
+    commit = branch.read_text().strip() if branch.is_file() else revision or "main"
+    return folder / "snapshots" / commit / name
+
+
+def torch_file(url: str) -> Path:
+    """Return a file that torch.hub keeps, from its folder or fetched into it; the hash in its name is checked.
+
+    Raises:
+        ConfigError: it is not there and cannot be fetched.
+    """
+    import torch
+
+    name = Path(urlsplit(url).path).name
+    place = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if place.is_file():
+        return place
+    stem, _, digest = place.stem.rpartition("-")
+    known = digest if stem and len(digest) >= 8 and not set(digest) - set("0123456789abcdef") else None
+
+    def ask() -> None:
+        with urlopen(Request(url, method="HEAD", headers={"User-Agent": "torch.hub"}), timeout=ANSWER):
+            pass
+
+    def download() -> Path:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(place), known)
+        return place
+
+    return fetched(url, place, ask, download)
+
+
+def fetched(url: str, place: Path, ask: Callable[[], object], download: Callable[[], Path]) -> Path:
+    """Ask an address once, then download.
+
+    Args:
+        url: the address, for the message.
+        place: the file that would have been found without it, for the message.
+        ask: makes the server answer, or raises.
+        download: returns the file.
+
+    Raises:
+        ConfigError: within about `PATIENCE` seconds where nothing answers; also where the download breaks off.
+    """
+    problem = _outcome(ask)
+    if problem is None:
+        try:
+            return download()
+        except Exception as error:  # of any of the network's layers
+            problem = error
+    if isinstance(problem, SegexpError):
+        raise problem
+    if type(problem).__name__ == "OfflineModeIsEnabled":
+        reason, way = "HF_HUB_OFFLINE is set, which forbids to ask", "Unset HF_HUB_OFFLINE to download it; or download"
+    else:
+        reason, way = _words(problem), "On a machine with a connection download"
+    raise ConfigError(
+        f"The pretrained weights {place.name} are not on this machine and {url} cannot be reached ({reason})",
+        f"They are looked for in the folder {place.parent}",
+        f"{way} {url} and put it there as {place.name}, or name the file with model.weights=FILE; model.weights=none starts "
+        "from random weights",
+    ) from problem
+
+
+def _outcome(ask: Callable[[], object]) -> Exception | None:
+    """Return what `ask` raises, or None; the search for a host's name knows no time limit, so it is left behind."""
+    raised: list[Exception] = []
+
+    def tried() -> None:
+        try:
+            ask()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=tried, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if thread.is_alive():
+        return TimeoutError(f"no answer within {PATIENCE:g} seconds")
+    return raised[0] if raised else None
+
+
+def _words(problem: Exception) -> str:
+    """Return the first line of an error, with its kind where it says nothing."""
+    said = str(getattr(problem, "reason", problem))  # urllib puts the reason into brackets
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[0][:160].rstrip(".") if lines else type(problem).__name__

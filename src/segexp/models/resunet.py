@@ -1,0 +1,116 @@
+"""Deep residual U-Net (Zhang, Liu, Wang: "Road Extraction by Deep Residual U-Net", IEEE GRSL 2018).
+
+As there: units with norm and ReLU before each convolution and a shortcut around the two, maps halved by the stride of a unit
+and not by pooling, upsampling without weights, one 1x1 convolution at the end. At its four levels of 64 to 512 channels the
+3x3 convolutions have the paper's 7.8 million weights. What the paper leaves open: shortcuts between different numbers of
+channels are 1x1 convolutions, and upsampling is bilinear.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from segexp.models.blocks import (
+    NORMS,
+    check_choice,
+    check_sizes,
+    crop_to,
+    double_size,
+    init_weights,
+    norm_layer,
+    pad_to,
+)
+from segexp.models.decoder import Up, all_logits, coarse_heads, decode
+
+
+class ResidualUnit(nn.Module):
+    """Norm, ReLU and 3x3 convolution twice, with a shortcut around them (He et al. 2016, "full pre-activation")."""
+
+    def __init__(self, inside: int, outside: int, norm: str, stride: int = 1, first: bool = False) -> None:
+        """Make the unit.
+
+        Args:
+            inside: channels taken.
+            outside: channels given.
+            norm: one of `NORMS`.
+            stride: factor by which the map gets smaller.
+            first: it sees the image itself, which is not normalised and rectified before the first convolution.
+        """
+        super().__init__()
+        before: list[nn.Module] = [] if first else [norm_layer(norm, inside), nn.ReLU()]
+        self.conv = nn.Sequential(
+            *before,
+            nn.Conv2d(inside, outside, 3, stride, padding=1, bias=norm == "none"),
+            norm_layer(norm, outside),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, padding=1),
+        )
+        alike = inside == outside and stride == 1
+        self.shortcut: nn.Module = nn.Identity() if alike else nn.Conv2d(inside, outside, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, outside, H / stride, W / stride) from (B, inside, H, W)."""
+        return torch.add(self.conv(x), self.shortcut(x))
+
+
+class ResUNet(nn.Module):
+    """A U-Net of residual units.
+
+    Attributes:
+        stride: by how much the deepest level is smaller than the image.
+        deep_supervision: whether each level of the decoder has a head.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 64,
+        depth: int = 4,
+        norm: str = "batch",
+        deep_supervision: bool = False,
+    ) -> None:
+        """Make the network; at width 64 and depth 4 it has 8.2 million parameters.
+
+        Args:
+            in_channels: C.
+            num_classes: K.
+            width: channels of the first level; each deeper one has twice as many (64 128 256 512).
+            depth: number of levels; the deepest is the paper's bridge.
+            norm: "batch", "instance", "group" or "none".
+            deep_supervision: give the coarser levels of the decoder heads of their own, for `forward_scales`.
+
+        Raises:
+            ConfigError: an argument is out of its range.
+        """
+        super().__init__()
+        check_sizes(1, in_channels=in_channels, width=width)
+        check_sizes(2, num_classes=num_classes, depth=depth)
+        check_choice("norm", norm, NORMS)
+        self.stride, self.deep_supervision = 2 ** (depth - 1), deep_supervision
+        widths = [width * 2**level for level in range(depth)]
+        self.stem = ResidualUnit(in_channels, width, norm, first=True)
+        self.down = nn.ModuleList(ResidualUnit(above, below, norm, stride=2) for above, below in pairwise(widths))
+        self.up = nn.ModuleList(
+            Up(double_size(), ResidualUnit(above + below, above, norm)) for above, below in reversed(list(pairwise(widths)))
+        )
+        self.head = nn.Conv2d(width, num_classes, 1)
+        self.coarse_heads = coarse_heads(widths[1:-1] if deep_supervision else [], num_classes)
+        init_weights(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
+        return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
+
+    def forward_scales(self, image: Tensor) -> list[Tensor]:
+        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
+        padded = pad_to(image, self.stride)
+        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
+
+    def decoded(self, padded: Tensor) -> list[Tensor]:
+        """Return the maps of the decoder's levels, that of full resolution first."""
+        maps = [self.stem(padded)]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        return decode(self.up, maps[-1], maps[:-1])

@@ -1,0 +1,31 @@
+"""`class_weights: auto` inside a loss's configuration."""
+
+from segexp.config import validate
+from segexp.config.auto import asks_for_weights, with_class_weights
+
+CE = "segexp.losses.CrossEntropy"
+
+
+def summed(weights):
+    terms = {"ce": {"weight": 1.0, "loss": {"_target_": CE, "class_weights": weights}}}
+    return {"_target_": "segexp.losses.WeightedSum", "terms": terms}
+
+
+def test_it_is_found_wherever_it_is():
+    assert asks_for_weights({"_target_": CE, "class_weights": "auto"})
+    assert asks_for_weights(summed("auto"))
+    assert not asks_for_weights(summed([1, 2]))
+    assert not asks_for_weights({"_target_": CE})
+
+
+def test_weights_take_its_place_and_all_else_stays():
+    node = summed("auto")
+    assert with_class_weights(node, (1.0, 3.0)) == summed([1.0, 3.0])
+    assert node == summed("auto"), "the original is left as it was"
+    for other in (summed(None), summed([2, 1]), {"_target_": "x.Y", "other": "auto", "list": [{"class_weights": "auto"}]}):
+        assert with_class_weights(other, [1.0, 3.0]) == other
+
+
+def test_the_validation_takes_it_for_a_list():
+    validate({"loss": {"_target_": CE, "class_weights": "auto"}})
+    validate({"loss": summed("auto")})

@@ -1,0 +1,222 @@
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from segexp.errors import ConfigError
+from segexp.models import EncoderDecoder, published
+from segexp.models.published import hub_file, torch_file
+
+COMMIT = "7a57b34f723329ff020b3f8bc41771163c519d0c"
+CONTENT = b"weights" * 1000
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a hub as a download of one file needs."""
+
+    def do_HEAD(self):
+        self.server.asked.append((self.command, self.path))
+        found = self.server.files.get(self.path)
+        self.send_response(200 if found is not None else 404)
+        if found is not None:
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(found).hexdigest()}"')
+            self.send_header("Content-Length", str(len(found)))
+        else:
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(self.server.files.get(self.path, b""))
+
+    def log_message(self, *_):
+        pass
+
+
+def ask_at(address, monkeypatch):
+    """Make that the address of the hub."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A server on this machine in place of the hub, and empty caches."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.files, server.asked = {}, []
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    ask_at(server.address, monkeypatch)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def closed():
+    """An address on this machine at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent():
+    """An address that takes calls and never says a word."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
+
+
+def test_the_hub_is_asked_once_and_then_never_again(hub):
+    hub.files[f"/smp-hub/net/resolve/{COMMIT}/model.safetensors"] = CONTENT
+    path = hub_file("smp-hub/net", COMMIT)
+    assert path.read_bytes() == CONTENT
+    asked = len(hub.asked)
+    assert hub_file("smp-hub/net", COMMIT) == path
+    assert len(hub.asked) == asked
+
+
+@pytest.mark.parametrize("revision", [COMMIT, None])
+def test_without_a_connection_the_message_says_file_address_and_folder(revision, hub, closed, monkeypatch, tmp_path):
+    ask_at(closed, monkeypatch)
+    folder = tmp_path / "hub" / "models--smp-hub--net" / "snapshots" / (revision or "main")
+    url = f"{closed}/smp-hub/net/resolve/{revision or 'main'}/model.safetensors"
+    with pytest.raises(ConfigError) as caught:
+        hub_file("smp-hub/net", revision)
+    error = caught.value
+    assert error.found.startswith(
+        f"The pretrained weights model.safetensors are not on this machine and {url} cannot be reached ("
+    )
+    assert error.expected == f"They are looked for in the folder {folder}"
+    assert error.do == (
+        f"On a machine with a connection download {url} and put it there as model.safetensors, or name the file with "
+        "model.weights=FILE; model.weights=none starts from random weights"
+    )
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(CONTENT)
+    assert hub_file("smp-hub/net", revision) == folder / "model.safetensors", "put there by hand, it is found"
+
+
+def test_a_branch_that_is_known_is_looked_up_in_its_commit(hub, closed, monkeypatch, tmp_path):
+    hub.files["/timm/net/resolve/main/other.bin"] = CONTENT
+    hub_file("timm/net", None, "other.bin")
+    ask_at(closed, monkeypatch)
+    with pytest.raises(ConfigError) as caught:
+        hub_file("timm/net")
+    assert caught.value.expected.endswith(str(tmp_path / "hub" / "models--timm--net" / "snapshots" / COMMIT))
+
+
+def test_offline_by_wish_asks_nobody(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError) as caught:
+        hub_file("smp-hub/net", COMMIT)
+    assert "(HF_HUB_OFFLINE is set, which forbids to ask)" in caught.value.found
+    assert caught.value.do.startswith("Unset HF_HUB_OFFLINE to download it; or download http://127.0.0.1")
+    assert hub.asked == []
+
+
+def test_what_the_hub_does_not_have_is_said(hub):
+    with pytest.raises(ConfigError, match=r"cannot be reached \(.*404"):
+        hub_file("smp-hub/net", COMMIT)
+
+
+def test_patience_is_below_ten_seconds():
+    assert published.ANSWER < published.PATIENCE < 6, "the libraries take some seconds to be imported, too"
+
+
+@pytest.mark.parametrize(
+    "source", [lambda _: hub_file("smp-hub/net", COMMIT), lambda url: torch_file(f"{url}/net-0123abcd.pth")]
+)
+def test_a_server_that_never_answers_is_left_alone(source, hub, silent, monkeypatch):
+    monkeypatch.setattr(published, "ANSWER", 0.2)
+    ask_at(silent, monkeypatch)
+    with pytest.raises(ConfigError, match=r"cannot be reached \(.*(timed out|timeout)"):
+        source(silent)
+
+
+def test_a_search_for_a_name_that_never_ends_is_left_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "PATIENCE", 0.1)
+    stop = threading.Event()
+    with pytest.raises(ConfigError, match=r"cannot be reached \(no answer within 0\.1 seconds\)"):
+        published.fetched("http://host/a.pth", tmp_path / "a.pth", ask=stop.wait, download=lambda: tmp_path)
+    stop.set()
+
+
+def test_a_download_that_breaks_off_is_the_same_message(tmp_path):
+    def broken():
+        raise OSError("No space left on device")
+
+    with pytest.raises(ConfigError, match=r"a\.pth cannot be reached \(No space left on device\)"):
+        published.fetched("http://host/a.pth", tmp_path / "a.pth", ask=lambda: None, download=broken)
+
+
+def test_torch_hub(hub, closed, tmp_path):
+    digest = hashlib.sha256(CONTENT).hexdigest()[:8]
+    name, folder = f"resnet-{digest}.pth", tmp_path / "torch" / "hub" / "checkpoints"
+    with pytest.raises(ConfigError) as caught:
+        torch_file(f"{closed}/models/{name}")
+    assert caught.value.found.startswith(f"The pretrained weights {name} are not on this machine and {closed}/models/{name} ")
+    assert caught.value.expected == f"They are looked for in the folder {folder}"
+    assert f"put it there as {name}, or name the file with model.weights=FILE" in caught.value.do
+    hub.files[f"/models/{name}"] = CONTENT
+    path = torch_file(f"{hub.address}/models/{name}")
+    assert path == folder / name
+    assert path.read_bytes() == CONTENT
+    assert torch_file(f"{closed}/models/{name}") == path, "it is here now"
+
+
+def test_a_file_with_another_content_than_its_name_says_is_refused(hub, tmp_path):
+    hub.files["/net-00000000.pth"] = CONTENT
+    with pytest.raises(ConfigError, match="invalid hash value"):
+        torch_file(f"{hub.address}/net-00000000.pth")
+    assert not (tmp_path / "torch" / "hub" / "checkpoints" / "net-00000000.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "where"), [("resnet18", "smp-hub/resnet18.imagenet"), ("tu-resnet18", "timm/resnet18.a1_in1k")]
+)
+def test_imagenet_is_never_random_in_silence(encoder, where, hub, closed, monkeypatch):
+    ask_at(closed, monkeypatch)
+    with pytest.raises(ConfigError) as caught:
+        EncoderDecoder(1, 2, "unet", encoder, "imagenet")
+    assert f"{closed}/{where}/resolve/" in caught.value.found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offline", ["1", ""])
+def test_a_machine_without_internet(offline, tmp_path, closed):
+    """In a process of its own, since the hub's library reads the environment when it is imported."""
+    words = (
+        "from segexp.errors import ConfigError\nfrom segexp.models import EncoderDecoder\n"
+        "try: EncoderDecoder(3, 2, 'unet', 'resnet18', 'imagenet')\nexcept ConfigError as e: print(e)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": closed}
+    out = subprocess.run([sys.executable, "-c", words], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "are not on this machine" in out
+    assert ("HF_HUB_OFFLINE is set" in out) == (offline == "1")
+    assert str(tmp_path / "hub" / "models--smp-hub--resnet18.imagenet") in out
+
+
+def test_nothing_heavy_is_imported_with_the_networks():
+    words = (
+        "import sys, segexp.models\n"
+        "print([m for m in ('segmentation_models_pytorch', 'timm', 'torchvision', 'huggingface_hub') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

@@ -1,0 +1,154 @@
+"""From a checked config to parts: what is tried before any picture is read, and what only the pictures can tell."""
+
+import sys
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from segexp import build
+from segexp.cli.overrides import parse
+from segexp.config import plain, register_resolvers, validate
+from segexp.config.own import fit_to_targets
+from segexp.errors import ConfigError
+from segexp.losses import CrossEntropy
+from segexp.losses.balance import balanced_weights
+
+MINE = """
+from torch import nn
+
+class Net(nn.Conv2d):
+    def __init__(self, in_channels: int, num_classes: int, width: int = 8):
+        super().__init__(in_channels, num_classes, 3, padding=1)
+
+class Half(Net):
+    def forward(self, image):
+        return super().forward(image)[..., ::2, ::2]
+
+class Headless(Net):
+    def __init__(self, in_channels: int, num_classes: int, deep_supervision: bool = False):
+        super().__init__(in_channels, num_classes)
+
+class Deep(Headless):
+    deep_supervision = True
+
+    def forward_scales(self, image):
+        return [self(image), self(image)[..., ::2, ::2]]
+
+class Loss(nn.Module):
+    def forward(self, logits, mask):
+        return nn.functional.cross_entropy(logits, mask, ignore_index=255)
+"""
+SMALL = ["data=liver", "data.root=x", "trainer.gpus=0"]
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, conf):
+    """Return the validated config of what was typed, with a module `mine` of the user's own."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    register_resolvers()
+
+    def config(*words):
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            composed = compose("train", overrides=parse([*SMALL, *words]).overrides)
+        fit_to_targets(composed, [word.partition("=")[0] for word in words])
+        values = plain(composed)
+        validate(values)
+        return values
+
+    yield config
+    sys.modules.pop("mine", None)
+
+
+UNETPP = ["model=unetpp", "model.width=2", "model.depth=3"]
+
+
+def test_weights_of_the_heads_reach_the_module(made):
+    config = made(*UNETPP, "deep_supervision=[3,1]")
+    parts = build.parts(config)
+    assert parts.network.deep_supervision
+    assert len(parts.network.forward_scales(torch.zeros(1, 1, 16, 16))) == 2
+    assert not build.parts(made(*UNETPP)).network.deep_supervision
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        (
+            "[1]",
+            "deep_supervision=[1] has 1 weights, and the network segexp.models.UNetPlusPlus has 2 heads. One weight per head, "
+            "finest first; on an image of 64x64 they are 64x64, 64x64. Type 'deep_supervision=[1.0, 0.5]', or "
+            "deep_supervision=true for all alike.",
+        ),
+        ("[1,2,3]", "deep_supervision=[1, 2, 3] has 3 weights, and the network segexp.models.UNetPlusPlus has 2 heads."),
+    ],
+)
+def test_a_weight_for_each_head(made, weights, text):
+    with pytest.raises(ConfigError) as caught:
+        build.parts(made(*UNETPP, f"deep_supervision={weights}"))
+    assert text in str(caught.value)
+
+
+def test_heads_of_ones_own_network(made):
+    words = ["model._target_=mine.Deep", "model.deep_supervision=true"]
+    assert build.parts(made(*words, "deep_supervision=[1,0.5]")).network.deep_supervision
+    with pytest.raises(ConfigError, match=r"the network mine\.Deep has 2 heads\. .* they are 64x64, 32x32\."):
+        build.parts(made(*words, "deep_supervision=[1]"))
+    with pytest.raises(ConfigError, match=r"The network mine\.Headless has no heads for deep supervision"):
+        build.parts(made("model._target_=mine.Headless", "model.deep_supervision=true"))
+
+
+def test_a_network_of_ones_own_is_tried(made):
+    assert type(build.parts(made("model._target_=mine.Net", "model.width=3")).network).__name__ == "Net"
+    with pytest.raises(ConfigError, match=r"^The network mine\.Half gives logits of 32x32 for an image of 64x64\."):
+        build.parts(made("model._target_=mine.Half"))
+
+
+@pytest.mark.parametrize("words", [["loss._target_=mine.Loss"], ["loss.terms.dice.loss._target_=mine.Loss"]])
+def test_a_loss_of_ones_own_is_tried(made, words):
+    key = words[0].partition("._target_")[0].replace(".", r"\.")
+    with pytest.raises(ConfigError, match=rf"^The loss {key}=mine\.Loss is nan on a mask in which every pixel is ignored"):
+        build.parts(made(*words))
+
+
+def test_networks_of_segexp_are_not_tried_again(made, monkeypatch):
+    monkeypatch.setattr(build, "check_network", lambda *_: pytest.fail("tried"))
+    build.parts(made(*UNETPP))
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [(["loss=ce", "loss.class_weights=auto"], ()), (["loss.terms.ce.loss.class_weights=auto"], ("terms", "ce", "loss"))],
+)
+def test_class_weights_come_from_the_shares_of_the_classes(made, words, where):
+    config = made(*words)
+    parts = build.parts(config)
+    weighed, told = build.balanced(config, parts, [0.9, 0.1])
+    expected = balanced_weights([0.9, 0.1])
+    node = config["loss"]
+    for key in where:
+        node = node[key]
+    assert node["class_weights"] == expected
+    (ce,) = [part for part in weighed.loss.modules() if isinstance(part, CrossEntropy)]
+    assert ce.class_weights.tolist() == pytest.approx(expected)
+    assert weighed.network is parts.network
+    assert told == (
+        f"class_weights=auto: background {expected[0]:g}, liver {expected[1]:g} "
+        "(1 / ln(1.02 + share of the training pixels), scaled)"
+    )
+    again, told = build.balanced(config, weighed, [0.5, 0.5])
+    assert (again, told) == (weighed, ""), "settled once and for all"
+
+
+def test_typed_weights_stay(made):
+    config = made("loss=ce", "loss.class_weights=[1,3]")
+    parts = build.parts(config)
+    assert build.balanced(config, parts, [0.9, 0.1]) == (parts, "")
+
+
+def test_auto_where_it_cannot_be_is_found_before_the_data_are_read(made):
+    with pytest.raises(ConfigError, match="the focal loss has both alpha and class_weights"):
+        build.parts(made("loss=focal", "loss.alpha=0.25", "loss.class_weights=auto"))
+    with pytest.raises(ConfigError, match=r"loss\.class_weights is not an argument of segexp\.losses\.Dice"):
+        made("loss=dice", "+loss.class_weights=auto")
