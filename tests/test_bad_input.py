@@ -185,8 +185,8 @@ KEYS = {
     ),
     "unknown_option": (
         ["model=unett"],
-        "model=unett does not exist. Did you mean unet, unetpp, resunet? Options of model: {models}. To use a file of your own, put it "
-        "at MY_CONF/model/unett.yaml and add --config-dir MY_CONF.",
+        "model=unett does not exist. Did you mean unet, unetpp, resunet? Options of model: {models}. To use a file "
+        "of your own, put it at MY_CONF/model/unett.yaml and add --config-dir MY_CONF.",
     ),
     "unknown_group": (["modle=unet"], "modle is not a key of this configuration. Did you mean model?"),
     "unknown_key": (

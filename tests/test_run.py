@@ -20,6 +20,7 @@ from segexp.data.files.images import read_image
 from segexp.losses.balance import balanced_weights
 from segexp.metrics.cases import COLUMNS, read_cases
 from segexp.postprocess import Postprocessing
+from segexp.run import describe_network
 from segexp.types import Source
 
 pytestmark = pytest.mark.slow
@@ -423,3 +424,23 @@ def test_class_weights_of_the_training_split_are_said_kept_and_found_again(tmp_p
     assert train(f"resume={run}", "trainer.max_epochs=2") == 0
     assert said in capsys.readouterr().out
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["segexp"]["config"]["loss"] == content["config"]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"_target_": "segexp.models.UNet"}, "Network: UNet, 1.5 million parameters"),
+        (
+            {"_target_": "segexp.models.EncoderDecoder", "architecture": "fpn", "encoder": "resnet34", "weights": "none"},
+            "Network: EncoderDecoder fpn, 1.5 million parameters; encoder resnet34 starts from random weights "
+            "(model.weights=none)",
+        ),
+        (
+            {"_target_": "segexp.models.EncoderDecoder", "architecture": "fpn", "encoder": "tu-x", "weights": "w.pth"},
+            "Network: EncoderDecoder fpn, 1.5 million parameters; encoder tu-x starts from the weights of a file "
+            "(model.weights=w.pth)",
+        ),
+    ],
+)
+def test_the_first_lines_say_what_is_trained_and_what_it_starts_from(model, expected):
+    assert describe_network(model, nn.Linear(1499, 1000)) == expected

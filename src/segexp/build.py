@@ -15,6 +15,7 @@ from segexp.callbacks.console import progress
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
 from segexp.callbacks.speed import Speed
+from segexp.checkpoint import without_pretrained
 from segexp.config import weighed_classes
 from segexp.config.auto import asks_for_weights, with_class_weights
 from segexp.config.targets import instantiate
@@ -67,7 +68,7 @@ class Parts:
 def parts(config: dict[str, Any]) -> Parts:
     """Return network (fresh weights, drawn from the seed), loss, optimizer, schedule and measures."""
     torch.manual_seed(config["seed"])
-    network: nn.Module = instantiate(config["model"])
+    network: nn.Module = instantiate(without_pretrained(config["model"]) if config.get("resume") else config["model"])
     check_contract(config, network)
     if config["trainer"]["channels_last"]:
         network.to(memory_format=torch.channels_last)

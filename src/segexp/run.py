@@ -77,6 +77,7 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
                     (directory / name).unlink(missing_ok=True)
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
+            say(describe_network(config["model"], made.network))
             made, weighed = build.balanced(config, made, data.fingerprint.class_share)
             if weighed:
                 say(weighed)
@@ -182,6 +183,21 @@ def _describe_data(data: SegmentationDataModule) -> str:
     split = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     share = ", ".join(f"{n} {s:.1%}" for n, s in zip(data.spec.classes, data.fingerprint.class_share, strict=True))
     return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}"
+
+
+def describe_network(model: dict[str, Any], network: torch.nn.Module) -> str:
+    """Return what is trained in a sentence: its class, its size, and what its encoder, where it has one, starts from.
+
+    Args:
+        model: the model section of a config.
+        network: built from it.
+    """
+    name = " ".join([str(model["_target_"]).rpartition(".")[2], *([model["architecture"]] if "architecture" in model else [])])
+    text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"
+    if "weights" not in model:
+        return text
+    start = {"none": "random weights", "imagenet": "weights learned on ImageNet"}.get(model["weights"], "the weights of a file")
+    return f"{text}; encoder {model.get('encoder')} starts from {start} (model.weights={model['weights']})"
 
 
 def _how_to_go_on(directory: Path) -> str:
