@@ -21,7 +21,7 @@ LIBRARY = {
     "deeplabv3": {"encoder": "mobilenet_v3_large"},
     "deeplabv3plus": {**TINY, "decoder": {"channels": 16}},
     "fcn": {"encoder": "mobilenet_v3_large"},
-    "fpn": {**TINY, "decoder": {"pyramid_channels": 32, "segmentation_channels": 64}},
+    "fpn": {**TINY, "decoder": {"pyramid_channels": 32, "segmentation_channels": 32}},
     "linknet": TINY,
     "manet": FEW,
     "pspnet": {**TINY, "depth": 3, "decoder": {"out_channels": 16}},

@@ -82,3 +82,14 @@ def test_an_error_inside_leaves_the_layer_in_training():
     with pytest.raises(RuntimeError):
         net(torch.randn(1, 5, 1, 1))
     assert net[0].training
+
+
+def test_group_norm_of_a_single_value_returns_its_bias_and_is_else_as_it_was():
+    theirs = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(8, 8))
+    nn.init.normal_(theirs[1].bias)
+    ours = copy.deepcopy(theirs)
+    accept_single_values(ours)
+    image = torch.randn(2, 3, 5, 6)
+    assert torch.equal(ours(image), theirs(image))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    torch.testing.assert_close(ours(image[:1, :, :1, :1]), theirs[1].bias.view(1, 8, 1, 1))

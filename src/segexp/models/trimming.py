@@ -1,4 +1,4 @@
-"""What a library's network needs to train here: no weights that nothing uses, and batch norm for a single value.
+"""What a library's network needs to train here: no weights that nothing uses, and norms that take a single value.
 
 Legend: B batch, C channels, H W pixels.
 """
@@ -6,6 +6,8 @@ Legend: B batch, C channels, H W pixels.
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from segexp.models.blocks import GroupNorm
 
 
 def drop_unused(network: nn.Module, image: Tensor) -> Tensor:
@@ -56,12 +58,22 @@ def accept_single_values(network: nn.Module) -> None:
     torch refuses it, since one value has no variance. Such a map is normalised by the running statistics, as in evaluation,
     and leaves them as they are; all other maps are normalised as ever. So nothing about the network changes where torch
     would not have stopped, its state dict least of all. Hooks and not a class of its own, because timm's batch norm does
-    the activation too.
+    the activation too. Group norm, which torch refuses a single value per group in evaluation as well, becomes our own.
     """
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.GroupNorm:
+                setattr(parent, name, _own(child))
     for layer in network.modules():
         if isinstance(layer, _BatchNorm):
             layer.register_forward_pre_hook(_before)
             layer.register_forward_hook(_after, always_call=True)
+
+
+def _own(norm: nn.GroupNorm) -> GroupNorm:
+    made = GroupNorm(norm.num_groups, norm.num_channels, norm.eps, norm.affine)
+    made.load_state_dict(norm.state_dict())
+    return made.train(norm.training)
 
 
 def _before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
