@@ -1,6 +1,5 @@
-"""The table of the networks as Markdown, its place in a page, and the same as a picture."""
+"""The table of the networks as Markdown, and its place in a page."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,26 +108,3 @@ def write(path: Path, content: str) -> None:
     page = put(path.read_text(encoding="utf-8"), content)
     with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
-
-
-def plot(rows: Sequence[Row], data: Sequence[str], path: Path) -> None:
-    """Draw Dice against multiply-accumulates, a dot with its interval for each network, a panel for each data set."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6 * len(data), 4.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(data), squeeze=False)[0], data, strict=True):
-        shown = [row for row in rows if row.macs and "dice" in row.dice.get(name, {})]
-        for n, row in enumerate(sorted(shown, key=lambda row: row.macs or 0)):
-            found, x = row.dice[name], (row.macs or math.nan) / 1e9
-            if found["low"] is not None:
-                axes.plot([x, x], [found["low"], found["high"]], color="tab:blue", alpha=0.35, linewidth=2)
-            axes.plot(x, found["dice"], "o", color="tab:blue", markersize=5)
-            side = 1 if n % 2 else -1
-            place = {"xytext": (5 * side, 0), "ha": "left" if side > 0 else "right", "va": "center"}
-            axes.annotate(row.network, (x, found["dice"]), textcoords="offset points", fontsize=8, **place)
-        axes.set(title=name, xlabel="multiply-accumulates at 256² (10⁹)", ylabel="Dice", xscale="log")
-        axes.margins(x=0.25)
-        axes.grid(alpha=0.25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=110)

@@ -45,7 +45,7 @@ def config_of(experiment: str, network: str, *words: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", [f"experiment={experiment}", f"model={network}", "data.root=.", *words])
-    fit_to_network(config, {"experiment", "model"}, experiment, [conf_dir()])
+    fit_to_network(config, {"experiment", "model"}, {"experiment": experiment, "model": network}, [conf_dir()])
     return completed(config)[0]
 
 

@@ -10,12 +10,14 @@
 Every network has the size that the experiments give it. What is finished is kept in the work folder, so the same command
 again does what is missing; a network that fails is named in the table with the reason.
 
-    python benchmarks/networks.py --data liver=DIR --data skin=DIR --threads 1 --jobs 2 --write docs/networks.md
-    python benchmarks/networks.py --skip-training --networks unet fpn --rounds 3          # size and speed alone
+    python benchmarks/networks.py --data liver=DIR --data skin=DIR --threads 1 --jobs 2          # all networks, for hours
+    python benchmarks/networks.py … --write docs/networks.md --plot docs/images/networks.png     # and into the docs
+    python benchmarks/networks.py --skip-training --networks unet fpn --rounds 3                 # size and speed alone
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +26,8 @@ from typing import Any
 
 import torch
 from network_dice import Job, kept_all, run_all
-from network_page import Row, cases, plot, table, write
+from network_page import Row, cases, table, write
+from network_plot import plot
 from network_speed import Timed, all_networks, config_of, edition, in_turns, size_of
 from rich.console import Console
 
@@ -179,10 +182,12 @@ def main(words: Sequence[str] | None = None) -> None:
     rows = [replace(row, dice=dice[network]) for network, row in known.items()]
     text = f"{table(rows, data)}\n\n{conditions(arguments, data, rows)}"
     sys.stdout.write(f"\n{text}\n")
-    if arguments.write:
-        write(arguments.write, text)
-    if arguments.plot and data:
+    drawn = arguments.plot is not None and bool(data)
+    if drawn:
         plot(rows, data, arguments.plot)
+    if arguments.write:
+        picture = Path(os.path.relpath(arguments.plot, arguments.write.parent)).as_posix() if drawn else ""
+        write(arguments.write, f"{text}\n\n![Dice against MACs]({picture})" if drawn else text)
 
 
 if __name__ == "__main__":

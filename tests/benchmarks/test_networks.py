@@ -206,11 +206,26 @@ def test_the_page_of_the_docs_has_its_marks_and_names_every_network():
 
 
 def test_plot_is_a_picture(tmp_path):
-    from network_page import plot
+    from network_plot import plot
 
     rows = [row("a", macs=3e9, dice={"liver": FOUND}), row("b", macs=6e9, dice={"liver": {"failed": "no"}}), row("c")]
     plot(rows, ["liver"], tmp_path / "images" / "networks.png")
     assert (tmp_path / "images" / "networks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_lie_beside_their_dots_and_over_nothing():
+    from network_plot import HIGH, LETTER, offsets, overlap
+
+    dots = [(0.0, 0.0), (10.0, 0.0), (12.0, 3.0), (200.0, 50.0)]
+    letters = [6, 6, 6, 6]
+    places = offsets(dots, letters)
+    assert places[3] == (6.0, 0.0)
+    boxes = [
+        (x + right, y + up - HIGH / 2, x + right + LETTER * n, y + up + HIGH / 2)
+        for (x, y), (right, up), n in zip(dots, places, letters, strict=True)
+    ]
+    points = [(x - 1, y - 1, x + 1, y + 1) for x, y in dots]
+    assert not any(overlap(a, b) for n, a in enumerate(boxes) for b in [*boxes[:n], *points])
 
 
 def test_data_is_name_and_folder():
@@ -256,13 +271,23 @@ def test_a_round_on_drawn_pictures(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs" / "networks.md").read_text(encoding="utf-8"), encoding="utf-8")
     words = ["--networks", "unet", "--minutes", "0.05", "--rounds", "1", "--threads", "1", "--work", str(tmp_path / "work")]
-    words += ["--data", f"liver={slices}", "--data", f"skin={tmp_path / 'nowhere'}", "--write", str(page)]
+    words += [
+        "--data",
+        f"liver={slices}",
+        "--data",
+        f"skin={tmp_path / 'nowhere'}",
+        "--write",
+        str(page),
+        "--plot",
+        str(tmp_path / "images" / "networks.png"),
+    ]
     try:
         main(words)
         said = capsys.readouterr().out
         assert "skin: there is no folder" in said
         assert "[1 of 1] liver unet: Dice" in said, said
         assert "| `unet` | width 16 | 1.94 M | 0.2 G |" in page.read_text(encoding="utf-8")
+        assert "](images/networks.png)" in page.read_text(encoding="utf-8")
         speed = json.loads((tmp_path / "work" / "speed_1threads.json").read_text())
         assert speed["rows"]["unet"]["train"] > 0
         main(words)

@@ -55,7 +55,7 @@ def prepared(count=6, members=(5, 3, 1)):
 def test_rows_come_in_the_order_of_the_cases_at_their_own_size(monkeypatch):
     scoring, cases, pictures = prepared()
     rows = []
-    monkeypatch.setattr(panels, "panel", lambda given, *_: rows.extend(given) or np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(panels, "panel", lambda given, *_, **__: rows.extend(given) or np.zeros((1, 1, 3), np.uint8))
     predicted = {position: np.full((32, 48), position, np.uint8) for position in (2, 0)}
     draw(scoring, cases, predicted, SPEC)
     assert [row[3] for row in rows] == ["case5", "case1"]

@@ -98,17 +98,17 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
 
 
 def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
-    """Return a composed configuration as plain, validated values; say what was left out, and what was found out about the data.
+    """Return a composed configuration as plain, validated values; say what was taken back, and found out about the data.
 
     Raises:
         SegexpError: see `config.completed` and `config.validate`.
     """
     fit_to_targets(config, typed_keys())
-    left_out = fit_to_network(config, typed_keys(), *running())
+    taken_back = fit_to_network(config, typed_keys(), *running())
     values, found = completed(config)
     validate(values)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stdout.writelines(f"{said}\n" for said in (left_out, found) if said)
+        sys.stdout.writelines(f"{said}\n" for said in (taken_back, found) if said)
     return values | {"run_dir": str(directory)}
 
 

@@ -1,6 +1,6 @@
-"""What an experiment says about its network holds for any network that has such a setting; another one keeps its own."""
+"""What an experiment says about its network holds for any network that has such settings; another one keeps its own."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,57 +11,60 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def fit_to_network(config: "DictConfig", typed: Collection[str], experiment: str | None, folders: Iterable[Path]) -> str:
-    """Take out of the model section what the experiment says to its own network and the one that was typed has not, in place.
+def fit_to_network(
+    config: "DictConfig", typed: Collection[str], choices: Mapping[str, str | None], folders: Collection[Path]
+) -> str:
+    """Take back what the experiment says to its own network where another one was typed that has not all of it, in place.
 
-    `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net. Only
-    where a network was typed, and only what nobody typed: an experiment that is wrong about its own network is told so, and
-    so is the user by the validation.
+    `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net. All
+    or nothing, because a word like depth does not mean the same to every network. Only where a network was typed, and only
+    what nobody typed: the validation tells an experiment that is wrong about its own network, and a user likewise.
 
     Args:
         config: composed.
         typed: the keys on the command line.
-        experiment: its option, None without one.
+        choices: the option of each group, as in {"model": "fpn", "experiment": "liver"}.
         folders: of the configuration groups, in the order in which they are searched.
 
     Returns:
-        A sentence that says what was left out; nothing where nothing was.
+        A sentence that says what was taken back; nothing where nothing was.
     """
     from omegaconf import DictConfig, open_dict
 
-    node = config.get("model")
+    node, experiment = config.get("model"), choices.get("experiment")
     if experiment is None or "model" not in typed or not isinstance(node, DictConfig):
         return ""
-    taken = _arguments(str(node.get("_target_")))
-    if taken is None:
-        return ""
     wanted = {key.split(".")[1] for key in typed if key.startswith("model.")}
-    foreign = _said(experiment, folders) - taken - wanted - RESERVED
-    with open_dict(node):
-        left_out = [f"model.{name}={node.pop(name)}" for name in sorted(foreign) if name in node]
-    if not left_out:
+    said = sorted(set(_section(folders, "experiment", experiment, "model")) & set(map(str, node)) - wanted - RESERVED)
+    taken = _arguments(str(node.get("_target_")))
+    if taken is None or taken >= set(said):
         return ""
-    return f"experiment={experiment} says {listed(left_out)} to its own network; the one chosen here has no such setting."
+    before = _section(folders, "model", str(choices.get("model")))
+    words = [f"model.{name}={node[name]}" for name in said]
+    with open_dict(node):
+        for name in said:
+            node.pop(name)
+            if name in before:
+                node[name] = before[name]
+    return f"experiment={experiment} says {listed(words)} to its own network; this one has other settings and keeps them."
 
 
-def running() -> tuple[str | None, list[Path]]:
-    """Return the experiment of the job that Hydra runs, and the folders of configuration groups."""
+def running() -> tuple[dict[str, str | None], list[Path]]:
+    """Return the option of each group of the job that Hydra runs, and the folders of configuration groups."""
     from hydra.core.hydra_config import HydraConfig
 
     runtime = HydraConfig.get().runtime
-    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
-    return runtime.choices.get("experiment"), folders
+    return dict(runtime.choices), [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
 
 
-def _said(experiment: str, folders: Iterable[Path]) -> set[str]:
-    """Return the keys of the model section of an experiment's file."""
-    from omegaconf import DictConfig, OmegaConf
+def _section(folders: Iterable[Path], group: str, option: str, key: str | None = None) -> dict[str, object]:
+    """Return the file of an option, or a section of it, references as they stand; empty where there is none."""
+    from omegaconf import OmegaConf
 
-    files = (folder / "experiment" / f"{experiment}.yaml" for folder in folders)
-    file = next((file for file in files if file.is_file()), None)
-    content = OmegaConf.load(file) if file else None
-    section = content.get("model") if isinstance(content, DictConfig) else None
-    return {str(key) for key in section} if isinstance(section, DictConfig) else set()
+    file = next((file for folder in folders if (file := folder / group / f"{option}.yaml").is_file()), None)
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else None
+    found = content.get(key) if key and isinstance(content, dict) else content
+    return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _arguments(path: str) -> set[str] | None:

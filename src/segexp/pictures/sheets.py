@@ -84,12 +84,11 @@ def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str
     """Return "Dice 0.912", the mean over the classes in the truth, or what is to be said when there are none."""
     known = truth != IGNORE
     scores = []
-    indices, has = np.unique(truth[known & (truth != 0)]), np.equal
-    if overlapping:
-        indices, has = np.array([k for k in range(1, bits.MOST + 1) if bits.has(truth, k).any()]), bits.has
-    for index in indices.tolist():
-        real, guess = has(truth, index) & known, has(prediction, index) & known
-        scores.append(2 * (real & guess).sum() / (real.sum() + guess.sum()))
+    for k in range(1, bits.MOST + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
+        pair = (truth, prediction)
+        real, guess = ((bits.has(mask, k) if overlapping else mask == k) & known for mask in pair)
+        if real.any():
+            scores.append(2 * (real & guess).sum() / (real.sum() + guess.sum()))
     if scores:
         return f"Dice {np.mean(scores):.3f}"
     false = int(((prediction != 0) & known).sum())
