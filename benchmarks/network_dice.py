@@ -17,6 +17,12 @@ from segexp.comparison.records import read_record
 from segexp.report.scored import split_scores
 from segexp.whole import whole_file
 
+PROCESSOR_TIME = (
+    "import runpy, time; from types import SimpleNamespace; from segexp.callbacks import schedule; "
+    "schedule.time = SimpleNamespace(monotonic=time.process_time); runpy.run_module('segexp.train', run_name='__main__')"
+)
+"""Trains by the processor time of its own process: with one thread, a fair budget on a machine that others use as well."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,6 +34,7 @@ class Job:
         words: what is typed after `python -m segexp.train`.
         model: the model section that these words give; where it has changed, what was trained before does not count.
         folder: of the run; what is found goes beside it, into <folder>.json.
+        clock: of the budget, "wall" or "cpu".
     """
 
     data: str
@@ -35,6 +42,7 @@ class Job:
     words: tuple[str, ...]
     model: dict[str, Any]
     folder: Path
+    clock: str = "wall"
 
     @property
     def record(self) -> Path:
@@ -64,7 +72,8 @@ def run(job: Job, threads: int) -> dict[str, Any]:
     if job.folder.is_dir():
         shutil.rmtree(job.folder)  # a training that was stopped: its minutes cannot be shared out fairly
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "segexp.train", *job.words, f"run_dir={job.folder}"]
+    command = ["-c", PROCESSOR_TIME] if job.clock == "cpu" else ["-m", "segexp.train"]
+    words = [sys.executable, *command, *job.words, f"run_dir={job.folder}"]
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | limits)
     said = [line for line in done.stderr.splitlines() if line.strip()]

@@ -107,7 +107,8 @@ def jobs(names: Sequence[str], arguments: argparse.Namespace, folder: Path) -> l
         for name in names:
             words = (f"experiment={data}", f"model={name}", f"data.root={root.resolve()}")
             words += (f"trainer.minutes={arguments.minutes:g}", f"trainer.gpus={arguments.gpus}", "seed=0")
-            found.append(Job(data, name, words, section(data, name), (folder / data / name).resolve()))
+            place = (folder / data / name).resolve()
+            found.append(Job(data, name, words, section(data, name), place, arguments.clock))
     return found
 
 
@@ -135,7 +136,8 @@ def conditions(arguments: argparse.Namespace, data: Sequence[str], rows: Sequenc
     ]
     if data:
         beside = f", {arguments.jobs} side by side" if arguments.jobs > 1 else ""
-        sentences.append(f"Dice: {arguments.minutes:g} minutes of training each{beside}, from random weights, one seed (0).")
+        clock = "of processor time " if arguments.clock == "cpu" else ""
+        sentences.append(f"Dice: {arguments.minutes:g} minutes {clock}of training each{beside}, random weights, one seed (0).")
     return " ".join([*sentences, *cases(rows, data)])
 
 
@@ -154,6 +156,12 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=all_networks(), default=all_networks(), metavar="NAME")
     parser.add_argument("--minutes", type=float, default=5.0, help="of each training")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each process")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: minutes of processor time, for a busy machine",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each network whose speed is measured")
     parser.add_argument("--gpus", default="0", help="as trainer.gpus")
@@ -172,7 +180,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parsed(sys.argv[1:] if words is None else words)
     quieten()
     torch.set_num_threads(arguments.threads)
-    folder = arguments.work / f"{arguments.minutes:g}min_{arguments.threads}threads_{arguments.jobs}jobs"
+    folder = arguments.work / f"{arguments.minutes:g}min_{arguments.threads}threads_{arguments.jobs}jobs_{arguments.clock}"
     folder.mkdir(parents=True, exist_ok=True)
     known = measured(arguments.networks, arguments, arguments.work / f"speed_{arguments.threads}threads.json")
     wanted = jobs([name for name, row in known.items() if not row.failed], arguments, folder)

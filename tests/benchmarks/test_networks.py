@@ -73,6 +73,17 @@ def test_a_training_is_typed_as_a_user_would_and_done_once(job, command):
     assert len(command.typed) == 1
 
 
+def test_a_budget_of_processor_time_is_kept_by_another_clock(job, command):
+    from network_dice import run
+
+    command.codes = [0]
+    run(replace(job, clock="cpu"), threads=1)
+    words, _ = command.typed[0]
+    assert words[1] == "-c"
+    assert "process_time" in words[2]
+    assert words[3:] == ["experiment=liver", "model=unet", f"run_dir={job.folder}"]
+
+
 @pytest.mark.parametrize("change", [{"words": ("experiment=liver", "model=unet", "seed=1")}, {"model": {"width": 32}}])
 def test_a_training_with_other_settings_does_not_count(job, command, change):
     from network_dice import kept, run
