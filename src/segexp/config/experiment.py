@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segexp.config.targets import RESERVED, locate, parameters
-from segexp.errors import ConfigError, listed
+from segexp.config.own import arguments
+from segexp.config.targets import RESERVED
+from segexp.errors import listed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,8 +37,8 @@ def fit_to_network(
         return ""
     wanted = {key.split(".")[1] for key in typed if key.startswith("model.")}
     said = sorted(set(_section(folders, "experiment", experiment, "model")) & set(map(str, node)) - wanted - RESERVED)
-    taken = _arguments(str(node.get("_target_")))
-    if taken is None or taken >= set(said):
+    known = arguments(str(node.get("_target_")))
+    if known is None or known.names >= set(said):
         return ""
     before = _section(folders, "model", str(choices.get("model")))
     words = [f"model.{name}={node[name]}" for name in said]
@@ -65,12 +66,3 @@ def _section(folders: Iterable[Path], group: str, option: str, key: str | None =
     content = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else None
     found = content.get(key) if key and isinstance(content, dict) else content
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _arguments(path: str) -> set[str] | None:
-    """Return the arguments that a class or function has by name; None where that cannot be known."""
-    try:
-        found = parameters(locate(path))
-    except (ConfigError, TypeError):  # the validation finds words for it
-        return None
-    return None if found is None else {name for name, each in found.items() if each.kind is not each.VAR_KEYWORD}

@@ -1,7 +1,7 @@
 """A class of the user's own, named by `_target_` on the command line: the file's other keys were written for another class."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segexp.config.targets import RESERVED, locate, parameters
 from segexp.errors import ConfigError
@@ -50,13 +50,26 @@ def fit_to_targets(config: "DictConfig", typed: Collection[str]) -> None:
                 del node[name]
 
 
-def _taken(path: str) -> set[str] | None:
-    """Return the arguments that a class takes from a file written for another; None where that cannot be known."""
+class Arguments(NamedTuple):
+    """The arguments that a class or function has by name, and whether it takes any other as well."""
+
+    names: set[str]
+    takes_any: bool
+
+
+def arguments(path: str) -> Arguments | None:
+    """Return the arguments of what a dotted path names; None where they cannot be known."""
     try:
         found = parameters(locate(path))
     except (ConfigError, TypeError):  # the validation finds words for it
         return None
     if found is None:
         return None
-    named = {name for name, each in found.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    return named | FACTS if any(each.kind is each.VAR_KEYWORD for each in found.values()) else named
+    names = {name for name, each in found.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    return Arguments(names, any(each.kind is each.VAR_KEYWORD for each in found.values()))
+
+
+def _taken(path: str) -> set[str] | None:
+    """Return the arguments that a class takes from a file written for another; None where that cannot be known."""
+    known = arguments(path)
+    return known and (known.names | FACTS if known.takes_any else known.names)
