@@ -40,34 +40,43 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def answers(address, server):
+def answers(address):
     try:
         with urllib.request.urlopen(address, timeout=5):
             return True
     except OSError:
-        assert server.poll() is None, "TensorBoard ended"
         return False
 
 
-@pytest.fixture(scope="module")
-def address(study):
-    """TensorBoard on a port of its own, ended with the tests."""
-    port = free_port()
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", study, "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def ended(server):
+    server.terminate()
     try:
-        until = time.monotonic() + PATIENCE / 1000
-        while not answers(f"http://127.0.0.1:{port}/data/runs", server):
-            assert time.monotonic() < until, "TensorBoard does not answer"
-            time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def address(study, tmp_path_factory):
+    """TensorBoard on a port of its own, ended with the tests; another port where somebody took it meanwhile."""
+    said = tmp_path_factory.mktemp("tensorboard") / "stderr.txt"
+    until = time.monotonic() + PATIENCE / 1000
+    for _ in range(3):
+        port = free_port()
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", study, "--host", "127.0.0.1", "--port", str(port)]
+        with said.open("w") as stderr:
+            server = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=stderr)
         try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait(20)
+            while server.poll() is None and not answers(f"http://127.0.0.1:{port}/data/runs"):
+                assert time.monotonic() < until, "TensorBoard does not answer"
+                time.sleep(0.3)
+            if server.poll() is None:
+                yield f"http://127.0.0.1:{port}"
+                return
+        finally:
+            ended(server)
+    pytest.fail(f"TensorBoard ended three times: {said.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="module")
