@@ -11,7 +11,7 @@ ROWS = [
     "segmenter predictor module scoring data.datamodule checking",
     "config",
     "checkpoint callbacks report comparison loggers",
-    "build outcome tuning prediction",
+    "teaching build outcome tuning prediction",
     "run rehearsal",
     "cli",
     "train evaluate predict export explain check compare",

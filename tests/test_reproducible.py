@@ -130,6 +130,20 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(trained, train, small, tmp_p
     assert scores(whole) == scores(run)
 
 
+def test_a_resumed_student_ends_as_an_uninterrupted_one(trained, train, small, tmp_path, interrupted):
+    words = ["distill=kd", f"distill.teacher={trained('plain')}", "model.width=2", "model.dropout=0.3", "trainer.ema=0.9"]
+    whole, run = trained("student", *words), tmp_path / "run"
+    interrupted(2, 3, signal.SIGTERM)
+    assert train(*small, "trainer.max_epochs=4", "data.repeat=2", *words, f"run_dir={run}") == 128 + signal.SIGTERM
+    assert train(f"resume={run}") == 0
+    assert same(state(whole), state(run))
+    assert same(state(whole, "best"), state(run, "best"))
+    assert scores(whole) == scores(run)
+    alone = trained("alone", *words[2:])
+    assert set(state(whole)) == set(state(alone)), "nothing of the teacher is in the checkpoint"
+    assert not same(state(whole), state(alone))
+
+
 def steps(kind):
     return 4 * (3 if "trainer.accumulate=2" in KINDS[kind] else 5)
 

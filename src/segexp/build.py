@@ -34,6 +34,8 @@ from segexp.models.contract import check_network, head_sizes
 from segexp.module import SegmentationModule
 from segexp.optim import parameter_groups
 from segexp.segmenter import Segmenter
+from segexp.teaching.loading import check_unseen, taught
+from segexp.teaching.teacher import Teacher
 
 
 def datamodule(
@@ -63,6 +65,7 @@ class Parts:
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     schedule: Callable[[float], float]
     measures: list[Measure]
+    teacher: Teacher | None = None
 
 
 def parts(config: dict[str, Any]) -> Parts:
@@ -139,6 +142,24 @@ def balanced(config: dict[str, Any], made: Parts, shares: Sequence[float]) -> tu
     return replace(made, loss=loss), f"class_weights=auto: {told} (1 / ln(1.02 + share of the training pixels), scaled)"
 
 
+def with_teacher(
+    config: dict[str, Any], made: Parts, teacher: Segmenter | None, data: SegmentationDataModule
+) -> tuple[Parts, str]:
+    """Return the parts with the network that teaches, and a sentence about it; empty where nobody does.
+
+    Args:
+        config: resolved.
+        made: what `parts` returned.
+        teacher: what `load_teacher` returned.
+        data: of the student, set up.
+    """
+    if teacher is None:
+        return made, ""
+    seen = check_unseen(teacher, data.cases, data.splits, data.split_rows())
+    found, said = taught(config["distill"], teacher, data.preprocessing, seen)
+    return replace(made, teacher=found), said
+
+
 def measures(chosen: Mapping[str, Any], num_classes: int) -> list[Measure]:
     """Return the measures of the metrics section, each tried on a picture of nothing."""
     made: dict[str, Measure] = {name: instantiate(node) for name, node in chosen.items()}
@@ -160,7 +181,7 @@ def module(config: dict[str, Any], made: Parts, whole: Segmenter) -> Segmentatio
     names, asked = whole.spec.classes, config.get("deep_supervision")
     heads = partial(scales_loss, weights=asked if isinstance(asked, list) else None)
     return SegmentationModule(
-        whole, made.loss, made.optimizer, lambda matrices: summary(matrices, names), heads, config["seed"]
+        whole, made.loss, made.optimizer, lambda matrices: summary(matrices, names), heads, config["seed"], made.teacher
     )
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from segexp.errors import SegexpError
+from segexp.losses.distillation import LossFunction, Teaching
 from segexp.metrics.counts import CaseCounts
 from segexp.segmenter import Segmenter
 from segexp.types import Batch, Sample
 
 Summarize = Callable[[np.ndarray], dict[str, float]]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
-ScalesLoss = Callable[[nn.Module, list[torch.Tensor], torch.Tensor], torch.Tensor]
+ScalesLoss = Callable[[LossFunction, list[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
 @runtime_checkable
@@ -45,6 +46,7 @@ class SegmentationModule(pl.LightningModule):
         summarize: Summarize,
         scales_loss: ScalesLoss,
         seed: int = 0,
+        teacher: Teaching | None = None,
     ) -> None:
         """Take the parts.
 
@@ -55,10 +57,12 @@ class SegmentationModule(pl.LightningModule):
             summarize: confusion matrices (N, K, K) to scores by name.
             scales_loss: combines the loss over the outputs of a network with deep supervision.
             seed: of the run; dropout and the like draw from (seed, epoch).
+            teacher: who teaches besides the masks; no part of this module, so that no checkpoint or optimizer has its weights.
         """
         super().__init__()
         self.segmenter, self.network, self.loss = segmenter, segmenter.network, loss
         self.make_optimizer, self.summarize, self.scales_loss, self.seed = optimizer, summarize, scales_loss, seed
+        self.teacher = teacher
         self.counts = CaseCounts(segmenter.spec.num_classes, segmenter.labelling.confusion)
         self.deep = bool(getattr(self.network, "deep_supervision", False))
         self.broken_steps, self.share = 0, 0.0
@@ -81,14 +85,14 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
         """Return the loss of one batch, or None to skip a batch whose loss is not finite."""
-        image, mask = batch["image"], batch["mask"]
-        if self.deep:
-            scales = self.network.forward_scales(self.segmenter.arrange(image))  # type: ignore[operator]
-            loss = self.scales_loss(self.loss, scales, mask)
-        else:
-            loss = self.loss(self(image), mask)
-        if not self._finite(loss, batch):
+        image, terms = batch["image"], self._terms(batch)
+        loss = terms["loss"]
+        if self.teacher is not None:
+            loss = (1 - self.teacher.weight) * loss + self.teacher.weight * terms["distill"]
+        if not self._finite(loss, terms, batch):
             return None
+        if self.teacher is not None:
+            self.log("loss/distill", terms["distill"].detach(), on_step=False, on_epoch=True, batch_size=len(image))
         self.log("loss/train", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
         return loss
 
@@ -120,7 +124,19 @@ class SegmentationModule(pl.LightningModule):
         """Return the optimizer; the `Schedule` callback sets its learning rate."""
         return self.make_optimizer(self.network)
 
-    def _finite(self, loss: torch.Tensor, batch: Batch) -> bool:
+    def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss of one batch against the masks and, as "distill", against the teacher, each over all heads."""
+        image, mask = batch["image"], batch["mask"]
+        losses: dict[str, LossFunction] = {"loss": self.loss}
+        if self.teacher is not None:
+            losses["distill"] = self.teacher(image)
+        if not self.deep:
+            logits = self(image)
+            return {name: loss(logits, mask) for name, loss in losses.items()}
+        scales = self.network.forward_scales(self.segmenter.arrange(image))  # type: ignore[operator]
+        return {name: self.scales_loss(loss, scales, mask) for name, loss in losses.items()}
+
+    def _finite(self, loss: torch.Tensor, losses: dict[str, torch.Tensor], batch: Batch) -> bool:
         if self.device.type == "cuda" and self.global_step % 10:  # reading a value back stalls the GPU
             return True
         value = float(loss.detach())
@@ -128,11 +144,11 @@ class SegmentationModule(pl.LightningModule):
             self.broken_steps = 0
             return True
         self.broken_steps += 1
-        parts: dict[str, float] = {}
+        parts = {name: float(term.detach()) for name, term in losses.items() if name == "distill"}
         terms: Any = getattr(self.loss, "parts", None)
         if terms is not None:
             with torch.no_grad():
-                parts = {name: float(term) for name, term in terms(self(batch["image"]), batch["mask"]).items()}
+                parts |= {name: float(term) for name, term in terms(self(batch["image"]), batch["mask"]).items()}
         place = f"at step {self.global_step}, cases {batch['index']} of the training split{f', terms {parts}' if parts else ''}"
         if self.broken_steps > 1:
             raise SegexpError(

@@ -33,6 +33,7 @@ from segexp.report.about import write_about
 from segexp.report.again import told
 from segexp.report.jobs import PAGE
 from segexp.report.run import write_run_report
+from segexp.teaching.loading import load_teacher
 
 
 class Interrupted(KeyboardInterrupt):
@@ -65,7 +66,7 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
     with interruptible():
         try:
-            made = build.parts(config)
+            made, teacher = build.parts(config), load_teacher(config)
             data = build.datamodule(config, _tracked(console))
             data.setup()
             look_over(data, say)
@@ -79,8 +80,9 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             say(_describe_data(data))
             say(describe_network(config["model"], made.network))
             made, weighed = build.balanced(config, made, data.fingerprint.class_share)
-            if weighed:
-                say(weighed)
+            made, taught = build.with_teacher(config, made, teacher, data)
+            for said in filter(None, (weighed, taught)):
+                say(said)
             loggers = make_loggers(config["logger"], directory, data.spec)
             best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:

@@ -47,6 +47,7 @@ More
   hydra/launcher=joblib     jobs of a study side by side (pip install 'segexp[parallel]')
   model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
   'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
+  distill=kd distill.teacher=RUN                          a trained network teaches beside the masks
   loss.class_weights=auto   from the shares of the classes in the training split
   --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks

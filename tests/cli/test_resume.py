@@ -53,6 +53,16 @@ def test_saved_overrides_come_back_and_typed_ones_win(run):
     }
 
 
+def test_a_relative_teacher_keeps_meaning_the_old_place(run, tmp_path):
+    folder = run()
+    OmegaConf.save({"distill": {"teacher": "runs/t"}}, folder / ".hydra" / "config.yaml")
+    assert values(go_on(folder))["distill.teacher"] == str(tmp_path / "runs" / "t")
+    assert values(go_on(folder, "distill.teacher=new"))["distill.teacher"] == "new"
+    assert "distill.teacher" not in values(go_on(folder, "distill=none"))
+    OmegaConf.save({"distill": {}}, folder / ".hydra" / "config.yaml")
+    assert "distill.teacher" not in values(go_on(folder))
+
+
 def test_a_relative_data_root_keeps_meaning_the_old_place(run, tmp_path):
     folder = run(root="data/liver")
     assert values(go_on(folder))["data.root"] == str(tmp_path / "data" / "liver")

@@ -33,6 +33,11 @@ def test_what_leaves_the_scores_as_they_are_does_not_count(dated):
     assert fingerprint(dated({"seed": 1}), ["seed"]) == fingerprint(one, ["seed"])
 
 
+def test_a_setting_that_is_null_is_like_one_that_is_not_there(dated):
+    assert fingerprint(dated({"distill": None, "more": {}})) == fingerprint(dated())
+    assert fingerprint(dated({"trainer.clip": 0.0})) != fingerprint(dated()), "nought is a value"
+
+
 def test_a_setting_that_only_one_has(dated):
     assert varying([dated(), dated({"trainer.ema": 0.9})]) == {"trainer.ema": ["none", 0.9]}
 

@@ -28,6 +28,8 @@ def filled(*overrides):
     for key, value in OPEN.items():
         if OmegaConf.is_missing(config.data, key) or config.data[key] is None:
             OmegaConf.update(config, f"data.{key}", OmegaConf.create(f"x: {value}").x)
+    if "distill" in config and OmegaConf.is_missing(config.distill, "teacher"):
+        config.distill.teacher = "somewhere"
     return plain(config)
 
 
@@ -40,7 +42,9 @@ def test_option_composes_and_validates(file, monkeypatch):
     monkeypatch.setattr("segexp.config.find_spec", lambda _: object())  # optional loggers need not be installed
     values = filled(name_of(file))
     validate(values)
-    if file.parent.name not in ("data", "experiment"):
+    if file.parent.name == "distill":
+        assert ("distill" in values) == (file.stem != "none"), "what is off leaves the settings of a run as they were"
+    elif file.parent.name not in ("data", "experiment"):
         assert values[file.parent.name] is not None
 
 

@@ -18,8 +18,9 @@ SAVED = ("config", "hydra", "overrides")
 def resumed(command: CommandLine) -> CommandLine:
     """Return the command line that goes on with the run named by `resume=`.
 
-    It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. A relative
-    `data.root` keeps meaning the folder the run was started in, and the run's own --config-dir is found again.
+    It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. Relative
+    paths, `data.root` and `distill.teacher`, keep meaning the folder the run was started in, and the run's own --config-dir
+    is found again.
 
     Raises:
         ConfigError: together with -m, which resumes by itself.
@@ -37,10 +38,11 @@ def resumed(command: CommandLine) -> CommandLine:
     before = CommandLine([str(text) for text in saved["overrides"]])
     merged = {bare(o.get_key_element()): text for o, text in zip(before.parsed, before.overrides, strict=True)} | typed
     cwd = Path(saved["hydra"]["hydra"]["runtime"]["cwd"])
-    root = (saved["config"].get("data") or {}).get("root")
-    same_data = not {"data", "data.root", "experiment"} & set(typed)
-    if same_data and isinstance(root, str) and "${" not in root and not Path(root).is_absolute():
-        merged["data.root"] = f"data.root={quoted(str((cwd / root).resolve()))}"
+    for section, key in (("data", "root"), ("distill", "teacher")):
+        path, name = (saved["config"].get(section) or {}).get(key), f"{section}.{key}"
+        as_before = not {section, name, "experiment"} & set(typed)
+        if as_before and isinstance(path, str) and "${" not in path and not Path(path).is_absolute():
+            merged[name] = f"{name}={quoted(str((cwd / path).resolve()))}"
     merged["resume"] = f"resume={quoted(str(run.resolve()))}"
     merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
     folder = command.config_dir or _config_dir(saved["hydra"])

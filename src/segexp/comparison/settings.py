@@ -59,9 +59,12 @@ def varying(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str,
 
 
 def fingerprint(record: Record, without: Iterable[str] = ()) -> str:
-    """Return a text that two runs share when their settings differ in NEUTRAL ones and in `without` only."""
+    """Return a text that two runs share when their settings differ in NEUTRAL ones and in `without` only.
+
+    A setting that is null or empty is like one that an older version did not have.
+    """
     left_out = (*NEUTRAL, *without)
-    kept = {key: value for key, value in flat(record.config).items() if not _under(key, left_out)}
+    kept = {key: value for key, value in flat(record.config).items() if value not in (None, {}) and not _under(key, left_out)}
     return json.dumps(kept, sort_keys=True, default=str)
 
 

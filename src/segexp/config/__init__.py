@@ -16,7 +16,7 @@ from segexp.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-GROUPS = ("data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "metrics")
+GROUPS = ("data", "model", "augment", "loss", "distill", "optimizer", "scheduler", "trainer", "callbacks", "logger", "metrics")
 """The sections of a composed configuration."""
 
 SUPPLIED: dict[str, tuple[str, ...]] = {"optimizer": ("params",)}

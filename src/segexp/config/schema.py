@@ -53,6 +53,17 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """`distill.*`: who teaches besides the masks; nobody where it is empty."""
+
+    teacher: str | None = None
+    temperature: Annotated[float, Range(0.1)] = 2.0
+    weight: Share = 0.5
+    boundary: Weight = 0.0
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """`data.*`: the keys that the data module reads; what they hold inside is checked where it is read."""
 
@@ -190,6 +201,7 @@ class CallbacksConfig:
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
+    "distill": DistillConfig,
     "trainer": TrainerConfig,
     "callbacks": CallbacksConfig,
     "logger": LoggerConfig,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-COMPARED = ("model", "data", "augment", "loss", "optimizer", "scheduler", "trainer", "seed")
+COMPARED = ("model", "data", "augment", "loss", "distill", "optimizer", "scheduler", "trainer", "seed")
 """The parts of a config that stand in the table of runs."""
 NOT_COMPARED = (
     *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),

@@ -1,0 +1,1 @@
+"""Knowledge distillation (`distill=kd`): a trained network beside the one that is trained."""

@@ -1,0 +1,136 @@
+"""From `distill.teacher=RUN` to the teacher of a run, and whether it can teach these data at all."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.checkpoint import load_segmenter
+from segexp.data.splits import split_as, split_hash
+from segexp.errors import CheckpointError, ConfigError, SegexpError, listed
+from segexp.losses.distillation import SoftTargets
+from segexp.preprocessing import Preprocessing
+from segexp.segmenter import Segmenter
+from segexp.teaching.teacher import Teacher
+from segexp.types import Case
+
+
+def load_teacher(config: dict[str, Any]) -> Segmenter | None:
+    """Return the network that `distill.teacher` names, None where nobody teaches; its path in the config becomes absolute.
+
+    Raises:
+        ConfigError: its classes, labels, channels or working size are not those of the data.
+        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+    """
+    settings, data = config.get("distill") or {}, config["data"]
+    if not settings.get("weight"):
+        return None
+    path = str(Path(settings["teacher"]).resolve())
+    try:
+        teacher = load_segmenter(path, trust=settings.get("trust", ()))
+    except CheckpointError as problem:  # its words are about the key that evaluate and predict have
+        found, expected, do = (
+            text.replace("checkpoint=", "distill.teacher=").replace("trust=[", "distill.trust=[")
+            for text in (problem.found, problem.expected, problem.do)
+        )
+        raise CheckpointError(found, expected, do) from problem
+    check_teacher(teacher, data, str(settings["teacher"]))
+    config["distill"] = {**settings, "teacher": path}
+    return teacher
+
+
+def check_teacher(teacher: Segmenter, data: Mapping[str, Any], name: str) -> None:
+    """Refuse a teacher whose answers mean something else, or that looks at images of another size.
+
+    Args:
+        teacher: the trained network.
+        data: the data section of the student's config.
+        name: of the teacher, as typed.
+
+    Raises:
+        ConfigError: naming what both have.
+    """
+    its, labels = teacher.spec, data.get("labels", "exclusive")
+    theirs = (its.channels, list(its.classes), "overlapping" if its.overlapping else "exclusive")
+    ours = (data["channels"], list(data["classes"]), labels)
+    if theirs != ours:
+        told = [f"{', '.join(classes)} ({kind} labels) in {n} channel(s)" for n, classes, kind in (theirs, ours)]
+        raise ConfigError(
+            f"The teacher {name} tells apart {told[0]}, and the student is to learn {told[1]}",
+            "The same classes in the same order, labels and channels were expected: soft targets are probabilities of classes",
+            "Name another distill.teacher, or the data that it was trained on",
+        )
+    size = data["size"]
+    if teacher.preprocessing.size != (tuple(size) if isinstance(size, list) else size):
+        at, now = (_typed(each) for each in (teacher.preprocessing.size, size))
+        raise ConfigError(
+            f"The teacher {name} was trained with data.size={at}, and the student is trained with data.size={now}",
+            "The same working size was expected: the teacher is shown the student's batches, and knows things by their size",
+            f"Type data.size={at}, or train a teacher with data.size={now}",
+        )
+
+
+def check_unseen(
+    teacher: Segmenter, cases: Sequence[Case], splits: Mapping[str, str], rows: Sequence[Mapping[str, str]]
+) -> str:
+    """Return what can be said about whether the teacher has learned from images that the student is scored on.
+
+    Args:
+        teacher: the trained network.
+        cases: of the student's data.
+        splits: of each case by its id, the student's.
+        rows: of the student's `split.csv`.
+
+    Raises:
+        ConfigError: it has.
+    """
+    run: Any = teacher.facts["config"]
+    trained = teacher.facts["split_hash"]
+    if split_hash(rows) == trained:
+        return "it learned from the same training images"
+    try:
+        its = split_as(run["data"], cases, run["seed"])
+    except SegexpError:
+        its = {}
+    if not its or split_hash({"id": case.id, "split": its[case.id]} for case in cases) != trained:
+        return "it was trained on other data or another split; whether it has seen the images of validation cannot be told"
+    seen = [case.id for case in cases if its[case.id] == "train" and splits[case.id] in ("val", "test")]
+    if seen:
+        raise ConfigError(
+            f"The teacher was trained on {len(seen)} cases that the student is scored on: {listed(seen)}",
+            "A teacher that has not seen them was expected, or the student's score says nothing about new images",
+            f"Give both the same split: {_same_split(run)}",
+        )
+    return "none of the images that it learned from is in this run's validation or test split"
+
+
+def taught(settings: Mapping[str, Any], teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
+    """Return the teacher of a run, and a sentence about it.
+
+    Args:
+        settings: the distill section of the config.
+        teacher: what `load_teacher` returned.
+        student: how images are prepared.
+        seen: what `check_unseen` returned.
+
+    Raises:
+        ConfigError: see `Teacher` and `SoftTargets`.
+    """
+    soft = SoftTargets(settings["temperature"], settings.get("boundary", 0.0), teacher.spec.overlapping)
+    made = Teacher(teacher, student, soft, settings["weight"])
+    size = sum(p.numel() for p in teacher.network.parameters()) / 1e6
+    told = f"Teacher: {type(teacher.network).__name__}, {size:.3g} million parameters, weight {made.weight:g}; {seen}"
+    its = teacher.preprocessing
+    if student.low is not None and (student.low, student.high) != (its.low, its.high):
+        told += "; it sees the images clipped as the student does (data.normalize=percentile), which is not how it was trained"
+    return made, told
+
+
+def _same_split(run: Mapping[str, Any]) -> str:
+    data = run["data"]
+    seed = run["seed"] if data.get("split_seed") is None else data["split_seed"]
+    folds = "" if data.get("folds") is None else f" data.folds={data['folds']} data.fold={data['fold']}"
+    return f"type data.split_seed={seed}{folds}"
+
+
+def _typed(size: Any) -> str:
+    return "null" if size is None else str(list(size) if isinstance(size, tuple) else size).replace(" ", "")
