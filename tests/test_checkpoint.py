@@ -145,7 +145,8 @@ ENCODER = {
 @pytest.mark.parametrize("weights", ["imagenet", "/gone/resnet.pth"])
 def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("segexp.models.published.fetched", lambda url, *_: asked.append(url))
+    for name in ("check_answer", "downloaded"):
+        monkeypatch.setattr(f"segexp.published.fetching.{name}", lambda url, *_: asked.append(url))
     path, _ = written(tmp_path / "best.ckpt", config={"model": {**ENCODER, "weights": weights}})
     network = EncoderDecoder(**{key: value for key, value in ENCODER.items() if key != "_target_"})
     values = torch.load(path, weights_only=True)

@@ -5,9 +5,9 @@ import ast
 import pytest
 
 ROWS = [
-    "errors types whole bits",
+    "errors types whole bits published",
     "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet "
-    "labelling data",
+    "labelling data published.renew",
     "segmenter predictor module scoring data.datamodule checking",
     "config",
     "checkpoint callbacks report comparison loggers",

@@ -19,6 +19,7 @@ from segexp.config.experiment import fit_to_network, running
 from segexp.config.naming import bare
 from segexp.config.own import fit_to_targets
 from segexp.errors import SegexpError, sentence
+from segexp.published.early import check_weights
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -101,8 +102,10 @@ def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
     """Return a composed configuration as plain, validated values; say what was taken back, and found out about the data.
 
     Raises:
-        SegexpError: see `config.completed` and `config.validate`.
+        SegexpError: see `config.completed`, `config.validate` and `published.early.check_weights`.
     """
+    if config.get("resume") is None and config.get("fit", True):  # `check` builds a network for fit=true alone
+        check_weights(config.get("model") or {})
     fit_to_targets(config, typed_keys())
     taken_back = fit_to_network(config, typed_keys(), *running())
     values, found = completed(config)

@@ -1,86 +1,19 @@
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from huggingface_hub import constants
 
 from segexp.errors import ConfigError
-from segexp.models import EncoderDecoder, published
-from segexp.models.published import hub_file, torch_file
+from segexp.models import EncoderDecoder
+from segexp.published import fetching
+from segexp.published.fetching import hub_file, torch_file
 
 COMMIT = "7a57b34f723329ff020b3f8bc41771163c519d0c"
 CONTENT = b"weights" * 1000
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of a hub as a download of one file needs."""
-
-    def do_HEAD(self):
-        self.server.asked.append((self.command, self.path))
-        found = self.server.files.get(self.path)
-        self.send_response(200 if found is not None else 404)
-        if found is not None:
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(found).hexdigest()}"')
-            self.send_header("Content-Length", str(len(found)))
-        else:
-            self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_GET(self):
-        self.do_HEAD()
-        self.wfile.write(self.server.files.get(self.path, b""))
-
-    def log_message(self, *_):
-        pass
-
-
-def ask_at(address, monkeypatch):
-    """Make that the address of the hub."""
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A server on this machine in place of the hub, and empty caches."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.files, server.asked = {}, []
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    ask_at(server.address, monkeypatch)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def closed():
-    """An address on this machine at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
-@pytest.fixture
-def silent():
-    """An address that takes calls and never says a word."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()
-        yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
 
 
 def test_the_hub_is_asked_once_and_then_never_again(hub):
@@ -93,8 +26,8 @@ def test_the_hub_is_asked_once_and_then_never_again(hub):
 
 
 @pytest.mark.parametrize("revision", [COMMIT, None])
-def test_without_a_connection_the_message_says_file_address_and_folder(revision, hub, closed, monkeypatch, tmp_path):
-    ask_at(closed, monkeypatch)
+def test_without_a_connection_the_message_says_file_address_and_folder(revision, hub, closed, monkeypatch, tmp_path, ask_at):
+    ask_at(closed)
     folder = tmp_path / "hub" / "models--smp-hub--net" / "snapshots" / (revision or "main")
     url = f"{closed}/smp-hub/net/resolve/{revision or 'main'}/model.safetensors"
     with pytest.raises(ConfigError) as caught:
@@ -113,10 +46,10 @@ def test_without_a_connection_the_message_says_file_address_and_folder(revision,
     assert hub_file("smp-hub/net", revision) == folder / "model.safetensors", "put there by hand, it is found"
 
 
-def test_a_branch_that_is_known_is_looked_up_in_its_commit(hub, closed, monkeypatch, tmp_path):
+def test_a_branch_that_is_known_is_looked_up_in_its_commit(hub, closed, monkeypatch, tmp_path, ask_at):
     hub.files["/timm/net/resolve/main/other.bin"] = CONTENT
     hub_file("timm/net", None, "other.bin")
-    ask_at(closed, monkeypatch)
+    ask_at(closed)
     with pytest.raises(ConfigError) as caught:
         hub_file("timm/net")
     assert caught.value.expected.endswith(str(tmp_path / "hub" / "models--timm--net" / "snapshots" / COMMIT))
@@ -137,24 +70,24 @@ def test_what_the_hub_does_not_have_is_said(hub):
 
 
 def test_patience_is_below_ten_seconds():
-    assert published.ANSWER < published.PATIENCE < 6, "the libraries take some seconds to be imported, too"
+    assert fetching.ANSWER < fetching.PATIENCE < 6, "the libraries take some seconds to be imported, too"
 
 
 @pytest.mark.parametrize(
     "source", [lambda _: hub_file("smp-hub/net", COMMIT), lambda url: torch_file(f"{url}/net-0123abcd.pth")]
 )
-def test_a_server_that_never_answers_is_left_alone(source, hub, silent, monkeypatch):
-    monkeypatch.setattr(published, "ANSWER", 0.2)
-    ask_at(silent, monkeypatch)
+def test_a_server_that_never_answers_is_left_alone(source, hub, silent, monkeypatch, ask_at):
+    monkeypatch.setattr(fetching, "ANSWER", 0.2)
+    ask_at(silent)
     with pytest.raises(ConfigError, match=r"cannot be reached \(.*(timed out|timeout)"):
         source(silent)
 
 
 def test_a_search_for_a_name_that_never_ends_is_left_behind(monkeypatch, tmp_path):
-    monkeypatch.setattr(published, "PATIENCE", 0.1)
+    monkeypatch.setattr(fetching, "PATIENCE", 0.1)
     stop = threading.Event()
     with pytest.raises(ConfigError, match=r"cannot be reached \(no answer within 0\.1 seconds\)"):
-        published.fetched("http://host/a.pth", tmp_path / "a.pth", ask=stop.wait, download=lambda: tmp_path)
+        fetching.check_answer("http://host/a.pth", tmp_path / "a.pth", stop.wait)
     stop.set()
 
 
@@ -163,7 +96,7 @@ def test_a_download_that_breaks_off_is_the_same_message(tmp_path):
         raise OSError("No space left on device")
 
     with pytest.raises(ConfigError, match=r"a\.pth cannot be reached \(No space left on device\)"):
-        published.fetched("http://host/a.pth", tmp_path / "a.pth", ask=lambda: None, download=broken)
+        fetching.downloaded("http://host/a.pth", tmp_path / "a.pth", broken)
 
 
 def test_torch_hub(hub, closed, tmp_path):
@@ -191,8 +124,8 @@ def test_a_file_with_another_content_than_its_name_says_is_refused(hub, tmp_path
 @pytest.mark.parametrize(
     ("encoder", "where"), [("resnet18", "smp-hub/resnet18.imagenet"), ("tu-resnet18", "timm/resnet18.a1_in1k")]
 )
-def test_imagenet_is_never_random_in_silence(encoder, where, hub, closed, monkeypatch):
-    ask_at(closed, monkeypatch)
+def test_imagenet_is_never_random_in_silence(encoder, where, hub, closed, monkeypatch, ask_at):
+    ask_at(closed)
     with pytest.raises(ConfigError) as caught:
         EncoderDecoder(1, 2, "unet", encoder, "imagenet")
     assert f"{closed}/{where}/resolve/" in caught.value.found

@@ -4,6 +4,7 @@ The libraries' own loaders try an address five times and more (half a minute wit
 address is asked once; only when it answers does the library's downloader start, with its cache, its proxies and its checks.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,24 +32,37 @@ def hub_file(repository: str, revision: str | None = None, name: str = "model.sa
         ConfigError: it is not in the cache and cannot be fetched.
     """
     import huggingface_hub as hub
-    from huggingface_hub import constants
+    from huggingface_hub.constants import HF_HUB_CACHE
 
-    cache = constants.HF_HUB_CACHE
-    found = hub.try_to_load_from_cache(repository, name, cache_dir=cache, revision=revision)
-    if isinstance(found, str):
-        return Path(found)
-    url = hub.hf_hub_url(repository, name, revision=revision)
-    return fetched(
-        url,
-        _hub_place(Path(cache), repository, revision, name),
-        ask=lambda: hub.get_hf_file_metadata(url, timeout=ANSWER),
-        download=lambda: Path(hub.hf_hub_download(repository, name, revision=revision, cache_dir=cache)),
+    return hub_ready(repository, revision, name) or downloaded(
+        hub.hf_hub_url(repository, name, revision=revision),
+        _hub_place(repository, revision, name),
+        lambda: Path(hub.hf_hub_download(repository, name, revision=revision, cache_dir=HF_HUB_CACHE)),
     )
 
 
-def _hub_place(cache: Path, repository: str, revision: str | None, name: str) -> Path:
+def hub_ready(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path | None:
+    """Return a file of a repository from the hub's cache, or None where the hub answers that it has it.
+
+    Raises:
+        ConfigError: it is neither here nor to be had.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    found = hub.try_to_load_from_cache(repository, name, cache_dir=HF_HUB_CACHE, revision=revision)
+    if isinstance(found, str):
+        return Path(found)
+    url = hub.hf_hub_url(repository, name, revision=revision)
+    check_answer(url, _hub_place(repository, revision, name), lambda: hub.get_hf_file_metadata(url, timeout=ANSWER))
+    return None
+
+
+def _hub_place(repository: str, revision: str | None, name: str) -> Path:
     """Return where the hub's cache looks for a file, also for one that was put there by hand."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     branch = folder / "refs" / (revision or "main")
     commit = branch.read_text().strip() if branch.is_file() else revision or "main"
     return folder / "snapshots" / commit / name
@@ -60,57 +74,91 @@ def torch_file(url: str) -> Path:
     Raises:
         ConfigError: it is not there and cannot be fetched.
     """
+    ready = torch_ready(url)
+    if ready is not None:
+        return ready
     import torch
 
-    name = Path(urlsplit(url).path).name
-    place = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if place.is_file():
-        return place
+    place = _torch_place(url)
     stem, _, digest = place.stem.rpartition("-")
     known = digest if stem and len(digest) >= 8 and not set(digest) - set("0123456789abcdef") else None
-
-    def ask() -> None:
-        with urlopen(Request(url, method="HEAD", headers={"User-Agent": "torch.hub"}), timeout=ANSWER):
-            pass
 
     def download() -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(place), known)
         return place
 
-    return fetched(url, place, ask, download)
+    return downloaded(url, place, download)
 
 
-def fetched(url: str, place: Path, ask: Callable[[], object], download: Callable[[], Path]) -> Path:
-    """Ask an address once, then download.
+def torch_ready(url: str) -> Path | None:
+    """Return a file from the folder of torch.hub, or None where its address answers.
+
+    Raises:
+        ConfigError: it is neither here nor to be had.
+    """
+    place = _torch_place(url)
+    if place.is_file():
+        return place
+
+    def ask() -> None:
+        with urlopen(Request(url, method="HEAD", headers={"User-Agent": "torch.hub"}), timeout=ANSWER):
+            pass
+
+    check_answer(url, place, ask)
+    return None
+
+
+def _torch_place(url: str) -> Path:
+    """Return where torch.hub keeps a file; its rule is repeated here because torch takes seconds to be imported."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    home = Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser()
+    return home / "hub" / "checkpoints" / Path(urlsplit(url).path).name
+
+
+def check_answer(url: str, place: Path, ask: Callable[[], object]) -> None:
+    """Ask an address once.
 
     Args:
         url: the address, for the message.
         place: the file that would have been found without it, for the message.
         ask: makes the server answer, or raises.
-        download: returns the file.
 
     Raises:
-        ConfigError: within about `PATIENCE` seconds where nothing answers; also where the download breaks off.
+        ConfigError: within about `PATIENCE` seconds where nothing answers.
     """
     problem = _outcome(ask)
-    if problem is None:
-        try:
-            return download()
-        except Exception as error:  # of any of the network's layers
-            problem = error
+    if problem is not None:
+        raise _out_of_reach(url, place, problem) from problem
+
+
+def downloaded(url: str, place: Path, download: Callable[[], Path]) -> Path:
+    """Return what `download` returns.
+
+    Raises:
+        ConfigError: the download breaks off; `url` and `place` are named as in `check_answer`.
+    """
+    try:
+        return download()
+    except SegexpError:
+        raise
+    except Exception as problem:  # of any of the network's layers
+        raise _out_of_reach(url, place, problem) from problem
+
+
+def _out_of_reach(url: str, place: Path, problem: Exception) -> SegexpError:
     if isinstance(problem, SegexpError):
-        raise problem
+        return problem
     if type(problem).__name__ == "OfflineModeIsEnabled":
         reason, way = "HF_HUB_OFFLINE is set, which forbids to ask", "Unset HF_HUB_OFFLINE to download it; or download"
     else:
         reason, way = _words(problem), "On a machine with a connection download"
-    raise ConfigError(
+    return ConfigError(
         f"The pretrained weights {place.name} are not on this machine and {url} cannot be reached ({reason})",
         f"They are looked for in the folder {place.parent}",
         f"{way} {url} and put it there as {place.name}, or name the file with model.weights=FILE; model.weights=none starts "
         "from random weights",
-    ) from problem
+    )
 
 
 def _outcome(ask: Callable[[], object]) -> Exception | None:

@@ -1,0 +1,1 @@
+"""Published weights: where they are, on this machine or elsewhere."""
