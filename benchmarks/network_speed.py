@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segexp import build
 from segexp.config import completed, conf_dir, register_resolvers
-from segexp.config.experiment import fit_to_network
+from segexp.config.experiment import fit_to_choices
 from segexp.devices import choose_devices, choose_precision
 
 SIDE = 256
@@ -45,7 +45,7 @@ def config_of(experiment: str, network: str, *words: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", [f"experiment={experiment}", f"model={network}", "data.root=.", *words])
-    fit_to_network(config, {"experiment", "model"}, {"experiment": experiment, "model": network}, [conf_dir()])
+    fit_to_choices(config, {"experiment", "model"}, {"experiment": experiment, "model": network}, [conf_dir()])
     return completed(config)[0]
 
 

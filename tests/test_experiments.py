@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from segexp.config import plain, register_resolvers, validate
-from segexp.config.experiment import fit_to_network
+from segexp.config.experiment import fit_to_choices
 from segexp.config.targets import instantiate
 from segexp.data.demo import make_demo
 from segexp.data.files.images import write_png
@@ -107,14 +107,16 @@ def test_trains(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
 
 
-def fitted(experiment: str, network: str) -> dict[str, Any]:
-    """The checked configuration of an experiment with a network that was typed; nothing is read or built."""
+def fitted(experiment: str, network: str | None = None, **others: str) -> dict[str, Any]:
+    """The checked configuration of an experiment with options that were typed; nothing is read or built."""
+    options = others | ({"model": network} if network else {})
     register_resolvers()
     open_facts = ["data.channels=1", "data.classes={background: 0, organ: 255}"] if experiment == "demo" else []
-    words = [f"experiment={experiment}", f"model={network}", "data.root=pictures", "trainer.gpus=0", *open_facts]
+    typed = [f"{group}={name}" for group, name in options.items()]
+    words = [f"experiment={experiment}", *typed, "data.root=pictures", "trainer.gpus=0", *open_facts]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", words)
-    fit_to_network(config, {word.partition("=")[0] for word in words}, {"experiment": experiment, "model": network}, [CONF])
+    fit_to_choices(config, {word.partition("=")[0] for word in words}, {"experiment": experiment, **options}, [CONF])
     values = plain(config)
     validate(values)
     return values
@@ -137,6 +139,17 @@ def test_takes_every_network(network):
     assert len(NETWORKS) >= 13
     for experiment in ("liver", "demo"):
         instantiate(fitted(experiment, network)["model"])
+
+
+@pytest.mark.parametrize("group", ["loss", "augment"])
+def test_takes_every_loss_and_augmentation(group):
+    names = [file.stem for file in sorted((CONF / group).glob("*.yaml"))]
+    assert len(names) >= 5
+    for name in names:
+        own, found = load(CONF / group / f"{name}.yaml"), fitted("liver", **{group: name})[group]
+        if "ce" in own.get("terms", {}):
+            own["terms"]["ce"]["loss"]["class_weights"] = [1.0, 8.0]
+        assert found == own
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp import __version__, cli
 from segexp.config import conf_dir, plain, report, validate
-from segexp.config.experiment import fit_to_network, running
+from segexp.config.experiment import fit_to_choices, running
 from segexp.config.own import fit_to_targets
 from segexp.config.schema import SECTIONS, CheckConfig, check_fields
 from segexp.errors import ConfigError, DataError, SegexpError
@@ -199,7 +199,7 @@ def command(argv: Sequence[str]) -> int:
     def task(config: "DictConfig") -> None:
         try:
             fit_to_targets(config, cli.typed_keys())
-            fit_to_network(config, cli.typed_keys(), *running())
+            fit_to_choices(config, cli.typed_keys(), *running())
             codes.append(check(config, line.folders[1:]))
         except Exception as error:
             raise cli.Stopped(error) from error

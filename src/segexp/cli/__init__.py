@@ -15,7 +15,7 @@ from segexp import __version__
 from segexp.cli.overrides import CommandLine
 from segexp.cli.suggest import explain, options
 from segexp.config import completed, conf_dir, register_resolvers, validate
-from segexp.config.experiment import fit_to_network, running
+from segexp.config.experiment import fit_to_choices, running
 from segexp.config.naming import bare
 from segexp.config.own import fit_to_targets
 from segexp.errors import SegexpError, sentence
@@ -107,11 +107,11 @@ def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
     if config.get("resume") is None and config.get("fit", True):  # `check` builds a network for fit=true alone
         check_weights(config.get("model") or {})
     fit_to_targets(config, typed_keys())
-    taken_back = fit_to_network(config, typed_keys(), *running())
+    taken_back = fit_to_choices(config, typed_keys(), *running())
     values, found = completed(config)
     validate(values)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stdout.writelines(f"{said}\n" for said in (taken_back, found) if said)
+        sys.stdout.writelines(f"{said}\n" for said in (*taken_back, found) if said)
     return values | {"run_dir": str(directory)}
 
 

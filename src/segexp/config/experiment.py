@@ -1,6 +1,6 @@
-"""What an experiment says about its network holds for any network that has such settings; another one keeps its own."""
+"""What an experiment says to its network, loss and augmentation, where another one was typed."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,20 @@ from segexp.errors import listed
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+NAMES = {"model": "network", "loss": "loss", "augment": "augmentation"}
+"""The groups that are looked at, and what their options are called."""
 
-def fit_to_network(
+
+def fit_to_choices(
     config: "DictConfig", typed: Collection[str], choices: Mapping[str, str | None], folders: Collection[Path]
-) -> str:
-    """Take back what the experiment says to its own network where another one was typed that has not all of it, in place.
+) -> list[str]:
+    """Take back what the experiment says to its own options where another one was typed that it does not fit, in place.
 
-    `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net. All
-    or nothing, because a word like depth does not mean the same to every network. Only where a network was typed, and only
-    what nobody typed: the validation tells an experiment that is wrong about its own network, and a user likewise.
+    `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net, and
+    `experiment=liver loss=dice` the Dice loss, though the experiment weights the classes of a cross-entropy. All or nothing,
+    because a word like depth does not mean the same to every network; and a list of transforms is the whole augmentation, so
+    that a typed one replaces it. Only where an option was typed, and only what nobody typed: the validation tells an
+    experiment that is wrong about its own option, and a user likewise.
 
     Args:
         config: composed.
@@ -28,26 +33,67 @@ def fit_to_network(
         folders: of the configuration groups, in the order in which they are searched.
 
     Returns:
-        A sentence that says what was taken back; nothing where nothing was.
+        A sentence for each group about what was taken back.
     """
+    if choices.get("experiment") is None:
+        return []
+    return [said for group in NAMES if group in typed and (said := _taken_back(group, config, typed, choices, folders))]
+
+
+def _taken_back(
+    group: str,
+    config: "DictConfig",
+    typed: Collection[str],
+    choices: Mapping[str, str | None],
+    folders: Collection[Path],
+) -> str:
     from omegaconf import DictConfig, open_dict
 
-    node, experiment = config.get("model"), choices.get("experiment")
-    if experiment is None or "model" not in typed or not isinstance(node, DictConfig):
+    node, experiment = config.get(group), str(choices["experiment"])
+    if not isinstance(node, DictConfig):
         return ""
-    wanted = {key.split(".")[1] for key in typed if key.startswith("model.")}
-    said = sorted(set(_section(folders, "experiment", experiment, "model")) & set(map(str, node)) - wanted - RESERVED)
-    known = arguments(str(node.get("_target_")))
-    if known is None or known.names >= set(said):
+    wanted = {key.split(".")[1] for key in typed if key.startswith(f"{group}.")}
+    section = _section(folders, "experiment", experiment, group)
+    said = {name: section[name] for name in sorted(set(section) & set(map(str, node)) - wanted - RESERVED)}
+    own = _section(folders, group, str(choices.get(group)))
+    if not said or _fits(group, said, own, str(node.get("_target_"))):
         return ""
-    before = _section(folders, "model", str(choices.get("model")))
-    words = [f"model.{name}={node[name]}" for name in said]
     with open_dict(node):
         for name in said:
             node.pop(name)
-            if name in before:
-                node[name] = before[name]
-    return f"experiment={experiment} says {listed(words)} to its own network; this one has other settings and keeps them."
+            if name in own:
+                node[name] = own[name]
+    words = listed(_words(group, said))
+    return f"experiment={experiment} says {words} to its own {NAMES[group]}; this one has other settings and keeps them."
+
+
+def _fits(group: str, said: Mapping[str, object], own: Mapping[str, object], target: str) -> bool:
+    """Say whether an option has all of what is said to it; `own` is its file."""
+    if group == "augment":
+        return False
+    known = arguments(target)
+    return known is None or (known.names >= set(said) and _has(own, said))
+
+
+def _has(own: Mapping[str, object], said: Mapping[str, object]) -> bool:
+    """Say whether the sections within what is said are in the option's file too, such as a term of a sum of losses."""
+    for name, value in said.items():
+        if isinstance(value, Mapping):
+            there = own.get(name)
+            if not isinstance(there, Mapping) or not set(value) <= set(there) or not _has(there, value):
+                return False
+    return True
+
+
+def _words(key: str, value: object) -> Iterator[str]:
+    """Yield "key=value" for each value; a list of settings, such as transforms, is named only."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _words(f"{key}.{name}", each)
+    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        yield key
+    else:
+        yield f"{key}={value}"
 
 
 def running() -> tuple[dict[str, str | None], list[Path]]:
