@@ -11,7 +11,7 @@ Every network has the size that the experiments give it. What is finished is kep
 again does what is missing; a network that fails is named in the table with the reason.
 
     python benchmarks/networks.py --data liver=DIR --data skin=DIR --threads 1 --jobs 2          # all networks, for hours
-    python benchmarks/networks.py … --write docs/networks.md --plot docs/images/networks.png     # and into the docs
+    python benchmarks/networks.py … --write docs/networks.md --plot docs/networks.png     # and into the docs
     python benchmarks/networks.py --skip-training --networks unet fpn --rounds 3                 # size and speed alone
 """
 
