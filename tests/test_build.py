@@ -7,12 +7,14 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from segexp import build
+from segexp.callbacks.checkpoints import Checkpoints
 from segexp.cli.overrides import parse
 from segexp.config import plain, register_resolvers, validate
 from segexp.config.own import fit_to_targets
 from segexp.errors import ConfigError
 from segexp.losses import CrossEntropy
 from segexp.losses.balance import balanced_weights
+from segexp.models.checkpointing import checkpointed
 
 MINE = """
 from torch import nn
@@ -152,3 +154,46 @@ def test_auto_where_it_cannot_be_is_found_before_the_data_are_read(made):
         build.parts(made("loss=focal", "loss.alpha=0.25", "loss.class_weights=auto"))
     with pytest.raises(ConfigError, match=r"loss\.class_weights is not an argument of segexp\.losses\.Dice"):
         made("loss=dice", "+loss.class_weights=auto")
+
+
+UNET = ["model=unet", "model.width=2", "model.depth=3"]
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own(made):
+    parts = build.parts(made(*UNET, "trainer.encoder_lr_scale=0.1", "optimizer.lr=0.02"))
+    optimizer = parts.optimizer(parts.network)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02, 0.02, 0.002, 0.002])
+    inside = {id(p) for group in optimizer.param_groups[2:] for p in group["params"]}
+    assert inside == {id(p) for part in (parts.network.stem, parts.network.down) for p in part.parameters()}
+    usual = build.parts(made(*UNET, "optimizer.lr=0.02"))
+    assert [group["lr"] for group in usual.optimizer(usual.network).param_groups] == [0.02, 0.02]
+
+
+@pytest.mark.parametrize("word", ["trainer.encoder_lr_scale=0.1", "trainer.freeze_encoder=2", "trainer.freeze_encoder=30%"])
+def test_a_network_without_an_encoder_is_refused_before_the_data_are_read(made, word):
+    with pytest.raises(ConfigError, match=r"^trainer\.\w+=\S+ is about the encoder, and the network segexp\.models"):
+        build.parts(made("model=dilated", "model.width=2", word))
+
+
+def test_what_is_on_becomes_a_callback(made, tmp_path):
+    words = ["trainer.freeze_encoder=2", "trainer.swa=75%", "trainer.checkpoint_activations=true"]
+    config = made(*UNET, "callbacks=none", *words)
+    parts = build.parts(config)
+    assert checkpointed(parts.network)
+    chosen = build.callbacks(config, parts, Checkpoints(tmp_path, {}, "val/dice"))
+    assert [type(c).__name__ for c in chosen] == [
+        "Schedule",
+        "FreezeEncoder",
+        "StochasticWeightAveraging",
+        "Speed",
+        "Checkpoints",
+    ]
+    assert chosen[0].hold == 0.75
+    plain_config = made(*UNET, "callbacks=none")
+    usual = build.callbacks(plain_config, build.parts(plain_config), Checkpoints(tmp_path, {}, "val/dice"))
+    assert [type(c).__name__ for c in usual] == ["Schedule", "Speed", "Checkpoints"]
+
+
+def test_two_averages_are_refused(made):
+    with pytest.raises(ConfigError, match=r"trainer\.ema=0\.9 and trainer\.swa=75% are two averages of the weights"):
+        made("trainer.ema=0.9", "trainer.swa=75%")

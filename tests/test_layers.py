@@ -7,12 +7,12 @@ import pytest
 ROWS = [
     "errors types whole bits published",
     "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet "
-    "labelling data published.renew",
+    "labelling moments determinism data published.renew",
     "segmenter predictor module scoring data.datamodule checking",
     "config",
     "checkpoint callbacks report comparison loggers",
     "teaching build outcome tuning prediction",
-    "run rehearsal",
+    "run rehearsal finding",
     "cli",
     "train evaluate predict export explain check compare",
 ]

@@ -177,3 +177,14 @@ def test_every_optimizer_file_makes_its_class(conf):
         net(torch.randn(2, 3, 8, 8)).square().sum().backward()
         optimizer.step()
         assert not torch.equal(before, net[0].weight)
+
+
+def test_the_encoder_has_groups_of_its_own():
+    net = network()
+    rest, biases, decayed, plain = parameter_groups(net, 0.1, [net[0], net[1]])
+    assert [p is net[3].weight for p in rest["params"]] == [True]
+    assert {id(p) for p in biases["params"]} == {id(p) for p in (net[3].bias, net[4].weight, net[4].bias)}
+    assert [p is net[0].weight for p in decayed["params"]] == [True]
+    assert {id(p) for p in plain["params"]} == {id(p) for p in (net[0].bias, net[1].weight, net[1].bias)}
+    assert [group["weight_decay"] for group in (rest, biases, decayed, plain)] == [0.1, 0.0, 0.1, 0.0]
+    assert [group.get("part") for group in (rest, biases, decayed, plain)] == [None, None, "encoder", "encoder"]

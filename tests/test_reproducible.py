@@ -21,6 +21,9 @@ KINDS = {
         "augment=elastic",
         "optimizer=sgd",
     ],
+    "swa": ["trainer.swa=25%", "model.dropout=0.3"],
+    "frozen": ["trainer.freeze_encoder=3", "trainer.encoder_lr_scale=0.1"],
+    "thawed": ["trainer.freeze_encoder=40%", "trainer.swa=50%", "trainer.checkpoint_activations=true", "model.dropout=0.3"],
     "course": [
         "loss.terms.ce.weight={0: 1.0, 3: 0.1}",
         "loss.terms.dice.weight={25%: 0.0, 100%: 2.0}",

@@ -10,14 +10,16 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from segexp.callbacks.averaging import averaging, held_from
 from segexp.callbacks.checkpoints import Checkpoints
 from segexp.callbacks.console import progress
+from segexp.callbacks.freezing import FreezeEncoder
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
 from segexp.callbacks.speed import Speed
 from segexp.checkpoint import without_pretrained
 from segexp.config import weighed_classes
-from segexp.config.auto import asks_for_weights, with_class_weights
+from segexp.config.auto import AUTO, asks_for_weights, with_class_weights, with_rate
 from segexp.config.targets import instantiate
 from segexp.data.augment import Augment
 from segexp.data.datamodule import SegmentationDataModule
@@ -30,9 +32,12 @@ from segexp.losses.contract import check_losses
 from segexp.losses.overlapping import Overlapping, of_two_classes
 from segexp.metrics.measures import Measure, check_measures
 from segexp.metrics.scores import summary
+from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
+from segexp.models.encoding import need_encoder
 from segexp.module import SegmentationModule
-from segexp.optim import parameter_groups
+from segexp.moments import moment
+from segexp.optim import ENCODER, parameter_groups
 from segexp.segmenter import Segmenter
 from segexp.teaching.loading import check_unseen, taught
 from segexp.teaching.teacher import Teacher
@@ -48,7 +53,7 @@ def datamodule(
     return SegmentationDataModule(
         data,
         Augment(config["augment"]["transforms"], crop=crop),
-        batch_size=settings["batch_size"],
+        batch_size=1 if settings["batch_size"] == AUTO else settings["batch_size"],
         workers=choose_workers(settings["workers"], accelerator),
         seed=config["seed"],
         pin=accelerator == "cuda",
@@ -73,15 +78,19 @@ def parts(config: dict[str, Any]) -> Parts:
     torch.manual_seed(config["seed"])
     network: nn.Module = instantiate(without_pretrained(config["model"]) if config.get("resume") else config["model"])
     check_contract(config, network)
+    if config["trainer"]["checkpoint_activations"]:
+        checkpoint_activations(network, config["data"]["channels"], config["model"]["_target_"])
     if config["trainer"]["channels_last"]:
         network.to(memory_format=torch.channels_last)
     if config["trainer"]["compile"]:
         network.compile()
-    make = instantiate(config["optimizer"])
     decay = config["optimizer"].get("weight_decay", 0.0)
 
     def optimizer(trained: nn.Module) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = make(parameter_groups(trained, decay))
+        make = instantiate(with_rate(config["optimizer"]))  # by then a rate may have been found
+        made: torch.optim.Optimizer = make(parameter_groups(trained, decay, own_encoder(config, trained)))
+        for group in made.param_groups:
+            group["lr"] *= config["trainer"]["encoder_lr_scale"] if group.get("part") == ENCODER else 1
         return made
 
     optimizer(network)  # refuses its arguments now rather than after the data are read
@@ -89,6 +98,18 @@ def parts(config: dict[str, Any]) -> Parts:
     return Parts(
         network, made_loss(config, [1.0] * weighed_classes(config)), optimizer, instantiate(config["scheduler"]), further
     )
+
+
+def own_encoder(config: dict[str, Any], network: nn.Module) -> list[nn.Module]:
+    """Return the encoder where the config treats it otherwise than the rest; its parameters then have groups of their own.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for key, usual in (("encoder_lr_scale", 1), ("freeze_encoder", 0)):
+        if (value := config["trainer"][key]) != usual:
+            return need_encoder(network, config["model"]["_target_"], f"trainer.{key}", value)
+    return []
 
 
 def check_contract(config: dict[str, Any], network: nn.Module) -> None:
@@ -188,10 +209,11 @@ def module(config: dict[str, Any], made: Parts, whole: Segmenter) -> Segmentatio
 def callbacks(config: dict[str, Any], made: Parts, checkpoints: Checkpoints) -> list[pl.Callback]:
     """Return the callbacks; what must see an epoch's scores first comes first."""
     settings, wanted = config["trainer"], config["callbacks"]
-    schedule = Schedule(made.schedule, settings["minutes"], monitor=f"val/{settings['monitor']}")
-    chosen: list[pl.Callback] = [schedule, Speed(), checkpoints]
-    if settings["ema"]:
-        chosen.insert(0, pl.callbacks.EMAWeightAveraging(decay=settings["ema"]))
+    schedule = Schedule(made.schedule, settings["minutes"], f"val/{settings['monitor']}", held_from(settings))
+    chosen: list[pl.Callback] = [schedule, *averaging(settings), Speed(), checkpoints]
+    if settings["freeze_encoder"]:
+        until = moment("trainer.freeze_encoder", settings["freeze_encoder"])
+        chosen.insert(1, FreezeEncoder(own_encoder(config, made.network), until))
     if wanted["pictures"] or wanted["confusion"]:
         chosen.append(Panels(wanted["pictures"], wanted["pictures_every"], wanted["confusion"]))
     if settings["early_stopping"]:
@@ -233,5 +255,5 @@ def trainer(config: dict[str, Any], directory: Path, chosen: list[pl.Callback], 
         enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in chosen),
         num_sanity_val_steps=1,
         log_every_n_steps=1,
-        benchmark=accelerator == "cuda" and config["data"]["crop"] is not None,
+        benchmark=accelerator == "cuda" and config["data"]["crop"] is not None and not settings["deterministic"],
     )

@@ -6,7 +6,7 @@ linearly from nothing; the schedule's own course takes the rest.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,23 +14,32 @@ from torch import nn
 
 from segexp.errors import ConfigError
 
+ENCODER = "encoder"
+"""What the groups of the encoder say."""
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+
+def parameter_groups(network: nn.Module, weight_decay: float, encoder: Iterable[nn.Module] = ()) -> list[dict[str, Any]]:
     """Split a network's trainable parameters for an optimizer: weights decay, biases and norm parameters do not.
 
     Args:
         network: any module.
         weight_decay: decay of the weights, 0 or more.
+        encoder: parts of it whose parameters get groups of their own, after the others.
 
     Returns:
-        One or two groups for `torch.optim`, each in the order of `network.parameters()`.
+        One or two groups for `torch.optim`, and as many for the encoder, each in the order of `network.parameters()`; those
+        of the encoder say `part: encoder`.
     """
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    # Weights of convolutions and linear layers are matrices or more; biases and the scales of norms are vectors.
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    apart = {id(p) for part in encoder for p in part.parameters()}
+    groups: list[dict[str, Any]] = []
+    for inside in (False, True):
+        trainable = [p for p in network.parameters() if p.requires_grad and (id(p) in apart) == inside]
+        part = {"part": ENCODER} if inside else {}
+        # Weights of convolutions and linear layers are matrices or more; biases and the scales of norms are vectors.
+        groups += [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, **part},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, **part},
+        ]
     return [group for group in groups if group["params"]]
 
 

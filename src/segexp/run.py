@@ -22,10 +22,13 @@ from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.data.splits import write_split_csv
+from segexp.determinism import deterministic
 from segexp.devices import choose_devices, describe_device
+from segexp.finding import fill, settle
 from segexp.loggers import log_outcome, make_loggers
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.statistics import Interval
+from segexp.models.checkpointing import checkpointed
 from segexp.outcome import all_intervals, score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.quiet import quieten, terminal
@@ -64,8 +67,9 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
     say(f"Run directory: {directory}")
     config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
-    with interruptible():
+    with interruptible(), deterministic(config["trainer"]["deterministic"]):
         try:
+            fill(config, directory)
             made, teacher = build.parts(config), load_teacher(config)
             data = build.datamodule(config, _tracked(console))
             data.setup()
@@ -83,6 +87,7 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             made, taught = build.with_teacher(config, made, teacher, data)
             for said in filter(None, (weighed, taught)):
                 say(said)
+            settle(config, directory, data, made, say)
             loggers = make_loggers(config["logger"], directory, data.spec)
             best, facts = _fit(config, directory, data, made, loggers)
             if int(_rank()) != 0:
@@ -196,6 +201,8 @@ def describe_network(model: dict[str, Any], network: torch.nn.Module) -> str:
     """
     name = " ".join([str(model["_target_"]).rpartition(".")[2], *([model["architecture"]] if "architecture" in model else [])])
     text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"
+    if blocks := checkpointed(network):
+        text += f"; the inner maps of {len(blocks)} blocks are computed again in the backward pass"
     if "weights" not in model:
         return text
     start = {"none": "random weights", "imagenet": "weights learned on ImageNet"}.get(model["weights"], "the weights of a file")

@@ -33,9 +33,9 @@ Main keys
   seed=0                    split, weights, order and augmentation follow from it
   trainer.gpus=auto         auto | 0 | a count | [ids]
   trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
-  trainer.batch_size=8      lower it when memory is short
+  trainer.batch_size=8      auto: the largest that the memory holds
   trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
-  optimizer.lr=1e-4         the learning rate
+  optimizer.lr=1e-4         auto: by a range test
   data.size data.crop       working resolution, training crops
   deep_supervision=true     all heads of a network that has them, or their weights: [1,0.5,0.25]
   run_dir=DIR  study=NAME   where a run, or a study, is written
@@ -48,6 +48,8 @@ More
   model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
   'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
   distill=kd distill.teacher=RUN                          a trained network teaches beside the masks
+  trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
+  trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
   loss.class_weights=auto   from the shares of the classes in the training split
   --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks

@@ -41,6 +41,12 @@ def test_learning_rate_follows_the_share_of_steps(toy):
         assert second == pytest.approx(0.02 * (1 - n / 6))  # each group by its own base
 
 
+def test_the_rate_stays_where_it_is_held(toy):
+    module = toy.Toy()
+    toy.fit(module, [Schedule(lambda progress: 1 - progress, None, "val/dice", hold=0.5)], epochs=3, batches=2)
+    assert rates(module) == pytest.approx([0.1 * (1 - min(n / 6, 0.5)) for n in range(6)])
+
+
 def test_steps_of_accumulated_batches_are_what_counts(toy):
     seen = []
     toy.fit(

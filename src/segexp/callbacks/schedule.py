@@ -12,11 +12,11 @@ class Schedule(pl.Callback):
 
     `factor(progress)` gives the factor on each base learning rate, progress from 0 to 1. A factor that has `observe` is
     told the monitored score after each validation. With a budget in minutes the time already used is kept in the
-    checkpoint, so that a resumed run uses the rest.
+    checkpoint, so that a resumed run uses the rest. From the progress `hold` on the factor stays as it is there.
     """
 
-    def __init__(self, factor: Callable[[float], float], minutes: float | None, monitor: str) -> None:
-        self.factor, self.minutes, self.monitor = factor, minutes, monitor
+    def __init__(self, factor: Callable[[float], float], minutes: float | None, monitor: str, hold: float = 1.0) -> None:
+        self.factor, self.minutes, self.monitor, self.hold = factor, minutes, monitor, hold
         self.before = self.used = 0.0
         self.started = time.monotonic()
 
@@ -34,7 +34,7 @@ class Schedule(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the learning rate of this step."""
-        factor = self.factor(self.progress(trainer))
+        factor = self.factor(min(self.progress(trainer), self.hold))
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor

@@ -85,4 +85,8 @@ def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dic
     """Return what a resumed run must share with the run of before, by key."""
     sections = {f"{name}.{key}": value for name in ("model", "optimizer") for key, value in config[name].items()}
     labels = config["data"].get("labels", "exclusive")  # as in older checkpoints
+    trainer = config.get("trainer") or {}
+    own = trainer.get("encoder_lr_scale", 1.0) != 1 or trainer.get("freeze_encoder", 0) != 0  # groups of the encoder's own
+    if own:
+        sections |= {f"trainer.{key}": trainer.get(key) for key in ("encoder_lr_scale", "freeze_encoder")}
     return {"data.classes": ", ".join(classes), "data.channels": channels, "data.labels": labels, **sections}

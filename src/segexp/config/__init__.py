@@ -5,8 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.config.auto import with_class_weights
+from segexp.config.auto import with_class_weights, with_rate
 from segexp.config.heads import head_problems
+from segexp.config.methods import method_problems
 from segexp.config.naming import job_name, network_name, slug
 from segexp.config.own import misplaced_targets
 from segexp.config.schema import SECTIONS, RunConfig, check_fields
@@ -146,6 +147,8 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
             yield from check_fields(section, node, SECTIONS[section])
         if section == "loss":  # with as many weights as "auto" will have
             node = with_class_weights(node, [1.0] * weighed_classes(config))
+        if section == "optimizer":
+            node = with_rate(node)
         for key, inner in nodes(node, section):
             yield from check_signature(key, inner, supplied.get(section, ()) if key == section else ())
     yield from _measures(config.get("metrics") or {})
@@ -153,6 +156,7 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
     yield from head_problems(config, conf_dir())
     yield from misplaced_targets(config)
     yield from _together(config)
+    yield from method_problems(config)
 
 
 def weighed_classes(config: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""`class_weights=auto`: found inside a loss's configuration, and put in when the training pixels have been counted."""
+"""`auto`: `class_weights`, found inside a loss and put in when the training pixels have been counted, and `optimizer.lr`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from segexp.config.targets import nodes
 
 AUTO = "auto"
+RATE = 1e-3
+"""The learning rate that stands for `auto` until one is found."""
 
 
 def asks_for_weights(loss: Any) -> bool:
@@ -22,3 +24,8 @@ def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
             for key, value in loss.items()
         }
     return [with_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss
+
+
+def with_rate(optimizer: Any) -> Any:
+    """Return the optimizer section with a number where its learning rate is `auto`."""
+    return {**optimizer, "lr": RATE} if isinstance(optimizer, dict) and optimizer.get("lr") == AUTO else optimizer

@@ -37,7 +37,7 @@ class TrainerConfig:
 
     gpus: Literal["auto"] | Whole | list[Whole] = "auto"
     precision: Literal["auto", "32", 32, "bf16-mixed", "16-mixed"] = "auto"
-    batch_size: Count = 8
+    batch_size: Literal["auto"] | Count = 8
     workers: Literal["auto"] | Whole = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -47,8 +47,13 @@ class TrainerConfig:
     limit_batches: Count | None = None
     clip: Positive | None = 1.0
     accumulate: Count = 1
+    checkpoint_activations: bool = False
     early_stopping: Count | None = None
     ema: Fraction | None = None
+    swa: Count | str | None = None
+    encoder_lr_scale: Positive = 1.0
+    freeze_encoder: Whole | str = 0
+    deterministic: bool = False
     monitor: str = "dice"
 
 

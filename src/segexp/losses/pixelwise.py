@@ -36,9 +36,10 @@ class CrossEntropy(PixelLoss):
             mask,
             self.class_weights_for(logits),
             ignore_index=IGNORE,
-            reduction="sum",  # the mean of torch is NaN when every pixel is ignored
+            # The mean of torch is NaN when every pixel is ignored, and its sum on a GPU has no order that repeats itself.
+            reduction="none" if torch.are_deterministic_algorithms_enabled() else "sum",
             label_smoothing=self.label_smoothing,
-        )
+        ).sum()
         return mean_by_weight(total, self.pixel_weights(logits, mask))
 
 

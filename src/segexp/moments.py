@@ -1,0 +1,55 @@
+"""A moment of the training, as a key says it: an epoch (60) or a share of the training (75%)."""
+
+import math
+from dataclasses import dataclass
+
+from segexp.errors import ConfigError
+
+CLOSE = 1e-9
+"""Shares are quotients of steps: 3 of 4 epochs are 75 %."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something begins or ends.
+
+    Attributes:
+        place: an epoch, from 0 on, or a share of the training, 0 to 1.
+        by_share: which of both.
+    """
+
+    place: float
+    by_share: bool = False
+
+    def reached(self, epoch: int, share: float) -> bool:
+        """Say whether an epoch (from 0 on) at whose start `share` of the training, 0 to 1, is done lies at or after it."""
+        return share >= self.place - CLOSE if self.by_share else epoch >= self.place
+
+    def share_of(self, epochs: int | None) -> float:
+        """Return it as a share of a training of so many epochs; None for an open number, with which only shares go."""
+        if self.by_share:
+            return self.place
+        return min(1.0, self.place / epochs) if epochs else 1.0
+
+
+def moment(key: str, given: object) -> Moment:
+    """Return the moment that the value of a key names: a whole number of epochs, or text such as "75%".
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return Moment(float(given))
+    text = str(given).strip()
+    if isinstance(given, str) and text.endswith("%"):
+        try:
+            share = float(text[:-1]) / 100
+        except ValueError:
+            share = math.nan
+        if 0 <= share <= 1:
+            return Moment(share, by_share=True)
+    raise ConfigError(
+        f"{key} is {given!r}",
+        "an epoch (a whole number from 0 on) or a share of the training (0% to 100%)",
+        f"Type {key}=5 for the fifth epoch, {key}=20% for a share",
+    )
