@@ -29,6 +29,7 @@ KINDS = {
         "loss.terms.dice.weight={25%: 0.0, 100%: 2.0}",
         "loss.terms.ce.loss.class_weights=auto",
     ],
+    "mixed": ["mix=mosaic", "mix.p=0.7", "data.crop=48"],
     "float32": ["trainer.precision=32", "trainer.channels_last=false", "data.crop=48", "trainer.validate_every=2"],
 }
 

@@ -53,6 +53,7 @@ def datamodule(
     return SegmentationDataModule(
         data,
         Augment(config["augment"]["transforms"], crop=crop),
+        mix=instantiate(config["mix"]) if config.get("mix") else None,
         batch_size=1 if settings["batch_size"] == AUTO else settings["batch_size"],
         workers=choose_workers(settings["workers"], accelerator),
         seed=config["seed"],

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from segexp.callbacks.checkpoints import Checkpoints
 from segexp.callbacks.speed import Speed
 from segexp.checking.quick import look_over
 from segexp.checkpoint import check_resume, describe, load_segmenter
+from segexp.config.naming import TEACHER
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.data.splits import write_split_csv
@@ -37,6 +39,7 @@ from segexp.report.again import told
 from segexp.report.jobs import PAGE
 from segexp.report.run import write_run_report
 from segexp.teaching.loading import load_teacher
+from segexp.teaching.round import add_pseudo_labels
 
 
 class Interrupted(KeyboardInterrupt):
@@ -47,12 +50,13 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
+def run(config: dict[str, Any], directory: Path, part_of: Path | None = None) -> dict[str, float]:
     """Train as `config` says and write the run directory.
 
     Args:
         config: resolved and validated, plain values; `resume` names the run directory to go on with, or is None.
         directory: the run directory.
+        part_of: the run that trains this one first; it is that one that is gone on with after an interruption.
 
     Returns:
         The scores in `metrics.json`, by "<split>/<score>".
@@ -67,6 +71,8 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
     say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
     say(f"Run directory: {directory}")
     config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
+    if not (directory / "checkpoints" / "last.ckpt").is_file():
+        config["resume"] = None  # what was interrupted came before the first step of this network
     with interruptible(), deterministic(config["trainer"]["deterministic"]):
         try:
             fill(config, directory)
@@ -80,6 +86,8 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
                 for name in ("metrics.json", PAGE):  # they say that the run is finished
                     (directory / name).unlink(missing_ok=True)
+            if config["data"].get("unlabeled"):
+                add_pseudo_labels(config, data, directory, partial(run, part_of=directory), say)
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
             say(describe_network(config["model"], made.network))
@@ -95,7 +103,8 @@ def run(config: dict[str, Any], directory: Path) -> dict[str, float]:
             scores, intervals = _score(config, directory, data, best, made.measures)
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
-            say(_how_to_go_on(directory))
+            if part_of is None:
+                say(_how_to_go_on(directory))
             raise
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
@@ -210,10 +219,16 @@ def describe_network(model: dict[str, Any], network: torch.nn.Module) -> str:
 
 
 def _how_to_go_on(directory: Path) -> str:
-    if not (directory / "checkpoints" / "last.ckpt").is_file():
+    first, last = (folder / "checkpoints" / "last.ckpt" for folder in (directory / TEACHER, directory))
+    if first.is_file() and not last.is_file():
+        return (
+            f"Interrupted before the first step of the network that learns from all images; {first} is the state of the one "
+            f"that labels them. To go on: python -m segexp.train 'resume={directory}'"
+        )
+    if not last.is_file():
         return f"Interrupted before the first step; nothing to go on with in {directory}. Start again with the same command."
     return (
-        f"Interrupted. The state after the last complete epoch is in {directory / 'checkpoints' / 'last.ckpt'}. "
+        f"Interrupted. The state after the last complete epoch is in {last}. "
         f"To go on: python -m segexp.train 'resume={directory}'"
     )
 

@@ -48,6 +48,8 @@ More
   model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
   'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
   distill=kd distill.teacher=RUN                          a trained network teaches beside the masks
+  data.unlabeled=DIR        images without masks: a first network labels them where it is sure
+  mix=classmix              parts of other training pictures, masks with them; or cutmix, mosaic
   trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
   trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
   loss.class_weights=auto   from the shares of the classes in the training split

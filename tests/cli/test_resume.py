@@ -63,6 +63,27 @@ def test_a_relative_teacher_keeps_meaning_the_old_place(run, tmp_path):
     assert "distill.teacher" not in values(go_on(folder))
 
 
+def test_relative_unlabelled_images_and_who_labels_them_keep_meaning_the_old_place(run, tmp_path):
+    folder = run()
+    OmegaConf.save({"data": {"unlabeled": "more", "pseudo": {"teacher": "runs/t"}}}, folder / ".hydra" / "config.yaml")
+    found = values(go_on(folder))
+    assert (found["data.unlabeled"], found["data.pseudo.teacher"]) == (str(tmp_path / "more"), str(tmp_path / "runs" / "t"))
+    assert values(go_on(folder, "data.unlabeled=other"))["data.unlabeled"] == "other"
+    OmegaConf.save({"data": {"unlabeled": None, "pseudo": None}}, folder / ".hydra" / "config.yaml")
+    assert not {"data.unlabeled", "data.pseudo.teacher"} & set(values(go_on(folder)))
+
+
+def test_a_run_whose_first_network_was_interrupted_is_gone_on_with(run):
+    folder = run()
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(CheckpointError, match=r"has no checkpoints/last\.ckpt"):
+        go_on(folder)
+    first = folder / "teacher" / "checkpoints"
+    first.mkdir(parents=True)
+    (first / "last.ckpt").touch()
+    assert values(go_on(folder))["resume"] == str(folder)
+
+
 def test_a_relative_data_root_keeps_meaning_the_old_place(run, tmp_path):
     folder = run(root="data/liver")
     assert values(go_on(folder))["data.root"] == str(tmp_path / "data" / "liver")

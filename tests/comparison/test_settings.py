@@ -38,6 +38,15 @@ def test_a_setting_that_is_null_is_like_one_that_is_not_there(dated):
     assert fingerprint(dated({"trainer.clip": 0.0})) != fingerprint(dated()), "nought is a value"
 
 
+def test_how_pseudo_labels_are_made_counts_where_there_are_some(dated):
+    off = {"data.unlabeled": None, "data.pseudo.confidence": 0.9}
+    assert fingerprint(dated(off)) == fingerprint(dated())
+    assert varying([dated(off), dated(off | {"data.pseudo.confidence": 0.5})]) == {}
+    some = off | {"data.unlabeled": "more"}
+    assert fingerprint(dated(some)) != fingerprint(dated())
+    assert varying([dated(some), dated(some | {"data.pseudo.confidence": 0.5})]) == {"data.pseudo.confidence": [0.9, 0.5]}
+
+
 def test_a_setting_that_only_one_has(dated):
     assert varying([dated(), dated({"trainer.ema": 0.9})]) == {"trainer.ema": ["none", 0.9]}
 

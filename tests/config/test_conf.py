@@ -42,8 +42,8 @@ def test_option_composes_and_validates(file, monkeypatch):
     monkeypatch.setattr("segexp.config.find_spec", lambda _: object())  # optional loggers need not be installed
     values = filled(name_of(file))
     validate(values)
-    if file.parent.name == "distill":
-        assert ("distill" in values) == (file.stem != "none"), "what is off leaves the settings of a run as they were"
+    if file.parent.name in ("distill", "mix"):
+        assert (file.parent.name in values) == (file.stem != "none"), "what is off leaves the settings of a run as they were"
     elif file.parent.name not in ("data", "experiment"):
         assert values[file.parent.name] is not None
 

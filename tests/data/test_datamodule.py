@@ -12,9 +12,11 @@ from segexp.data.augment import Augment
 from segexp.data.datamodule import SegmentationDataModule, quiet_worker
 from segexp.data.demo import make_demo
 from segexp.data.files.images import write_png
+from segexp.data.mixing import CutMix
 from segexp.data.splits import split_hash
 from segexp.data.store import DiskStore, RamStore, ReadingStore
 from segexp.errors import ConfigError, DataError
+from segexp.types import Case, Source
 
 FLIPS = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}]
 DATA = {
@@ -394,3 +396,30 @@ def test_the_pass_leaves_a_glance_at_each_picture(organ):
     assert len(made.glances) == len(made.cases) == 12
     assert len({seen.checksum for seen in made.glances}) == 12
     assert [seen.empty for seen in made.glances] == [not (made.store[n].mask == 1).any() for n in range(12)]
+
+
+# Further pictures, and several in one -------------------------------------------------------------------------------------
+
+
+def test_pictures_with_pseudo_labels_take_part_in_training_alone(organ, tmp_path):
+    made = module(organ)
+    before = made.split_hash(), made.fingerprint.as_dict(), made.split_rows(), len(made.scoring_set("val"))
+    write_png(tmp_path / "mask.png", np.where(np.eye(64, dtype=bool), 1, 255).astype(np.uint8))
+    image = made.cases_of("val")[0].image
+    made.add_pseudo_labels([Case(str(n), image, (Source(tmp_path / "mask.png"),)) for n in range(4)], 0.25)
+    assert (made.split_hash(), made.fingerprint.as_dict(), made.split_rows(), len(made.scoring_set("val"))) == before
+    drawn = [(n, mask) for batch in made.train_dataloader() for n, mask in zip(batch["index"], batch["mask"], strict=True)]
+    assert sorted(n for n, _ in drawn)[:6] == [0, 1, 2, 3, 4, 5]
+    assert len(drawn) == 8, "a quarter of an epoch"
+    assert all((set(mask.unique().tolist()) == {1, 255}) == (n >= 6) for n, mask in drawn)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_mixes_is_asked_for_the_training_samples_alone(organ, workers):
+    plain, made = module(organ), module(organ, workers=workers)
+    made.mix = CutMix(1.0)
+    pairs = list(zip(at_epoch(plain, 2).train_dataloader(), at_epoch(made, 2).train_dataloader(), strict=True))
+    assert all(one["index"] == other["index"] and not one["image"].equal(other["image"]) for one, other in pairs)
+    assert len(pairs) == 3
+    for one, other in zip(plain.val_dataloader(), made.val_dataloader(), strict=True):
+        assert one[0].image.equal(other[0].image)

@@ -53,3 +53,15 @@ def test_flat_values_are_numbers_or_text():
 def test_folds_are_a_choice_where_there_are_some():
     assert settings({"data": {"folds": None, "fold": None, "size": 64}}) == {"data.size": 64}
     assert settings({"data": {"folds": 5, "fold": 0}}) == {"data.folds": 5, "data.fold": 0}
+
+
+def test_mixing_and_unlabelled_images_are_choices_where_there_are_some():
+    pseudo = {"teacher": None, "confidence": 0.9}
+    assert settings({"data": {"name": "a", "unlabeled": None, "pseudo": pseudo}}) == {"data.name": "a"}
+    assert settings({"data": {"unlabeled": "more", "pseudo": pseudo}, "mix": {"_target_": "a.b.CutMix", "p": 0.5}}) == {
+        "data.unlabeled": "more",
+        "data.pseudo.teacher": "none",
+        "data.pseudo.confidence": 0.9,
+        "mix": "CutMix",
+        "mix.p": 0.5,
+    }

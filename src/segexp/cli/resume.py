@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from segexp.cli.overrides import CommandLine, expanded
-from segexp.config.naming import bare
+from segexp.config.naming import TEACHER, bare
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
 """The files that Hydra leaves in a run's .hydra folder, without .yaml."""
+RELATIVE = ("data.root", "data.unlabeled", "data.pseudo.teacher", "distill.teacher")
+"""Keys that hold paths; a relative one means the folder that the command was typed in."""
 
 
 def resumed(command: CommandLine) -> CommandLine:
     """Return the command line that goes on with the run named by `resume=`.
 
     It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. Relative
-    paths, `data.root` and `distill.teacher`, keep meaning the folder the run was started in, and the run's own --config-dir
-    is found again.
+    paths (of `RELATIVE`) keep meaning the folder the run was started in, and the run's own --config-dir is found again.
 
     Raises:
         ConfigError: together with -m, which resumes by itself.
@@ -38,9 +39,11 @@ def resumed(command: CommandLine) -> CommandLine:
     before = CommandLine([str(text) for text in saved["overrides"]])
     merged = {bare(o.get_key_element()): text for o, text in zip(before.parsed, before.overrides, strict=True)} | typed
     cwd = Path(saved["hydra"]["hydra"]["runtime"]["cwd"])
-    for section, key in (("data", "root"), ("distill", "teacher")):
-        path, name = (saved["config"].get(section) or {}).get(key), f"{section}.{key}"
-        as_before = not {section, name, "experiment"} & set(typed)
+    for name in RELATIVE:
+        path: Any = saved["config"]
+        for part in name.split("."):
+            path = (path or {}).get(part)
+        as_before = not {name.partition(".")[0], name, "experiment"} & set(typed)
         if as_before and isinstance(path, str) and "${" not in path and not Path(path).is_absolute():
             merged[name] = f"{name}={quoted(str((cwd / path).resolve()))}"
     merged["resume"] = f"resume={quoted(str(run.resolve()))}"
@@ -74,12 +77,17 @@ def check_unused(command: CommandLine) -> None:
         ConfigError: `run_dir=` names a directory that holds a run.
     """
     run = command.value("run_dir")
-    if run is not None and (Path(str(run)) / "checkpoints" / "last.ckpt").is_file():
+    if run is not None and begun(Path(str(run))):
         raise ConfigError(
             f"run_dir={run} already holds a run",
             "A new run needs a directory of its own",
             f"Type resume={shlex.quote(str(run))} to go on with that run, or name another directory",
         )
+
+
+def begun(run: Path) -> bool:
+    """Return whether there is something to go on with: a state of the run, or of the network that is trained before its own."""
+    return any((folder / "checkpoints" / "last.ckpt").is_file() for folder in (run, run / TEACHER))
 
 
 def quoted(text: str) -> str:
@@ -96,7 +104,7 @@ def _read(run: Path) -> dict[str, Any]:
     if not all(file.is_file() for file in files.values()):
         raise _not_a_run(run)
     saved = {name: OmegaConf.to_container(OmegaConf.load(file)) for name, file in files.items()}
-    if not (run / "checkpoints" / "last.ckpt").is_file():
+    if not begun(run):
         again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
         raise CheckpointError(
             f"resume={run} has no checkpoints/last.ckpt",

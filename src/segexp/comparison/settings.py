@@ -43,7 +43,7 @@ def varying(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str,
         N values by key; ABSENT for a run without such a key.
     """
     left_out = (*NEUTRAL, *without)
-    flats = [flat(record.config) for record in records]
+    flats = [_used(record) for record in records]
     keys = [key for key in dict.fromkeys(key for each in flats for key in each) if not _under(key, left_out)]
     differing = {key: values for key in keys if _differ(values := [each.get(key, ABSENT) for each in flats])}
     found: dict[str, list[Any]] = {}
@@ -64,8 +64,15 @@ def fingerprint(record: Record, without: Iterable[str] = ()) -> str:
     A setting that is null or empty is like one that an older version did not have.
     """
     left_out = (*NEUTRAL, *without)
-    kept = {key: value for key, value in flat(record.config).items() if value not in (None, {}) and not _under(key, left_out)}
+    kept = {key: value for key, value in _used(record).items() if value not in (None, {}) and not _under(key, left_out)}
     return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _used(record: Record) -> dict[str, Any]:
+    """Return the settings of a run by dotted key, without those of pseudo-labels where it has none."""
+    settings = flat(record.config)
+    off = settings.get("data.unlabeled") is None
+    return {key: value for key, value in settings.items() if not (off and _under(key, ("data.pseudo",)))}
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

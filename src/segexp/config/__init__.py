@@ -17,7 +17,20 @@ from segexp.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-GROUPS = ("data", "model", "augment", "loss", "distill", "optimizer", "scheduler", "trainer", "callbacks", "logger", "metrics")
+GROUPS = (
+    "data",
+    "model",
+    "augment",
+    "mix",
+    "loss",
+    "distill",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "metrics",
+)
 """The sections of a composed configuration."""
 
 SUPPLIED: dict[str, tuple[str, ...]] = {"optimizer": ("params",)}

@@ -4,6 +4,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+TEACHER = "teacher"
+"""The folder, below that of a run, in which the network that labels further images is trained first."""
+
 LONGEST = 120
 """Characters of a folder name; file systems take 255 bytes."""
 

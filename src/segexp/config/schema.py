@@ -4,7 +4,7 @@ The annotations are read by the validation: types, and ranges where a number has
 """
 
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from segexp.config.hints import Range, check_value, expectation
@@ -69,6 +69,16 @@ class DistillConfig:
 
 
 @dataclass(frozen=True)
+class PseudoConfig:
+    """`data.pseudo.*`: how the images of `data.unlabeled` get their masks."""
+
+    teacher: str | None = None
+    confidence: Fraction = 0.9
+    share: Fraction = 0.5
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """`data.*`: the keys that the data module reads; what they hold inside is checked where it is read."""
 
@@ -97,6 +107,8 @@ class DataConfig:
     folds: Annotated[int, Range(2)] | None = None
     fold: Whole | None = None
     allow_leakage: bool = False
+    unlabeled: str | None = None
+    pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     cache: Literal["auto", "ram", "disk", "none"] = "auto"
     max_pixels: Count | None = None
 
@@ -222,6 +234,8 @@ def check_fields(section: str, node: dict[str, Any], schema: type) -> Iterator[s
     for key, value in node.items():
         if key not in hints:
             yield f"{prefix}{key} is not a key of {section or 'the configuration'}. {nearest(key, known)}".rstrip()
+        elif is_dataclass(inner := hints[key]) and isinstance(inner, type) and isinstance(value, dict):
+            yield from check_fields(f"{prefix}{key}", value, inner)
         else:
             yield from check_value(f"{prefix}{key}", value, hints[key])
     for entry in fields(schema):

@@ -4,7 +4,7 @@ The way: layout -> cases -> split -> one pass that decodes, checks and measures 
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from segexp.data.files.images import image_size
 from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.data.labels.overlapping import label_table
 from segexp.data.layout.cases import find_cases
+from segexp.data.mixing import Mix, Mixed
+from segexp.data.pseudo import PseudoReader, Together, keep
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
 from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
@@ -63,6 +65,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         data: dict[str, Any],
         augment: Augment,
         *,
+        mix: Mix | None = None,
         batch_size: int,
         workers: int = 0,
         seed: int = 0,
@@ -74,6 +77,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         Args:
             data: the data section of a config, plain values.
             augment: see `TrainingSet`.
+            mix: makes one training sample of several; None leaves each by itself.
             batch_size: training samples per step and process.
             workers: loader processes.
             seed: of the split, the order and the augmentation.
@@ -81,7 +85,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             track: wraps the pass over all pictures (iterator, count), for a progress bar.
         """
         super().__init__()
-        self.data, self.augment, self.batch_size, self.workers = data, augment, batch_size, workers
+        self.data, self.augment, self.mix, self.batch_size, self.workers = data, augment, mix, batch_size, workers
         self.seed, self.pin, self.track = seed, pin, track
         self.reader = reader(data)
         self.spec = spec_of(data, self.reader)
@@ -91,6 +95,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.fingerprint = Fingerprint()
         self.preprocessing: Preprocessing
         self.store: Store
+        self.pseudo: tuple[Store, int, float] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, split, check, measure and keep the pictures.
@@ -131,6 +136,16 @@ class SegmentationDataModule(pl.LightningDataModule):
         cases = self.cases_of(split)
         return dict(zip([case.id for case in cases], spacings(cases, self.data.get("spacing")), strict=True))
 
+    def add_pseudo_labels(self, cases: Sequence[Case], share: float) -> None:
+        """Let further cases take part in training, and in nothing else; neither split nor fingerprint have them.
+
+        Args:
+            cases: whose one mask holds class indices (or bit sets), 255 = ignore.
+            share: of the samples of an epoch that may be of these cases, at most.
+        """
+        reader = PseudoReader(self.spec.channels, self.reader.size)
+        self.pseudo = keep(reader, cases, self.data["cache"]), len(cases), share
+
     def split_rows(self) -> list[dict[str, str]]:
         """Return the rows of `split.csv`."""
         return split_table(self.cases, self.splits, Path(self.data["root"]))
@@ -141,9 +156,24 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader; a last batch that would be smaller is left to the next epoch's order."""
-        training = TrainingSet(
-            self.store,
-            self.members("train"),
+        training = self.training_set()
+        rank, world = self._place()
+        sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
+        return self._loader(training, sampler, self.batch_size, collate_training, drop_last=True)
+
+    def training_set(self) -> TrainingSet | Together | Mixed:
+        """Return the training samples: the labelled ones, those with pseudo-labels, augmented and mixed."""
+        labelled = self._samples(self.store, self.members("train"))
+        training: TrainingSet | Together = labelled
+        if self.pseudo is not None:
+            store, count, share = self.pseudo
+            training = Together(labelled, self._samples(store, range(count)), share)
+        return Mixed(training, self.mix, self.seed, labelling(self.spec)) if self.mix is not None else training
+
+    def _samples(self, store: Store, members: Sequence[int]) -> TrainingSet:
+        return TrainingSet(
+            store,
+            members,
             self.augment,
             self.preprocessing,
             self.seed,
@@ -151,9 +181,6 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.data.get("foreground_crops", 0.0),
             labelling(self.spec),
         )
-        rank, world = self._place()
-        sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
-        return self._loader(training, sampler, self.batch_size, collate_training, drop_last=True)
 
     def val_dataloader(self, batch_size: int = 1) -> DataLoader[list[Sample]]:
         """Return the validation loader; the scores do not depend on its batch size."""

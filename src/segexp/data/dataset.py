@@ -5,6 +5,7 @@ Legend: B batch, C channels, H W pixels.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,21 @@ from segexp.types import IGNORE, Batch, Sample
 
 Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
 Drawn = tuple[torch.Tensor, torch.Tensor, int]
+Key = tuple[int, ...]
+"""What the chance of one sample depends on; it begins with (seed, epoch)."""
+
+
+class Drawing(Protocol):
+    """Training samples in two steps, so that something can happen in between: a `TrainingSet`, or several."""
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch."""
+
+    def draw(self, position: int, key: Key) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return an augmented image (h, w, C), its mask (h, w) uint8 and the picture's position in the split."""
+
+    def finish(self, image: np.ndarray, mask: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the network and the loss take: (C, h, w) float32, normalised, and (h, w) int64."""
 
 
 class TrainingSet(Dataset[Drawn]):
@@ -59,16 +75,25 @@ class TrainingSet(Dataset[Drawn]):
     def __getitem__(self, key: tuple[int, int]) -> Drawn:
         """Return image (C, h, w) float32, mask (h, w) int64 and the picture's position in the split."""
         epoch, position = key
+        image, mask, member = self.draw(position, (self.seed, epoch, position))
+        return *self.finish(image, mask), member
+
+    def draw(self, position: int, key: Key) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return a sample before normalisation: image (h, w, C) uint8, or float32 from 0 to 1, mask (h, w) and position."""
         member = position % len(self.members)
         picture = self.store[self.members[member]]
-        image, value_range = picture.image, self.preprocessing.value_range
+        image = picture.image
         if image.dtype != np.uint8:  # intensity transforms are defined on bytes and on the unit scale only
-            image = to_unit(image, value_range).clip(0, 1)
+            image = to_unit(image, self.preprocessing.value_range).clip(0, 1)
         mask = resize_mask(picture.mask, image.shape[:2])
         more = {"around": self._around(member, mask)} if self.foreground_crops else {}
-        image, mask = self.augment(image, mask, key=(self.seed, epoch, position), **more)
-        unit = to_unit(image, value_range) if image.dtype == np.uint8 else image
-        return self.preprocessing.normalize(unit), torch.from_numpy(mask.astype(np.int64)), member
+        image, mask = self.augment(image, mask, key=key, **more)
+        return image, mask, member
+
+    def finish(self, image: np.ndarray, mask: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return image (C, h, w) float32, normalised, and mask (h, w) int64 of what was drawn."""
+        unit = to_unit(image, self.preprocessing.value_range) if image.dtype == np.uint8 else image
+        return self.preprocessing.normalize(unit), torch.from_numpy(mask.astype(np.int64))
 
     def _around(self, member: int, mask: np.ndarray) -> Draw:
         """Return what draws the centre of a crop; each process counts a mask once, at its first draw."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-COMPARED = ("model", "data", "augment", "loss", "distill", "optimizer", "scheduler", "trainer", "seed")
+COMPARED = ("model", "data", "augment", "mix", "loss", "distill", "optimizer", "scheduler", "trainer", "seed")
 """The parts of a config that stand in the table of runs."""
 NOT_COMPARED = (
     *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),
@@ -17,6 +17,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     data = {key: value for key, value in compared.get("data", {}).items() if key not in NOT_COMPARED}
     if data.get("folds") is None:
         data = {key: value for key, value in data.items() if key not in ("folds", "fold")}
+    if data.get("unlabeled") is None:
+        data = {key: value for key, value in data.items() if key not in ("unlabeled", "pseudo")}
     row: dict[str, Any] = {}
     for key, value in flatten(compared | ({"data": data} if data else {})).items():
         if key.endswith("._target_"):

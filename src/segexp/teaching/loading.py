@@ -25,17 +25,32 @@ def load_teacher(config: dict[str, Any]) -> Segmenter | None:
     if not settings.get("weight"):
         return None
     path = str(Path(settings["teacher"]).resolve())
-    try:
-        teacher = load_segmenter(path, trust=settings.get("trust", ()))
-    except CheckpointError as problem:  # its words are about the key that evaluate and predict have
-        found, expected, do = (
-            text.replace("checkpoint=", "distill.teacher=").replace("trust=[", "distill.trust=[")
-            for text in (problem.found, problem.expected, problem.do)
-        )
-        raise CheckpointError(found, expected, do) from problem
+    teacher = named_segmenter("distill.teacher", path, settings.get("trust", ()))
     check_teacher(teacher, data, str(settings["teacher"]))
     config["distill"] = {**settings, "teacher": path}
     return teacher
+
+
+def named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
+    """Return the network of a run that a key names.
+
+    Args:
+        key: "distill.teacher", say; beside it there is a key `trust`.
+        path: of a run directory or checkpoint.
+        trust: packages whose networks may be built from the file.
+
+    Raises:
+        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+    """
+    try:
+        return load_segmenter(path, trust=trust)
+    except CheckpointError as problem:  # its words are about the key that evaluate and predict have
+        section = key.rpartition(".")[0]
+        found, expected, do = (
+            text.replace("checkpoint=", f"{key}=").replace("trust=[", f"{section}.trust=[")
+            for text in (problem.found, problem.expected, problem.do)
+        )
+        raise CheckpointError(found, expected, do) from problem
 
 
 def check_teacher(teacher: Segmenter, data: Mapping[str, Any], name: str) -> None:
