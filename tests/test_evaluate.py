@@ -260,8 +260,9 @@ WRONG_CLASSES = (
         ),
         (
             ["checkpoint=[a,b]"],
-            2,
-            "checkpoint names 2 files. One checkpoint is scored at a time. Type checkpoint=RUN with one of them.",
+            1,
+            "checkpoint=a does not exist. A run directory or a .ckpt file was expected. Type checkpoint=runs/…, the directory "
+            "that training printed.",
         ),
         (["tune=loss"], 2, "tune is 'loss' (text); expected postprocess or null."),
         (["postprocess=some"], 2, "postprocess is 'some' (text); expected stored | none."),

@@ -14,7 +14,7 @@ from segexp.check import main as check_main
 from segexp.checkpoint import load_segmenter
 from segexp.data.augment import Augment
 from segexp.data.datamodule import SegmentationDataModule
-from segexp.data.files.images import read_image, read_mask
+from segexp.data.files.images import read_image, read_mask, write_png
 from segexp.predict import main as predict_main
 from segexp.types import Source
 
@@ -44,6 +44,22 @@ def run(train, tiny, tmp_path_factory):
     words = ["callbacks.progress=false", "callbacks.pictures=2", "metrics=default"]
     assert train(*tiny, *words, f"run_dir={directory}") == 0
     return directory
+
+
+def test_a_wrong_mask_of_one_class_is_found(run, cells, tmp_path, capfd):
+    root = shutil.copytree(cells / "data", tmp_path / "data")
+    held = [row["id"] for row in rows(run / "split.csv") if row["split"] == "val"]
+    wrong = root / held[-1] / "cell.png"
+    write_png(wrong, np.zeros_like(read_image(Source(wrong))[..., 0]))
+    words = ["--config-dir", str(cells / "conf"), "data=cells", f"data.root={root}", f"output={tmp_path}", "trainer.gpus=0"]
+    check_main([*words, f"runs={run}"])
+    ranking = rows(tmp_path / "label_errors.csv")
+    assert [row["id"] for row in ranking] == [held[-1], *held[:-1]]
+    assert float(ranking[0]["quality"]) < 0.8 < float(ranking[1]["quality"])
+    assert int(ranking[0]["only_predicted"]) > 100
+    out = capfd.readouterr().out
+    assert "Only the validation cases of a run without folds can be ranked: 6 cases are not ranked." in out
+    assert "Masks to look at first" in (tmp_path / "check.html").read_text(encoding="utf-8")
 
 
 def rows(path):

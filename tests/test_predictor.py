@@ -129,6 +129,14 @@ def test_disagreement_is_the_dice_that_members_miss():
     assert found.scores["disagreement"] == pytest.approx(1 - dice)
 
 
+def test_the_mask_of_each_member_is_told():
+    members, seen = [fixed(0.2), fixed(0.9)], []
+    Predictor(members)(image(), seen.append)
+    assert [mask.mean() for mask in seen] == [0, 1]
+    Predictor(members[:1])(image(), seen.append)
+    assert len(seen) == 2, "there is but one view"
+
+
 def test_members_that_say_the_same_do_not_disagree():
     found = Predictor([fixed([0.3] * 40), fixed([0.3] * 40)])(np.zeros((20, 40, 3), np.uint8))
     assert not found.classes.any()

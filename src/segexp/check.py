@@ -29,11 +29,15 @@ Examples
   python -m segexp.check data=liver data.root=DIR
   python -m segexp.check data=auto data.root=DIR           any folder; proposes a complete data configuration
   python -m segexp.check data=liver fit=true model=unetpp  lets the network learn four pictures by heart, in two minutes
+  python -m segexp.check data=liver runs=STUDY             ranks masks by how much the networks that never saw them dispute
+                                                           them; of a study of folds (-m data.folds=5 'data.fold=range(5)')
 
 Main keys
   output=DIR     where check.html goes; by default checks/<data name>
   fit=true       does learning work at all? takes model, loss, optimizer and trainer as in training
   propose=true   writes DIR/data/NAME.yaml, for python -m segexp.train --config-dir DIR data=NAME
+  runs=STUDY     which masks may be wrong? label_errors.csv, and pictures in check.html
+  trust=[package]  build networks of a package of yours, for runs
   seed=0         of the split, as in training
 
 The exit code is 1 when an error is found, or when nothing is learned.
@@ -50,7 +54,8 @@ def check(config: "DictConfig", folders: Sequence[Path] = ()) -> int:
     Raises:
         ConfigError: a wrong key.
         DataError: the folder is missing, nothing is recognised there, the output cannot be written, or fit=true finds no
-            training case with foreground.
+            training case with foreground, or runs are of other data.
+        CheckpointError: runs names what is missing or not finished.
     """
     from rich.console import Console
 
@@ -79,6 +84,11 @@ def check(config: "DictConfig", folders: Sequence[Path] = ()) -> int:
             learned, shown = fitted(console, config, examination, output)
             sections.insert(0, shown)
         except SegexpError as error:  # the page is written all the same
+            problem = error
+    if own["runs"] and problem is None:
+        try:
+            sections.insert(0, disputed(console, examination, own, values["trainer"]["gpus"], output))
+        except SegexpError as error:
             problem = error
     write_page(output / "check.html", check_page(examination, sections))
     console.print(f"\nPage: {output / 'check.html'}")
@@ -160,6 +170,25 @@ def fitted(console: "Console", config: "DictConfig", examination: "Examination",
     console.print(verdict, style="bold" if result.learned else "bold red")
     points = [(each.step, each.seconds, each.loss, each.dice) for each in result.moments]
     return result.learned, fit_section(verdict, result.learned, points, result.picture)
+
+
+def disputed(console: "Console", examination: "Examination", own: dict[str, Any], gpus: Any, output: Path) -> "Html":
+    """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
+
+    Raises:
+        SegexpError: the runs are not finished, or not of these data.
+    """
+    from segexp.devices import choose_devices
+    from segexp.prediction.disputes import FILE, disputes, lines, write_ranking
+    from segexp.report.disputes import disputes_section
+
+    named = [own["runs"]] if isinstance(own["runs"], str) else own["runs"]
+    device, _ = choose_devices(gpus)
+    found = disputes(examination, named, device, own["trust"], _tracked(console))
+    write_ranking(output / FILE, found)
+    console.print("\nMasks to look at first, if a network that never saw them is right", style="bold")
+    console.print("\n".join([*lines(found), f"All of them: {output / FILE}"]))
+    return disputes_section(found.ranking, found.notes, found.spec, found.look)
 
 
 def with_data(config: "DictConfig", examination: "Examination") -> dict[str, Any]:

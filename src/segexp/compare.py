@@ -23,6 +23,7 @@ Compare finished runs: scores with intervals, differences over the same cases, a
 Examples
   python -m segexp.compare runs/liver/unet/DATE_TIME runs/liver/unetpp/DATE_TIME
   python -m segexp.compare runs/studies/model_seed-1a2b3c4d                  every job; seeds and folds make one row
+  python -m segexp.compare runs/studies/FOLDS runs/studies/OTHER_FOLDS       every case once, held out; paired case by case
   python -m segexp.compare runs/studies/NAME metric=hd95/liver output=table  also as CSV, Markdown, LaTeX and HTML
   python -m segexp.compare RUN RUN RUN reference=RUN                         against one of them, not against the best
 
@@ -32,7 +33,7 @@ Main keys
   better=null                  high or low, for a score of your own
   reference=RUN                what the others are compared with: a directory, or a name from the table
   seeds=together               or separate: runs that differ only in the seed
-  skip_unfinished=true         leave out runs that never finished
+  skip_unfinished=true         leave out runs that never finished, also where a fold is then missing
   allow_different_data=true    a table all the same where cases or splits differ
   output=DIR                   compare.csv, .md, .tex and .html there; or output=FILE.csv|.md|.tex|.html
 
@@ -56,9 +57,11 @@ def compare(config: dict[str, Any]) -> "Comparison":
 
     Raises:
         ConfigError: no such metric, split, reference or kind of file.
-        DataError: a path holds no run, a run is not finished, or the runs are not of the same data.
+        DataError: a path holds no run, a run is not finished, a fold is missing or of another split, or the runs are
+            not of the same data.
     """
     from segexp.comparison import comparison, written
+    from segexp.comparison.folds import check_folds
     from segexp.comparison.records import read_records
 
     output = Path(config["output"]) if config["output"] else None
@@ -69,6 +72,7 @@ def compare(config: dict[str, Any]) -> "Comparison":
             "No run is named", "The directories of finished runs were expected", "Type python -m segexp.compare RUN RUN"
         )
     records, skipped = read_records(map(Path, config["runs"]), config["skip_unfinished"])
+    check_folds(records, partial=config["skip_unfinished"])
     keys = ("metric", "split", "better", "reference", "allow_different_data")
     found = comparison.compare(records, seeds_together=config["seeds"] == "together", **{key: config[key] for key in keys})
     found.notes.extend(skipped)

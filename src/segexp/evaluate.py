@@ -1,7 +1,7 @@
-"""python -m segexp.evaluate: score a checkpoint on the split it was trained with, on another split, or on other data."""
+"""python -m segexp.evaluate: score a checkpoint, or an ensemble, on its own splits or on other data."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ from segexp.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from segexp.data.dataset import ScoringSet
+    from segexp.data.dataset import Prepared, ScoringSet
+    from segexp.outcome import Outcome
+    from segexp.scoring import Scorable
     from segexp.segmenter import Segmenter
     from segexp.types import Case
 
 HELP = """
-Score a trained network: every case at its own size, as validation did.
+Score a trained network, or an ensemble of them: every case at its own size, as validation did.
 
   python -m segexp.evaluate checkpoint=RUN_OR_FILE [key=value ...]
 
@@ -28,6 +30,10 @@ Examples
   python -m segexp.evaluate checkpoint=RUN data.root=DIR output=DIR              other data in the same layout
   python -m segexp.evaluate checkpoint=RUN data.root=DIR 'data.image="{id}.png"' 'data.mask="{id}_mask.png"'
   python -m segexp.evaluate checkpoint=RUN tune=postprocess                      choose the post-processing on val
+  python -m segexp.evaluate checkpoint=STUDY                                     folds: each case by the run that held it
+                                                                                 out; the test split by all of them
+  python -m segexp.evaluate checkpoint=STUDY data.root=DIR                       other data, by the ensemble; and its gain
+                                                                                 over the single networks
 
 Main keys
   split=null          val, test, train or all; by default val and test, and all cases of other data
@@ -64,65 +70,115 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         ConfigError: a wrong data key, other classes or channels than those of the checkpoint, or keys that do not go together.
         DataError: the data are not what the checkpoint's config says, or differ from those of the run.
     """
-    checkpoint = one_checkpoint(config)
-    from segexp.checkpoint import load_segmenter
     from segexp.checkpoint.data import check_spec
     from segexp.devices import choose_devices
+    from segexp.prediction.members import checkpoint_files, load_members
+    from segexp.prediction.words import unlike
     from segexp.quiet import quieten
     from segexp.tuning.keeping import check_tunable
 
+    named: list[str] = [config["checkpoint"]] if isinstance(config["checkpoint"], str) else config["checkpoint"]
     if config["tune"]:
+        check_one(named)
+    files = checkpoint_files(named)
+    if config["tune"]:
+        check_one(files)
         check_tunable(config["split"], config["data"], config["model"])
     quieten()
     device, _ = choose_devices(config["gpus"], "gpus")
-    segmenter = load_segmenter(checkpoint, device=device, trust=config["trust"], **config["model"])
-    run: dict[str, Any] = segmenter.facts["config"]  # type: ignore[assignment]
+    members = load_members(files, device, config["trust"], **config["model"])
+    run: dict[str, Any] = members[0].facts["config"]  # type: ignore[assignment]
     run = run | {"data": merged(run["data"], config["data"])}
-    check_spec(run["data"], segmenter.spec)
-    return (tune if config["tune"] else score)(config, segmenter, run)
+    check_spec(run["data"], members[0].spec)
+    if len(members) > 1:
+        sys.stdout.write(f"{note}\n" if (note := unlike(files)) else "")
+        return score_ensemble(config, members, run)
+    return (tune if config["tune"] else score)(config, members[0], run)
 
 
 def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
     """Score the chosen splits; `run` is the config of the run with the data of now."""
-    from segexp.build import measures
     from segexp.checkpoint.data import chosen_splits
     from segexp.data.datamodule import find
-    from segexp.outcome import all_intervals, all_scores, score_split, sentences, write_metrics, write_outcomes
-    from segexp.postprocess import Postprocessing
-    from segexp.prediction.progress import progress
-    from segexp.report.again import told
-    from segexp.report.run import write_run_report
 
-    further = measures(chosen_measures(config, run), segmenter.spec.num_classes)
     other = bool(ELSEWHERE & set(config["data"]))
     splits = chosen_splits(config["split"], find(run["data"]), run, segmenter.facts["split_hash"], other=other)
+    prepared = {split: (cases, scoring_set(run["data"], cases, segmenter)) for split, cases in splits.items()}
+    outcomes = scored(config, segmenter, run, prepared)
+    return put_down(config, segmenter, outcomes, {"checkpoint": str(segmenter.facts["file"])})
+
+
+def score_ensemble(config: dict[str, Any], members: "Sequence[Segmenter]", run: dict[str, Any]) -> dict[str, float]:
+    """Score several networks as one: other data by all of them, their own by those that were not trained on the case."""
+    from segexp.data.datamodule import find
+    from segexp.prediction.ensemble import Ensemble, foretold
+    from segexp.prediction.singles import singles
+    from segexp.prediction.unseen import chosen
+    from segexp.predictor import Predictor
+
+    ensemble = Ensemble(Predictor(members).spec)  # members that do not fit together are refused
+    splits = chosen(members, find(run["data"]), run["data"], config["split"])
+    sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
+    prepared = {split: (who.cases, foretold(run["data"], who.cases, who.members)) for split, who in splits.items()}
+    outcomes = scored(config, ensemble, run, prepared)
+    each = {split: singles(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
+    beside = {split: found for split, found in each.items() if found is not None}
+    facts: dict[str, Any] = {"checkpoints": [str(member.facts["file"]) for member in members]}
+    facts |= {"singles": {split: found.facts for split, found in beside.items()}} if beside else {}
+    return put_down(config, ensemble, outcomes, facts, [f"{split}: {found}" for split, found in beside.items()])
+
+
+def scored(
+    config: dict[str, Any], segmenter: "Scorable", run: dict[str, Any], splits: "Mapping[str, tuple[list[Case], Prepared]]"
+) -> "dict[str, Outcome]":
+    """Score cases by split, with pictures where an output is asked for."""
+    from segexp.build import measures
+    from segexp.outcome import score_split
+    from segexp.postprocess import Postprocessing
+    from segexp.prediction.progress import progress
+
+    further = measures(chosen_measures(config, run), segmenter.spec.num_classes)
     stored = segmenter.postprocessing
     if config["postprocess"] == "none":
         segmenter.postprocessing = Postprocessing()
     output = Path(config["output"]) if config["output"] else None
     pictures = config["pictures"] if output else 0
-    with progress(sum(map(len, splits.values()))) as advance:
-        outcomes = {
-            split: score_split(
-                segmenter,
-                split,
-                members,
-                scoring_set(run["data"], members, segmenter),
-                pictures,
-                output,
-                further,
-                lambda _: advance(),
-            )
-            for split, members in splits.items()
-        }
-    scores, intervals = all_scores(outcomes), all_intervals(outcomes)
     if not stored.is_identity:
         use = "Without" if segmenter.postprocessing.is_identity else "With"
         sys.stdout.write(f"{use} the post-processing that is stored in the checkpoint: {stored}\n")
-    sys.stdout.write("\n".join(sentences(scores, intervals)) + "\n")
+    with progress(sum(len(cases) for cases, _ in splits.values())) as advance:
+        return {
+            split: score_split(segmenter, split, cases, prepared, pictures, output, further, lambda _: advance())
+            for split, (cases, prepared) in splits.items()
+        }
+
+
+def put_down(
+    config: dict[str, Any],
+    segmenter: "Scorable",
+    outcomes: "Mapping[str, Outcome]",
+    origin: dict[str, Any],
+    more: Sequence[str] = (),
+) -> dict[str, float]:
+    """Say what was found, and write it where that is asked for; return the scores.
+
+    Args:
+        config: of the command.
+        segmenter: what was scored.
+        outcomes: by split.
+        origin: what metrics.json is to say of it.
+        more: further sentences.
+    """
+    from segexp.outcome import all_intervals, all_scores, sentences, write_metrics, write_outcomes
+    from segexp.report.again import told
+    from segexp.report.run import write_run_report
+
+    scores, intervals = all_scores(outcomes), all_intervals(outcomes)
+    sys.stdout.write("\n".join([*sentences(scores, intervals), *more]) + "\n")
+    output = Path(config["output"]) if config["output"] else None
     if output:
         write_outcomes(output, outcomes, segmenter.spec.classes)
-        facts = {"checkpoint": str(segmenter.facts["file"]), "postprocessing": segmenter.postprocessing.as_dict()}
+        facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict()}
         facts |= {key: value for key, value in config["model"].items() if value is not None}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
         sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
@@ -182,22 +238,18 @@ def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return together
 
 
-def one_checkpoint(config: dict[str, Any]) -> str:
-    """Return the checkpoint that is named.
+def check_one(files: Sequence[object]) -> None:
+    """Refuse to choose the post-processing of several networks.
 
     Raises:
-        ConfigError: none or several are.
+        ConfigError: several are named.
     """
-    named: list[str] = [config["checkpoint"]] if isinstance(config["checkpoint"], str) else config["checkpoint"]
-    if len(named) != 1:
+    if len(files) != 1:
         raise ConfigError(
-            f"checkpoint names {len(named)} files",
-            "The post-processing is chosen for one network, and stored in its file"
-            if config["tune"]
-            else "One checkpoint is scored at a time",
+            f"checkpoint names {len(files)} files",
+            "The post-processing is chosen for one network, and stored in its file",
             "Type checkpoint=RUN with one of them",
         )
-    return named[0]
 
 
 def command(argv: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from segexp.callbacks.panels import draw, watched
 from segexp.comparison.casewise import ACCURACY
 from segexp.comparison.records import Record
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import Prepared
 from segexp.data.files.images import write_png
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
@@ -26,8 +26,7 @@ from segexp.report.keep import keep_cases
 from segexp.report.matrix import FILE as CONFUSION
 from segexp.report.matrix import write_confusion
 from segexp.report.scored import split_scores
-from segexp.scoring import score
-from segexp.segmenter import Segmenter
+from segexp.scoring import Scorable, score
 from segexp.types import Case
 from segexp.whole import whole_file
 
@@ -50,10 +49,10 @@ class Outcome:
 
 
 def score_split(
-    segmenter: Segmenter,
+    segmenter: Scorable,
     split: str,
     cases: Sequence[Case],
-    prepared: ScoringSet,
+    prepared: Prepared,
     pictures: int,
     directory: Path | None,
     measures: Sequence[Measure] = (),

@@ -5,7 +5,7 @@ Legend: V views (members times test-time views), C channels, K classes, H W pixe
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,8 +88,12 @@ class Predictor:
             return self.postprocessing
         return self.members[0].postprocessing if len(self.members) == 1 else Postprocessing()
 
-    def __call__(self, image: np.ndarray) -> Prediction:
+    def __call__(self, image: np.ndarray, told: Callable[[np.ndarray], None] = lambda _: None) -> Prediction:
         """Return the prediction for an image array (H, W, C) uint8, uint16 or float32.
+
+        Args:
+            image: the array.
+            told: where there are several views, given the mask (H, W) that each of them means by itself, in their order.
 
         Raises:
             DataError: the image has another number of channels than the members take.
@@ -100,7 +104,9 @@ class Predictor:
         inside = 0.0
         for seen in self._seen(image):
             if several:  # masks wait packed, for what they are compared with is known at the end
-                masks.append(zlib.compress(self.labelling.decide(seen, self.rule).tobytes(), 1))
+                mask = self.labelling.decide(seen, self.rule)
+                told(mask)
+                masks.append(zlib.compress(mask.tobytes(), 1))
                 inside += entropy(seen, labelling=self.labelling) / self.views
             if total is not None and total.device != seen.device:  # a GPU had no room left for this one
                 total, seen = total.cpu(), seen.cpu()

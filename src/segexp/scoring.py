@@ -2,14 +2,36 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import Prepared
+from segexp.labelling import Labelling
 from segexp.metrics.calibration import Calibration, Reliability, pooled
 from segexp.metrics.measures import Measure
-from segexp.segmenter import Segmenter
+from segexp.postprocess import Postprocessing
+from segexp.types import DataSpec
+
+
+class Scorable(Protocol):
+    """What can be scored: a segmenter, or an ensemble of them."""
+
+    spec: DataSpec
+    network: nn.Module
+    postprocessing: Postprocessing
+
+    @property
+    def labelling(self) -> Labelling:
+        """What logits and masks mean."""
+
+    def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return logits (K, H, W) of one prepared image at its own size."""
+
+    def decide(self, logits: torch.Tensor) -> np.ndarray:
+        """Return the mask (H, W) uint8 that logits mean."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +52,8 @@ class Scored:
 
 
 def score(
-    segmenter: Segmenter,
-    cases: ScoringSet,
+    segmenter: Scorable,
+    cases: Prepared,
     keep: Collection[int] = (),
     done: Callable[[int], None] = lambda _: None,
     measures: Sequence[Measure] = (),

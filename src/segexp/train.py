@@ -26,6 +26,8 @@ Examples
   python -m segexp.train -m model=unet,unetpp loss=bce_dice,focal seed=1,2,3        a study of 12 runs
   python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    go on with a run
 
+  python -m segexp.train -m data.folds=5 'data.fold=range(5)'                       a cross-validation, one study
+
 First of all: are the data what you think they are, and can a network learn from them?
   python -m segexp.check data=auto data.root=DIR fit=true
 

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import yaml
 
 from segexp.comparison.records import read_record, read_records
 from segexp.data.splits import split_hash
@@ -96,6 +97,21 @@ def test_runs_that_never_finished(make_run, tmp_path):
     assert skipped == [f"{stopped} never finished (stopped, or still running) and is left out."]
     with pytest.raises(DataError, match=r"^1 of 1 run never finished: .* a study by its own command\.$"):
         read_records([stopped], skip_unfinished=True)
+
+
+def test_a_fold_that_never_finished_is_gone_on_with_by_the_command_of_its_study(make_run, tmp_path):
+    study = tmp_path / "cv"
+    make_run(study / "data.fold-0", CASES)
+    stopped = make_run(study / "data.fold-1", CASES, finished=False)
+    typed = ["data.folds=2", "data.fold=range(2)", "study=cv"]
+    (study / "multirun.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"task": typed}}}))
+    with pytest.raises(DataError) as caught:
+        read_records([study])
+    assert str(caught.value) == (
+        f"1 of 2 runs never finished: {stopped} (stopped, or still running). Finished runs were expected, each with the "
+        "metrics.json that training writes last. Type: python -m segexp.train -m data.folds=2 'data.fold=range(2)' study=cv "
+        f"hydra.sweep.dir={study}, which does only what is missing. Or compare the others alone: skip_unfinished=true."
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"status": "finished"}', '{"scores": 3}'])

@@ -108,6 +108,12 @@ def test_distances_in_another_unit(made, rows):
     assert difference_of_measure(found, "accuracy") is None
 
 
+def test_what_an_evaluation_was_told_is_not_known(made, rows):
+    one, scores = made("one", CASES, settings=measured("spacing")), made("scores", CASES)
+    scores.facts.update(status="evaluated", checkpoints=["a.ckpt", "b.ckpt"])
+    assert difference_of_measure(rows(one, scores), "hd95") is None
+
+
 def test_distances_in_another_spacing(made, rows):
     one, other = (made(name, CASES, settings=measured("spacing", size)) for name, size in (("one", 0.7), ("other", [0.7, 1.0])))
     found = rows(one, other)

@@ -182,4 +182,4 @@ def test_folds_are_said(made):
     runs = [made(str(n), {str(n): [0.9]}, settings={"data.folds": 3, "data.fold": n}) for n in range(2)]
     found = remarks(row("a", [0.9, 0.9], runs=runs))
     assert "Each case is scored by the run of the fold that did not train on it." in found
-    assert "a has 2 of 3 folds." in found
+    assert "a has 2 of 3 folds (fold 2 of 0 to 2 is missing)." in found

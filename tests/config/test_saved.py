@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segexp.config.saved import as_yaml, composed, defaults, hydra_aside, saved, study_words
+from segexp.config.saved import as_yaml, composed, defaults, hydra_aside, saved, study_command, study_words
 
 
 @pytest.fixture
@@ -56,6 +56,26 @@ def test_words_of_a_study(tmp_path):
     assert study_words(tmp_path) == ()
     (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"task": ["seed=1,2"]}}}))
     assert study_words(tmp_path) == ("seed=1,2",)
+
+
+def test_the_command_that_goes_on_with_a_study(tmp_path):
+    study = tmp_path / "runs" / "studies" / "mine"
+    assert study_command(study) == ("", "")
+    (study / "job" / ".hydra").mkdir(parents=True)
+    (study / "multirun.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"task": ["seed=1,2", "study=mine"]}}}))
+    assert study_command(study) == (f"python -m segexp.train -m seed=1,2 study=mine hydra.sweep.dir={study}", "")
+    sources = [{"path": "/my conf", "schema": "file", "provider": "command-line"}]
+    for name, content in (("overrides", []), ("hydra", runtime(cwd=str(tmp_path), config_sources=sources))):
+        (study / "job" / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    own = "python -m segexp.train -m '--config-dir=/my conf' seed=1,2 study=mine"
+    assert study_command(study) == (own, str(tmp_path))
+    assert study_command(study, lambda word: word.replace("1,2", "range(3)")) == (
+        own.replace("seed=1,2", "'seed=range(3)'"),
+        str(tmp_path),
+    )
+    moved = study.rename(tmp_path / "mine")
+    assert study_command(moved)[0] == f"{own} hydra.sweep.dir={moved}"
+    assert study_command(moved.rename(tmp_path / "a, b"))[0] == f"{own} 'hydra.sweep.dir=\"{tmp_path / 'a, b'}\"'"
 
 
 def test_defaults_are_those_of_the_chosen_options():

@@ -154,6 +154,12 @@ def test_folds_share_one_test_split_and_pool_what_lies_on_disk() -> None:
             r"data\.folds=3, but there are only 2 groups.*Type data\.folds=2 or less",
         ),
         (
+            singles(3),
+            {"folds": 9, "fold": 0},
+            ConfigError,
+            r"data\.folds=9, but there are only 3 cases\. Each fold needs a case of its own\. Type data\.folds=3 or less",
+        ),
+        (
             grouped(a=5),
             {"val_fraction": 0.2},
             DataError,

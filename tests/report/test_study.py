@@ -72,7 +72,8 @@ def test_page_has_scores_plots_and_reasons(study):
     assert page.count('class="dot"') == 8
     assert "<td>model</td><td>dilated (2), unet (2), unetpp (2)</td>" in page
     assert "The same in all jobs: <code>data=liver</code>" in page
-    assert "python -m segexp.train -m data=liver model=unet,unetpp,dilated seed=1,2</code>" in page
+    again = f"data=liver model=unet,unetpp,dilated seed=1,2 study=nets hydra.sweep.dir={study}"
+    assert f"python -m segexp.train -m {again}</code>" in page, "it goes on in this very folder"
     assert f"python -m segexp.compare {study}" in page
 
 

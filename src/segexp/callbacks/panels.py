@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import Prepared
 from segexp.pictures import confusion_figure, panel
 from segexp.preprocessing import resize_image
 from segexp.types import Case, DataSpec
@@ -16,7 +16,7 @@ def watched(count: int, wanted: int) -> list[int]:
     return sorted({int(n) for n in np.linspace(0, count - 1, min(wanted, count))}) if count else []
 
 
-def draw(cases: ScoringSet, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
+def draw(cases: Prepared, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
     """Return a panel (H, W, 3) uint8: input, truth, prediction and errors of each predicted case."""
     rows = []
     for position, prediction in sorted(predicted.items()):

@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any
 from segexp.cli import Work, output_directory, paragraph, prepared
 from segexp.cli.overrides import CommandLine
 from segexp.cli.resume import quoted
-from segexp.config.naming import bare, slug, study_name
+from segexp.config.naming import STUDIES, bare, slug, study_name
 from segexp.errors import ConfigError, listed
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
-
-STUDIES = Path("runs") / "studies"
-"""Where studies lie, below the folder the command is typed in."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def summarize(study: Study) -> int:
     console = Console(highlight=False, soft_wrap=True)
     write_csv(study, found)
     console.print(_table(found, console.is_terminal))
+    for together in _of_folds(study, found):
+        console.print(escape(together))
     console.print(f"Each job has a folder in {escape(str(study.directory))}; all scores are in study.csv there.")
     console.print(escape(told(write_study_report, study.directory)))
     failed = [row for row in found if row["status"] == "failed"]
@@ -41,6 +43,16 @@ def summarize(study: Study) -> int:
     if left:
         console.print(f"{left} of {len(found)} jobs are not done. The same command again tries them, and skips the others.")
     return len(failed)
+
+
+def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
+    """Return the score of all folds together, in sentences; nothing of a study that is no cross-validation."""
+    from segexp.report.folds import pooled
+    from segexp.report.jobs import read_job
+
+    if len({row.get("data.fold") for row in found}) < 2:
+        return []
+    return pooled([read_job(study.directory / row["job"], study.directory) for row in found])
 
 
 def write_csv(study: Study, found: list[dict[str, Any]]) -> None:

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from segexp.comparison.casewise import Metric, Scored, mean, scored, shares, together
+from segexp.comparison.folds import alike, by_seed
 from segexp.comparison.records import Record
-from segexp.comparison.settings import fingerprint, names
+from segexp.comparison.settings import names
 from segexp.errors import DataError, listed
 from segexp.metrics.statistics import Interval, bootstrap_interval
 
@@ -87,12 +88,7 @@ def gather(records: Sequence[Record], split: str, metric: Metric, seeds_together
     """
     parts = {id(record): scored(record, split, metric) for record in records}
     free = ("seed", "data.fold") if seeds_together else ("data.fold",)
-    alike: dict[str, list[Record]] = {}
-    for record in records:
-        evaluated = record.facts.get("status") == "evaluated"  # how is not written down, so nothing is like it
-        alone = evaluated or not record.config
-        alike.setdefault(str(record.directory) if alone else fingerprint(record, free), []).append(record)
-    rows = [part for row in alike.values() for part in _separable(row, parts)]
+    rows = [part for row in alike(records, free) for part in _separable(row, parts)]
     found = names(rows, free)
     return [_entry(name, row, split, parts) for name, row in zip(found, rows, strict=True)]
 
@@ -101,17 +97,13 @@ def _separable(row: list[Record], parts: dict[int, Scored]) -> list[list[Record]
     """Return a row as it is, or taken apart: by seeds that scored other cases, or to single runs that were made twice."""
     if len({(record.seed, record.fold) for record in row}) < len(row):
         return [[record] for record in row]
-    by_seed = _by_seed(row)
-    ids = {frozenset(id_ for record in part for id_ in parts[id(record)].ids) for part in by_seed}
-    return [row] if len(ids) == 1 else by_seed
-
-
-def _by_seed(row: Sequence[Record]) -> list[list[Record]]:
-    return [[record for record in row if record.seed == seed] for seed in dict.fromkeys(record.seed for record in row)]
+    of_seeds = list(by_seed(row).values())
+    ids = {frozenset(id_ for record in part for id_ in parts[id(record)].ids) for part in of_seeds}
+    return [row] if len(ids) == 1 else of_seeds
 
 
 def _entry(name: str, row: Sequence[Record], split: str, parts: dict[int, Scored]) -> Entry:
-    for part in _by_seed(row) if split == "val" else []:
+    for part in by_seed(row).values() if split == "val" else ():
         counted = [id_ for record in part for id_ in parts[id(record)].ids]
         twice = sorted({id_ for id_ in counted if counted.count(id_) > 1}) if len(set(counted)) < len(counted) else []
         if twice:
@@ -121,5 +113,5 @@ def _entry(name: str, row: Sequence[Record], split: str, parts: dict[int, Scored
                 "Each case is in val of one fold; these runs are no folds of one cross-validation",
                 "Compare runs of one study of folds: -m data.folds=5 data.fold=0,1,2,3,4",
             )
-    by_seed = tuple(mean(together([parts[id(record)] for record in part]).values) for part in _by_seed(row))
-    return Entry(name, tuple(row), together([parts[id(record)] for record in row]), by_seed)
+    means = tuple(mean(together([parts[id(record)] for record in part]).values) for part in by_seed(row).values())
+    return Entry(name, tuple(row), together([parts[id(record)] for record in row]), means)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from segexp.comparison.directories import find_runs, unfinished
+from segexp.config.saved import study_command
 from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed
 
@@ -107,11 +108,19 @@ def read_records(paths: Iterable[Path], skip_unfinished: bool = False) -> tuple[
             f"{len(problems)} of {len(directories)} run{'s' * (len(directories) > 1)} never finished: "
             f"{listed(f'{run} ({problem})' for run, problem in problems.items())}",
             "Finished runs were expected, each with the metrics.json that training writes last",
-            "Go on with each: python -m segexp.train resume=RUN; a study by its own command"
-            + ("" if all_of_them else ". Or compare the others alone: skip_unfinished=true"),
+            _go_on(problems) + ("" if all_of_them else ". Or compare the others alone: skip_unfinished=true"),
         )
     skipped = [f"{run} never finished ({problem}) and is left out." for run, problem in problems.items()]
     return [read_record(run) for run in directories if run not in problems], skipped
+
+
+def _go_on(runs: Iterable[Path]) -> str:
+    """Return how to go on with runs that never finished: by the command of their study where they have one."""
+    studies = {run.parent for run in runs}
+    command, cwd = study_command(studies.pop()) if len(studies) == 1 else ("", "")
+    if command:
+        return f"Type{f' in {cwd}' * bool(cwd)}: {command}, which does only what is missing"
+    return "Go on with each: python -m segexp.train resume=RUN; a study by its own command"
 
 
 def read_record(directory: Path) -> Record:

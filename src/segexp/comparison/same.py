@@ -36,7 +36,7 @@ def difference_of_measure(entries: Sequence[Entry], metric: str) -> DataError | 
     """
     if metric in (*COLUMNS, "accuracy"):
         return None
-    known = [(entry.name, *_measured(run)) for entry in entries for run in entry.runs if "checkpoint" not in run.facts]
+    known = [(entry.name, *_measured(run)) for entry in entries for run in entry.runs if run.facts.get("status") != "evaluated"]
     for name, measures, spacing in known[1:]:
         first, expected, size = known[0]
         if measures != expected:

@@ -101,7 +101,14 @@ def names(rows: Sequence[Sequence[Record]], without: Iterable[str] = ()) -> list
     if len(rows) == 1:
         return [firsts[0].choices.get("model") or folders[0]]
     found = _of_settings(firsts, without) or _of_settings(firsts, ())
-    return found or tails([record.directory.resolve() for record in firsts])
+    return found or tails([_folder(row).resolve() for row in rows])
+
+
+def _folder(row: Sequence[Record]) -> Path:
+    """Return the folder of a run, or of the study that several runs are jobs of."""
+    studies = {record.study for record in row}
+    study = studies.pop() if len(row) > 1 and len(studies) == 1 else None
+    return study or row[0].directory
 
 
 def _of_settings(records: Sequence[Record], without: Iterable[str]) -> list[str]:

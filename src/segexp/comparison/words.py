@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from segexp.comparison.casewise import Metric
 from segexp.comparison.contrast import LEVEL, Contrast
+from segexp.comparison.folds import gaps
 from segexp.comparison.gather import FEWEST_GROUPS, Entry, unit_count
 from segexp.metrics.statistics import Interval
 
@@ -137,8 +138,9 @@ def _runs(entries: Sequence[Entry], split: str) -> list[str]:
     pooled = [entry for entry in entries if entry.folds]
     if pooled and split == "val":
         texts.append("Each case is scored by the run of the fold that did not train on it.")
-    short = [entry for entry in pooled if len(entry.folds) < (entry.runs[0].folds or 0)]
-    texts += [f"{entry.name} has {len(entry.folds)} of {entry.runs[0].folds} folds." for entry in short]
+    for entry in pooled:
+        if lacking := gaps(entry.runs):
+            texts.append(f"{entry.name} has {len(entry.folds)} of {entry.runs[0].folds} folds ({lacking}).")
     several = [entry for entry in entries if len(entry.by_seed) > 1]
     if several:
         texts.append("Scores of several seeds are averaged case by case; ± is the standard deviation between seeds.")

@@ -3,6 +3,10 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+STUDIES = Path("runs") / "studies"
+"""Where studies lie, below the folder the command is typed in."""
 
 TEACHER = "teacher"
 """The folder, below that of a run, in which the network that labels further images is trained first."""

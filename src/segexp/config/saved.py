@@ -1,12 +1,15 @@
 """What Hydra kept in a run directory, and what the configuration would have been without the user's own settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segexp.config import conf_dir, register_resolvers
+from segexp.config.naming import STUDIES
 
 _OWN = "main"
 """What Hydra calls the folder of configurations that comes with the program."""
@@ -46,6 +49,35 @@ def study_words(directory: Path) -> tuple[str, ...]:
     overrides = as_plain(as_plain(_read(directory / "multirun.yaml")).get("hydra")).get("overrides")
     words = as_plain(overrides).get("task")
     return tuple(map(str, words)) if isinstance(words, list) else ()
+
+
+def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[str, str]:
+    """Return the command that goes on with a study in its own folder, wherever that lies, and where it was typed.
+
+    Args:
+        directory: of the study.
+        change: gives each word as it is to be typed now.
+
+    Returns:
+        The command, empty where `multirun.yaml` is missing or broken; the folder, empty where no job tells.
+    """
+    words = [change(word) for word in study_words(directory)]
+    if not words:
+        return "", ""
+    jobs = sorted(file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml"))
+    kept = next((found for job in jobs if (found := saved(job)) is not None), None)
+    cwd, folders = (kept.cwd, kept.folders) if kept else ("", ())
+    if not cwd or directory.resolve() != (Path(cwd) / STUDIES / directory.name).resolve():
+        words.append(f"hydra.sweep.dir={_value(str(directory.resolve()))}")
+    flags = ["-m", *(f"--config-dir={folder}" for folder in folders)]
+    return shlex.join(["python", "-m", "segexp.train", *flags, *words]), cwd
+
+
+def _value(text: str) -> str:
+    """Return a text as the value of an override, in quotes where it needs them."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return text if re.fullmatch(r"[\w./+-]+", text) else QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def _read(path: Path) -> Any:

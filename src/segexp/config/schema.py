@@ -144,6 +144,8 @@ class CheckConfig:
     output: str | None = None
     fit: bool = False
     propose: bool | None = None
+    runs: str | list[str] | None = None
+    trust: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,23 @@ class TrainingSet(Dataset[Drawn]):
         return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 
+class Prepared(Protocol):
+    """Cases as they are scored: a `ScoringSet`, or cases that an ensemble predicts."""
+
+    store: Store
+    members: list[int]
+    spacings: list[tuple[float, float] | None]
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+
+    def __getitem__(self, position: int) -> Sample:
+        """Return one case."""
+
+    def spacing(self, position: int) -> tuple[float, float] | None:
+        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+
+
 class ScoringSet(Dataset[Sample]):
     """Pictures as they are: the image at the working size, the mask at its own."""
 

@@ -189,10 +189,11 @@ def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
 
 def _folded(units: list[Unit], folds: int) -> list[Unit]:
     """Deal the groups into folds, the largest first, each to the fold with the fewest cases."""
+    grouped = any(len(unit) > 1 for unit in units)
     if folds > len(units):
         raise ConfigError(
-            f"data.folds={folds}, but there are only {len(units)} groups that stay together",
-            "Each fold needs a group of its own",
+            f"data.folds={folds}, but there are only {len(units)} {'groups that stay together' if grouped else 'cases'}",
+            f"Each fold needs a {'group' if grouped else 'case'} of its own",
             f"Type data.folds={len(units)} or less" if len(units) > 1 else "Type data.folds=null",
         )
     parts: list[Unit] = [[] for _ in range(folds)]
@@ -226,4 +227,8 @@ def _check_folds(folds: int | None, fold: int | None) -> None:
     if folds < 2:
         raise ConfigError(f"data.folds={folds}", "At least 2 folds", "Type data.folds=5")
     if fold is None or not 0 <= fold < folds:
-        raise ConfigError(f"data.folds={folds} data.fold={fold}", f"A fold from 0 to {folds - 1}", "Type data.fold=0")
+        raise ConfigError(
+            f"data.folds={folds} data.fold={fold}",
+            f"A fold from 0 to {folds - 1}",
+            f"Type data.fold=0; for all of them as one study -m data.folds={folds} 'data.fold=range({folds})'",
+        )

@@ -8,17 +8,16 @@ from typing import Any
 from segexp.checkpoint import find_checkpoint, load_segmenter
 from segexp.errors import CheckpointError, ConfigError
 from segexp.postprocess import Postprocessing
+from segexp.prediction.study import study_files
 from segexp.predictor import Predictor
 from segexp.segmenter import Segmenter
-
-BEST = "*/checkpoints/best.ckpt"
 
 
 def checkpoint_files(named: Sequence[str]) -> list[Path]:
     """Return the checkpoint files of runs, files and studies (of a study the best one of each of its runs).
 
     Raises:
-        CheckpointError: there is none where one was named.
+        CheckpointError: there is none where one was named; or a study is not finished, or lacks a fold.
     """
     if not named:
         raise CheckpointError(
@@ -28,9 +27,14 @@ def checkpoint_files(named: Sequence[str]) -> list[Path]:
     for text in named:
         path = Path(text)
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
-        members = [] if own else sorted(path.glob(BEST))
+        members = [] if own else study_files(path)
         files += members or [find_checkpoint(path)]
     return list(dict.fromkeys(files))
+
+
+def run_of(member: Segmenter) -> Path:
+    """Return the run directory of a member."""
+    return Path(str(member.facts["file"])).resolve().parent.parent
 
 
 def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:

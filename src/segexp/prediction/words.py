@@ -7,6 +7,7 @@ from pathlib import Path
 from segexp.errors import DataError, listed
 from segexp.prediction.inputs import Inventory
 from segexp.prediction.loop import Report
+from segexp.prediction.study import differing
 from segexp.predictor import Predictor
 
 
@@ -16,10 +17,18 @@ def say_what(inventories: Sequence[Inventory], files: Sequence[Path], predictor:
     views = f", {predictor.views} views" if predictor.views > 1 else ""
     rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
     _say(f"Network: {listed(files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})")
+    if note := unlike(files):
+        _say(note)
     for inventory in inventories:
         _say(f"Input: {inventory.input}, {_count(len(inventory.jobs), 'image')}")
         for notice in inventory.notices:
             _say(f"  {notice}")
+
+
+def unlike(files: Sequence[Path]) -> str:
+    """Return what to say of an ensemble of networks that were not made alike: of a sweep some may be bad."""
+    keys = differing(files) if len(files) > 1 else []
+    return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
 
 
 def say_how(outcome: Report, skipped: int, seconds: float, reviews: Collection[Path]) -> None:

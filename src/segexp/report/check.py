@@ -25,6 +25,7 @@ from segexp.report.page import (
     section,
     table,
 )
+from segexp.report.showcase import STYLE
 
 PER_SPLIT = 8
 """Cases of each split on the contact sheet."""
@@ -49,7 +50,7 @@ def check_page(examination: Examination, more: Sequence[Html] = ()) -> str:
     look = _contact_sheet(examination, album, classes)  # first, for there is always room for it
     findings = _findings(examination.findings, album)
     body = [_verdict(examination), findings, *more, _facts(examination, classes), _distributions(examination, classes), look]
-    return document(f"Check of {name_of(examination.data)}", *body, subtitle=str(examination.data["root"]))
+    return document(f"Check of {name_of(examination.data)}", *body, subtitle=str(examination.data["root"]), style=STYLE)
 
 
 def _verdict(examination: Examination) -> Html:

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from segexp.comparison.casewise import of_cases
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import Prepared
 from segexp.metrics.scores import class_scores
 from segexp.pictures import Array
 from segexp.report.gallery import Shown, choose, write_gallery
-from segexp.segmenter import Segmenter
+from segexp.scoring import Scorable
 from segexp.types import Case
 
 
 def keep_cases(
-    directory: Path, split: str, segmenter: Segmenter, cases: Sequence[Case], prepared: ScoringSet, matrices: np.ndarray
+    directory: Path, split: str, segmenter: Scorable, cases: Sequence[Case], prepared: Prepared, matrices: np.ndarray
 ) -> None:
     """Write the pictures of the chosen cases of a split into `pictures/cases/` of a run directory.
 

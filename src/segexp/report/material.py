@@ -175,8 +175,8 @@ def command(kept: Saved) -> str:
     return command_line(kept, kept.overrides)
 
 
-def command_line(kept: Saved, overrides: Sequence[str], *flags: str) -> str:
+def command_line(kept: Saved, overrides: Sequence[str]) -> str:
     """Return the command of training with overrides; those that say where the run lies are left out."""
     words = [word for word in overrides if word.partition("=")[0].lstrip("+~") not in LEFT_OUT]
     folders = [f"--config-dir={folder}" for folder in kept.folders]
-    return shlex.join(["python", "-m", "segexp.train", *flags, *folders, *words])
+    return shlex.join(["python", "-m", "segexp.train", *folders, *words])

@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from segexp.comparison.directories import find_runs
 from segexp.comparison.words import counted, number
-from segexp.config.saved import saved, study_words
+from segexp.config.saved import study_command
 from segexp.errors import DataError
 from segexp.report import dots
 from segexp.report.curves import Line, curves
 from segexp.report.dots import Dot, dot_plot
+from segexp.report.folds import folds_section, pooled
 from segexp.report.grid import Cell, Column, Link, grid
 from segexp.report.history import read_history
 from segexp.report.jobs import PAGE, Job, labelled, main_split, ranked, read_job, varying_keys
-from segexp.report.material import command_line
 from segexp.report.page import Html, code, details, document, element, notice, paragraph, section, table, write_page
 from segexp.report.run import STYLE
 from segexp.report.scored import digits, meaning, named, span
@@ -62,16 +62,28 @@ def study_page(directory: Path, jobs: Sequence[Job]) -> str:
     jobs = labelled(jobs, varied)
     best = ranked(jobs, split)
     body = [
-        _verdict(directory, jobs, best, split),
+        _folds_verdict(directory, jobs) if "data.fold" in varied else _verdict(directory, jobs, best, split),
         _problems(jobs),
+        folds_section(directory, jobs),
         _by_key(best, varied, split),
         _table(jobs, varied, split),
         _curves(directory, best, split),
         _settings(jobs, varied),
-        _again(directory, jobs),
+        _again(directory),
     ]
     title = f"Study {directory.resolve().name}"
     return document(title, *body, subtitle=str(directory.resolve()), style=STYLE + dots.STYLE, script=SCRIPT)
+
+
+def _folds_verdict(directory: Path, jobs: Sequence[Job]) -> Html:
+    """Return the score of all folds together: that of the best fold says nothing."""
+    done, found = sum(job.record is not None for job in jobs), pooled(jobs)
+    text = f"{done} of {counted(len(jobs), 'job')} of a cross-validation finished."
+    content = [paragraph(each) for each in found]
+    if len(found) > 1:
+        content.append(paragraph("Whether they really differ, case by case, says:"))
+        content.append(code(f"python -m segexp.compare {shlex.quote(str(directory))}"))
+    return notice("note" if done == len(jobs) else "warning", text, *content)
 
 
 def _verdict(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split: str) -> Html:
@@ -184,10 +196,10 @@ def _settings(jobs: Sequence[Job], varied: Sequence[str]) -> Html:
     return section("Settings", *content)
 
 
-def _again(directory: Path, jobs: Sequence[Job]) -> Html:
-    words, kept = study_words(directory), saved(directory / jobs[0].name)
-    if not words or kept is None:
+def _again(directory: Path) -> Html:
+    command, cwd = study_command(directory)
+    if not command:
         return section("The same study again", paragraph("The command is not known: multirun.yaml is missing or broken."))
-    where = f"Typed in {kept.cwd}. " if kept.cwd else ""
+    where = f"Typed in {cwd}. " if cwd else ""
     note = paragraph(f"{where}In the same folder it skips the jobs that are finished, and tries the others again.")
-    return section("The same study again", code(command_line(kept, words, "-m")), note)
+    return section("The same study again", code(command), note)
