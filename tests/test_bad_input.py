@@ -215,7 +215,7 @@ KEYS = {
     "several": (
         ["model.width=wide", "trainer.batch_size=-1"],
         "The configuration has 2 problems:\n  1. model.width is 'wide' (text); expected a whole number\n"
-        "  2. trainer.batch_size is -1 (a whole number); expected a whole number, 1 or more.",
+        "  2. trainer.batch_size is -1 (a whole number); expected auto or a whole number, 1 or more.",
     ),
 }
 

@@ -10,7 +10,7 @@ import torch
 
 from segexp.checkpoint import describe, load_segmenter, read_checkpoint
 from segexp.checkpoint.pruning import pruned
-from segexp.errors import CheckpointError, ConfigError
+from segexp.errors import ConfigError
 from segexp.models import UNetPlusPlus
 from segexp.prediction.members import load_members
 from segexp.preprocessing import Preprocessing
@@ -64,7 +64,7 @@ def test_a_level_beyond_the_depth_names_those_that_there_are(tmp_path: Path) -> 
         "model.prune_to is 4. One of 1, 2, 3: a UNet++ of depth 4 has the levels L1 to L3. Set model.prune_to=3 or less, or "
         "leave it out for the whole network."
     )
-    with pytest.raises(CheckpointError, match=r"best\.ckpt cannot be used: model\.prune_to is 4\. One of 1, 2, 3"):
+    with pytest.raises(ConfigError, match=r"best\.ckpt cannot be used: model\.prune_to is 4\. One of 1, 2, 3"):
         load_members([tmp_path / "best.ckpt"], "cpu", [], 4)
 
 

@@ -103,7 +103,7 @@ def test_a_users_main_configuration(train, tmp_path):
         (["--config-name", "nothing"], "There is no main configuration nothing.yaml in"),
         (["trainer.max_epochs=many"], "trainer.max_epochs is 'many' (text); expected a whole number"),
         (["+model.foo=1"], "model.foo is not an argument of segexp.models.UNet."),
-        (["trainer.batch_size=0"], "trainer.batch_size is 0 (a whole number); expected a whole number, 1 or more."),
+        (["trainer.batch_size=0"], "trainer.batch_size is 0 (a whole number); expected auto or a whole number, 1 or more."),
         (["resume=x", "-m"], "resume= and -m are together"),
         (["-m", "seed=1,1"], "seed=1,1 names a value twice."),
         (["-m", "model=unet,unett"], "model=unett does not exist."),

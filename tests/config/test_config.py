@@ -101,8 +101,8 @@ def test_a_sound_configuration_passes():
     [
         ({"trainer__max_epoch": 3}, "trainer.max_epoch is not a key of trainer. Did you mean max_epochs?"),
         ({"sed": 3}, "sed is not a key of the configuration. Did you mean seed"),
-        ({"trainer__batch_size": 0}, "trainer.batch_size is 0 (a whole number); expected a whole number, 1 or more."),
-        ({"trainer__batch_size": 2.5}, "trainer.batch_size is 2.5 (a number); expected a whole number, 1 or more."),
+        ({"trainer__batch_size": 0}, "trainer.batch_size is 0 (a whole number); expected auto or a whole number, 1 or more."),
+        ({"trainer__batch_size": 2.5}, "trainer.batch_size is 2.5 (a number); expected auto or a whole number, 1 or more."),
         ({"trainer__precision": "fp8"}, "expected auto | 32 | bf16-mixed | 16-mixed."),
         ({"trainer__gpus": "all"}, "trainer.gpus is 'all' (text); expected auto or a whole number, 0 or more or a list"),
         ({"trainer__ema": 1}, "trainer.ema is 1 (a whole number); expected a number, strictly between 0 and 1 or null."),

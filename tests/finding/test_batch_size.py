@@ -73,18 +73,18 @@ def test_whole_steps_in_a_process_of_its_own(config, data, tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_meets_its_bound_leaves_what_it_has_said(config, data, tmp_path, monkeypatch):
-    """64 pictures take about 1.5 GB of maps, and 0.4 GB are said to be free besides what the process has by then."""
+    """16 pictures take about 1.5 GB of maps, and 0.4 GB are said to be free besides what the process has by then."""
     (tmp_path / "sitecustomize.py").write_text(
         "import segexp.finding.memory as m\nm.free_memory = lambda: int(m.peak_memory() + 0.4e9)\nm.HEADROOM = 0.0\n"
     )
     monkeypatch.setattr("sys.path", [str(tmp_path), *__import__("sys").path])
     values = config("trainer.batch_size=auto", "model.width=16", "trainer.precision=32")
     prepared = data(values)
-    monkeypatch.setattr(prepared, "members", lambda split: list(range(64)) if split == "train" else [])
+    monkeypatch.setattr(prepared, "members", lambda split: list(range(16)) if split == "train" else [])
     monkeypatch.setattr(batch_size, "largest_sample", lambda _: sample)
-    sample = {"image": torch.rand(1, 1, 128, 128), "mask": torch.zeros(1, 128, 128, dtype=torch.long), "index": [0]}
+    sample = {"image": torch.rand(1, 1, 256, 256), "mask": torch.zeros(1, 256, 256, dtype=torch.long), "index": [0]}
     size, told = find_batch_size(values, prepared)
-    assert 1 <= size < 64
+    assert 1 <= size < 16
     assert "did not fit into" in told
 
 

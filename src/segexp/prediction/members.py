@@ -42,6 +42,7 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune
 
     Raises:
         CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
+        ConfigError: a network cannot be pruned to that level.
     """
     members = []
     for file in files:
@@ -49,7 +50,7 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune
             members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
         except (CheckpointError, ConfigError) as error:
             named = "" if str(file) in error.found else f"{file} cannot be used: "  # one of several, perhaps
-            raise CheckpointError(f"{named}{error.found}", error.expected, error.do) from error
+            raise type(error)(f"{named}{error.found}", error.expected, error.do) from error
     return members
 
 
