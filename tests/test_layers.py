@@ -10,7 +10,7 @@ ROWS = [
     "labelling moments determinism data published.renew",
     "segmenter predictor module scoring data.datamodule checking",
     "config",
-    "checkpoint callbacks report comparison loggers",
+    "checkpoint callbacks report comparison loggers exporting",
     "teaching build outcome tuning prediction",
     "run rehearsal finding",
     "cli",

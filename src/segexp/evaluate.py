@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from segexp import __version__, cli
 from segexp.config import plain, report, validate
-from segexp.config.schema import DataConfig, EvaluateConfig, TrainedConfig, check_fields
+from segexp.config.schema import EvaluateConfig, TrainedConfig, check_fields
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from segexp.data.dataset import Prepared, ScoringSet
+    from segexp.data.dataset import Prepared
     from segexp.outcome import Outcome
     from segexp.scoring import Scorable
     from segexp.segmenter import Segmenter
@@ -70,9 +70,8 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         ConfigError: a wrong data key, other classes or channels than those of the checkpoint, or keys that do not go together.
         DataError: the data are not what the checkpoint's config says, or differ from those of the run.
     """
-    from segexp.checkpoint.data import check_spec
-    from segexp.devices import choose_devices
-    from segexp.prediction.members import checkpoint_files, load_members
+    from segexp.checkpoint.data import check_spec, merged
+    from segexp.prediction.members import checkpoint_files, device_for, load_members
     from segexp.prediction.words import unlike
     from segexp.quiet import quieten
     from segexp.tuning.keeping import check_tunable
@@ -85,8 +84,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         check_one(files)
         check_tunable(config["split"], config["data"], config["model"])
     quieten()
-    device, _ = choose_devices(config["gpus"], "gpus")
-    members = load_members(files, device, config["trust"], **config["model"])
+    members = load_members(files, device_for(files, config["gpus"]), config["trust"], **config["model"])
     run: dict[str, Any] = members[0].facts["config"]  # type: ignore[assignment]
     run = run | {"data": merged(run["data"], config["data"])}
     check_spec(run["data"], members[0].spec)
@@ -98,7 +96,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
 
 def score(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
     """Score the chosen splits; `run` is the config of the run with the data of now."""
-    from segexp.checkpoint.data import chosen_splits
+    from segexp.checkpoint.data import chosen_splits, scoring_set
     from segexp.data.datamodule import find
 
     other = bool(ELSEWHERE & set(config["data"]))
@@ -199,6 +197,7 @@ def chosen_measures(config: dict[str, Any], run: dict[str, Any]) -> dict[str, An
 def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) -> dict[str, float]:
     """Choose the post-processing on the run's own validation cases and store it if its gain is beyond doubt."""
     from segexp import tuning
+    from segexp.checkpoint.data import scoring_set
     from segexp.prediction.progress import progress
     from segexp.tuning.keeping import own_validation, put_down
     from segexp.tuning.words import lines, write_table
@@ -214,28 +213,6 @@ def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) ->
         said.append(f"All candidates: {table}")
     sys.stdout.write("\n".join(said) + "\n")
     return {"val/dice": float(found.dice[0]), "val/gain": found.gain.mean}
-
-
-def scoring_set(data: dict[str, Any], members: "Sequence[Case]", segmenter: "Segmenter") -> "ScoringSet":
-    """Return cases as the segmenter is scored on them, decoded when they are asked for."""
-    from segexp.data.datamodule import reader
-    from segexp.data.dataset import ScoringSet
-    from segexp.data.spacing import spacings
-    from segexp.data.store import ReadingStore
-
-    store, told = ReadingStore(reader(data), members), spacings(members, data.get("spacing"))
-    return ScoringSet(store, range(len(members)), segmenter.preprocessing, told)
-
-
-def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the data section of the run with what was typed in its place.
-
-    Raises:
-        ConfigError: a key that the data section does not have, or a value that it cannot have.
-    """
-    together = trained | changes
-    report(list(check_fields("data", together, DataConfig)))
-    return together
 
 
 def check_one(files: Sequence[object]) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from segexp import __version__, cli
@@ -11,6 +12,8 @@ from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from segexp.cli.overrides import CommandLine
 
 HELP = """
 Predict masks for folders of pictures of any depth, size and format; the masks keep name and size.
@@ -22,6 +25,7 @@ Examples
   python -m segexp.predict checkpoint=RUN input=scans output=masks suffix=_segmentation overlay=true
   python -m segexp.predict checkpoint=RUN 'input=[monday,tuesday]' output=masks    masks/monday, masks/tuesday
   python -m segexp.predict 'checkpoint=[RUN,RUN]' input=DIR output=DIR uncertainty=true    an ensemble
+  python -m segexp.predict model=liver.onnx input=DIR output=DIR          what segexp.export wrote, without the checkpoint
   python -m segexp.predict checkpoint=runs/studies/folds input=DIR output=DIR tta=flips    all runs of a study
   python -m segexp.predict checkpoint=RUN input=DIR output=DIR panel=true 'truth="masks/{id}_mask.png"'
 
@@ -71,6 +75,23 @@ def task(config: "DictConfig") -> None:
         raise cli.Stopped(error) from error
 
 
+def exported(line: "CommandLine") -> "CommandLine":
+    """Return the command line with `model=FILE` as what it stands for, a network to predict with.
+
+    Raises:
+        ConfigError: `checkpoint` is typed as well.
+    """
+    typed = [text for text in line.overrides if text.startswith("model=")]
+    if typed and line.value("checkpoint") is not None:
+        raise ConfigError(
+            f"{typed[0]} beside checkpoint={line.value('checkpoint')}",
+            "One of them says which network predicts",
+            "Type model=FILE for an exported file or checkpoint=RUN; an ensemble of both is 'checkpoint=[RUN,FILE]'",
+        )
+    overrides = [f"checkpoint={text.removeprefix('model=')}" if text in typed else text for text in line.overrides]
+    return replace(line, overrides=overrides)
+
+
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
     if {"--help", "-h"} & set(argv):
@@ -78,7 +99,7 @@ def command(argv: Sequence[str]) -> int:
         return 0
     from segexp.cli.overrides import parse
 
-    line = parse(argv)
+    line = exported(parse(argv))
     if line.multirun:
         raise ConfigError("-m is on the command line", "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
     cli.run_hydra(task, line, "predict")

@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from segexp.config import report
+from segexp.config.schema import DataConfig, check_fields
+from segexp.data.datamodule import reader
+from segexp.data.dataset import ScoringSet
+from segexp.data.spacing import spacings
 from segexp.data.splits import split_as, split_hash
+from segexp.data.store import ReadingStore
 from segexp.errors import ConfigError, DataError, listed
+from segexp.segmenter import Segmenter
 from segexp.types import Case, DataSpec
 
 
@@ -86,3 +93,20 @@ def chosen_splits(
             f"No case is in the split {listed(wanted)}", f"The data have {there}", f"Type split={there.split(',')[0]}"
         )
     return found
+
+
+def scoring_set(data: dict[str, Any], members: Sequence[Case], segmenter: Segmenter) -> ScoringSet:
+    """Return cases as the segmenter is scored on them, decoded when they are asked for."""
+    store, told = ReadingStore(reader(data), members), spacings(members, data.get("spacing"))
+    return ScoringSet(store, range(len(members)), segmenter.preprocessing, told)
+
+
+def merged(trained: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the data section of the run with what was typed in its place.
+
+    Raises:
+        ConfigError: a key that the data section does not have, or a value that it cannot have.
+    """
+    together = trained | changes
+    report(list(check_fields("data", together, DataConfig)))
+    return together

@@ -115,7 +115,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainedConfig:
-    """`model.*` of conf/evaluate.yaml and conf/predict.yaml: what can be changed about a trained network."""
+    """`model.*` of conf/evaluate.yaml, predict.yaml and export.yaml: what can be changed about a trained network."""
 
     prune_to: Count | None = None
 
@@ -134,6 +134,24 @@ class EvaluateConfig:
     gpus: Literal["auto"] | Whole | list[Whole] = "auto"
     pictures: Whole = 4
     output: str | None = None
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """The keys of conf/export.yaml."""
+
+    checkpoint: str
+    output: str
+    format: str = "onnx"
+    model: dict[str, Any] = field(default_factory=dict)
+    include_preprocessing: bool = False
+    returns: Literal["probabilities", "classes"] = "probabilities"
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    accept: bool = False
+    calibration: Count = 32
+    opset: Count = 20
+    data: dict[str, Any] = field(default_factory=dict)
     trust: list[str] = field(default_factory=list)
 
 

@@ -113,7 +113,8 @@ def mirror(image: Tensor, axis: int, start: int, length: int) -> Tensor:
     """
     last = image.shape[axis] - 1
     offset = torch.arange(length, device=image.device) + start
-    return image.index_select(axis, last - (offset.abs() % (2 * last) - last).abs())
+    period = torch.full_like(offset, 2 * last)  # a tensor, for the ONNX exporter takes no symbolic number for a divisor
+    return image.index_select(axis, last - (offset.abs() % period - last).abs())
 
 
 def crop_to(padded: Tensor, image: Tensor) -> Tensor:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from segexp.checkpoint import find_checkpoint, load_segmenter
+from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError
+from segexp.exporting.loading import is_exported, load_exported, runs_on
 from segexp.postprocess import Postprocessing
 from segexp.prediction.study import study_files
 from segexp.predictor import Predictor
@@ -14,7 +16,7 @@ from segexp.segmenter import Segmenter
 
 
 def checkpoint_files(named: Sequence[str]) -> list[Path]:
-    """Return the checkpoint files of runs, files and studies (of a study the best one of each of its runs).
+    """Return the files of runs, checkpoints, studies (of a study the best one of each of its runs) and exports.
 
     Raises:
         CheckpointError: there is none where one was named; or a study is not finished, or lacks a fold.
@@ -26,10 +28,24 @@ def checkpoint_files(named: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     for text in named:
         path = Path(text)
+        if is_exported(path):
+            files.append(path)
+            continue
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
         members = [] if own else study_files(path)
         files += members or [find_checkpoint(path)]
     return list(dict.fromkeys(files))
+
+
+def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:
+    """Return where networks run: "auto" takes the CPU where the runtime of an exported file has nothing else.
+
+    Raises:
+        DeviceError: GPUs that are not there.
+    """
+    kind, ids = choose_devices(gpus, "gpus")
+    device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
+    return "cpu" if gpus == "auto" and not all(runs_on(file, device) for file in files if is_exported(file)) else device
 
 
 def run_of(member: Segmenter) -> Path:
@@ -38,16 +54,20 @@ def run_of(member: Segmenter) -> Path:
 
 
 def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:
-    """Return the segmenters of checkpoint files, pruned to a level where one is given.
+    """Return the segmenters of checkpoints, pruned to a level where one is given, and of exported files.
 
     Raises:
         CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
-        ConfigError: a network cannot be pruned to that level.
+        ConfigError: a network cannot be pruned to that level, or the package that runs an exported file is missing.
+        DeviceError: an exported file does not run there.
     """
     members = []
     for file in files:
         try:
-            members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
+            if is_exported(file):
+                members.append(load_exported(file, device, prune_to))
+            else:
+                members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
         except (CheckpointError, ConfigError) as error:
             named = "" if str(file) in error.found else f"{file} cannot be used: "  # one of several, perhaps
             raise type(error)(f"{named}{error.found}", error.expected, error.do) from error

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from segexp.data.labels.overlapping import OverlappingTable, label_table
-from segexp.devices import choose_devices
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
 from segexp.prediction.layers import LayersReader, find_layers
 from segexp.prediction.loop import Folder, Report, Truth, predict_folder
-from segexp.prediction.members import checkpoint_files, load_members, make_predictor
+from segexp.prediction.members import checkpoint_files, device_for, load_members, make_predictor
 from segexp.prediction.outputs import Wanted, Writer
 from segexp.prediction.places import check_collisions, check_writable, pair_up
 from segexp.prediction.progress import progress
@@ -32,9 +31,8 @@ def predict(config: Mapping[str, Any]) -> Report:
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be predicted.
     """
-    kind, ids = choose_devices(config["gpus"], "gpus")
-    device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
     files = checkpoint_files(_several(config["checkpoint"]))
+    device = device_for(files, config["gpus"])
     predictor = make_predictor(load_members(files, device, config["trust"], **config["model"]), config)
     training, wanted = Training.of(predictor.members[0]), wanted_files(config, predictor.spec)
     inventories = take_all(config, predictor)

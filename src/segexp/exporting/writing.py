@@ -1,0 +1,132 @@
+"""A module as a file of each format.
+
+Legend: B batch, C channels, H W pixels.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segexp.exporting.kinds import INPUT, OPSET, ExportError
+
+
+def write_onnx(module: nn.Module, example: Tensor, path: Path, returns: str, opset: int = OPSET) -> None:
+    """Write a module as ONNX in one file; batch, height and width stay open.
+
+    The program is captured before the exporter to ONNX begins, since networks of libraries take shorter ways while that runs
+    which hold for one size alone.
+
+    Args:
+        module: from deployed.py.
+        example: a batch of two images.
+        path: of the file.
+        returns: what the output is called.
+        opset: of ONNX.
+
+    Raises:
+        ExportError: an operation of the network has no counterpart, or ties it to a size.
+    """
+    import onnx
+
+    captured = program(module, example)
+    with quiet(), refused("ONNX"):
+        found = torch.onnx.export(
+            captured, input_names=[INPUT], output_names=[returns], dynamo=True, verbose=False, opset_version=opset
+        )
+        assert found is not None, "with dynamo a program comes back"
+        found.save(path, external_data=False)
+    model = onnx.load(path)
+    name_axes(model, example)
+    onnx.save(model, path)
+
+
+def name_axes(model: Any, example: Tensor) -> None:
+    """Give the open axes of an ONNX model's input and output names that can be read."""
+    names = dict(zip((0, *spatial_axes(example)), ("batch", "height", "width"), strict=True))
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    known = {shape[axis].dim_param: name for axis, name in names.items()}
+    for axis, name in names.items():
+        shape[axis].dim_param = name
+    for dim in model.graph.output[0].type.tensor_type.shape.dim:
+        if dim.HasField("dim_param"):
+            dim.dim_param = known.get(dim.dim_param, dim.dim_param)
+    del model.graph.value_info[:]  # they are in the old names, and nobody needs them
+
+
+def write_program(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a module as torch.export does; batch, height and width stay open.
+
+    Raises:
+        ExportError: something in the network cannot be captured.
+    """
+    torch.export.save(program(module, example), path)
+
+
+def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Capture a module with open batch, height and width.
+
+    Raises:
+        ExportError: something in the network cannot be captured.
+    """
+    axes = dict.fromkeys((0, *spatial_axes(example)), torch.export.Dim.DYNAMIC)
+    with quiet(), refused("torch.export"), torch.no_grad():
+        return torch.export.export(module, (example,), dynamic_shapes=(axes,))
+
+
+def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a module as TorchScript, traced; torch calls it deprecated, programs in C++ read it still."""
+    with quiet(), torch.no_grad():
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)  # type: ignore[no-untyped-call]
+
+
+def write_openvino(onnx_file: Path, path: Path) -> None:
+    """Turn an ONNX file into OpenVINO's: `path` and the weights beside it, NAME.bin."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(onnx_file), path, compress_to_fp16=False)
+
+
+def spatial_axes(example: Tensor) -> tuple[int, int]:
+    """Return the axes of height and width: of bytes (B, H, W, C) or of prepared images (B, C, h, w)."""
+    return (1, 2) if example.dtype == torch.uint8 else (2, 3)
+
+
+@contextmanager
+def refused(title: str) -> Iterator[None]:
+    """Turn what an exporter throws into a sentence.
+
+    Raises:
+        ExportError: with the exporter's own last words.
+    """
+    try:
+        yield
+    except Exception as problem:  # exporters fail anywhere, with classes of their own
+        words = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
+        reason = next((line for line in words if "Error" in line), words[0])
+        raise ExportError(
+            f"The network cannot be written as {title}: {type(problem).__name__}: {reason[:240]}",
+            "Operations that the exporter knows, for any batch, height and width, were expected",
+            "Type another format; SEGEXP_DEBUG=1 shows where in the network it fails",
+        ) from problem
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what the exporters say of their own affairs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
