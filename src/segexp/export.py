@@ -13,7 +13,7 @@ from segexp.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from segexp.exporting.making import Made
+    from segexp.exporting.plan import Made
 
 HELP = """
 Export a trained network as a file that runs elsewhere, with proof that it is the same network.
@@ -93,7 +93,9 @@ def export(config: dict[str, Any]) -> "Made":
     from segexp.checkpoint import find_checkpoint
     from segexp.checkpoint.data import check_spec, merged
     from segexp.exporting.gathering import gather
-    from segexp.exporting.making import Wanted, check_material, make, told
+    from segexp.exporting.making import make
+    from segexp.exporting.placing import told
+    from segexp.exporting.plan import Wanted, check_material
     from segexp.prediction.members import load_members
     from segexp.prediction.progress import progress
     from segexp.quiet import quieten

@@ -1,44 +1,18 @@
-"""The certificate of an export: that the file gives what the network gives, what that is worth, and how fast it is.
-
-Legend: B batch, C channels, K classes, H W own size, h w working size, N cases.
-"""
+"""The certificate of an export: that the file gives what the network gives, what that is worth, and how fast it is."""
 
 import json
 import math
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from segexp.comparison.gather import drawn
-from segexp.data.dataset import ScoringSet
-from segexp.exporting.agreement import (
-    Agreement,
-    agreements,
-    batch_of,
-    compared,
-    compared_classes,
-    disagreement,
-    sizes_around,
-)
-from segexp.exporting.latency import Latency, take_turns
-from segexp.exporting.running import Runner
-from segexp.metrics.scores import class_scores
-from segexp.metrics.statistics import Interval, bootstrap_interval, paired_interval
-from segexp.postprocess import Postprocessing
-from segexp.scoring import score
-from segexp.segmenter import Segmenter
+from segexp.exporting.agreement import Agreement, disagreement
+from segexp.exporting.latency import Latency
+from segexp.metrics.statistics import Interval
 from segexp.whole import whole_file
 
 FALL = 0.01
 """By how much Dice may fall for an export in fewer bits to be called a success."""
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Done = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -111,135 +85,6 @@ class Certificate:
             "bytes": {"file": self.bytes, "weights in float32": self.weights},
             "machine": self.machine,
         }
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An export to be measured, beside what it was made of.
-
-    Attributes:
-        segmenter: the network in float32.
-        file: runs the exported file.
-        returns: "logits", "probabilities" or "classes".
-        bytes: of the file.
-        fp32: the float32 file of the same format, where `file` is in fewer bits.
-    """
-
-    segmenter: Segmenter
-    file: Runner
-    returns: str
-    bytes: int
-    fp32: Runner | None = None
-
-
-def certify(
-    subject: Subject,
-    images: Sequence[Array],
-    size: tuple[int, int],
-    cases: ScoringSet | None,
-    groups: Sequence[str | None] = (),
-    done: Done = lambda: None,
-) -> Certificate:
-    """Measure an export.
-
-    Args:
-        subject: what is measured.
-        images: pictures (H, W, C) as they are on disk, at least one.
-        size: about which it is tried, (h, w) of prepared images; (H, W) of pictures where the preprocessing is inside.
-        cases: the validation cases; None where there are none.
-        groups: of each case.
-        done: told when a case is scored.
-    """
-    both = _whole_pictures(subject, images) if subject.returns != "logits" else _prepared(subject, images)
-    found = agreements(sizes_around(size), both)
-    scores = None if cases is None or subject.returns != "logits" else compare_scores(subject, cases, groups, done)
-    even = sizes_around(size)[0]
-    latencies = timed(subject, images, even)
-    weights = sum(4 * p.numel() for p in subject.segmenter.network.parameters())
-    return Certificate(found, scores, latencies, even, subject.bytes, weights, machine())
-
-
-def _prepared(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
-    prepared = [subject.segmenter.preprocessing.prepare(image).permute(1, 2, 0).numpy() for image in images]
-
-    def both(batch: int, height: int, width: int) -> Agreement:
-        given = torch.from_numpy(batch_of(prepared, batch, height, width)).permute(0, 3, 1, 2).contiguous()
-        labelling = subject.segmenter.labelling
-        expected, found = (
-            torch.stack([labelling.probabilities_(each.float().clone()) for each in network(given)])
-            for network in (subject.segmenter.forward, subject.file)
-        )
-        return compared(expected, found, labelling)
-
-    return both
-
-
-def _whole_pictures(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
-    def both(batch: int, height: int, width: int) -> Agreement:
-        given = batch_of(images, batch, height, width)
-        expected = torch.stack([subject.segmenter.probabilities(image) for image in given])
-        found = subject.file(torch.from_numpy(given))
-        if subject.returns == "probabilities":
-            return compared(expected, found, subject.segmenter.labelling)
-        rule = Postprocessing(threshold=subject.segmenter.postprocessing.threshold)
-        classes = np.stack([subject.segmenter.labelling.decide(each, rule) for each in expected])
-        return compared_classes(classes, found.numpy())
-
-    return both
-
-
-def compare_scores(subject: Subject, cases: ScoringSet, groups: Sequence[str | None], done: Done) -> Scores:
-    """Score the network and the file on the same cases, at their own size."""
-    before, after = (
-        dice_of_cases(replace(subject.segmenter, network=network), cases, done)
-        for network in (subject.segmenter.network, subject.file)
-    )
-    units = drawn(groups)
-    return Scores(bootstrap_interval(before, units), bootstrap_interval(after, units), paired_interval(after, before, units))
-
-
-def dice_of_cases(segmenter: Segmenter, cases: ScoringSet, done: Done = lambda: None) -> Array:
-    """Return Dice (N,) of each case, the mean over the foreground classes that are there; NaN where none is."""
-    dice = class_scores(score(segmenter, cases, done=lambda _: done()).confusions).dice[:, 1:]
-    there = ~np.isnan(dice)
-    sums, counts = np.where(there, dice, 0).sum(axis=1), there.sum(axis=1)
-    found: Array = np.divide(sums, counts, out=np.full(len(dice), np.nan), where=counts > 0)
-    return found
-
-
-def timed(subject: Subject, images: Sequence[Array], size: tuple[int, int]) -> dict[str, Latency]:
-    """Return how long one image of `size` takes the network, the file, and the float32 file where there is one."""
-    segmenter = subject.segmenter
-    if subject.returns == "logits":
-        prepared = [segmenter.preprocessing.prepare(images[0]).permute(1, 2, 0).numpy()]
-        given = torch.from_numpy(batch_of(prepared, 1, *size)).permute(0, 3, 1, 2).contiguous()
-        calls: dict[str, Callable[[], object]] = {"torch": lambda: segmenter.forward(given)}
-    else:
-        picture = batch_of(images, 1, *size)
-        given = torch.from_numpy(picture)
-        calls = {"torch": lambda: segmenter.probabilities(picture[0])}
-    calls["file"] = lambda: subject.file(given)
-    if subject.fp32 is not None:
-        fp32 = subject.fp32
-        calls["float"] = lambda: fp32(given)
-    return dict(zip(calls, take_turns(list(calls.values())), strict=True))
-
-
-def machine() -> str:
-    """Return what the figures were measured on."""
-    from segexp.devices import usable_cores
-
-    return f"{processor()}, {torch.get_num_threads()} of {usable_cores()} cores, torch {torch.__version__}"
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def record(facts: dict[str, Any], certificate: Certificate, verdict: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from segexp.checkpoint.data import own_split, scoring_set
 from segexp.data.datamodule import find
 from segexp.data.files.images import read_image
-from segexp.exporting.making import Material
+from segexp.exporting.plan import Material
 from segexp.exporting.quantizing import check_calibration, evenly
 from segexp.segmenter import Segmenter
 from segexp.types import Case
@@ -40,7 +40,7 @@ def gather(segmenter: Segmenter, run: dict[str, Any], calibration: int = 0) -> t
         missing = (
             f"{root} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where it is."
         )
-        return Material(noise, None, (), (), size), missing
+        return Material(noise, None, (), noise.__getitem__, (), size), missing
     cases = find(run["data"])
     way_out = "Bring the files back, or type data.root=DIR, where they are now"
     assigned = own_split(cases, run, segmenter.facts["split_hash"], way_out)
@@ -49,7 +49,9 @@ def gather(segmenter: Segmenter, run: dict[str, Any], calibration: int = 0) -> t
         check_calibration(calibration, len(training))
     images = [picture(case, segmenter) for case in evenly(held, FEW)]
     prepared = [calibrating(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
-    return Material(images, scoring_set(run["data"], held, segmenter), [case.group for case in held], prepared, size), ""
+    groups = [case.group for case in held]
+    of = scoring_set(run["data"], held, segmenter)
+    return Material(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
 
 
 def picture(case: Case, segmenter: Segmenter) -> np.ndarray[Any, np.dtype[Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-SECONDS = 20.0
-FEWEST, MOST = 7, 60
+SECONDS = 10.0
+FEWEST, MOST = 7, 50
 
 
 @dataclass(frozen=True)

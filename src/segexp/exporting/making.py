@@ -1,8 +1,8 @@
 """An export from start to end: written beside its final name, measured, and moved there when it is right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.data.dataset import ScoringSet
-from segexp.errors import DataError
-from segexp.exporting.certificate import Certificate, Subject, certify, record, write_record
 from segexp.exporting.deployed import Returns, deployed
 from segexp.exporting.kinds import FORMATS, ExportError
+from segexp.exporting.measuring import Held, Subject, certify
+from segexp.exporting.placing import put, size_of, told
+from segexp.exporting.plan import Made, Material, Wanted
 from segexp.exporting.quantizing import Quantised, quantise
 from segexp.exporting.running import Runner, runner
-from segexp.exporting.sidecar import content, digest, sidecar_of, write_sidecar
 from segexp.exporting.writing import write_onnx, write_openvino, write_program, write_script
 from segexp.pictures.masks import layered, overlay
 from segexp.preprocessing import working_size
-from segexp.report.certificate import certificate_page
-from segexp.report.page import write_page
 from segexp.segmenter import Segmenter
 
 MOST = 512
@@ -30,65 +27,6 @@ MOST = 512
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Material:
-    """The pictures that an export is measured with.
-
-    Attributes:
-        images: a few pictures (H, W, C) as they are on disk.
-        cases: the validation cases; None where the data are out of reach.
-        groups: of each case.
-        calibration: prepared training images (C, h, w); empty where none are asked for.
-        crop: the size (h, w) of training crops, None where whole pictures were seen.
-    """
-
-    images: Sequence[Array]
-    cases: ScoringSet | None
-    groups: Sequence[str | None]
-    calibration: Sequence[torch.Tensor]
-    crop: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for.
-
-    Attributes:
-        kind: a key of `kinds.FORMATS`.
-        precision: "fp32", "bf16", "fp16" or "int8".
-        returns: "logits", or with the preprocessing inside "probabilities" or "classes".
-        opset: of ONNX.
-        output: the file.
-        accept: take a file in fewer bits that is no success all the same.
-    """
-
-    kind: str
-    precision: str
-    returns: Returns
-    opset: int
-    output: Path
-    accept: bool = False
-
-
-@dataclass(frozen=True)
-class Made:
-    """A file that is finished but not yet under its final name.
-
-    Attributes:
-        file: where it is.
-        precision: of the numbers inside.
-        certificate: what was measured.
-        quantised: which layers stay in float; None unless in INT8.
-        look: titles and pictures of what the network and the file make of a validation picture.
-    """
-
-    file: Path
-    precision: str
-    certificate: Certificate
-    quantised: Quantised | None = None
-    look: Sequence[tuple[str, Array]] = ()
 
 
 def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, track: Callable[[int], Any]) -> Made:
@@ -105,7 +43,7 @@ def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, tra
         ExportError: the network cannot be written, the file gives something else, or what is in fewer bits is no success, in
             which case the float32 file is there.
     """
-    exact = replace(segmenter, precision="32", channels_last=False)
+    exact = replace(segmenter, precision="32")
     wanted.output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=wanted.output.parent) as folder, ExitStack() as stack:
         work = Path(folder)
@@ -184,9 +122,14 @@ def measured(
     own = runner(file, wanted.kind, precision)
     subject = Subject(segmenter, own, wanted.returns, size_of(file), fp32)
     size = trying_size(segmenter, material, wanted.returns)
-    found = certify(subject, material.images, size, material.cases, material.groups, done)
+    found = certify(subject, material.images, size, held(material), done)
     look = side_by_side(segmenter, own, material.images[0]) if wanted.returns == "logits" and material.cases is not None else ()
     return Made(file, precision, found, quantised, look)
+
+
+def held(material: Material) -> Held | None:
+    """Return the validation cases, None where there are none."""
+    return None if material.cases is None else Held(material.cases, material.groups, material.picture)
 
 
 def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple[str, Array]]:
@@ -204,76 +147,6 @@ def trying_size(segmenter: Segmenter, material: Material, returns: Returns) -> t
     own = (material.images[0].shape[0], material.images[0].shape[1])
     size = own if returns != "logits" else material.crop or working_size(segmenter.preprocessing.size, own)
     return min(MOST, size[0]), min(MOST, size[1])
-
-
-def put(segmenter: Segmenter, wanted: Wanted, made: Made) -> Made:
-    """Move a file to its final name, its sidecar and certificate before it; return it there."""
-    opset = wanted.opset if wanted.kind in ("onnx", "openvino") else None
-    values = content(segmenter, wanted.kind, made.precision, wanted.returns, opset)
-    draft = made.file.with_name(wanted.output.name)
-    for source, target in zip(parts(made.file), parts(draft), strict=True):
-        source.replace(target)
-    write_sidecar(draft, values)
-    facts = {key: values[key] for key in ("segexp", "format", "precision", "returns", "opset", "checkpoint")}
-    facts |= {"file": wanted.output.name, "sha256": digest(draft)}
-    facts |= {"int8": made.quantised.as_dict()} if made.quantised else {}
-    found = record(facts, made.certificate, verdict(made))
-    write_record(certificate_of(draft), found)
-    write_page(page_of(draft), certificate_page(found, made.precision == "fp32" or not made.certificate.poor, made.look))
-    for each in (certificate_of(draft), page_of(draft), sidecar_of(draft), *reversed(parts(draft))):
-        each.replace(wanted.output.with_name(each.name))
-    return replace(made, file=wanted.output)
-
-
-def verdict(made: Made) -> str:
-    """Return in a sentence what the certificate says."""
-    if made.precision == "fp32":
-        return "The file gives what the network gives."
-    poor = made.certificate.poor
-    return (
-        f"No success: {poor}; kept because it was asked for." if poor else "Dice holds, and the file is faster than in float32."
-    )
-
-
-def told(made: Made) -> str:
-    """Return what is printed of a finished export."""
-    from segexp.exporting.words import lines
-
-    return "\n".join(lines(made.certificate, verdict(made), made.quantised))
-
-
-def parts(file: Path) -> list[Path]:
-    """Return the files that an exported one is made of, itself first."""
-    return [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
-
-
-def size_of(file: Path) -> int:
-    """Return the bytes of an exported file with all its parts."""
-    return sum(part.stat().st_size for part in parts(file))
-
-
-def certificate_of(output: Path) -> Path:
-    """Return where the certificate of an exported file lies."""
-    return output.with_name(f"{output.name}.certificate.json")
-
-
-def page_of(output: Path) -> Path:
-    """Return where the certificate for people lies."""
-    return output.with_name(f"{output.name}.certificate.html")
-
-
-def check_material(material: Material, precision: str) -> None:
-    """Refuse to judge what cannot be judged.
-
-    Raises:
-        DataError: fewer bits without validation images.
-    """
-    if precision != "fp32" and material.cases is None:
-        raise DataError(
-            f"precision={precision} without the validation images of the run",
-            "What fewer bits do to Dice is measured on them",
-            "Type data.root=DIR, where the images are now; or precision=fp32",
-        )
 
 
 def _count(material: Material) -> int:

@@ -46,11 +46,18 @@ def working(size: Size, height: int, width: int) -> tuple[int, int]:
     if isinstance(size, tuple | list):
         return int(size[0]), int(size[1])
     if isinstance(size, int):
-        longest: Any = torch.sym_max(height, width)
+        longest = larger(height, width)
         return _divided(height * size, longest), _divided(width * size, longest)
     whole = 1 << 20
     part = round(size * whole)
     return _divided(height * part, whole), _divided(width * part, whole)
+
+
+def larger(height: Any, width: Any) -> Any:
+    """Return the larger of two whole numbers, symbols of torch.export, or tensors of a trace."""
+    if isinstance(height, Tensor):
+        return torch.maximum(height, width)
+    return torch.sym_max(height, width)
 
 
 def _divided(number: int, by: int) -> int:

@@ -80,8 +80,12 @@ def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
 
 
 def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a module as TorchScript, traced; torch calls it deprecated, programs in C++ read it still."""
-    with quiet(), torch.no_grad():
+    """Write a module as TorchScript, traced; torch calls it deprecated, programs in C++ read it still.
+
+    Raises:
+        ExportError: something in the network cannot be traced.
+    """
+    with quiet(), refused("TorchScript"), torch.no_grad():
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)  # type: ignore[no-untyped-call]
 
 
