@@ -32,6 +32,9 @@ class Labelling(Protocol):
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Turn logits (K, H, W) into probabilities, in place; returns them. The first is that no class is there."""
 
+    def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
+        """Return how much logits (B, K, h, w) speak for class k, (B, h, w), before any softmax or sigmoid."""
+
     def check(self, rule: Postprocessing, classes: int) -> None:
         """Refuse a post-processing that K classes cannot have.
 
@@ -81,6 +84,10 @@ class Exclusive:
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the softmax, in place."""
         return softmax_(logits)
+
+    def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
+        """Return the logit of the class."""
+        return logits[:, k]
 
     def check(self, rule: Postprocessing, classes: int) -> None:
         """Refuse a threshold for other than two classes."""
@@ -143,6 +150,10 @@ class Overlapping:
             part[1:] = (part[1:] - part[:1]).sigmoid()
             part[0] = 1 - part[1:].amax(dim=0)
         return logits
+
+    def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
+        """Return what the sigmoid is taken of: the logit of the class above that of the background."""
+        return logits[:, k] - logits[:, 0]
 
     def check(self, rule: Postprocessing, classes: int) -> None:
         """Accept everything: each class is there or not, so a threshold works for any number of them."""
