@@ -1,8 +1,9 @@
 """Pictures of images, masks and errors: arrays in, 8-bit RGB arrays out. Nothing here writes a file."""
 
 from segexp.pictures.display import INK, PAPER, Array, Colour, Palette, to_display
+from segexp.pictures.explanations import OUTLINE, Explained, explanation, heat_view
 from segexp.pictures.figures import confusion_figure
-from segexp.pictures.heat import colour_bar, heat, heat_map
+from segexp.pictures.heat import colour_bar, heat, heat_map, heat_over
 from segexp.pictures.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, colour_mask, errors, layered, overlay
 from segexp.pictures.sheets import GAP, Row, contact_sheet, dice_text, panel, triptych
 
@@ -13,10 +14,12 @@ __all__ = [
     "IGNORED",
     "INK",
     "MISSED",
+    "OUTLINE",
     "PAPER",
     "WRONG_CLASS",
     "Array",
     "Colour",
+    "Explained",
     "Palette",
     "Row",
     "colour_bar",
@@ -25,8 +28,11 @@ __all__ = [
     "contact_sheet",
     "dice_text",
     "errors",
+    "explanation",
     "heat",
     "heat_map",
+    "heat_over",
+    "heat_view",
     "layered",
     "overlay",
     "panel",

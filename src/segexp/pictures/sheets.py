@@ -35,14 +35,14 @@ def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height:
     """
     strips, lay = [], layered if overlapping else overlay
     for image, truth, prediction, title in rows:
-        shown, real, guess = _fitted(height, image, truth, prediction)
+        shown, real, guess = fitted(height, image, truth, prediction)
         wrong = errors(real, guess, shown, overlapping)
         cells = [shown, lay(shown, real, palette), lay(shown, guess, palette), wrong]
         strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping)}"))
     column = max((cells[0].shape[1] for cells, _ in strips), default=height)
     width = 4 * (column + GAP) + GAP
-    sheets = [_header(COLUMNS, column), *(_strip(cells, text, width, column) for cells, text in strips)]
-    return np.concatenate([*sheets, _legend(width, _classes(palette, classes), _kinds(classes))])
+    sheets = [header(COLUMNS, column), *(strip(cells, text, width, column) for cells, text in strips)]
+    return np.concatenate([*sheets, legend(width, _classes(palette, classes), _kinds(classes))])
 
 
 def triptych(
@@ -69,15 +69,15 @@ def triptych(
     """
     lay = layered if overlapping else overlay
     masks = [prediction] if truth is None else [truth, prediction]
-    shown, *small = _fitted(height, image, *masks)
+    shown, *small = fitted(height, image, *masks)
     cells = [shown, *(lay(shown, mask, palette) for mask in small)]
     column = max(shown.shape[1], 120)
     width = len(cells) * (column + GAP) + GAP
     names = COLUMNS[:3] if truth is not None else ("input", "prediction")
     text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping)}"
     ignored = [("ignored", IGNORED[0])] if truth is not None and (truth == IGNORE).any() else []
-    sheets = [_header(names, column), _strip(cells, text, width, column)]
-    return np.concatenate([*sheets, _legend(width, [*_classes(palette, classes), *ignored])])
+    sheets = [header(names, column), strip(cells, text, width, column)]
+    return np.concatenate([*sheets, legend(width, [*_classes(palette, classes), *ignored])])
 
 
 def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str:
@@ -115,7 +115,7 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def _fitted(height: int, image: Array, *masks: Array) -> list[Array]:
+def fitted(height: int, image: Array, *masks: Array) -> list[Array]:
     """Return the image as RGB and its masks, `height` pixels high, or lower where they are very wide."""
     tall, wide = masks[0].shape
     scale = height / max(tall, wide / 2)
@@ -135,7 +135,8 @@ def _kinds(classes: Sequence[str]) -> list[tuple[str, Colour]]:
     return [("correct", CORRECT), ("missed", MISSED), ("false alarm", FALSE_ALARM), *wrong, ("ignored", IGNORED[0])]
 
 
-def _header(names: Sequence[str], column: int) -> Array:
+def header(names: Sequence[str], column: int) -> Array:
+    """Return the line above the columns of a sheet, each `column` pixels wide."""
     paper = Image.new("RGB", (len(names) * (column + GAP) + GAP, 30), PAPER)
     draw = ImageDraw.Draw(paper)
     for place, text in enumerate(names):
@@ -143,7 +144,7 @@ def _header(names: Sequence[str], column: int) -> Array:
     return np.asarray(paper)
 
 
-def _strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
+def strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
     """Return one row of the panel: the title, below it the cells, each in the middle of its column."""
     paper = Image.new("RGB", (width, cells[0].shape[0] + 24 + GAP), PAPER)
     ImageDraw.Draw(paper).text((GAP, 12), title, INK, font(14), anchor="lm")
@@ -152,7 +153,7 @@ def _strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array
     return np.asarray(paper)
 
 
-def _legend(width: int, *lines: Sequence[tuple[str, Colour]]) -> Array:
+def legend(width: int, *lines: Sequence[tuple[str, Colour]]) -> Array:
     """Return lines of colours and what they mean, broken to the sheet's width."""
     places: list[tuple[int, int, str, Colour]] = []
     y = 14
