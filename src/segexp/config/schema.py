@@ -202,6 +202,30 @@ class PredictConfig:
 
 
 @dataclass(frozen=True)
+class ExplainConfig:
+    """The keys of conf/explain.yaml."""
+
+    checkpoint: str | list[str]
+    input: str | list[str]
+    output: str | list[str]
+    model: dict[str, Any] = field(default_factory=dict)
+    method: Literal["gradcam", "gradcam++", "seg_gradcam", "integrated_gradients", "occlusion"] = "seg_gradcam"
+    target: str | Whole | None = None
+    layer: str = "auto"
+    region: Literal["predicted", "truth", "box"] | None = None
+    box: tuple[Whole, Whole, Whole, Whole] | None = None
+    truth: str | None = None
+    steps: Count = 32
+    window: Count | None = None
+    values: bool = False
+    max_pixels: Whole | None = None
+    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
+    overwrite: bool = False
+    check: bool = True
+    trust: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class CompareConfig:
     """The keys of conf/compare.yaml."""
 

@@ -7,8 +7,8 @@ from segexp.quiet import terminal
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """Give what is to be called after each of `total` images."""
+def progress(total: int, what: str = "Predicting") -> Iterator[Callable[[], None]]:
+    """Give what is to be called after each of `total` images; `what` is being done to them."""
     if not terminal():
         yield lambda: None
         return
@@ -22,7 +22,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
             speed = task.finished_speed or task.speed
             return Text(f"{speed:.3g} images/s" if speed else "")
 
-    columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
