@@ -8,10 +8,11 @@ ROWS = [
     "errors types whole bits published",
     "models losses metrics optim inference postprocess preprocessing devices config.naming config.hints pictures quiet "
     "labelling moments determinism data published.renew",
-    "segmenter predictor module scoring data.datamodule checking",
+    "segmenter predictor module scoring data.datamodule checking explaining",
     "config",
     "checkpoint callbacks report comparison loggers exporting",
-    "teaching build outcome tuning prediction",
+    "teaching build outcome tuning prediction explaining.run explaining.loop explaining.outputs explaining.table "
+    "explaining.words",
     "run rehearsal finding",
     "cli",
     "train evaluate predict export explain check compare",
@@ -22,10 +23,11 @@ LEVELS = {name: level for level, row in enumerate(ROWS) for name in row.split()}
 
 KNOW = {
     "albumentations": {"data.augment"},
-    "hydra": {"config", "build", "cli", "train", "evaluate", "predict", "check", "compare"},
+    "hydra": {"config", "build", "cli", "train", "evaluate", "predict", "explain", "check", "compare"},
+    "captum": {"explaining"},
 }
 KNOW["omegaconf"] = KNOW["hydra"]
-PURE = {"models", "losses", "metrics", "inference", "postprocess", "segmenter", "predictor"}
+PURE = {"models", "losses", "metrics", "inference", "postprocess", "segmenter", "predictor", "explaining"}
 HEAVY = {"pytorch_lightning", "lightning", "hydra", "omegaconf", "albumentations", "tensorboard"}
 
 
@@ -123,6 +125,7 @@ def test_networks_losses_and_metrics_stay_light(trees):
         "train",
         "evaluate",
         "predict",
+        "explain",
         "check",
         "compare",
         *(f"cli{part}" for part in ("", ".suggest", ".overrides", ".resume", ".study")),

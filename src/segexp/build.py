@@ -13,6 +13,7 @@ from torch import nn
 from segexp.callbacks.averaging import averaging, held_from
 from segexp.callbacks.checkpoints import Checkpoints
 from segexp.callbacks.console import progress
+from segexp.callbacks.explanations import Explanations
 from segexp.callbacks.freezing import FreezeEncoder
 from segexp.callbacks.panels import Panels
 from segexp.callbacks.schedule import Schedule
@@ -26,6 +27,8 @@ from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.inspect import Picture
 from segexp.devices import choose_devices, choose_precision, choose_workers
 from segexp.errors import ConfigError, listed
+from segexp.explaining.explainer import Explainer, make_explainer
+from segexp.explaining.regions import class_index
 from segexp.losses import scales_loss
 from segexp.losses.balance import balanced_weights
 from segexp.losses.contract import check_losses
@@ -226,6 +229,27 @@ def callbacks(config: dict[str, Any], made: Parts, checkpoints: Checkpoints) -> 
     if wanted["progress"]:
         chosen.append(progress())
     return chosen
+
+
+def explanations(config: dict[str, Any], whole: Segmenter) -> list[pl.Callback]:
+    """Return what draws heat maps of some validation cases; nothing where none is asked for.
+
+    Raises:
+        ConfigError: the network has no layer that Grad-CAM could look at.
+    """
+    wanted = config["callbacks"]
+    if not wanted.get("explain"):  # a run of an earlier version that is gone on with does not have the key
+        return []
+    return [Explanations(explainer(config, whole), wanted["explain"], wanted["pictures_every"])]
+
+
+def explainer(config: dict[str, Any], whole: Segmenter) -> Explainer:
+    """Return what makes the heat maps of validation cases: Seg-Grad-CAM of a class at the deepest map.
+
+    Raises:
+        ConfigError: the network has no layer that Grad-CAM could look at.
+    """
+    return make_explainer(whole, class_index(config["callbacks"].get("explain_target"), whole.spec), "seg_gradcam")
 
 
 def trainer(config: dict[str, Any], directory: Path, chosen: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:

@@ -14,6 +14,8 @@ from segexp.comparison.casewise import ACCURACY
 from segexp.comparison.records import Record
 from segexp.data.dataset import Prepared
 from segexp.data.files.images import write_png
+from segexp.explaining.explainer import Explainer
+from segexp.explaining.watching import explain_cases
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
 from segexp.metrics.measures import Measure, check_spacings
@@ -22,6 +24,7 @@ from segexp.metrics.statistics import Interval
 from segexp.pictures import confusion_figure
 from segexp.report.diagram import FILE as CALIBRATION
 from segexp.report.diagram import write_calibration
+from segexp.report.explained import write_explained
 from segexp.report.keep import keep_cases
 from segexp.report.matrix import FILE as CONFUSION
 from segexp.report.matrix import write_confusion
@@ -87,6 +90,27 @@ def score_split(
         scores |= means(column, values, names)
     rows = case_rows(split, cases, found.confusions, names, found.columns)
     return Outcome({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
+
+
+def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepared, count: int, directory: Path) -> None:
+    """Write the heat maps of some cases, spread evenly over a split, for the report.
+
+    Args:
+        explainer: of the best weights.
+        cases: N cases.
+        prepared: the same cases as samples.
+        count: how many are shown.
+        directory: of the run.
+    """
+    segmenter, predicted = explainer.segmenter, {}
+    segmenter.network.eval()
+    for position in watched(len(cases), count):
+        sample = prepared[position]
+        logits = segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1]))
+        predicted[position] = segmenter.decide(logits)
+    found = list(explain_cases(explainer, prepared, cases, predicted))
+    spec, layer = segmenter.spec, explainer.layer.name if explainer.layer else ""
+    write_explained(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
 
 
 def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Sequence[str]) -> dict[str, float]:

@@ -31,7 +31,7 @@ from segexp.loggers import log_outcome, make_loggers
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.statistics import Interval
 from segexp.models.checkpointing import checkpointed
-from segexp.outcome import all_intervals, score_split, sentences, write_metrics, write_outcomes
+from segexp.outcome import all_intervals, explain_split, score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
 from segexp.quiet import quieten, terminal
 from segexp.report.about import write_about
@@ -126,7 +126,7 @@ def _fit(
         write_about(directory, content | {"device": describe_device(*choose_devices(config["trainer"]["gpus"]))})
     checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
     module = build.module(config, made, segmenter)
-    chosen = build.callbacks(config, made, checkpoints)
+    chosen = [*build.callbacks(config, made, checkpoints), *build.explanations(config, segmenter)]
     trainer = build.trainer(config, directory, chosen, loggers)
     resume = str(checkpoints.last_path) if config["resume"] else None
     try:
@@ -159,6 +159,8 @@ def _score(
         for split in ("val", "test")
         if (cases := data.cases_of(split))
     }
+    if count := config["callbacks"].get("explain"):
+        explain_split(build.explainer(config, segmenter), data.cases_of("val"), data.scoring_set("val"), count, directory)
     return write_outcomes(directory, outcomes, segmenter.spec.classes), all_intervals(outcomes)
 
 

@@ -168,6 +168,7 @@ def _problems(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]]
     yield from _missing_loggers(config.get("logger") or {})
     yield from head_problems(config, conf_dir())
     yield from misplaced_targets(config)
+    yield from _explained(config)
     yield from _together(config)
     yield from method_problems(config)
 
@@ -198,6 +199,22 @@ def _missing_loggers(chosen: Mapping[str, Any]) -> Iterator[str]:
     for name in OPTIONAL_LOGGERS:
         if chosen.get(name) and find_spec(name) is None:
             yield f"logger={name} needs the package {name}, which is not installed. Type: pip install 'segexp[{name}]'"
+
+
+def _explained(config: Mapping[str, Any]) -> Iterator[str]:
+    callbacks, data = config.get("callbacks") or {}, config.get("data") or {}
+    target, names = callbacks.get("explain_target"), [str(name) for name in data.get("classes") or {}]
+    if not callbacks.get("explain"):
+        if target is not None:
+            yield f"callbacks.explain_target={target} is of no use without heat maps. Type callbacks=explain, or leave it out"
+        return
+    if find_spec("captum") is None:
+        count = callbacks["explain"]
+        yield f"callbacks.explain={count} needs Captum, which is not installed. Type: pip install 'segexp[explain]'"
+    lowest = 1 if data.get("labels") == "overlapping" else 0
+    known = target is None or str(target) in names[lowest:] or str(target) in map(str, range(lowest, len(names)))
+    if names and not known:
+        yield f"callbacks.explain_target={target} is no class with a score of its own. {nearest(str(target), names[lowest:])}"
 
 
 def _together(config: Mapping[str, Any]) -> Iterator[str]:

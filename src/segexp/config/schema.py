@@ -258,6 +258,8 @@ class CallbacksConfig:
     pictures_every: Count = 1
     confusion: bool = True
     progress: bool = True
+    explain: Whole = 0
+    explain_target: str | Whole | None = None
 
 
 SECTIONS: dict[str, type] = {

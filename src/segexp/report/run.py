@@ -12,6 +12,7 @@ from segexp.report.about import About, origin, read_about
 from segexp.report.cases import cases_section, spread_section
 from segexp.report.diagram import FILE as CALIBRATION
 from segexp.report.diagram import calibration_section, read_calibration
+from segexp.report.explained import explained_section
 from segexp.report.gallery import read_gallery
 from segexp.report.history import history_section, read_history
 from segexp.report.jobs import PAGE
@@ -66,6 +67,7 @@ def run_page(record: Record) -> str:
         scores.scores_section(parts, record.scores),
         history_section(history, list(record.classes[1:]), _best(record)) if trained else "",
         gallery,
+        explained_section(record.directory),
         spread_section(parts),
         cases_section(parts, places),
         _confusion(record, about, parts),
