@@ -36,6 +36,14 @@ def test_the_data_say_which():
     assert labelling(DataSpec("d", names, 1, PALETTE, overlapping=True)) is OVERLAPPING
 
 
+def test_what_speaks_for_a_class():
+    given = torch.stack([logits(), logits(seed=1)])
+    assert torch.equal(EXCLUSIVE.scores(given, 2), given[:, 2])
+    assert torch.equal(OVERLAPPING.scores(given, 2), given[:, 2] - given[:, 0])
+    probabilities = OVERLAPPING.probabilities_(given[0].clone())
+    assert torch.allclose(OVERLAPPING.scores(given, 2)[0].sigmoid(), probabilities[2])
+
+
 def test_exclusive_is_what_it_always_was():
     given, rule = logits(), Postprocessing(min_area=3)
     probabilities = EXCLUSIVE.probabilities_(given.clone())

@@ -91,6 +91,23 @@ def test_what_is_watched_changes_nothing(trained):
     assert same(state(trained("plain")), state(watched))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [[], ["trainer.ema=0.9", "model.dropout=0.3"], ["trainer.checkpoint_activations=true", "trainer.freeze_encoder=2"]],
+    ids=["plain", "averaged", "checkpointed"],
+)
+def test_what_is_explained_changes_nothing(trained, words):
+    name = words[0] if words else "plain"
+    explained = ["callbacks=explain", "callbacks.progress=false", "callbacks.pictures_every=1"]
+    usual, run = trained(name, *words), trained(f"{name}_explained", *words, *explained)
+    assert same(state(usual), state(run))
+    assert same(state(usual, "best"), state(run, "best"))
+    assert scores(usual) == scores(run)
+    assert (run / "pictures" / "explained" / "03_heat.jpg").is_file()
+    assert "What speaks for liver" in (run / "report.html").read_text()
+    assert "What speaks for liver" not in (usual / "report.html").read_text()
+
+
 @pytest.mark.parametrize("cache", ["disk", "none"])
 def test_the_cache_changes_nothing(trained, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGEXP_CACHE", str(tmp_path))

@@ -107,12 +107,12 @@ def command(argv: Sequence[str]) -> int:
     if {"--help", "-h"} & set(argv):
         sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
         return 0
+    need_captum()
     from segexp.cli.overrides import parse
 
     line = parse(argv)
     if line.multirun:
         raise ConfigError("-m is on the command line", "One network is explained at a time", "Leave -m out")
-    need_captum()
     cli.run_hydra(task, line, "explain")
     return 0
 

@@ -50,8 +50,9 @@ class Explanations(pl.Callback):
         if not cases:
             return
         spec, name = data.spec, data.spec.classes[self.explainer.target]
+        outline = f"predicted as {name}, or what the title says"
         sheet = explanation(
-            cases, spec.palette, spec.classes, name, "share of the highest", f"{name} (see title)", overlapping=spec.overlapping
+            cases, spec.palette, spec.classes, name, "share of the highest", outline, overlapping=spec.overlapping
         )
         for board in boards:
             board.add_image("validation/explained", sheet, trainer.global_step, dataformats="HWC")

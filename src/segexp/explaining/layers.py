@@ -46,9 +46,11 @@ class Seen:
 
     Attributes:
         outputs: of each module, by name, one for each time that it ran; in the order in which they were done.
+        result: of the network.
     """
 
     outputs: dict[str, list[object]] = field(default_factory=dict)
+    result: object = None
 
     def maps(self) -> dict[str, Tensor]:
         """Return the maps of the layers that Grad-CAM can look at, in the order in which they were done."""
@@ -61,7 +63,7 @@ def choose_layer(network: nn.Module, channels: int, name: str = AUTO) -> Layer:
 
     That is the deepest map of the encoder, the bottleneck, where a cell has seen most of the image and no skip has brought
     fine edges back: Vinogradova et al. 2020 found the maps there the most telling of a U-Net. Without an encoder it is the
-    last of the coarsest maps, and of those one with the most channels.
+    last of the coarsest maps, of those with the most channels; never the logits themselves.
 
     Args:
         network: of any kind; its modes are left as they are.
@@ -132,7 +134,7 @@ def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> Seen:
     hooks = [module.register_forward_hook(partial(done, name)) for name, module in network.named_modules() if name]
     weights = next(network.parameters())
     try:
-        network.forward(torch.zeros(1, channels, *size, device=weights.device, dtype=weights.dtype))
+        seen.result = network.forward(torch.zeros(1, channels, *size, device=weights.device, dtype=weights.dtype))
     finally:
         for hook in hooks:
             hook.remove()
@@ -141,6 +143,7 @@ def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> Seen:
 
 def _deepest(network: nn.Module, seen: Seen) -> str | None:
     maps = {name: given for name, given in seen.maps().items() if min(given.shape[2:]) >= SMALLEST}
+    maps = {name: given for name, given in maps.items() if given is not seen.result}
     names = {id(module): name for name, module in network.named_modules()}
     parts = [names[id(part)] for part in encoder_of(network)]
     if len(parts) == 1 and (given := seen.outputs.get(parts[0])):
