@@ -145,8 +145,8 @@ def test_a_network_without_layers_is_sent_to_other_methods():
         choose_layer(nn.Conv2d(1, 2, 1), 1)
     assert str(refused.value) == (
         "No layer inside of the network Conv2d gives a map that Grad-CAM could look at. A module that is run once in a pass "
-        "and gives one tensor (batch, channels, height, width) was expected. Type method=integrated_gradients or method=occlusion, "
-        "which look at no layer."
+        "and gives one tensor (batch, channels, height, width) was expected. Type method=integrated_gradients or "
+        "method=occlusion, which look at no layer."
     )
 
 

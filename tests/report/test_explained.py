@@ -29,7 +29,7 @@ def test_what_is_written_is_shown(written):
     assert "at the layer down.3" in page
     assert page.count("<img") == 2 * 4 + 1, "and the bar"
     assert 'width="320" height="32"' in page
-    assert "&lt;case1&gt;   9%" in page
+    assert "&lt;case1&gt; \u00b7 9%" in page
     assert "<case1>" not in page
 
 

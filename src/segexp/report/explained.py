@@ -89,7 +89,11 @@ def explained_section(directory: Path) -> Html:
         pairs = zip(files, ("image", "truth", "prediction", f"for {told.target}"), strict=False)
         drawn = [(embedded(directory / FOLDER / name, f"{title}: {view}"), view) for name, view in pairs]
         known = [figure(shown, view) for shown, view in drawn if shown is not None]
-        content += [element("p", title, class_="shot-head"), element("div", *known, class_="shots")] if known else []
+        content += (
+            [element("p", title.replace("   ", " \u00b7 "), class_="shot-head"), element("div", *known, class_="shots")]
+            if known
+            else []
+        )
     if not content:
         return Html("")
     bar = heat(np.linspace(0, 1, 160)[None].repeat(12, axis=0), 0, 1)
@@ -98,5 +102,5 @@ def explained_section(directory: Path) -> Html:
         "outlined pixels. It tells what the network goes by, not whether that is right; a place outside of the object can "
         "rightly speak for it."
     )
-    scale = element("p", "nothing ", picture(bar, "colours from black over red to yellow", None), " most", class_="keys")
+    scale = element("div", picture(bar, "from black over red to yellow", None), "from nothing to the most", class_="keys")
     return section(f"What speaks for {told.target}", note, scale, *content)
