@@ -15,6 +15,11 @@ from segexp.errors import ConfigError
 from segexp.losses import CrossEntropy
 from segexp.losses.balance import balanced_weights
 from segexp.models.checkpointing import checkpointed
+from segexp.preprocessing import Preprocessing
+from segexp.segmenter import Segmenter
+from segexp.types import DataSpec
+
+SPEC = DataSpec("d", ("background", "liver"), 1, ((0, 0, 0), (230, 159, 0)))
 
 MINE = """
 from torch import nn
@@ -192,6 +197,25 @@ def test_what_is_on_becomes_a_callback(made, tmp_path):
     plain_config = made(*UNET, "callbacks=none")
     usual = build.callbacks(plain_config, build.parts(plain_config), Checkpoints(tmp_path, {}, "val/dice"))
     assert [type(c).__name__ for c in usual] == ["Schedule", "Speed", "Checkpoints"]
+
+
+def test_heat_maps_are_a_callback_where_they_are_asked_for(made):
+    config = made(*UNET, "callbacks=explain")
+    whole = Segmenter(build.parts(config).network, Preprocessing(1), SPEC)
+    (found,) = build.explanations(config, whole)
+    assert (found.cases, found.every) == (4, 5)
+    assert (found.explainer.method, found.explainer.target) == ("seg_gradcam", 1)
+    assert found.explainer.layer.name.startswith("down.")
+    assert build.explanations(made(*UNET), whole) == []
+    older = made(*UNET)
+    del older["callbacks"]["explain"], older["callbacks"]["explain_target"]
+    assert build.explanations(older, whole) == [], "a run from before there was the key"
+
+
+def test_a_network_without_layers_cannot_be_watched(made):
+    config = made("callbacks=explain")
+    with pytest.raises(ConfigError, match="No layer inside of the network Conv2d gives a map that Grad-CAM could look at"):
+        build.explanations(config, Segmenter(torch.nn.Conv2d(1, 2, 1), Preprocessing(1), SPEC))
 
 
 def test_two_averages_are_refused(made):

@@ -65,3 +65,21 @@ def test_a_missing_captum_is_said_before_heavy_imports(tmp_path):
     assert (done.returncode, done.stdout) == (2, "[]\n")
     assert "pip install 'segexp[explain]'" in done.stderr
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.slow
+def test_classes_that_may_overlap(cells, train, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    words = ["--config-dir", str(cells / "conf"), "data=cells", "model.width=4", "model.depth=2", "trainer.gpus=0"]
+    words += ["trainer.workers=0", "trainer.max_epochs=3", "callbacks=explain", "callbacks.explain=2", "run_dir=run"]
+    assert train(*words, "callbacks.progress=false", "callbacks.explain_target=nucleus") == 0
+    assert "What speaks for nucleus" in (tmp_path / "run" / "report.html").read_text()
+    capfd.readouterr()
+    command = ["checkpoint=run", f"input={cells / 'data'}", "output=out", "target=nucleus", "region=truth", "gpus=0"]
+    assert main(command) == 0
+    out = capfd.readouterr().out
+    assert "7 pictures explained" in out
+    assert "Nothing to explain in 1: c7/image.png: nucleus is not in its true mask" in out
+    assert (tmp_path / "out" / "seg_gradcam_nucleus" / "c0" / "image.png").is_file()
+    assert main([*command, "target=background"]) == 2
+    assert "target=background is what is there where no class is, and the classes may overlap." in capfd.readouterr().err

@@ -168,6 +168,45 @@ def test_a_logger_that_is_not_installed_says_what_to_install(monkeypatch):
     config.validate(changed(logger__wandb={"project": "p"}))
 
 
+def test_heat_maps_without_captum_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    text = message(changed(callbacks__explain=4))
+    assert text == "callbacks.explain=4 needs Captum, which is not installed. Type: pip install 'segexp[explain]'."
+    config.validate(changed(callbacks__explain=0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"callbacks__explain_target": "livr"},
+            "callbacks.explain_target=livr is of no use without heat maps. Type callbacks=",
+        ),
+        (
+            {"callbacks__explain": 2, "callbacks__explain_target": "livr"},
+            "callbacks.explain_target=livr is no class with a score of its own. Did you mean liver?",
+        ),
+        (
+            {"callbacks__explain": 2, "callbacks__explain_target": 2},
+            "callbacks.explain_target=2 is no class with a score of its own. Known names: background, liver.",
+        ),
+        (
+            {"callbacks__explain": 2, "callbacks__explain_target": 0, "data__labels": "overlapping"},
+            "callbacks.explain_target=0 is no class with a score of its own. Known names: liver.",
+        ),
+    ],
+)
+def test_a_class_that_cannot_be_explained(monkeypatch, changes, expected):
+    monkeypatch.setattr(config, "find_spec", lambda name: object())
+    assert expected in message(changed(**changes))
+
+
+@pytest.mark.parametrize("target", [None, "liver", 1, "0"])
+def test_a_class_that_can_be_explained(monkeypatch, target):
+    monkeypatch.setattr(config, "find_spec", lambda name: object())
+    config.validate(changed(callbacks__explain=2, callbacks__explain_target=target))
+
+
 def test_more_gpus_than_there_are_is_a_device_error(monkeypatch):
     import torch
 

@@ -19,7 +19,7 @@ DECODER = "up.1"
 
 
 def maps(segmenter, method, images, masks, layer=DECODER):
-    explain = make_explainer(segmenter, 1, method, layer, steps=16)
+    explain = make_explainer(segmenter, 1, method, layer, steps=16, window=16)
     return [explain(image, mask).values for image, mask in zip(images, masks, strict=True)]
 
 
@@ -56,7 +56,7 @@ def test_the_map_changes_when_the_weights_are_drawn_anew(learned, method):
 @pytest.mark.slow
 def test_the_map_follows_what_is_asked(learned):
     segmenter, images, masks = learned
-    one, other = (make_explainer(segmenter, k, "occlusion")(images[0], masks[0]).values for k in (0, 1))
+    one, other = (make_explainer(segmenter, k, "occlusion", window=16)(images[0], masks[0]).values for k in (0, 1))
     assert rank_correlation(one, other) < -0.2, "what speaks for the one class speaks against the other"
 
 

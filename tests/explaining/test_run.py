@@ -216,7 +216,7 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
     assert "2 pictures explained" in out
     assert out.splitlines()[-1] == "Explanations: out"
     assert err.startswith(
-        "segexp: 4 of 7 pictures could not be explained: bands.png (has 4 channels, and the network takes 1), "
+        "segexp: 4 of 7 pictures could not be explained: bands.tif (has 5 channels, and the network takes 1), "
     )
     assert "small.png (" in err
     assert "large.png (its 90x80 pixels are more than max_pixels=6000, and one pass must see all of it)" in err

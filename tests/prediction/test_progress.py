@@ -25,11 +25,11 @@ def test_a_bar_in_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
-    with progress(3) as step:
+    with progress(3, "Explaining") as step:
         for _ in range(3):
             step()
     text = screen.getvalue()
-    assert "Predicting" in text
+    assert "Explaining" in text
     assert "3/3" in text
     assert "images/s" in text
     assert "left" in text

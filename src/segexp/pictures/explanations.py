@@ -116,7 +116,8 @@ def _cells(
     lay = layered if overlapping else overlay
     masks = [case.prediction, case.region, *([case.truth] if case.truth is not None else [])]
     shown, guess, region, *real = fitted(height, case.image, *masks)
-    values = cv2.resize(case.values, (shown.shape[1], shown.shape[0]), interpolation=cv2.INTER_AREA)
+    method = cv2.INTER_AREA if shown.shape[1] < case.values.shape[1] else cv2.INTER_LINEAR
+    values = cv2.resize(case.values, (shown.shape[1], shown.shape[0]), interpolation=method)
     unknown = [np.full_like(shown, 235)] if truth else []
     truths = [lay(shown, mask, palette) for mask in real] or unknown
     _, top = ends(values, signed)
