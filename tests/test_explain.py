@@ -71,7 +71,14 @@ def test_a_missing_captum_is_said_before_heavy_imports(tmp_path):
 def test_classes_that_may_overlap(cells, train, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = ["--config-dir", str(cells / "conf"), "data=cells", "model.width=4", "model.depth=2", "trainer.gpus=0"]
-    words += ["trainer.workers=0", "trainer.max_epochs=3", "callbacks=explain", "callbacks.explain=2", "run_dir=run"]
+    words += [
+        "trainer.workers=0",
+        "trainer.batch_size=2",
+        "trainer.max_epochs=3",
+        "callbacks=explain",
+        "callbacks.explain=2",
+        "run_dir=run",
+    ]
     assert train(*words, "callbacks.progress=false", "callbacks.explain_target=nucleus") == 0
     assert "What speaks for nucleus" in (tmp_path / "run" / "report.html").read_text()
     capfd.readouterr()
