@@ -25,6 +25,9 @@ KNOW = {
     "albumentations": {"data.augment"},
     "hydra": {"config", "build", "cli", "train", "evaluate", "predict", "explain", "check", "compare"},
     "captum": {"explaining"},
+    "onnx": {"exporting"},
+    "onnxruntime": {"exporting"},
+    "openvino": {"exporting"},
 }
 KNOW["omegaconf"] = KNOW["hydra"]
 PURE = {"models", "losses", "metrics", "inference", "postprocess", "segmenter", "predictor", "explaining"}
