@@ -6,6 +6,7 @@ Legend: C channels, H W own size, h w working size.
 """
 
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -134,8 +135,8 @@ def working_size(size: Size, own: tuple[int, ...], name: str = "an image") -> tu
     elif isinstance(size, tuple | list):
         result = (int(size[0]), int(size[1]))
     else:
-        factor = size / max(height, width) if isinstance(size, int) else size
-        result = (max(1, round(height * factor)), max(1, round(width * factor)))
+        share = Fraction(size, max(height, width)) if isinstance(size, int) else share_of(size)
+        result = (max(1, round(height * share)), max(1, round(width * share)))
     if min(result) < 16:
         raise ConfigError(
             f"data.size={'null' if size is None else size} makes {name} ({height}x{width}, height x width) "
@@ -144,6 +145,11 @@ def working_size(size: Size, own: tuple[int, ...], name: str = "an image") -> tu
             "Give a larger data.size, or take the image out of the folder",
         )
     return result
+
+
+def share_of(size: float) -> Fraction:
+    """Return a factor as the fraction that was typed: 0.3 is 3/10, so that halves are halves whatever is multiplied by it."""
+    return Fraction(str(size)).limit_denominator(1_000_000)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
