@@ -28,7 +28,8 @@ class Agreement:
         batch: B.
         height: H.
         width: W.
-        largest: difference of two probabilities of the same class at the same pixel; NaN where classes alone are compared.
+        largest: difference of two probabilities of the same class at the same pixel, infinite where one is no number; NaN
+            where classes alone are compared.
         changed: pixels with another class.
         pixels: of the whole batch.
     """
@@ -76,7 +77,8 @@ def _fitted(image: Array, height: int, width: int) -> Array:
 def compared(expected: Tensor, found: Tensor, labelling: Labelling) -> Agreement:
     """Compare probabilities (B, K, H, W) of two networks, the decisions between classes too."""
     one, other = (decisions(each, labelling) for each in (expected, found))
-    return Agreement(*_shape(one), float((expected - found).abs().max()), int((one != other).sum()), one.size)
+    apart = (expected - found).abs().nan_to_num(nan=float("inf"))
+    return Agreement(*_shape(one), float(apart.max()), int((one != other).sum()), one.size)
 
 
 def compared_classes(expected: Array, found: Array) -> Agreement:
@@ -103,6 +105,8 @@ def disagreement(found: Sequence[Agreement]) -> str:
     share = sum(each.changed for each in found) / sum(each.pixels for each in found)
     if largest > LARGEST:
         worst = max(found, key=lambda each: each.largest)
+        if largest == float("inf"):
+            return f"a probability is no number (at {worst.batch} x {worst.height}x{worst.width})"
         return (
             f"a probability differs by {largest:.2g} (at {worst.batch} x {worst.height}x{worst.width}), "
             f"more than the {LARGEST:g} that a float export may"

@@ -63,6 +63,8 @@ class Certificate:
         reasons = []
         if self.scores is None:
             reasons.append("its Dice is not known, for there are no validation images")
+        elif math.isnan(self.scores.difference.mean):
+            reasons.append("its Dice is not known, for no validation mask has any class but the background")
         elif not self.scores.difference.mean >= -FALL:
             reasons.append(f"Dice falls by {-self.scores.difference.mean:.4f}, more than {FALL:g}")
         fast, slow = self.latencies["file"].median, self.latencies.get("float", self.latencies["torch"]).median
