@@ -20,6 +20,8 @@ from segexp.whole import whole_file
 FORM = 1
 """Version of the sidecar; raised when its form changes."""
 MARK = "segexp-export"
+ENTRIES = ("format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "split_hash", "config")
+"""Of the sidecar, those without which a file cannot be used."""
 
 INPUTS = (
     "images (batch, channels, height, width) float32, at the working size and normalised, see preprocessing",
@@ -124,11 +126,13 @@ def facts_of(values: dict[str, Any], model: Path) -> tuple[Preprocessing, DataSp
         CheckpointError: an entry is missing or makes no sense.
     """
     try:
+        for entry in ENTRIES:
+            values[entry]
         spec = {**values["spec"], "classes": tuple(values["spec"]["classes"])}
         spec["palette"] = tuple(tuple(colour) for colour in spec["palette"])
         preprocessing = Preprocessing.from_dict(values["preprocessing"])
         return preprocessing, DataSpec(**spec), Postprocessing.from_dict(values["postprocessing"])
-    except (KeyError, TypeError, ConfigError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as problem:
         raise CheckpointError(
             f"{sidecar_of(model)} lacks or misnames something ({problem})",
             "The sidecar as the export wrote it was expected",
