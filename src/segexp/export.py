@@ -92,11 +92,13 @@ def export(config: dict[str, Any]) -> "Made":
     check_format(config["format"], config["precision"], config["opset"], output)
     from segexp.checkpoint import find_checkpoint
     from segexp.checkpoint.data import check_spec, merged
+    from segexp.exporting.deployed import check_bytes, left_out
     from segexp.exporting.gathering import gather
     from segexp.exporting.making import make
     from segexp.exporting.placing import told
     from segexp.exporting.plan import Wanted, check_material
     from segexp.prediction.members import load_members
+    from segexp.prediction.places import check_writable
     from segexp.prediction.progress import progress
     from segexp.quiet import quieten
 
@@ -111,6 +113,11 @@ def export(config: dict[str, Any]) -> "Made":
     run = run | {"data": merged(run["data"], config["data"])}
     check_spec(run["data"], segmenter.spec)
     say(f"Network: {segmenter.facts['file']} ({', '.join(segmenter.spec.classes)}), to {output}")
+    if config["include_preprocessing"]:
+        check_bytes(segmenter.preprocessing)
+        if outside := left_out(segmenter.postprocessing):
+            say(outside)
+    check_writable(output.parent)
     material, missing = gather(segmenter, run, config["calibration"] if config["precision"] == "int8" else 0)
     if missing:
         say(missing)

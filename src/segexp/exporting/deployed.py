@@ -4,15 +4,18 @@ Legend: B batch, C channels, K classes, H W own size, h w working size.
 """
 
 import copy
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segexp.errors import ConfigError
 from segexp.exporting.pooling import exportable
 from segexp.exporting.resizing import resized, working
 from segexp.labelling import OVERLAPPING
+from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.segmenter import Segmenter
 
@@ -103,6 +106,28 @@ class Whole(nn.Module):
         if self.threshold is not None:
             return (probabilities[:, 1] > self.threshold).to(torch.uint8)
         return probabilities.argmax(dim=1).to(torch.uint8)
+
+
+def check_bytes(preprocessing: Preprocessing) -> None:
+    """Refuse to put the preprocessing inside where pictures are no bytes.
+
+    Raises:
+        ConfigError: the run was trained on other than 8-bit images.
+    """
+    low, high = preprocessing.value_range
+    if (low, high) != (0, 255):
+        raise ConfigError(
+            f"include_preprocessing=true, and the run was trained on images of values from {low:g} to {high:g}, which are not "
+            "8-bit",
+            "A network of 8-bit images was expected: the file would take bytes",
+            "Leave include_preprocessing out; the sidecar says how a picture is prepared",
+        )
+
+
+def left_out(rule: Postprocessing) -> str:
+    """Return a sentence about the steps of a post-processing that are not part of the graph, empty where there are none."""
+    outside = replace(rule, threshold=None)
+    return "" if outside.is_identity else f"Not in the file, but in its sidecar: the post-processing {outside}"
 
 
 def deployed(segmenter: Segmenter, precision: str = "fp32", returns: Returns = "logits") -> nn.Module:

@@ -44,7 +44,8 @@ def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, tra
             which case the float32 file is there.
     """
     exact = replace(segmenter, precision="32")
-    wanted.output.parent.mkdir(parents=True, exist_ok=True)
+    if wanted.returns != "logits":
+        exact.max_pixels = None  # the file has no windows: it sees a picture as a whole
     with TemporaryDirectory(prefix=".export-", dir=wanted.output.parent) as folder, ExitStack() as stack:
         work = Path(folder)
         shape = work / f"float{FORMATS[wanted.kind].suffix}"
