@@ -46,7 +46,7 @@ def check_format(name: str, precision: str, opset: int, output: Path) -> None:
 
     Raises:
         ConfigError: an unknown format, a package that is not installed, a number format that nothing runs in, an opset that is
-            not written, or a file name with the ending of another format.
+            not written, or the name of a folder, or one with the ending of another format.
     """
     if name not in FORMATS:
         raise ConfigError(f"format={name} is not a format", nearest(name, FORMATS), "Type format=onnx")
@@ -64,6 +64,12 @@ def check_format(name: str, precision: str, opset: int, output: Path) -> None:
             f"opset={opset} is {'older' if opset < OLDEST else 'newer'} than what is written",
             f"An opset of ONNX from {OLDEST} to {NEWEST} was expected",
             f"Type opset={OLDEST if opset < OLDEST else NEWEST}, or leave it out for {OPSET}",
+        )
+    if output.is_dir():
+        raise ConfigError(
+            f"output={output} is a folder",
+            f"The name of a file of format={name} was expected",
+            f"Type output={output / f'NAME{known.suffix}'}",
         )
     if output.suffix != known.suffix:
         raise ConfigError(

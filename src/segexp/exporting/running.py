@@ -62,7 +62,7 @@ class OnnxRunner(Runner):
     def forward(self, image: Tensor) -> Tensor:
         """Return the output of the file for a batch."""
         found: Any = self.session.run(None, {self.session.get_inputs()[0].name: image.contiguous().cpu().numpy()})[0]
-        return torch.from_numpy(found)
+        return torch.from_numpy(found).to(image.device)
 
 
 class OpenvinoRunner(Runner):

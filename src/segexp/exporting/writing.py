@@ -65,7 +65,9 @@ def write_program(module: nn.Module, example: Tensor, path: Path) -> None:
     Raises:
         ExportError: something in the network cannot be captured.
     """
-    torch.export.save(program(module, example), path)
+    captured = program(module, example)
+    with quiet(), refused("torch.export"):
+        torch.export.save(captured, path)
 
 
 def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -90,10 +92,15 @@ def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def write_openvino(onnx_file: Path, path: Path) -> None:
-    """Turn an ONNX file into OpenVINO's: `path` and the weights beside it, NAME.bin."""
+    """Turn an ONNX file into OpenVINO's: `path` and the weights beside it, NAME.bin.
+
+    Raises:
+        ExportError: an operation has no counterpart.
+    """
     import openvino
 
-    openvino.save_model(openvino.convert_model(onnx_file), path, compress_to_fp16=False)
+    with quiet(), refused("OpenVINO"):
+        openvino.save_model(openvino.convert_model(onnx_file), path, compress_to_fp16=False)
 
 
 def spatial_axes(example: Tensor) -> tuple[int, int]:
