@@ -216,11 +216,20 @@ def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) ->
 
 
 def check_one(files: Sequence[object]) -> None:
-    """Refuse to choose the post-processing of several networks.
+    """Refuse to choose the post-processing of several networks, or of one that was exported.
 
     Raises:
-        ConfigError: several are named.
+        ConfigError: several are named, or an exported file.
     """
+    from segexp.exporting.loading import is_exported
+
+    for file in files:
+        if is_exported(Path(str(file))):
+            raise ConfigError(
+                f"tune=postprocess with the exported {file}",
+                "The post-processing is stored in a checkpoint, and an exported file stays as it is",
+                "Type checkpoint=RUN, and export it again",
+            )
     if len(files) != 1:
         raise ConfigError(
             f"checkpoint names {len(files)} files",

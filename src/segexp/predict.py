@@ -81,7 +81,7 @@ def exported(line: "CommandLine") -> "CommandLine":
     Raises:
         ConfigError: `checkpoint` is typed as well.
     """
-    typed = [text for text in line.overrides if text.startswith("model=")]
+    typed = [text for text in line.overrides if text.startswith("model=") and not text.startswith("model={")]
     if typed and line.value("checkpoint") is not None:
         raise ConfigError(
             f"{typed[0]} beside checkpoint={line.value('checkpoint')}",
