@@ -100,7 +100,8 @@ def write_openvino(onnx_file: Path, path: Path) -> None:
     import openvino
 
     with quiet(), refused("OpenVINO"):
-        openvino.save_model(openvino.convert_model(onnx_file), path, compress_to_fp16=False)
+        model = openvino.Core().read_model(onnx_file)  # and not convert_model, which tells its makers that it was called
+        openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def spatial_axes(example: Tensor) -> tuple[int, int]:
