@@ -46,6 +46,7 @@ def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, tra
     exact = replace(segmenter, precision="32")
     if wanted.returns != "logits":
         exact.max_pixels = None  # the file has no windows: it sees a picture as a whole
+    wanted.output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=wanted.output.parent) as folder, ExitStack() as stack:
         work = Path(folder)
         shape = work / f"float{FORMATS[wanted.kind].suffix}"
