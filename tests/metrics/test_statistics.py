@@ -77,6 +77,12 @@ def test_few_units_have_students_interval():
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
 
 
+@pytest.mark.parametrize("units", [FEWEST - 1, FEWEST + 4])
+def test_its_ends_are_plain_numbers(units):
+    found = bootstrap_interval(beta(units, 0))  # a checkpoint keeps them, and a NumPy number there cannot be read again
+    assert {type(end) for end in (found.mean, found.low, found.high)} == {float}
+
+
 def test_equal_scores_have_an_interval_of_no_width():
     assert bootstrap_interval([0.5] * 10) == Interval(0.5, 0.5, 0.5, 10)
     assert bootstrap_interval([0.5] * 3) == Interval(0.5, 0.5, 0.5, 3)

@@ -81,7 +81,7 @@ def bootstrap_interval(
     wide = student * np.sqrt(units / (units - 1))
     residuals = sums - mean * counts
     if units < FEWEST or not residuals.any():
-        half = wide * np.sqrt(np.square(residuals).sum()) / cases
+        half = float(wide * np.sqrt(np.square(residuals).sum()) / cases)
         return Interval(mean, mean - half, mean + half, cases, shown)
     low, high = np.quantile(*_corrected(_means(sums, counts, draws, seed), mean, sums, counts, float(wide)))
     return Interval(mean, float(low), float(high), cases, shown)
