@@ -1,6 +1,6 @@
 # Everything a newcomer types. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train check test test-fast lint format lock tensorboard sweep notebooks bench clean
+.PHONY: help setup demo train check test test-fast lint format lock tensorboard sweep notebooks docs bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,7 @@ ARGS ?=
 # Two threads of OpenMP in each of several test processes are slower than one; no library may ask the internet for news.
 export NO_ALBUMENTATIONS_UPDATE := 1
 export HF_HUB_OFFLINE := 1
+export NO_MKDOCS_2_WARNING := 1
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,10 +62,14 @@ sweep: setup ## a small study: three networks on the generated pictures
 notebooks: setup ## run the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_notebooks.py
 
+docs: setup ## the documentation as a site: site/index.html
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build --strict -q
+
 bench: setup ## speed of training against the bare step, and of the start
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py model=unet model.width=16 $(ARGS)
 
 clean: ## remove the environment, caches and built files; runs/ and data/ stay
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

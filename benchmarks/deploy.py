@@ -220,7 +220,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.plot:
         plot(found, arguments.plot)
     if arguments.write:
-        put(arguments.write, text, "deployed")
+        picture = f"\n![Dice and time of one image]({arguments.plot.name})\n" if arguments.plot else ""
+        put(arguments.write, text + picture, "deployed")
 
 
 if __name__ == "__main__":

@@ -179,9 +179,9 @@ def table(found: list[Key], prefix: str, hints: dict[str, Any] | None, meanings:
         if key.opens or key.leaf in SUPPLIED:
             continue
         default = "as `deep_supervision`" if "segexp.scales" in key.default else code(key.default)
-        parts = [code(prefix + key.name), default, cell(takes(key, hints)), cell(meanings.of(key, group))]
+        parts = [code(prefix + key.name), default, cell(meanings.of(key, group)), cell(takes(key, hints))]
         rows.append(f"| {' | '.join(parts)} |")
-    return ["", "| key | default | takes | meaning |", "| --- | --- | --- | --- |", *rows] if rows else []
+    return ["", "| key | default | meaning | takes |", "| --- | --- | --- | --- |", *rows] if rows else []
 
 
 def lacking(folder: Path) -> list[str]:
