@@ -15,11 +15,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from segexp.config import plain, report
 from segexp.config.schema import DataConfig, check_fields
@@ -111,6 +113,8 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("segexp.train.train", mark("train"))
     monkeypatch.setattr("segexp.cli.summary.summarize", lambda study: sorted(study.directory.glob("*/failed.txt")))
+    monkeypatch.setattr("segexp.cli.study._free_memory", lambda: None)
+    monkeypatch.setattr(BasicSweeper, "split_arguments", staticmethod(covering(BasicSweeper.split_arguments)))
     monkeypatch.setattr("segexp.check.check", mark("check", lambda config, _: check_data(plain(config)["data"])))
     monkeypatch.setattr("segexp.evaluate.evaluate", mark("evaluate", lambda config: check_data(config["data"])))
     monkeypatch.setattr("segexp.export.export", mark("export", check_export))
@@ -121,6 +125,18 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("segexp.devices.choose_devices", lambda _: ("cpu", 1))  # a page may ask for a GPU
     monkeypatch.setattr("segexp.cli.check_weights", lambda _: None)  # and for weights from elsewhere
     return found
+
+
+def covering(split: Callable[..., list[list[list[str]]]]) -> Callable[..., list[list[list[str]]]]:
+    """Of the jobs of a study leave those that have a value which no job before them has."""
+
+    def few(overrides: list[Any], size: int | None) -> list[list[list[str]]]:
+        kept: list[list[str]] = []
+        for job in chain.from_iterable(split(overrides, size)):
+            kept += [job] if set(job) - set(chain.from_iterable(kept)) else []
+        return [kept]
+
+    return few
 
 
 def check_data(data: dict[str, Any]) -> None:
