@@ -34,6 +34,7 @@ from segexp.segmenter import Segmenter
 from segexp.whole import whole_file
 
 FILES = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
+TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 COLOURS = {"fp32": "tab:blue", "bf16": "tab:orange", "int8": "tab:green", "int8 by NNCF": "tab:purple"}
 
 
@@ -194,8 +195,12 @@ def plot(found: Sequence[Point], path: Path) -> None:
     for kind in dict.fromkeys(each.kind for each in found):
         axes.scatter([], [], color="0.4", s=50, marker=shapes[kind], label=FORMATS[kind].title)
     axes.set(xscale="log", xlabel="milliseconds of one image", ylabel="Dice on the validation cases")
+    slowest, fastest = (pick(each.latency.median for each in found) for pick in (max, min))
+    places = [place for place in TICKS if fastest / 2 < place < slowest * 2]
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
     axes.margins(x=0.2, y=0.15)
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
