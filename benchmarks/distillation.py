@@ -14,14 +14,14 @@ What is finished is kept in the work folder, so the same command again does what
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from network_dice import Job, run
+from network_dice import Job, train
 from pruning import latencies
 from rich.console import Console
 from rich.table import Table
@@ -67,19 +67,6 @@ def study(data: str, root: Path, folder: Path, arguments: argparse.Namespace) ->
         alone.append(Job(data, "alone", small, {}, here / f"alone_{seed}"))
         taught.append(Job(data, "taught", (*small, *lesson), {"teacher": list(large)}, here / f"taught_{seed}"))
     return Study(teacher, alone, taught)
-
-
-def train(jobs: Sequence[Job], threads: int, say: Callable[[str], None]) -> None:
-    """Train what is missing, one after the other: the teacher comes first.
-
-    Raises:
-        SystemExit: a training failed.
-    """
-    for count, job in enumerate(jobs, start=1):
-        found = run(job, threads)
-        if "failed" in found:
-            raise SystemExit(f"{job.folder}: {found['failed']}")
-        say(f"[{count} of {len(jobs)}] {job.folder}: Dice {found['dice']:.4f} after {found['epochs']} epochs")
 
 
 def compared(made: Study) -> Comparison:

@@ -18,14 +18,14 @@ What is finished is kept in the work folder, so the same command again does what
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from network_dice import Job, run
+from network_dice import Job, train
 from rich.console import Console
 from rich.table import Table
 
@@ -135,19 +135,6 @@ def jobs(name: str, made: Subset, folder: Path, arguments: argparse.Namespace) -
             words = (f"experiment={name}", *made.words, *arguments.words, f"trainer.gpus={arguments.gpus}", f"seed={seed}")
             found.append(Job(name, method, (*words, *own), {}, folder.resolve() / f"{method}_{seed}"))
     return found
-
-
-def train(wanted: Sequence[Job], threads: int, say: Callable[[str], None]) -> None:
-    """Train what is missing, one after the other.
-
-    Raises:
-        SystemExit: a training failed.
-    """
-    for count, job in enumerate(wanted, start=1):
-        found = run(job, threads)
-        if "failed" in found:
-            raise SystemExit(f"{job.folder}: {found['failed']}")
-        say(f"[{count} of {len(wanted)}] {job.folder}: Dice {found['dice']:.4f}, {found['seconds']:.0f} s")
 
 
 def compared(done: Sequence[Job]) -> Comparison:

@@ -84,6 +84,19 @@ def run(job: Job, threads: int) -> dict[str, Any]:
     return found
 
 
+def train(jobs: Sequence[Job], threads: int, say: Callable[[str], None]) -> None:
+    """Train what is missing, one after the other.
+
+    Raises:
+        SystemExit: a training failed.
+    """
+    for count, job in enumerate(jobs, start=1):
+        found = run(job, threads)
+        if "failed" in found:
+            raise SystemExit(f"{job.folder}: {found['failed']}")
+        say(f"[{count} of {len(jobs)}] {job.folder}: Dice {found['dice']:.4f}, {found['seconds']:.0f} s")
+
+
 def outcome(folder: Path) -> dict[str, Any]:
     """Return the Dice of a finished run on its validation cases, with the 95 % interval as its report has it."""
     record = read_record(folder)

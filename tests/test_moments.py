@@ -3,7 +3,7 @@
 import pytest
 
 from segexp.errors import ConfigError
-from segexp.moments import Moment, moment
+from segexp.moments import Moment, moment, read_moment
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_as_a_share_of_the_training():
     assert Moment(15.0).share_of(60) == 0.25
     assert Moment(80.0).share_of(60) == 1.0
     assert Moment(80.0).share_of(None) == 1.0
+
+
+@pytest.mark.parametrize("given", [None, True, -1, 2.5, "5", "a%", "101%", "-1%", "%"])
+def test_what_is_neither_is_read_as_nothing(given):
+    assert read_moment(given) is None

@@ -1,6 +1,5 @@
 """A moment of the training, as a key says it: an epoch (60) or a share of the training (75%)."""
 
-import math
 from dataclasses import dataclass
 
 from segexp.errors import ConfigError
@@ -32,22 +31,28 @@ class Moment:
         return min(1.0, self.place / epochs) if epochs else 1.0
 
 
+def read_moment(given: object) -> Moment | None:
+    """Return the moment that a whole number of epochs, from 0 on, or text such as "75%" names; None for anything else."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return Moment(float(given))
+    text = given.strip() if isinstance(given, str) else ""
+    if not text.endswith("%"):
+        return None
+    try:
+        share = float(text[:-1]) / 100
+    except ValueError:
+        return None
+    return Moment(share, by_share=True) if 0 <= share <= 1 else None
+
+
 def moment(key: str, given: object) -> Moment:
     """Return the moment that the value of a key names: a whole number of epochs, or text such as "75%".
 
     Raises:
         ConfigError: it is neither.
     """
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        return Moment(float(given))
-    text = str(given).strip()
-    if isinstance(given, str) and text.endswith("%"):
-        try:
-            share = float(text[:-1]) / 100
-        except ValueError:
-            share = math.nan
-        if 0 <= share <= 1:
-            return Moment(share, by_share=True)
+    if (found := read_moment(given)) is not None:
+        return found
     raise ConfigError(
         f"{key} is {given!r}",
         "an epoch (a whole number from 0 on) or a share of the training (0% to 100%)",

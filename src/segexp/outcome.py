@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from segexp.callbacks.panels import draw, watched
+from segexp.callbacks.panels import draw
+from segexp.callbacks.watching import watched
 from segexp.comparison.casewise import ACCURACY
 from segexp.comparison.records import Record
 from segexp.data.dataset import Prepared

@@ -63,7 +63,7 @@ def test_watched_cases_are_explained_and_logged_at_the_step(trainer):
     callback = made()
     assert validate(callback, trainer) == [("validation/explained", 5)]
     assert trainer.datamodule.explained == [[0, 2]]
-    assert callback.predicted == {}
+    assert callback.watched.predicted == {}
 
 
 def test_every_second_validation_and_the_last(trainer):

@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 import torch
 
 from segexp.callbacks import panels
-from segexp.callbacks.panels import Panels, draw, watched
+from segexp.callbacks.panels import Panels, draw
+from segexp.callbacks.watching import watched
 from segexp.data.dataset import ScoringSet
 from segexp.data.inspect import Picture
 from segexp.data.store import RamStore
@@ -151,7 +152,7 @@ def test_only_watched_predictions_are_kept_and_none_after_the_round(trainer, mon
     callback = Panels(2, 1)
     validate(callback, trainer)
     assert seen == [[0, 2]]
-    assert callback.predicted == {}
+    assert callback.watched.predicted == {}
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 
-from segexp.callbacks.panels import watched
+from segexp.callbacks.watching import Watched
 from segexp.explaining.explainer import Explainer
 from segexp.explaining.watching import explain_cases
 from segexp.pictures import explanation
@@ -18,9 +17,7 @@ class Explanations(pl.Callback):
     """
 
     def __init__(self, explainer: Explainer, cases: int, every: int) -> None:
-        self.explainer, self.cases, self.every = explainer, cases, every
-        self.predicted: dict[int, np.ndarray] = {}
-        self.rounds = 0
+        self.explainer, self.watched = explainer, Watched(cases, every)
 
     def on_validation_batch_end(
         self,
@@ -32,18 +29,12 @@ class Explanations(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the predictions of the watched cases."""
-        wanted = watched(len(trainer.datamodule.members("val")), self.cases)  # type: ignore[attr-defined]
-        self.predicted |= {n: classes.cpu().numpy() for n, classes in outputs.items() if n in wanted}
+        self.watched.keep(trainer, outputs)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Explain, draw and log."""
-        predicted, self.predicted = self.predicted, {}
-        if trainer.sanity_checking:
-            return
-        last = trainer.should_stop or trainer.current_epoch == (trainer.max_epochs or 0) - 1
-        due, self.rounds = last or self.rounds % self.every == 0, self.rounds + 1
-        boards = [log.experiment for log in trainer.loggers if isinstance(log, pl.loggers.TensorBoardLogger)]
-        if not due or not boards or not trainer.is_global_zero:
+        predicted, boards = self.watched.taken(trainer)
+        if not boards:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         cases = list(explain_cases(self.explainer, data.scoring_set("val"), data.cases_of("val"), predicted))
@@ -59,8 +50,8 @@ class Explanations(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many validations have passed."""
-        return {"rounds": self.rounds}
+        return self.watched.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.rounds = state_dict["rounds"]
+        self.watched.load_state_dict(state_dict)

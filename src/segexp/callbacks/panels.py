@@ -5,15 +5,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from segexp.callbacks.watching import Watched
 from segexp.data.dataset import Prepared
 from segexp.pictures import confusion_figure, panel
 from segexp.preprocessing import resize_image
 from segexp.types import Case, DataSpec
-
-
-def watched(count: int, wanted: int) -> list[int]:
-    """Return `wanted` positions spread evenly over `count` cases."""
-    return sorted({int(n) for n in np.linspace(0, count - 1, min(wanted, count))}) if count else []
 
 
 def draw(cases: Prepared, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
@@ -30,9 +26,7 @@ class Panels(pl.Callback):
     """Logs `validation/cases` and `validation/confusion` as images every few epochs."""
 
     def __init__(self, cases: int, every: int, confusion: bool = True) -> None:
-        self.cases, self.every, self.confusion = cases, every, confusion
-        self.predicted: dict[int, np.ndarray] = {}
-        self.rounds = 0
+        self.watched, self.confusion = Watched(cases, every), confusion
 
     def on_validation_batch_end(
         self,
@@ -44,18 +38,12 @@ class Panels(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the predictions of the watched cases."""
-        wanted = watched(len(trainer.datamodule.members("val")), self.cases)  # type: ignore[attr-defined]
-        self.predicted |= {n: classes.cpu().numpy() for n, classes in outputs.items() if n in wanted}
+        self.watched.keep(trainer, outputs)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw and log."""
-        predicted, self.predicted = self.predicted, {}
-        if trainer.sanity_checking:
-            return
-        last = trainer.should_stop or trainer.current_epoch == (trainer.max_epochs or 0) - 1
-        due, self.rounds = last or self.rounds % self.every == 0, self.rounds + 1
-        boards = [log.experiment for log in trainer.loggers if isinstance(log, pl.loggers.TensorBoardLogger)]
-        if not due or not boards or not trainer.is_global_zero:
+        predicted, boards = self.watched.taken(trainer)
+        if not boards:
             return
         module: Any = pl_module
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -69,8 +57,8 @@ class Panels(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many validations have passed."""
-        return {"rounds": self.rounds}
+        return self.watched.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.rounds = state_dict["rounds"]
+        self.watched.load_state_dict(state_dict)

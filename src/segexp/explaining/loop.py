@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.data.files.images import image_size
 from segexp.errors import DataError, SegexpError
 from segexp.explaining.explainer import Explainer
 from segexp.explaining.outputs import Writer
@@ -20,7 +19,7 @@ from segexp.explaining.table import Table
 from segexp.pictures import Explained
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Job
-from segexp.prediction.loop import Loaded, Truth, load
+from segexp.prediction.loop import Loaded, Truth, load, pixels
 from segexp.prediction.places import unwritable
 from segexp.prediction.queues import ahead
 from segexp.types import Source
@@ -94,7 +93,7 @@ def explain_folder(
     def read(item: Item) -> Loaded:
         return load(*item, training, folder.truth, report.untrue)
 
-    for (job, source), loading in ahead(folder.items, read, lambda item: _pixels(item[1])):
+    for (job, source), loading in ahead(folder.items, read, lambda item: pixels(item[1])):
         name = job.label(source)
         found = None
         try:
@@ -181,14 +180,6 @@ def region_of(
     else:
         found, absent = pixels_of(labelling, truth, explainer.target), f"{target} is not in its true mask"
     return found, "" if found.any() else absent
-
-
-def _pixels(source: Source) -> int:
-    try:
-        height, width = image_size(source)
-    except SegexpError:
-        return 0  # told when it is read
-    return height * width
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """A weight that may change over the training: one number, or points by epoch or by share, linear between them."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from segexp.errors import ConfigError
 from segexp.losses.base import check_range
+from segexp.moments import read_moment
 
 Points = float | Mapping[Any, Any] | Sequence[Any]
 """As in a config: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""
@@ -76,15 +76,8 @@ def _pairs(name: str, given: Mapping[Any, Any] | Sequence[Any]) -> Iterable[tupl
 
 def _place(name: str, key: Any) -> tuple[float, bool]:
     """Return where a point lies, and whether that is a share of the training."""
-    if isinstance(key, int) and not isinstance(key, bool) and key >= 0:
-        return float(key), False
-    if isinstance(key, str) and key.endswith("%"):
-        try:
-            share = float(key[:-1]) / 100
-        except ValueError:
-            share = math.nan
-        if 0 <= share <= 1:
-            return share, True
+    if (found := read_moment(key)) is not None:
+        return found.place, found.by_share
     raise ConfigError(
         f"loss.{name} has a point at {key!r}",
         "an epoch (a whole number from 0 on) or a share of the training (0% to 100%)",

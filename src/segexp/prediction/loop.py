@@ -92,7 +92,7 @@ def predict_folder(
     classes: dict[Job, list[Array]] = {}
     with Outbox() as outbox:
         items = [(job, source) for job in folder.jobs for source in job.sources]
-        for (job, source), loading in ahead(items, read, lambda item: _pixels(item[1])):
+        for (job, source), loading in ahead(items, read, lambda item: pixels(item[1])):
             try:
                 loaded = loading.result()
                 prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
@@ -152,7 +152,8 @@ def _extras(writer: Writer, job: Job, source: Source, loaded: Loaded, prediction
     return partial(writer.write_extras, job, source, found)
 
 
-def _pixels(source: Source) -> int:
+def pixels(source: Source) -> int:
+    """Return how many pixels an image has, by which room for it is kept; 0 where it cannot be read."""
     try:
         height, width = image_size(source)
     except SegexpError:
