@@ -5,7 +5,9 @@ import importlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ import torch
 import yaml
 
 torch.set_num_threads(1)
+
+if find_spec("absl"):  # which comes with OpenVINO; its handler closes the stream that it began with, pytest's own
+    importlib.import_module("absl.logging").get_absl_handler().python_handler.stream = sys.__stderr__
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -30,6 +30,13 @@ def make_quietly(segmenter, material, output, **more):
     return make(segmenter, wanted, material, said.append, progress), said
 
 
+def few():
+    """A network of three layers, whose classes both occur."""
+    torch.manual_seed(3)
+    first, second, last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -64,7 +71,7 @@ def test_the_file_its_sidecar_and_its_certificate_and_nothing_else(kind, segment
 def test_the_oldest_and_the_newest_opset(opset, segmenter, material, tmp_path):
     import onnx
 
-    subject = segmenter()
+    subject = segmenter(few())
     make_quietly(subject, material(subject), tmp_path / "net.onnx", opset=opset)
     model = onnx.load(tmp_path / "net.onnx")
     assert [each.version for each in model.opset_import if each.domain == ""] == [opset]
@@ -72,7 +79,7 @@ def test_the_oldest_and_the_newest_opset(opset, segmenter, material, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("returns", "kind"), [("probabilities", "onnx"), ("classes", "onnx"), ("probabilities", "torch_export")]
+    ("returns", "kind"), [("classes", "onnx"), ("probabilities", "torchscript"), ("classes", "torchscript")]
 )
 def test_bytes_in(returns, kind, segmenter, material, tmp_path):
     subject = segmenter(channels=3, size=(40, 56), mean=(0.4, 0.5, 0.6), std=(0.25, 0.25, 0.2))
@@ -180,11 +187,11 @@ def test_ctrl_c_leaves_nothing(segmenter, material, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "precision"), [("torch_export", "bf16"), ("onnx", "fp16"), ("onnx", "int8")])
 def test_fewer_bits_are_written_measured_and_kept_where_asked_for(kind, precision, segmenter, material, tmp_path):
-    subject, file = segmenter(), tmp_path / f"net{FORMATS[kind].suffix}"
+    subject, file = segmenter(few()), tmp_path / f"net{FORMATS[kind].suffix}"
     made, said = make_quietly(subject, material(subject, 8), file, kind=kind, precision=precision, accept=True)
     assert said[:2] == [f"Writing {FORMATS[kind].title} …", f"Writing {precision} …"]
     assert set(made.certificate.latencies) == {"torch", "file", "float"}
-    assert max(each.largest for each in made.certificate.agreements) > 1e-4, "it is in fewer bits"
+    assert max(each.largest for each in made.certificate.agreements) > 2e-5, "it is in fewer bits"
     found = json.loads(Path(f"{file}.certificate.json").read_text())
     assert found["precision"] == precision
     assert found["verdict"].startswith("No success: its Dice is not known, for there are no validation images")
