@@ -18,8 +18,8 @@ DECODER = "up.1"
 """Of the U-Net that learned: this simple task hardly needs the deepest map, and there is next to nothing in it."""
 
 
-def maps(segmenter, method, images, masks, layer=DECODER):
-    explain = make_explainer(segmenter, 1, method, layer, steps=16, window=16)
+def maps(segmenter, method, images, masks, window=16):
+    explain = make_explainer(segmenter, 1, method, DECODER, steps=16, window=window)
     return [explain(image, mask).values for image, mask in zip(images, masks, strict=True)]
 
 
@@ -48,7 +48,7 @@ def test_the_map_changes_when_the_weights_are_drawn_anew(learned, method):
     segmenter, images, masks = learned
     torch.manual_seed(7)
     anew = Segmenter(UNet(1, 2, width=8, depth=4).eval(), segmenter.preprocessing, segmenter.spec, channels_last=False)
-    first, again, other = (maps(each, method, images[:3], masks[:3]) for each in (segmenter, segmenter, anew))
+    first, again, other = (maps(each, method, images[:2], masks[:2], window=8) for each in (segmenter, segmenter, anew))
     assert np.mean([rank_correlation(*pair) for pair in zip(first, other, strict=True)]) < 0.6
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True)), "but not by itself"
 
