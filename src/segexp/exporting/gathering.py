@@ -47,11 +47,8 @@ def gather(segmenter: Segmenter, run: dict[str, Any], calibration: int = 0) -> t
     held, training = ([case for case in cases if assigned[case.id] == split] for split in ("val", "train"))
     if calibration:
         check_calibration(calibration, len(training))
-    images = [picture(case, segmenter) for case in evenly(held or training, FEW)]
+    images = [picture(case, segmenter) for case in evenly(held, FEW)]
     prepared = [calibrating(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
-    if not held:
-        missing = "The run has no validation images: the file is compared on training images, and Dice is not measured."
-        return Material(images, None, (), images.__getitem__, prepared, size), missing
     groups = [case.group for case in held]
     of = scoring_set(run["data"], held, segmenter)
     return Material(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
