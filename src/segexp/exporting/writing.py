@@ -4,6 +4,8 @@ Legend: B batch, C channels, H W pixels.
 """
 
 import logging
+import math
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +80,34 @@ def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     """
     axes = dict.fromkeys((0, *spatial_axes(example)), torch.export.Dim.DYNAMIC)
     with quiet(), refused("torch.export"), torch.no_grad():
-        return torch.export.export(module, (example,), dynamic_shapes=(axes,))
+        captured = torch.export.export(module, (example,), dynamic_shapes=(axes,))
+        round_up(captured.graph_module)
+        return captured
+
+
+def round_up(captured: torch.fx.GraphModule) -> None:
+    """Say ceil(a / b) of sizes, which paddings of libraries calculate and torch.export cannot save, in whole numbers."""
+    for node in list(captured.graph.nodes):
+        quotient = node.args[0] if node.target is math.ceil else None
+        if isinstance(quotient, torch.fx.Node) and quotient.target is operator.truediv:
+            above, below = quotient.args
+            steps: list[tuple[Any, list[Any]]] = [
+                (operator.neg, [above]),
+                (operator.floordiv, [None, below]),  # None stands for what the step before gives
+                (operator.neg, [None]),
+            ]
+            with captured.graph.inserting_before(node):
+                for target, arguments in steps:
+                    given = tuple(node.prev if each is None else each for each in arguments)
+                    step = captured.graph.call_function(target, given)
+                    step.meta["val"] = target(
+                        *(each.meta["val"] if isinstance(each, torch.fx.Node) else each for each in given)
+                    )
+            node.replace_all_uses_with(node.prev)
+            captured.graph.erase_node(node)
+            if not quotient.users:
+                captured.graph.erase_node(quotient)
+    captured.recompile()
 
 
 def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
