@@ -7,7 +7,7 @@ import torch
 
 from segexp.errors import CheckpointError, ConfigError
 from segexp.postprocess import Postprocessing
-from segexp.prediction.members import checkpoint_files, chosen_rule, load_members, make_predictor
+from segexp.prediction.members import checkpoint_files, chosen_rule, device_for, load_members, make_predictor
 
 CONFIG = {"tta": "none", "uncertainty": False, "max_pixels": None, "postprocess": "stored"}
 
@@ -100,3 +100,27 @@ def test_what_a_member_is_put_on(tmp_path, make_run):
     (member,) = load_members([make_run(tmp_path / "a") / "checkpoints" / "best.ckpt"], "cpu", [])
     assert member.device == torch.device("cpu")
     assert Path(str(member.facts["file"])) == tmp_path / "a" / "checkpoints" / "best.ckpt"
+
+
+def test_exported_files_are_named_like_checkpoints(tmp_path, make_run):
+    run = make_run(tmp_path / "a")
+    (tmp_path / "b.pt.json").touch()
+    found = checkpoint_files([str(tmp_path / "a.onnx"), str(run), str(tmp_path / "b.pt"), str(tmp_path / "a.onnx")])
+    assert found == [tmp_path / "a.onnx", run / "checkpoints" / "best.ckpt", tmp_path / "b.pt"]
+
+
+def test_auto_takes_the_cpu_where_the_runtime_has_nothing_else(monkeypatch):
+    monkeypatch.setattr("segexp.prediction.members.choose_devices", lambda gpus, key: ("cuda", [1]))
+    monkeypatch.setattr("segexp.prediction.members.runs_on", lambda file, device: file.suffix != ".xml")
+    checkpoint, program, model = Path("best.ckpt"), Path("a.onnx"), Path("a.xml")
+    assert device_for([checkpoint, program], "auto") == "cuda:1"
+    assert device_for([checkpoint, model], "auto") == "cpu"
+    assert device_for([checkpoint, model], 1) == "cuda:1", "what was typed is refused later, in words"
+
+
+def test_what_is_wrong_with_an_exported_file_names_it(tmp_path):
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(CheckpointError, match=r"a\.onnx has no a\.onnx\.json beside it"):
+        load_members([tmp_path / "a.onnx"], "cpu", [])
+    with pytest.raises(ConfigError, match=r"a\.onnx cannot be used: model\.prune_to=2 with the exported a\.onnx"):
+        load_members([tmp_path / "a.onnx"], "cpu", [], 2)
