@@ -248,3 +248,15 @@ def test_the_command_as_a_process(tmp_path, word, expected):
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_of_a_run_is_closed_when_the_command_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = list(logging.root.handlers)
+    words = parse(["data.root=nowhere", f"run_dir={tmp_path / 'run'}"])
+    opened = []
+    cli.run_hydra(lambda _: opened.extend(each for each in logging.root.handlers if each not in before), words, "train")
+    (log,) = [each for each in opened if isinstance(each, logging.FileHandler)]
+    assert log.baseFilename == str(tmp_path / "run" / "train.log")
+    assert log not in logging.root.handlers
+    assert log.stream is None, "closed"

@@ -83,7 +83,7 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
     from omegaconf.errors import OmegaConfBaseException
 
     register_resolvers()
-    saved, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    saved, full, handlers = sys.argv, os.environ.get("HYDRA_FULL_ERROR"), list(logging.root.handlers)
     sys.argv = [saved[0], *command.flags, *command.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, do not print and exit
     try:
@@ -92,10 +92,19 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
         raise explain(error, command.overrides, command.folders, command.config_name or config_name) from error
     finally:
         sys.argv = saved
+        close_logs(handlers)
         if full is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def close_logs(before: Iterable[logging.Handler]) -> None:
+    """Close the files that Hydra opened for the log of a run; handlers that were there before stay."""
+    kept = set(before)
+    for handler in [each for each in logging.root.handlers if isinstance(each, logging.FileHandler) and each not in kept]:
+        logging.root.removeHandler(handler)
+        handler.close()
 
 
 def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
