@@ -81,6 +81,15 @@ def test_no_such_run_names_the_nearest(tmp_path: Path) -> None:
         find_checkpoint(tmp_path / "run_one")
 
 
+def test_an_exported_file_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(tmp_path / "liver.onnx")
+    assert str(caught.value) == (
+        f"checkpoint={tmp_path / 'liver.onnx'} is an exported file. A trained network was expected: a run directory or a .ckpt "
+        "file. Type checkpoint=RUN with the run that it was exported from; liver.onnx.json names it."
+    )
+
+
 @pytest.mark.parametrize("kind", ["truncated", "text", "empty", "code"])
 def test_a_broken_file_is_named(kind: str, tmp_path: Path) -> None:
     path, _ = written(tmp_path / "best.ckpt")

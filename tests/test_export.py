@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -285,15 +286,19 @@ def test_evaluate_gives_the_scores_of_the_run(run, exported, evaluate, tmp_path)
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_post_processing_is_not_stored_in_an_exported_file(exported, evaluate, capfd):
-    before = (exported / "net.onnx").read_bytes()
-    assert evaluate(f"checkpoint={exported / 'net.onnx'}", "tune=postprocess", "gpus=0") == 2
-    assert capfd.readouterr().err == (
-        f"segexp: tune=postprocess with the exported {exported / 'net.onnx'}. The post-processing is stored in a checkpoint, "
-        "and "
-        "an exported file stays as it is. Type checkpoint=RUN, and export it again.\n"
-    )
-    assert (exported / "net.onnx").read_bytes() == before
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2"])
+@pytest.mark.parametrize("words", ["evaluate tune=postprocess", "export output=again.onnx", "explain input=. output=why"])
+def test_what_needs_the_trained_network_refuses_an_exported_file(name, words, exported, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    before = (exported / name).read_bytes()
+    command, *others = words.split()
+    assert import_module(f"segexp.{command}").main([f"checkpoint={exported / name}", *others]) == 1
+    found, expected, do = capfd.readouterr().err.split(". ", 2)
+    assert found == f"segexp: checkpoint={exported / name} is an exported file"
+    assert expected == "A trained network was expected: a run directory or a .ckpt file"
+    assert do == f"Type checkpoint=RUN with the run that it was exported from; {name}.json names it.\n"
+    assert (exported / name).read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 PREDICT_REFUSED = [

@@ -79,7 +79,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     named: list[str] = [config["checkpoint"]] if isinstance(config["checkpoint"], str) else config["checkpoint"]
     if config["tune"]:
         check_one(named)
-    files = checkpoint_files(named)
+    files = checkpoint_files(named, exported=not config["tune"])
     if config["tune"]:
         check_one(files)
         check_tunable(config["split"], config["data"], config["model"])
@@ -216,20 +216,11 @@ def tune(config: dict[str, Any], segmenter: "Segmenter", run: dict[str, Any]) ->
 
 
 def check_one(files: Sequence[object]) -> None:
-    """Refuse to choose the post-processing of several networks, or of one that was exported.
+    """Refuse to choose the post-processing of several networks.
 
     Raises:
-        ConfigError: several are named, or an exported file.
+        ConfigError: several are named.
     """
-    from segexp.exporting.loading import is_exported
-
-    for file in files:
-        if is_exported(Path(str(file))):
-            raise ConfigError(
-                f"tune=postprocess with the exported {file}",
-                "The post-processing is stored in a checkpoint, and an exported file stays as it is",
-                "Type checkpoint=RUN, and export it again",
-            )
     if len(files) != 1:
         raise ConfigError(
             f"checkpoint names {len(files)} files",

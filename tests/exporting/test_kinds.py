@@ -6,7 +6,7 @@ import pytest
 
 from segexp.errors import ConfigError
 from segexp.exporting import kinds
-from segexp.exporting.kinds import FORMATS, check_format
+from segexp.exporting.kinds import FORMATS, check_format, is_exported
 
 
 def refused(name="onnx", precision="fp32", opset=20, output="a.onnx"):
@@ -108,3 +108,10 @@ def test_a_folder_is_no_file(tmp_path):
     assert refused(output=str(tmp_path)) == (
         f"output={tmp_path} is a folder. The name of a file of format=onnx was expected. Type output={tmp_path / 'NAME.onnx'}."
     )
+
+
+def test_which_files_are_exported_ones(tmp_path):
+    assert [is_exported(tmp_path / name) for name in ("a.onnx", "a.pt2", "a.xml", "a.ckpt", "a")] == [True] * 3 + [False] * 2
+    assert not is_exported(tmp_path / "a.pt"), "some call their checkpoints so"
+    (tmp_path / "a.pt.json").touch()
+    assert is_exported(tmp_path / "a.pt")

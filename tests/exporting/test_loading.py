@@ -8,8 +8,9 @@ import torch
 
 from segexp.errors import CheckpointError, ConfigError, DeviceError
 from segexp.exporting import loading
-from segexp.exporting.loading import check_device, check_runtime, is_exported, load_exported, runs_on
-from segexp.exporting.sidecar import content, sidecar_of, write_sidecar
+from segexp.exporting.kinds import sidecar_of
+from segexp.exporting.loading import check_device, check_runtime, load_exported, runs_on
+from segexp.exporting.sidecar import content, write_sidecar
 
 
 @pytest.fixture
@@ -18,13 +19,6 @@ def file(tmp_path, segmenter):
     (tmp_path / "net.onnx").write_bytes(b"a network")
     write_sidecar(tmp_path / "net.onnx", content(segmenter(), "onnx", "fp32", "logits", 20))
     return tmp_path / "net.onnx"
-
-
-def test_which_files_are_exported_ones(tmp_path):
-    assert [is_exported(tmp_path / name) for name in ("a.onnx", "a.pt2", "a.xml", "a.ckpt", "a")] == [True] * 3 + [False] * 2
-    assert not is_exported(tmp_path / "a.pt"), "some call their checkpoints so"
-    (tmp_path / "a.pt.json").touch()
-    assert is_exported(tmp_path / "a.pt")
 
 
 def test_no_such_file(tmp_path):

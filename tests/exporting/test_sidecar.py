@@ -6,7 +6,8 @@ import pytest
 
 from segexp import __version__
 from segexp.errors import CheckpointError
-from segexp.exporting.sidecar import content, digest, facts_of, read_sidecar, sidecar_of, write_sidecar
+from segexp.exporting.kinds import sidecar_of
+from segexp.exporting.sidecar import content, digest, facts_of, read_sidecar, write_sidecar
 from segexp.postprocess import Postprocessing
 
 NUMBERS = {"size": (48, 64), "low": (0.1, 0.1, 0.2), "high": (0.9, 0.8, 0.9), "mean": (0.1, 0.2, 0.3), "std": (0.2, 0.2, 0.3)}

@@ -7,6 +7,7 @@ import torch
 
 from segexp import __version__
 from segexp.errors import CheckpointError, listed, nearest
+from segexp.exporting.kinds import is_exported, sidecar_of
 from segexp.whole import whole_file
 
 SCHEMA = 1
@@ -17,8 +18,14 @@ def find_checkpoint(path: Path) -> Path:
     """Return the checkpoint file meant by a file, a run directory (its best), or a checkpoints folder.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is an exported file.
     """
+    if is_exported(path):
+        raise CheckpointError(
+            f"checkpoint={path} is an exported file",
+            "A trained network was expected: a run directory or a .ckpt file",
+            f"Type checkpoint=RUN with the run that it was exported from; {sidecar_of(path).name} names it",
+        )
     if path.is_file():
         return path
     for folder in (path / "checkpoints", path):

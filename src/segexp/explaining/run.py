@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.devices import choose_devices
 from segexp.errors import ConfigError
 from segexp.explaining.explainer import Explainer, make_explainer
 from segexp.explaining.loop import Folder, Report, explain_folder
@@ -18,7 +17,7 @@ from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
 from segexp.prediction.layers import LayersReader
 from segexp.prediction.loop import Truth
-from segexp.prediction.members import checkpoint_files, load_members
+from segexp.prediction.members import checkpoint_files, device_for, load_members
 from segexp.prediction.places import check_collisions, check_writable, pair_up
 from segexp.prediction.progress import progress
 from segexp.prediction.run import truth_of
@@ -36,8 +35,7 @@ def explain(config: Mapping[str, Any]) -> Report:
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be explained.
     """
-    kind, ids = choose_devices(config["gpus"], "gpus")
-    segmenter = load_one(config, f"{kind}:{ids[0]}" if isinstance(ids, list) else kind)
+    segmenter = load_one(config)
     target = class_index(config["target"], segmenter.spec)
     explainer = make_explainer(segmenter, target, config["method"], config["layer"], config["steps"], config["window"])
     asked, training = question(config, explainer), Training.of(segmenter)
@@ -64,20 +62,21 @@ def explain(config: Mapping[str, Any]) -> Report:
     return outcome
 
 
-def load_one(config: Mapping[str, Any], device: str) -> Segmenter:
+def load_one(config: Mapping[str, Any]) -> Segmenter:
     """Return the segmenter that is explained.
 
     Raises:
         ConfigError: several are named.
-        CheckpointError: it is missing, broken or foreign.
+        CheckpointError: it is missing, broken or foreign, or was exported.
+        DeviceError: GPUs that are not there.
     """
     named: str | list[str] = config["checkpoint"]
-    files = checkpoint_files([named] if isinstance(named, str) else named)
+    files = checkpoint_files([named] if isinstance(named, str) else named, exported=False)
     if len(files) > 1:
         raise ConfigError(
             f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
         )
-    (segmenter,) = load_members(files, device, config["trust"], **config["model"])
+    (segmenter,) = load_members(files, device_for(files, config["gpus"]), config["trust"], **config["model"])
     if config["max_pixels"] is not None:
         segmenter.max_pixels = config["max_pixels"] or None
     return segmenter

@@ -41,6 +41,16 @@ FORMATS = {
 SUFFIXES = {each.suffix: name for name, each in FORMATS.items()}
 
 
+def sidecar_of(model: Path) -> Path:
+    """Return where the sidecar of an exported file lies."""
+    return model.with_name(f"{model.name}.json")
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
+    return path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
+
+
 def check_format(name: str, precision: str, opset: int, output: Path) -> None:
     """Refuse what cannot be written, before anything heavy is imported.
 

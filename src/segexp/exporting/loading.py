@@ -6,15 +6,10 @@ from pathlib import Path
 import torch
 
 from segexp.errors import CheckpointError, ConfigError, DeviceError
-from segexp.exporting.kinds import FORMATS, SUFFIXES
+from segexp.exporting.kinds import FORMATS, SUFFIXES, sidecar_of
 from segexp.exporting.running import runner
-from segexp.exporting.sidecar import facts_of, read_sidecar, sidecar_of
+from segexp.exporting.sidecar import facts_of, read_sidecar
 from segexp.segmenter import Segmenter
-
-
-def is_exported(path: Path) -> bool:
-    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
-    return path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
 
 
 def runs_on(path: Path, device: str) -> bool:

@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segexp.exporting.certificate import record, write_record
+from segexp.exporting.kinds import sidecar_of
 from segexp.exporting.plan import Made, Wanted
-from segexp.exporting.sidecar import content, digest, sidecar_of, write_sidecar
+from segexp.exporting.sidecar import content, digest, write_sidecar
 from segexp.exporting.words import lines
 from segexp.report.certificate import certificate_page
 from segexp.report.page import write_page

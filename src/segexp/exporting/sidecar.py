@@ -11,6 +11,7 @@ from typing import Any
 
 from segexp import __version__
 from segexp.errors import CheckpointError, ConfigError
+from segexp.exporting.kinds import sidecar_of
 from segexp.postprocess import Postprocessing
 from segexp.preprocessing import Preprocessing
 from segexp.segmenter import Segmenter
@@ -32,11 +33,6 @@ MEANING = {
     "probabilities": "probabilities (batch, classes, height, width) float32 at the image's own size",
     "classes": "class indices (batch, height, width) uint8 at the image's own size",
 }
-
-
-def sidecar_of(model: Path) -> Path:
-    """Return where the sidecar of an exported file lies."""
-    return model.with_name(f"{model.name}.json")
 
 
 def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset: int | None) -> dict[str, Any]:

@@ -8,18 +8,24 @@ from typing import Any
 from segexp.checkpoint import find_checkpoint, load_segmenter
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError
-from segexp.exporting.loading import is_exported, load_exported, runs_on
+from segexp.exporting.kinds import is_exported
+from segexp.exporting.loading import load_exported, runs_on
 from segexp.postprocess import Postprocessing
 from segexp.prediction.study import study_files
 from segexp.predictor import Predictor
 from segexp.segmenter import Segmenter
 
 
-def checkpoint_files(named: Sequence[str]) -> list[Path]:
+def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
     """Return the files of runs, checkpoints, studies (of a study the best one of each of its runs) and exports.
 
+    Args:
+        named: as typed.
+        exported: whether exported files will do; they have neither layers nor gradients, and nothing is stored in them.
+
     Raises:
-        CheckpointError: there is none where one was named; or a study is not finished, or lacks a fold.
+        CheckpointError: there is none where one was named, or an exported file where it will not do; or a study is not
+            finished, or lacks a fold.
     """
     if not named:
         raise CheckpointError(
@@ -29,7 +35,7 @@ def checkpoint_files(named: Sequence[str]) -> list[Path]:
     for text in named:
         path = Path(text)
         if is_exported(path):
-            files.append(path)
+            files.append(path if exported else find_checkpoint(path))
             continue
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
         members = [] if own else study_files(path)
