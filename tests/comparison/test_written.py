@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -194,3 +195,24 @@ def test_the_terminal(found, capsys):
     assert r"50%_a&b$x^2~{c}|<b>*\d" in lines[4]
     for text in (*found.verdicts, *found.notes):
         assert text in lines, "in one line"
+
+
+@pytest.mark.parametrize("room", [60, 80, 100])
+def test_a_narrow_terminal_shows_the_table_in_lots_and_cuts_nothing(room, found, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(room))
+    written.show(found)
+    said = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert "…" not in said
+    for table in tables(found):
+        assert all(cell in said for row in (table.columns, *table.rows) for cell in row)
+    shown = said.partition(found.verdicts[0])[0].splitlines()
+    assert max(map(len, shown)) <= room
+
+
+def test_columns_side_by_side():
+    table = written.Table("", ["run", "dice", "verdict"], [["a" * 10, "0.9123", "better"]], [1])
+    assert written.side_by_side(table, None) == [[0, 1, 2]]
+    assert written.side_by_side(table, 10 + 2 + 6 + 2 + 7) == [[0, 1, 2]]
+    assert written.side_by_side(table, 10 + 2 + 6 + 2 + 6) == [[0, 1], [0, 2]]
+    assert written.side_by_side(table, 5) == [[0, 1], [0, 2]], "a column that fits nowhere stands beside the first all the same"

@@ -13,6 +13,8 @@ from segexp.comparison.tables import Table, plain_rows, tables
 from segexp.errors import ConfigError
 from segexp.whole import whole_file
 
+GAP = 2
+"""Blanks between two columns in the terminal."""
 TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -25,23 +27,41 @@ TEX = {
 
 
 def show(comparison: Comparison) -> None:
-    """Print tables, verdicts and notes; where the output is no terminal, in lines as long as they need."""
+    """Print tables, verdicts and notes; a table wider than the terminal goes on below, and nothing of it is cut."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
+    room = Console().width if sys.stdout.isatty() else None
+    console = Console(highlight=False, soft_wrap=True, width=10_000)
     for table in tables(comparison):
         console.print(Text(table.title, style="bold"))
-        grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for n, heading in enumerate(table.columns):
-            grid.add_column(Text(heading), justify="right" if n in table.right else "left", no_wrap=not console.is_terminal)
-        for row in table.rows:
-            grid.add_row(*map(Text, row))
-        console.print(grid)
-        console.print()
+        for columns in side_by_side(table, room):
+            grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+            for n in columns:
+                grid.add_column(Text(table.columns[n]), justify="right" if n in table.right else "left", no_wrap=True)
+            for row in table.rows:
+                grid.add_row(*(Text(row[n]) for n in columns))
+            console.print(grid)
+            console.print()
     for text in (*comparison.verdicts, "", *comparison.notes):
         console.print(Text(text))
+
+
+def side_by_side(table: Table, room: int | None) -> list[list[int]]:
+    """Return which columns (0-based) fit beside each other, in as many lots as it takes; each begins with the first column.
+
+    Args:
+        table: what is shown.
+        room: characters of a line, None for any number.
+    """
+    width = [max(len(row[n]) for row in (table.columns, *table.rows)) + GAP for n in range(len(table.columns))]
+    lots = [[0]]
+    for n in range(1, len(width)):
+        if room is not None and len(lots[-1]) > 1 and sum(width[m] for m in (*lots[-1], n)) - GAP > room:
+            lots.append([0])
+        lots[-1].append(n)
+    return lots
 
 
 def write(comparison: Comparison, output: Path, command: Sequence[str]) -> list[Path]:
