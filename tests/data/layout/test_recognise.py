@@ -66,6 +66,9 @@ def check(root: Path, image: str, mask: str, count: int, unexplained: int = 0) -
         ("imagesTr/{}_0000.png", "labelsTr/{}.png", "imagesTr/{id}_0000.png", "labelsTr/{id}.png"),
         ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", "JPEGImages/{id}.jpg", "SegmentationClass/{id}.png"),
         ("images/{}_training.tif", "1st_manual/{}_manual1.gif", "images/{id}_training.tif", "1st_manual/{id}_manual1.gif"),
+        ("photos/{}.jpg", "segmentations/{}_lesion.png", "photos/{id}.jpg", "segmentations/{id}_lesion.png"),
+        ("rgb/{}-rgb.png", "masks/{}-water.png", "rgb/{id}-rgb.png", "masks/{id}-water.png"),
+        ("slices/{}_ct.png", "labels/{}.png", "slices/{id}_ct.png", "labels/{id}.png"),
     ],
 )
 def test_common_layouts(tmp_path: Path, images: str, masks: str, image: str, mask: str) -> None:
@@ -73,6 +76,21 @@ def test_common_layouts(tmp_path: Path, images: str, masks: str, image: str, mas
     assert found.layout["classes"] == {"background": 0, "foreground": 255}
     assert found.layout["channels"] == 3
     assert set(found.layout) == {"image", "mask", "groups", "classes", "ignore", "threshold", "channels"}
+
+
+def test_an_ending_of_ones_own_stands_a_few_names_without_it(tmp_path: Path) -> None:
+    make(tmp_path, "photos/{}.png", "masks/{}_lesion.png", ["a_1", "a_2", "a_3", "b"])
+    picture(tmp_path / "masks/overview.png", BINARY)
+    picture(tmp_path / "photos/b_2.png", COLOUR)
+    found = recognise(tmp_path, strict=False)
+    assert (found.layout["image"], found.layout["mask"]) == ("photos/{id}.png", "masks/{id}_lesion.png")
+    assert found.unexplained == ("masks/overview.png", "photos/b_2.png")
+
+
+def test_an_ending_of_ones_own_needs_a_folder_that_is_called_after_masks(tmp_path: Path) -> None:
+    make(tmp_path, "photos/{}.png", "thumbs/{}_small.png")
+    with pytest.raises(DataError, match="No known layout fits"):
+        recognise(tmp_path)
 
 
 def test_side_by_side_in_splits(tmp_path: Path) -> None:

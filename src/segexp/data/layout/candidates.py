@@ -72,7 +72,7 @@ def candidates(root: Path, files: list[str]) -> list[Candidate]:
 def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
     """Pair `{id}` with `{id}_mask` and the like, in one folder or two."""
     rank = mask_rank(masks.template)
-    for position, (end, mask_end) in enumerate(PAIRS):
+    for position, (end, mask_end) in enumerate((*PAIRS, *_own(images, masks))):
         if not mask_end and (images is masks or rank <= 0 or mask_rank(images.template)):
             continue  # without an ending, the folders' names must tell which are the masks
         pairs = images.ending(end).keys() & masks.ending(mask_end).keys()
@@ -91,6 +91,19 @@ def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
             + (f', masks end in "{mask_end}"' if mask_end else "")
             + (", one case per page" * bool(pages)),
         )
+
+
+def _own(images: Folder, masks: Folder) -> Iterable[tuple[str, str]]:
+    """Return endings that are nobody's habit but that most names of a folder have, of which one must be called a mask folder.
+
+    "photos/001.jpg" and "segmentations/001_lesion.png", say, or "photos/001_rgb.jpg" and "segmentations/001_lesion.png".
+    """
+    if images is masks or mask_rank(masks.template) <= 0 or mask_rank(images.template):
+        return
+    for end in dict.fromkeys(("", images.common_ending)):
+        for mask_end in dict.fromkeys(("", masks.common_ending)):
+            if (end, mask_end) not in PAIRS:
+                yield end, mask_end
 
 
 def _objects(images: Folder, masks: Folder) -> Iterable[Candidate]:

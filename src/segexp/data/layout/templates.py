@@ -1,8 +1,9 @@
 """Folders of pictures written with fields, so that many folders of one kind become one."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from segexp.data.layout.matching import SPLITS, natural
 
@@ -50,6 +51,14 @@ class Folder:
     def prefix(self) -> str:
         """What stands before the file name in a pattern."""
         return f"{self.template}/" if self.template else ""
+
+    @cached_property
+    def common_ending(self) -> str:
+        """What most names end in, from their last "_", "-" or "." on; "" where most end differently."""
+        stems = (name.rpartition("/")[2].rpartition(".")[0] for _, name in self.files)
+        ends = Counter(found.group() for stem in stems if (found := re.search(r"[_.-][^_.-]+$", stem)))
+        (end, count), *_ = ends.most_common(1) or [("", 0)]
+        return end if 2 * count > len(self.files) else ""
 
     def ending(self, end: str) -> dict[Key, str]:
         """Return the pictures whose names end so, by what is left of the name."""
