@@ -17,6 +17,7 @@ from segexp.exporting.loading import load_exported
 from segexp.exporting.making import make, side_by_side, trying_size
 from segexp.exporting.plan import Wanted, check_material
 from segexp.exporting.running import Runner, runner
+from segexp.exporting.writing import write_onnx
 from segexp.prediction.progress import progress
 
 pytestmark = pytest.mark.slow
@@ -202,6 +203,17 @@ def test_fewer_bits_are_written_measured_and_kept_where_asked_for(kind, precisio
     apart = (exported.probabilities(image) - subject.probabilities(image)).abs()
     assert apart.mean() < 0.05
     assert not list(tmp_path.glob(".export-*"))
+
+
+def test_openvino_in_bf16_is_the_float32_file_in_another_mood(segmenter, material, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    calls = []
+    monkeypatch.setattr(making, "write_onnx", lambda *given: (calls.append(given), write_onnx(*given)))
+    subject, file = segmenter(few()), tmp_path / "net.xml"
+    make_quietly(subject, material(subject), file, kind="openvino", precision="bf16", accept=True)
+    assert len(calls) == 1, "the network is written once"
+    assert sorted(path.suffix for path in tmp_path.glob("net.*")) == [".bin", ".html", ".json", ".json", ".xml"]
+    assert json.loads(Path(f"{file}.json").read_text())["precision"] == "bf16"
 
 
 def test_fewer_bits_that_are_no_success_leave_the_float32_file(segmenter, material, tmp_path):

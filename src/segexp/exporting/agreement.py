@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from segexp.labelling import Labelling
+from segexp.postprocess import Postprocessing
 
 BATCHES = (1, 3)
 LARGEST, CHANGED = 1e-4, 1e-5
@@ -88,8 +89,6 @@ def compared_classes(expected: Array, found: Array) -> Agreement:
 
 def decisions(probabilities: Tensor, labelling: Labelling) -> Array:
     """Return the most probable class (B, H, W) of each pixel; of overlapping labels, bit sets."""
-    from segexp.postprocess import Postprocessing
-
     return np.stack([labelling.decide(each, Postprocessing()) for each in probabilities])
 
 

@@ -36,7 +36,7 @@ class Certificate:
 
     Attributes:
         agreements: at several sizes.
-        scores: None where there are no validation cases, or where the file returns classes of whole pictures.
+        scores: None where there are no validation cases.
         latencies: by name: "torch" is the network, "file" the export, "float" its float32 file where that is another one.
         size: (H, W) of the image that was timed.
         bytes: of the file.

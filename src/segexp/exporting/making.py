@@ -1,5 +1,6 @@
 """An export from start to end: written beside its final name, measured, and moved there when it is right."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from segexp.exporting.deployed import Returns, deployed
 from segexp.exporting.kinds import FORMATS, ExportError
 from segexp.exporting.measuring import Held, Subject, certify
-from segexp.exporting.placing import put, size_of, told
+from segexp.exporting.placing import parts, put, size_of, told
 from segexp.exporting.plan import Made, Material, Wanted
 from segexp.exporting.quantizing import Quantised, quantise
 from segexp.exporting.running import Runner, runner
@@ -84,6 +85,9 @@ def lower(segmenter: Segmenter, wanted: Wanted, shape: Path, material: Material,
         found = quantise(source, target, material.calibration, say)
         if wanted.kind == "openvino":
             write_openvino(target, file)
+    elif wanted.kind == "openvino":  # which calculates in bfloat16 from a float32 file
+        for source, target in zip(parts(shape), parts(file), strict=True):
+            shutil.copyfile(source, target)
     else:
         write(segmenter, wanted, wanted.precision, file)
     return measured(segmenter, wanted, file, wanted.precision, shape, material, done, found)
@@ -91,8 +95,7 @@ def lower(segmenter: Segmenter, wanted: Wanted, shape: Path, material: Material,
 
 def write(segmenter: Segmenter, wanted: Wanted, precision: str, path: Path) -> None:
     """Write one file in one number format."""
-    in_file = "fp32" if wanted.kind == "openvino" else precision  # which calculates in bfloat16 from a float32 file
-    module = deployed(segmenter, in_file, wanted.returns)
+    module = deployed(segmenter, precision, wanted.returns)
     example = (
         torch.zeros(2, segmenter.spec.channels, 96, 80)
         if wanted.returns == "logits"

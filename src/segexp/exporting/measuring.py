@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from segexp.comparison.casewise import of_cases
 from segexp.comparison.gather import drawn
 from segexp.data.dataset import ScoringSet
 from segexp.devices import usable_cores
@@ -76,12 +77,12 @@ def certify(
         done: told when a case is scored.
     """
     both = _whole_pictures(subject, images) if subject.returns != "logits" else _prepared(subject, images)
-    found = agreements(sizes_around(size), both)
+    sizes = sizes_around(size)
+    found = agreements(sizes, both)
     scores = None if held is None else compare_scores(subject, held, done)
-    even = sizes_around(size)[0]
-    latencies = timed(subject, images, even)
+    latencies = timed(subject, images, sizes[0])
     weights = sum(4 * p.numel() for p in subject.segmenter.network.parameters())
-    return Certificate(found, scores, latencies, even, subject.bytes, weights, machine())
+    return Certificate(found, scores, latencies, sizes[0], subject.bytes, weights, machine())
 
 
 def _prepared(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
@@ -123,14 +124,14 @@ def compare_scores(subject: Subject, held: Held, done: Done) -> Scores:
     else:
         before = dice_of(lambda n: subject.segmenter.probabilities(held.picture(n)), subject, held, done)
         after = dice_of(lambda n: subject.file(torch.from_numpy(held.picture(n)[None]))[0], subject, held, done)
-    groups = held.groups
-    units = drawn(groups)
+    units = drawn(held.groups)
     return Scores(bootstrap_interval(before, units), bootstrap_interval(after, units), paired_interval(after, before, units))
 
 
 def dice_of_cases(segmenter: Segmenter, cases: ScoringSet, done: Done = lambda: None) -> Array:
     """Return Dice (N,) of each case, the mean over the foreground classes that are there; NaN where none is."""
-    return mean_dice(score(segmenter, cases, done=lambda _: done()).confusions)
+    confusions = score(segmenter, cases, done=lambda _: done()).confusions
+    return of_cases(class_scores(confusions).dice[:, 1:])
 
 
 def dice_of(predicted: Callable[[int], torch.Tensor], subject: Subject, held: Held, done: Done) -> Array:
@@ -144,16 +145,7 @@ def dice_of(predicted: Callable[[int], torch.Tensor], subject: Subject, held: He
             mask = found.numpy() if found.ndim == 2 else labelling.decide(found, rule)
             matrices[n] = labelling.confusion(torch.from_numpy(mask), held.cases[n].mask, k).numpy()
             done()
-    return mean_dice(matrices)
-
-
-def mean_dice(confusions: Array) -> Array:
-    """Return the mean Dice (N,) over the foreground classes that are there, of confusion matrices (N, K, K)."""
-    dice = class_scores(confusions).dice[:, 1:]
-    there = ~np.isnan(dice)
-    sums, counts = np.where(there, dice, 0).sum(axis=1), there.sum(axis=1)
-    found: Array = np.divide(sums, counts, out=np.full(len(dice), np.nan), where=counts > 0)
-    return found
+    return of_cases(class_scores(matrices).dice[:, 1:])
 
 
 def timed(subject: Subject, images: Sequence[Array], size: tuple[int, int]) -> dict[str, Latency]:

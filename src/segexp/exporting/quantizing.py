@@ -129,8 +129,9 @@ def quantise(
                 tried[count] = difference(kept[count])
                 count *= 2
         best = min(tried, key=lambda number: (tried[number] > CLOSE, tried[number]))
-        final = difference(kept[best])
-    return Quantised(kept[best], len(layers), final, tried)
+        if tried[0] > CLOSE:  # then another trial may have been written last
+            difference(kept[best])
+    return Quantised(kept[best], len(layers), tried[best], tried)
 
 
 def by_harm(layers: Sequence[str], difference: Callable[[Sequence[str]], float], done: Callable[[], None]) -> list[str]:

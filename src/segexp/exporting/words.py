@@ -2,8 +2,7 @@
 
 from segexp.exporting.certificate import Certificate
 from segexp.exporting.quantizing import Quantised
-
-NAMES = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
+from segexp.report.certificate import TIMED
 
 
 def lines(certificate: Certificate, verdict: str, quantised: Quantised | None = None) -> list[str]:
@@ -25,7 +24,7 @@ def lines(certificate: Certificate, verdict: str, quantised: Quantised | None = 
             f"  difference {scores.difference.mean:+.4f} [{scores.difference.low:+.4f}, {scores.difference.high:+.4f}]"
         )
     for name, taken in certificate.latencies.items():
-        found.append(f"  {NAMES[name]}: {taken.median:.1f} ms, 95th percentile {taken.p95:.1f} ms ({taken.rounds} times)")
+        found.append(f"  {TIMED[name]}: {taken.median:.1f} ms, 95th percentile {taken.p95:.1f} ms ({taken.rounds} times)")
     found.append(f"  timed with one image of {certificate.size[0]}x{certificate.size[1]} on {certificate.machine}")
     found.append(f"  {certificate.bytes / 1e6:.2f} MB; the weights in float32 are {certificate.weights / 1e6:.2f} MB")
     if quantised is not None:

@@ -8,7 +8,8 @@ import numpy as np
 from segexp.report.page import Html, code, document, facts, figure, gallery, notice, paragraph, picture, section, table
 
 Array = np.ndarray[Any, np.dtype[Any]]
-NAMES = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
+TIMED = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
+"""What is timed, with titles."""
 
 
 def certificate_page(values: Mapping[str, Any], good: bool, look: Sequence[tuple[str, Array]] = ()) -> str:
@@ -90,13 +91,13 @@ def _latency(values: Mapping[str, Any]) -> Html:
     own = taken["file"]["median"]
     rows = [
         (
-            NAMES[name],
+            TIMED[name],
             f"{taken[name]['median']:.1f}",
             f"{taken[name]['p95']:.1f}",
             f"{taken[name]['median'] / own:.2f}",
             str(taken[name]["rounds"]),
         )
-        for name in NAMES
+        for name in TIMED
         if name in taken
     ]
     note = f"One image of {taken['height']}x{taken['width']} pixels; all took turns, so that other work falls on all alike."
