@@ -310,6 +310,21 @@ def test_a_resumed_run_keeps_its_labels(tmp_path: Path) -> None:
         check_resume(path, {**config, "data": {"labels": "overlapping"}}, SPEC, "ab12")
 
 
+def test_a_resumed_run_does_not_end_before_it_begins(tmp_path: Path) -> None:
+    config = {**CONFIG, "optimizer": {}}
+    path, _ = written(tmp_path / "last.ckpt", config=config)
+    values = torch.load(path, weights_only=True)
+    torch.save({**values, "epoch": 7}, path)
+    for trainer in ({"max_epochs": 8}, {"max_epochs": 3, "minutes": 5.0}, {"max_epochs": None, "minutes": None}):
+        check_resume(path, {**config, "trainer": trainer}, SPEC, "ab12")
+    with pytest.raises(ConfigError) as error:
+        check_resume(path, {**config, "trainer": {"max_epochs": 7, "minutes": None}}, SPEC, "ab12")
+    assert str(error.value) == (
+        f"trainer.max_epochs=7, and {path} has 8 epochs behind it. To go on, more than these were expected. Type "
+        "trainer.max_epochs=16, say, or leave it out."
+    )
+
+
 def test_other_data_must_have_labels_of_the_same_kind() -> None:
     data: dict[str, Any] = {"classes": {"background": 0, "thing": 255}, "channels": 1}
     check_spec(data, SPEC)

@@ -1,7 +1,7 @@
 """What a checkpoint says about itself: its "segexp" entry, and whether a run of now may go on with it."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from segexp import __version__
 from segexp.checkpoint.files import SCHEMA, read_checkpoint
-from segexp.errors import CheckpointError, listed
+from segexp.errors import CheckpointError, ConfigError, listed
 from segexp.preprocessing import Preprocessing
 from segexp.types import DataSpec
 
@@ -55,7 +55,7 @@ def describe(
 
 
 def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash: str) -> None:
-    """Refuse to go on with a run whose network, optimizer, classes or split are not those of now.
+    """Refuse to go on with a run whose network, optimizer, classes or split are not those of now, or that has gone further.
 
     Args:
         path: of the checkpoint to go on from.
@@ -65,12 +65,15 @@ def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash:
 
     Raises:
         CheckpointError: naming what differs; or the file is broken or foreign.
+        ConfigError: fewer epochs than are done.
     """
-    content = read_checkpoint(path)["segexp"]
+    values = read_checkpoint(path)
+    content, done = values["segexp"], int(values.get("epoch", -1)) + 1
     before = _facts(content["config"], content["spec"]["classes"], content["spec"]["channels"])
     now = _facts(config, spec.classes, spec.channels)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not changed and content["split_hash"] == split_hash:
+        check_epochs(path, done, config.get("trainer") or {})
         return
     texts = [f"{key} {before.get(key, 'absent')} (now {now.get(key, 'absent')})" for key in changed]
     found = f"{path} was trained with {listed(texts)}" if texts else f"{path} was trained with another split of the data"
@@ -79,6 +82,21 @@ def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash:
         "A resumed run goes on with the same classes, split, network and optimizer",
         "Leave such keys out of the command; or leave resume=… out to start a new run",
     )
+
+
+def check_epochs(path: Path, done: int, trainer: Mapping[str, Any]) -> None:
+    """Refuse to go on to an epoch that lies behind.
+
+    Raises:
+        ConfigError: naming how many are done.
+    """
+    most = trainer.get("max_epochs")
+    if trainer.get("minutes") is None and most is not None and most < done:
+        raise ConfigError(
+            f"trainer.max_epochs={most}, and {path} has {done} epochs behind it",
+            "To go on, more than these were expected",
+            f"Type trainer.max_epochs={2 * done}, say, or leave it out",
+        )
 
 
 def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dict[str, Any]:
