@@ -110,6 +110,12 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def command() -> Callable[[str, Sequence[str]], int]:
+    """Type a command in this process, by the name of its module and its words; returns its exit code."""
+    return typed
+
+
+@pytest.fixture(scope="session")
 def train() -> Callable[..., int]:
     """Type a train command in this process; returns its exit code."""
     return lambda *words: typed("train", words)
