@@ -1,6 +1,7 @@
 """Every notebook is run from top to bottom, in an empty folder."""
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -20,8 +21,19 @@ def printed(notebook):
     return "".join(out.text for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "stream")
 
 
-def test_there_are_notebooks():
-    assert FOLDER / "01_quickstart.ipynb" in NOTEBOOKS
+def test_the_four_lessons():
+    assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_your_own_data", "03_compare", "04_explain_and_deploy"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_lesson_is_told_in_sentences(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert len(re.findall(r"^## ", text, re.MULTILINE)) >= 4
+    assert all(cell.cell_type == "code" or len(cell.source) > 60 for cell in cells), "a heading alone explains nothing"
+    named = re.findall(r"`((?:docs|notebooks)/[\w./-]+)`|`(\w+\.ipynb)`", text)
+    assert [name for name, other in named if name and not (FOLDER.parent / name).is_file()] == []
+    assert [other for _, other in named if other and not (FOLDER / other).is_file()] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
