@@ -256,7 +256,7 @@ def quickly(verb: str, words: list[str]) -> list[str]:
     words = ["hydra/launcher=basic" if word == "hydra/launcher=joblib" else word for word in words]
     words = [part for word in words for part in (REST if word == "…" else [word])]
     if "fit=true" in words:
-        words = ["data.size=null", *words]
+        words = ["data.size=null", "model.width=8", *words]
     if verb == "export" and "precision=int8" in words:
         words += ["accept=true", "calibration=8"]
     if any(word.startswith("resume=") for word in words):
