@@ -152,3 +152,41 @@ def test_typed_transforms_stay(losses):
     typed = {"augment", "augment.transforms"}
     assert fit_to_choices(config, typed, {"experiment": "mine", "augment": "flips"}, [losses]) == []
     assert config.augment.transforms == [{"name": "Blur"}]
+
+
+@pytest.fixture
+def optimizers(tmp_path):
+    """Experiments that give a learning rate, one to the optimizer of train.yaml and one to its own."""
+    for name, content in {
+        "train": {"defaults": [{"optimizer": "adamw"}, {"experiment": None}, "_self_"]},
+        "experiment/mine": {"optimizer": {"lr": 0.002}},
+        "experiment/other": {"defaults": [{"override /data": "x"}, {"override /optimizer": "sgd"}], "optimizer": {"lr": 0.05}},
+        "optimizer/adamw": {"_target_": "torch.optim.AdamW", "lr": 0.001},
+        "optimizer/sgd": {"_target_": "torch.optim.SGD", "lr": 0.01},
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        OmegaConf.save(content, tmp_path / f"{name}.yaml")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("experiment", "typed", "rate"),
+    [("mine", "sgd", 0.01), ("other", "adamw", 0.001), ("mine", "adamw", 0.002), ("other", "sgd", 0.05)],
+)
+def test_a_learning_rate_is_that_of_one_optimizer(experiment, typed, rate, optimizers):
+    own = OmegaConf.create({"optimizer": OmegaConf.load(optimizers / "optimizer" / f"{typed}.yaml")})
+    config = OmegaConf.merge(own, {"optimizer": OmegaConf.load(optimizers / "experiment" / f"{experiment}.yaml").optimizer})
+    given = config.optimizer.lr
+    said = fit_to_choices(config, {"optimizer"}, {"experiment": experiment, "optimizer": typed}, [optimizers])
+    assert config.optimizer.lr == rate
+    expected = (
+        f"experiment={experiment} says optimizer.lr={given} to its own optimizer; this one has other settings and keeps them."
+    )
+    assert said == ([] if given == rate else [expected])
+
+
+def test_a_typed_learning_rate_is_for_the_typed_optimizer(optimizers):
+    config = OmegaConf.create({"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.3}})
+    choices = {"experiment": "mine", "optimizer": "sgd"}
+    assert fit_to_choices(config, {"optimizer", "optimizer.lr"}, choices, [optimizers]) == []
+    assert config.optimizer.lr == 0.3

@@ -1,8 +1,8 @@
-"""What an experiment says to its network, loss and augmentation, where another one was typed."""
+"""What an experiment says to its network, loss, augmentation and optimizer, where another one was typed."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segexp.config.own import arguments
 from segexp.config.targets import RESERVED
@@ -11,7 +11,7 @@ from segexp.errors import listed
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-NAMES = {"model": "network", "loss": "loss", "augment": "augmentation"}
+NAMES = {"model": "network", "loss": "loss", "augment": "augmentation", "optimizer": "optimizer"}
 """The groups that are looked at, and what their options are called."""
 
 
@@ -22,9 +22,10 @@ def fit_to_choices(
 
     `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net, and
     `experiment=liver loss=dice` the Dice loss, though the experiment weights the classes of a cross-entropy. All or nothing,
-    because a word like depth does not mean the same to every network; and a list of transforms is the whole augmentation, so
-    that a typed one replaces it. Only where an option was typed, and only what nobody typed: the validation tells an
-    experiment that is wrong about its own option, and a user likewise.
+    because a word like depth does not mean the same to every network; a list of transforms is the whole augmentation, so that
+    a typed one replaces it; and the learning rate of Adam is none for gradient descent, though both have one. Only where an
+    option was typed, and only what nobody typed: the validation tells an experiment that is wrong about its own option, and a
+    user likewise.
 
     Args:
         config: composed.
@@ -58,6 +59,8 @@ def _taken_back(
     own = _section(folders, group, str(choices.get(group)))
     if not said or _fits(group, said, own, str(node.get("_target_"))):
         return ""
+    if group == "optimizer" and choices.get(group) == _default(folders, experiment, group):
+        return ""
     with open_dict(node):
         for name in said:
             node.pop(name)
@@ -69,7 +72,7 @@ def _taken_back(
 
 def _fits(group: str, said: Mapping[str, object], own: Mapping[str, object], target: str) -> bool:
     """Say whether an option has all of what is said to it; `own` is its file."""
-    if group == "augment":
+    if group in ("augment", "optimizer"):
         return False
     known = arguments(target)
     return known is None or (known.names >= set(said) and _has(own, said))
@@ -104,11 +107,26 @@ def running() -> tuple[dict[str, str | None], list[Path]]:
     return dict(runtime.choices), [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
 
 
+def _default(folders: Collection[Path], experiment: str, group: str) -> str | None:
+    """Return the option of a group that the experiment's file chooses, or else the configuration of train."""
+    for folder, option, key in (("experiment", experiment, f"override /{group}"), (".", "train", group)):
+        for entry in _load(folders, folder, option).get("defaults") or ():
+            if isinstance(entry, Mapping) and key in entry:
+                return str(entry[key])
+    return None
+
+
 def _section(folders: Iterable[Path], group: str, option: str, key: str | None = None) -> dict[str, object]:
     """Return the file of an option, or a section of it, references as they stand; empty where there is none."""
+    content = _load(folders, group, option)
+    found = content.get(key) if key else content
+    return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _load(folders: Iterable[Path], group: str, option: str) -> dict[str, Any]:
+    """Return the file of an option, references as they stand; empty where there is none."""
     from omegaconf import OmegaConf
 
     file = next((file for folder in folders if (file := folder / group / f"{option}.yaml").is_file()), None)
     content = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else None
-    found = content.get(key) if key and isinstance(content, dict) else content
-    return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
+    return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
