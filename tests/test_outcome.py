@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from dataclasses import replace
@@ -13,7 +14,7 @@ from segexp.data.store import RamStore
 from segexp.errors import DataError
 from segexp.metrics.boundary import Boundary
 from segexp.metrics.calibration import Calibration
-from segexp.metrics.cases import COLUMNS, case_rows, read_cases
+from segexp.metrics.cases import COLUMNS, case_rows
 from segexp.metrics.statistics import Interval, bootstrap_interval
 from segexp.outcome import Outcome, all_intervals, score_split, sentences, write_metrics, write_outcomes
 from segexp.postprocess import Postprocessing
@@ -120,7 +121,9 @@ def test_what_the_report_needs_is_written_for_all_splits(segmenter, split, tmp_p
     given = {name: score_split(segmenter, name, *split, 0, None, MEASURES) for name in ("val", "test")}
     scores = write_outcomes(tmp_path, given, segmenter.spec.classes)
     assert scores == given["val"].scores | given["test"].scores
-    assert [row["split"] for row in read_cases(tmp_path / "cases.csv")] == ["val"] * 6 + ["test"] * 6
+    assert [row["split"] for row in csv.DictReader((tmp_path / "cases.csv").read_text().splitlines())] == ["val"] * 6 + [
+        "test"
+    ] * 6
     matrices = read_confusion(tmp_path / "confusion.csv", segmenter.spec.classes)
     assert {name: matrix.tolist() for name, matrix in matrices.items()} == {name: [[512, 0], [64, 192]] for name in given}
     names, counts = read_calibration(tmp_path / "calibration.json")["test"]

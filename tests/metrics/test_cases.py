@@ -1,10 +1,10 @@
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segexp.errors import DataError
-from segexp.metrics.cases import COLUMNS, case_rows, read_cases, write_cases
+from segexp.metrics.cases import COLUMNS, case_rows, write_cases
 from segexp.metrics.scores import class_scores, scores_of_counts, summary
 from segexp.types import Case, Source
 
@@ -22,6 +22,11 @@ def some_confusions(count):
     matrices[0, 1] = 0  # a case without cell
     matrices[1, :, 2] = 0  # one where wall is never predicted
     return matrices
+
+
+def read_cases(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -104,24 +109,6 @@ def test_a_broken_write_leaves_the_old_file_and_nothing_else(written):
 def test_writing_again_replaces(written):
     write_cases(written, [])
     assert read_cases(written) == []
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError) as caught:
-        read_cases(tmp_path / "cases.csv")
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'cases.csv'} does not exist.")
-    assert message.endswith("Train it to the end, or evaluate it.")
-
-
-@pytest.mark.parametrize(("text", "columns"), [("a,b\n1,2\n", "a, b"), ("", "(none)")])
-def test_a_foreign_file_is_told_by_its_columns(tmp_path, text, columns):
-    path = tmp_path / "cases.csv"
-    path.write_text(text)
-    with pytest.raises(DataError) as caught:
-        read_cases(path)
-    assert f"cases.csv has the columns {columns}. The columns split, id, group, class, tp" in str(caught.value)
-    assert "segexp.evaluate" in str(caught.value)
 
 
 def test_further_columns_come_after_the_fixed_ones(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp.errors import DataError
-from segexp.prediction.review import NAME, Review, masks_in, read_rows
+from segexp.prediction.review import NAME, Review, masks_in, read_earlier
 from segexp.types import DataSpec
 
 SPEC = DataSpec("toy", ("background", "liver", "tumour"), 1, ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -33,15 +33,15 @@ def test_rows_of_before_are_kept_while_their_masks_are_there(tmp_path):
         (tmp_path / name).touch()
     review.add("c.png", "", ["not predicted"])
     review.write()
-    assert set(read_rows(tmp_path)) == {"a.png", "b.png"}
+    assert set(read_earlier(tmp_path)) == {"a.png", "b.png"}
     (tmp_path / "a.png").unlink()
-    assert masks_in(read_rows(tmp_path).values()) == ["b.png"]
+    assert masks_in(read_earlier(tmp_path).values()) == ["b.png"]
 
 
 @pytest.mark.parametrize("content", [b"", b"image\n", b"\xff\xfe\x00broken", b"other,columns\n1,2\n"])
 def test_a_broken_review_counts_as_none(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
-    assert read_rows(tmp_path) == {}
+    assert read_earlier(tmp_path) == {}
 
 
 def test_nothing_to_say_writes_nothing(tmp_path):
@@ -63,6 +63,6 @@ def test_masks_of_overlapping_classes(tmp_path):
     review.write()
     assert (tmp_path / NAME).read_text().splitlines()[1].endswith(",0.7500,0.5000,1x4"), "shares may add up to more than 1"
     (tmp_path / "a_cell.png").touch()
-    assert not read_rows(tmp_path), "one of the two is missing"
+    assert not read_earlier(tmp_path), "one of the two is missing"
     (tmp_path / "a_nucleus.png").touch()
-    assert masks_in(read_rows(tmp_path).values()) == ["a_cell.png", "a_nucleus.png"]
+    assert masks_in(read_earlier(tmp_path).values()) == ["a_cell.png", "a_nucleus.png"]

@@ -11,7 +11,7 @@ from segexp.explaining.loop import Folder, Report, explain_folder
 from segexp.explaining.methods import OF_LAYER
 from segexp.explaining.outputs import Writer
 from segexp.explaining.regions import class_index
-from segexp.explaining.table import Asked, Table, read_rows
+from segexp.explaining.table import Asked, Table, read_earlier
 from segexp.explaining.words import failed, say_how, say_what, say_where
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
@@ -98,7 +98,7 @@ def take_all(config: Mapping[str, Any], segmenter: Segmenter) -> list[Inventory]
     data: Any = segmenter.facts["config"]
     pairs = pair_up(*([each] if isinstance(each, str) else list(each) for each in (config["input"], config["output"])))
     outputs = {output.resolve() for _, output in pairs}
-    written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_rows(folder).values()}
+    written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_earlier(folder).values()}
     earlier = Earlier("", frozenset(outputs), frozenset(written))
     return [take_stock(given, output, segmenter.spec.channels, data["data"], earlier) for given, output in pairs]
 
@@ -116,7 +116,7 @@ def work(
     folders, skipped = [], 0
     for inventory in inventories:
         here = inventory.output.resolve()
-        table = tables.setdefault(here, Table(inventory.output, asked, read_rows(inventory.output)))
+        table = tables.setdefault(here, Table(inventory.output, asked, read_earlier(inventory.output)))
         writer = Writer(inventory.output, segmenter.spec, asked, config["values"])
         everything = [(job, source) for job in inventory.jobs for source in job.sources]
         items = tuple(item for item in everything if config["overwrite"] or not _done(table, writer, *item))

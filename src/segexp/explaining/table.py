@@ -1,16 +1,13 @@
 """explanations.csv: what was explained, and how much of each map lies where it should."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from segexp.explaining.pointing import Pointing
-from segexp.prediction.places import unwritable
-from segexp.whole import whole_file
+from segexp.prediction.earlier import Row, read_rows, write_rows
 
-Row = dict[str, str]
 Key = tuple[str, str, str]
 
 NAME = "explanations.csv"
@@ -83,27 +80,15 @@ class Table:
         """
         if not self.rows:
             return None
-        path = self.folder / NAME
-        try:
-            with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-                table = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
-                table.writeheader()
-                table.writerows(self.rows.values())
-        except OSError as error:
-            raise unwritable(path, error) from error
-        return path
+        return write_rows(self.folder / NAME, COLUMNS, self.rows.values())
 
     def _key(self, file: str) -> Key:
         return file, self.asked.target, self.asked.method
 
 
-def read_rows(folder: Path) -> dict[Key, Row]:
+def read_earlier(folder: Path) -> dict[Key, Row]:
     """Return the rows of an earlier table whose pictures are still there; none where it is broken."""
-    try:
-        with (folder / NAME).open(newline="", encoding="utf-8") as file:
-            rows = [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
+    rows = read_rows(folder / NAME)
     return {_key_of(row): row for row in rows if row.get("file") and (folder / row.get("picture", "")).exists()}
 
 

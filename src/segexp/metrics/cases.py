@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from segexp.errors import DataError
 from segexp.metrics.scores import class_scores
 from segexp.types import Case
 from segexp.whole import whole_file
@@ -52,26 +51,6 @@ def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def read_cases(path: Path) -> list[dict[str, str]]:
-    """Read `cases.csv`.
-
-    Raises:
-        DataError: the file is missing or its columns do not begin with those of `COLUMNS`.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist", "A finished run has a cases.csv", "Train it to the end, or evaluate it")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns, rows = tuple(reader.fieldnames or ()), list(reader)
-    if columns[: len(COLUMNS)] != COLUMNS:
-        raise DataError(
-            f"{path} has the columns {', '.join(columns) or '(none)'}",
-            f"The columns {', '.join(COLUMNS)} were expected",
-            "Write it again: python -m segexp.evaluate checkpoint=RUN",
-        )
-    return rows
 
 
 def _text(value: float) -> str:

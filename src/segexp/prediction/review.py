@@ -3,7 +3,6 @@
 Legend: H W pixels.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from segexp.labelling import labelling
-from segexp.prediction.places import unwritable
+from segexp.prediction.earlier import Row, read_rows, write_rows
 from segexp.types import DataSpec
-from segexp.whole import whole_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Row = dict[str, str]
 
 NAME = "review.csv"
 SCORES = ("disagreement", "mutual_information", "entropy")
@@ -75,25 +72,12 @@ class Review:
         if not self.rows:
             return None
         columns = ["image", "mask", "flags", *SCORES, *(f"share_{name}" for name in self.spec.classes[1:]), "size"]
-        path = self.folder / NAME
-        try:
-            with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-                table = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-                table.writeheader()
-                table.writerows(sorted(self.rows.values(), key=_urgency))
-        except OSError as error:
-            raise unwritable(path, error) from error
-        return path
+        return write_rows(self.folder / NAME, columns, sorted(self.rows.values(), key=_urgency))
 
 
-def read_rows(folder: Path) -> dict[str, Row]:
+def read_earlier(folder: Path) -> dict[str, Row]:
     """Return the rows of an earlier review whose masks are still there, by the name of the image; none where it is broken."""
-    try:
-        with (folder / NAME).open(newline="", encoding="utf-8") as file:
-            rows = [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
-    named = {row["image"]: row for row in rows if row.get("image") and row.get("mask")}
+    named = {row["image"]: row for row in read_rows(folder / NAME) if row.get("image") and row.get("mask")}
     return {image: row for image, row in named.items() if all((folder / mask).is_file() for mask in masks_in([row]))}
 
 

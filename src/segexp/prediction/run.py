@@ -14,7 +14,7 @@ from segexp.prediction.members import checkpoint_files, device_for, load_members
 from segexp.prediction.outputs import Wanted, Writer
 from segexp.prediction.places import check_collisions, check_writable, pair_up
 from segexp.prediction.progress import progress
-from segexp.prediction.review import Review, masks_in, read_rows
+from segexp.prediction.review import Review, masks_in, read_earlier
 from segexp.prediction.suspicion import refuse_masks
 from segexp.prediction.truth import TruthReader, find_truth
 from segexp.prediction.words import failed, say_how, say_what, say_where
@@ -72,7 +72,7 @@ def take_all(config: Mapping[str, Any], predictor: Predictor) -> list[Inventory]
     data: Any = predictor.members[0].facts["config"]
     pairs = pair_up(_several(config["input"]), _several(config["output"]))
     outputs = {output.resolve() for _, output in pairs}
-    masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_rows(folder).values())}
+    masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_earlier(folder).values())}
     earlier = Earlier(config["suffix"], frozenset(outputs), frozenset(masks))
     return [take_stock(given, output, predictor.spec.channels, data["data"], earlier) for given, output in pairs]
 
@@ -90,7 +90,7 @@ def work(
         skipped += len(inventory.jobs) - len(jobs)
         here = inventory.output.resolve()
         if here not in reviews:
-            reviews[here] = Review(inventory.output, predictor.spec, read_rows(inventory.output))
+            reviews[here] = Review(inventory.output, predictor.spec, read_earlier(inventory.output))
         folders.append(Folder(jobs, writer, reviews[here], truth_of(inventory, config, data["data"])))
     return folders, skipped
 
