@@ -15,6 +15,11 @@ AMPERE = (8, 0)
 """The first CUDA compute capability with bfloat16 units."""
 
 
+def is_memory(error: BaseException) -> bool:
+    """Say whether an error tells of too little memory, of the machine or of a device."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tuple[str, int | list[int]]:
     """Return Lightning's `accelerator` and `devices` for `trainer.gpus`.
 

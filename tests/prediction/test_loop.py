@@ -17,6 +17,7 @@ from segexp.prediction.review import Review
 from segexp.prediction.truth import TruthReader
 from segexp.predictor import Predictor
 
+SHORT = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
 DATA = {"classes": {"background": 0, "liver": 255}, "ignore": [], "threshold": None}
 
 
@@ -47,7 +48,7 @@ def test_what_fails_does_not_stop_the_others(work, tmp_path, save):
     assert jobs.review.rows["cut.png"]["flags"].startswith("not predicted: ")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(SHORT)])
 def test_one_image_that_needs_too_much_memory(work, tmp_path, save, error):
     predictor, training, folder = work
 

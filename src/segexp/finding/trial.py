@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from segexp import build
 from segexp.callbacks.averaging import averaging
-from segexp.devices import choose_devices, choose_precision
+from segexp.devices import choose_devices, choose_precision, is_memory
 from segexp.errors import SegexpError
 from segexp.finding.memory import bound, used
 from segexp.preprocessing import Preprocessing
@@ -134,7 +133,7 @@ def main(arguments: Sequence[str]) -> None:
             gc.collect()
             report(done=size, used=used(accelerator, device))
     except Exception as error:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        if is_memory(error):
             report(short=str(error).splitlines()[0] if str(error) else "")
             return
         told = str(error) if isinstance(error, SegexpError) else f"{type(error).__name__}: {error}"

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from segexp.data.files.images import fit_channels, image_size, read_image
+from segexp.devices import is_memory
 from segexp.errors import DataError, SegexpError
 from segexp.prediction.flags import Training, flags
 from segexp.prediction.inputs import Job
@@ -96,7 +96,9 @@ def predict_folder(
             try:
                 loaded = loading.result()
                 prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
-            except (SegexpError, MemoryError, torch.OutOfMemoryError) as error:
+            except (SegexpError, MemoryError, RuntimeError) as error:
+                if not isinstance(error, SegexpError) and not is_memory(error):
+                    raise
                 failed[job] = _reason(error)
                 folder.review.add(job.image, "", [f"not predicted: {failed[job]}"])
                 classes.pop(job, None)
