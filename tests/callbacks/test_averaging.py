@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segexp.callbacks.averaging import StochasticWeightAveraging, averaging, held_from
+from segexp.callbacks.averaging import StochasticWeightAveraging, as_scored, averaging, held_from
 from segexp.callbacks.checkpoints import Checkpoints
 from segexp.callbacks.schedule import Schedule
 from segexp.errors import ConfigError
@@ -158,3 +158,36 @@ def test_what_a_config_asks_for():
     assert held_from({**off, "swa": "60%", "max_epochs": None}) == 0.6
     with pytest.raises(ConfigError, match=r"trainer\.swa is 'late'"):
         averaging({**off, "swa": "late"})
+
+
+class After(pl.Callback):
+    """Notes the weights at the end of a validation, and those that were scored as it sees them."""
+
+    def __init__(self):
+        self.plain, self.seen = [], []
+
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            self.plain.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
+            with as_scored(trainer, pl_module):
+                self.seen.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
+            assert same(pl_module.state_dict(), self.plain[-1]), "put back"
+
+
+@pytest.mark.parametrize("average", [pl.callbacks.EMAWeightAveraging(decay=0.9), StochasticWeightAveraging(FIRST), None])
+def test_what_looks_at_a_network_after_a_validation_sees_what_was_scored(average, tmp_path):
+    module, after = Net(), After()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=[*([average] if average else []), after],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, Data())
+    assert len(after.seen) == len(module.scored) == 3
+    assert all(map(same, after.seen, module.scored))
+    assert [same(*pair) for pair in zip(after.plain, after.seen, strict=True)][-1] == (average is None)

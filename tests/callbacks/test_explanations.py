@@ -42,7 +42,7 @@ def trainer(monkeypatch):
         spec=SPEC, members=lambda _: [0, 1, 2], scoring_set=lambda _: None, cases_of=lambda _: None, explained=explained
     )
     facts = {"sanity_checking": False, "should_stop": False, "current_epoch": 0, "max_epochs": 9, "is_global_zero": True}
-    return SimpleNamespace(datamodule=data, loggers=[Board(), object()], global_step=5, **facts)
+    return SimpleNamespace(datamodule=data, loggers=[Board(), object()], global_step=5, callbacks=[], **facts)
 
 
 def validate(callback, trainer):

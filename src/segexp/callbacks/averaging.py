@@ -112,6 +112,21 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
 
 
 @contextmanager
+def as_scored(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
+    """Put the average that is scored into the network, where there is one, for what looks at it after a validation."""
+    average = next((each for each in trainer.callbacks if isinstance(each, pl.callbacks.WeightAveraging)), None)  # type: ignore[attr-defined]
+    there = average is not None and average._average_model is not None and getattr(average, "started", True)
+    if average is None or not there:
+        yield
+        return
+    average._swap_models(pl_module)
+    try:
+        yield
+    finally:
+        average._swap_models(pl_module)
+
+
+@contextmanager
 def renewed(layers: list[nn.Module]) -> Iterator[None]:
     """Let these batch norms, and nothing else, take new statistics: the plain mean over the batches of the context."""
     before = [layer.momentum for layer in layers]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from segexp.callbacks.averaging import as_scored
 from segexp.callbacks.watching import Watched
 from segexp.explaining.explainer import Explainer
 from segexp.explaining.watching import explain_cases
@@ -11,9 +12,9 @@ from segexp.pictures import explanation
 
 
 class Explanations(pl.Callback):
-    """Logs `validation/explained` as an image every few epochs: Seg-Grad-CAM of the weights as they are.
+    """Logs `validation/explained` as an image every few epochs: Seg-Grad-CAM of the weights that are scored.
 
-    It changes no weight, statistic, mode or random state.
+    Those are the average, where one is taken. It changes no weight, statistic, mode or random state.
     """
 
     def __init__(self, explainer: Explainer, cases: int, every: int) -> None:
@@ -37,7 +38,8 @@ class Explanations(pl.Callback):
         if not boards:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        cases = list(explain_cases(self.explainer, data.scoring_set("val"), data.cases_of("val"), predicted))
+        with as_scored(trainer, pl_module):
+            cases = list(explain_cases(self.explainer, data.scoring_set("val"), data.cases_of("val"), predicted))
         if not cases:
             return
         spec, name = data.spec, data.spec.classes[self.explainer.target]
