@@ -215,4 +215,10 @@ def test_columns_side_by_side():
     assert written.side_by_side(table, None) == [[0, 1, 2]]
     assert written.side_by_side(table, 10 + 2 + 6 + 2 + 7) == [[0, 1, 2]]
     assert written.side_by_side(table, 10 + 2 + 6 + 2 + 6) == [[0, 1], [0, 2]]
+    wide = written.Table("", ["run", "dice"], [["肝" * 10, "0.9123"]], [1])
+    assert written.side_by_side(wide, 27) == [[0, 1]], "a first column stands alone nowhere"
+    wide.columns.append("verdict")
+    wide.rows[0].append("better")
+    assert written.side_by_side(wide, 36) == [[0, 1], [0, 2]]
+    assert written.side_by_side(wide, 37) == [[0, 1, 2]]
     assert written.side_by_side(table, 5) == [[0, 1], [0, 2]], "a column that fits nowhere stands beside the first all the same"

@@ -115,3 +115,5 @@ def test_which_files_are_exported_ones(tmp_path):
     assert not is_exported(tmp_path / "a.pt"), "some call their checkpoints so"
     (tmp_path / "a.pt.json").touch()
     assert is_exported(tmp_path / "a.pt")
+    (tmp_path / "study.xml").mkdir()
+    assert not is_exported(tmp_path / "study.xml")

@@ -95,7 +95,7 @@ def check_epochs(path: Path, done: int, trainer: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"trainer.max_epochs={most}, and {path} has {done} epochs behind it",
             "To go on, more than these were expected",
-            f"Type trainer.max_epochs={2 * done}, say, or leave it out",
+            f"Type trainer.max_epochs={2 * done}, say",
         )
 
 

@@ -20,7 +20,7 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is none, or it is an exported file.
     """
-    if is_exported(path):
+    if path.is_file() and is_exported(path):
         raise CheckpointError(
             f"checkpoint={path} is an exported file",
             "A trained network was expected: a run directory or a .ckpt file",

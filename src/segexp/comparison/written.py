@@ -53,9 +53,11 @@ def side_by_side(table: Table, room: int | None) -> list[list[int]]:
 
     Args:
         table: what is shown.
-        room: characters of a line, None for any number.
+        room: cells of a line, of which some signs take two; None for any number.
     """
-    width = [max(len(row[n]) for row in (table.columns, *table.rows)) + GAP for n in range(len(table.columns))]
+    from rich.cells import cell_len
+
+    width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) + GAP for n in range(len(table.columns))]
     lots = [[0]]
     for n in range(1, len(width)):
         if room is not None and len(lots[-1]) > 1 and sum(width[m] for m in (*lots[-1], n)) - GAP > room:

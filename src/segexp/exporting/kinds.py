@@ -48,7 +48,7 @@ def sidecar_of(model: Path) -> Path:
 
 def is_exported(path: Path) -> bool:
     """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
-    return path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
+    return not path.is_dir() and path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
 
 
 def check_format(name: str, precision: str, opset: int, output: Path) -> None:

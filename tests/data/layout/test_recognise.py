@@ -328,3 +328,10 @@ def test_real_data(real_data: Path, name: str, image: str, mask: str, count: int
         assert found.layout["classes"]["background"] == "#8429F6"
     else:
         assert found.layout["classes"] == {"background": 0, "foreground": 255}
+
+
+def test_an_ending_that_images_and_masks_share_is_part_of_the_name(tmp_path: Path) -> None:
+    make(tmp_path, "images/{}_t1.png", "masks/{}_t1.png")
+    found = recognise(tmp_path)
+    assert (found.layout["image"], found.layout["mask"]) == ("images/{id}.png", "masks/{id}.png")
+    assert "next best" not in found.reason

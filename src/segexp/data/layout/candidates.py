@@ -102,7 +102,7 @@ def _own(images: Folder, masks: Folder) -> Iterable[tuple[str, str]]:
         return
     for end in dict.fromkeys(("", images.common_ending)):
         for mask_end in dict.fromkeys(("", masks.common_ending)):
-            if (end, mask_end) not in PAIRS:
+            if end != mask_end and (end, mask_end) not in PAIRS:
                 yield end, mask_end
 
 
