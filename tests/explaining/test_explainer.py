@@ -1,5 +1,6 @@
 """From an image to a map: where maps point, that they follow the weights, and what is refused."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -105,6 +106,20 @@ def test_what_is_hidden_has_the_mean_colour_of_the_training_images(known, segmen
     for mean, total in ((0.0, 0.5), (0.4, 0.1)):
         made = segmenter(known(), facts={"fingerprint": {"mean": [mean]}})
         assert make_explainer(made, 1, "integrated_gradients")(image, everywhere).values.sum() == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [None, 64, 32, 16])
+def test_integrated_gradients_of_a_resized_picture_sum_to_the_difference_of_the_scores(size):
+    torch.manual_seed(0)
+    spec = DataSpec("d", ("background", "a"), 1, ((0, 0, 0),) * 2)
+    segmenter = Segmenter(UNet(1, 2, width=4, depth=3), Preprocessing(1, size, mean=(0.0,), std=(1.0,)), spec)
+    image = cv2.GaussianBlur(np.random.default_rng(0).random((64, 64)).astype(np.float32), (0, 0), 5)[..., None]
+    seen = segmenter.preprocessing.prepare(image)[None]
+    with torch.no_grad():
+        network = segmenter.network.eval()
+        expected = float((network(seen) - network(torch.zeros_like(seen)))[:, 1].mean())
+    found = make_explainer(segmenter, 1, "integrated_gradients", steps=64)(image, np.ones((64, 64), bool))
+    assert found.values.sum() == pytest.approx(expected, rel=0.05)
 
 
 # What is said, what is refused, what is left alone ---------------------------------------------------------------------------

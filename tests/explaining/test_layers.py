@@ -73,7 +73,7 @@ def test_an_encoder_that_rearranges_its_map_itself():
 
 def test_a_network_of_yours_has_the_widest_of_the_coarsest_maps(known):
     layer = choose_layer(known(), 1)
-    assert (layer.name, layer.channels, layer.pitch) == ("act", 2, (1.0, 1.0))
+    assert (layer.name, layer.pitch) == ("act", (1.0, 1.0))
 
 
 def test_summaries_of_the_whole_image_say_not_where():
@@ -95,7 +95,7 @@ class Squeeze(nn.Module):
 def test_any_module_can_be_named():
     network = UNet(1, 2, width=4, depth=3)
     layer = choose_layer(network, 1, "up.1.conv")
-    assert (layer.module, layer.pitch, layer.channels) == (network.up[1].conv, (1.0, 1.0), 4)
+    assert (layer.module, layer.pitch) == (network.up[1].conv, (1.0, 1.0))
 
 
 def test_the_statistics_and_chances_of_a_training_stay_as_they_are():
@@ -154,3 +154,44 @@ def test_tiles_are_seen_in_one_pass():
     network = UNetPaper(1, 2, width=4, depth=3, tile=100)
     assert choose_layer(network, 1).name == "down.2"
     assert network.tile == 100, "and left as they were"
+
+
+class Odd(nn.Module):
+    """A norm of channels that come last, a head of use in training only, and an encoder that keeps no gradient."""
+
+    def __init__(self, frozen=False):
+        super().__init__()
+        self.conv, self.norm, self.aux, self.head = (
+            nn.Conv2d(1, 4, 3, 2, 1),
+            nn.LayerNorm(4),
+            nn.Conv2d(4, 2, 1),
+            nn.Conv2d(4, 2, 1),
+        )
+        self.frozen = frozen
+
+    def forward(self, image):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            found = self.norm(self.conv(image).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        self.aux(found)
+        return nn.functional.interpolate(self.head(found), scale_factor=2)
+
+
+def test_a_layer_whose_channels_come_last_has_no_map():
+    with pytest.raises(ConfigError, match=r"layer=norm gives a tensor of shape \(1, 48, 64, 4\)\. A layer that gives one map"):
+        choose_layer(Odd(), 1, "norm")
+    assert choose_layer(Odd(), 1, "head").pitch == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(("frozen", "name"), [(False, "aux"), (True, "conv")])
+def test_a_layer_without_a_gradient_is_refused(frozen, name):
+    with pytest.raises(ConfigError) as refused:
+        choose_layer(Odd(frozen), 1, name)
+    assert str(refused.value) == (
+        f"layer={name} has no gradient: the network Odd makes nothing of what it gives, or keeps none. A layer was "
+        "expected whose map the result depends on. Type another layer, or method=occlusion, which needs no gradients."
+    )
+
+
+def test_frozen_weights_have_layers_too():
+    network = UNet(1, 2, width=4, depth=3).requires_grad_(False)
+    assert choose_layer(network, 1, "up.1.conv").module is network.up[1].conv

@@ -121,3 +121,17 @@ def test_frozen_weights_do_not_stop_the_gradients(known, image):
     network = known().requires_grad_(False)
     assert grad_cam(score_of(network), image, network.act).max() > 0
     assert grad_cam_pp(score_of(network), image, network.act).max() > 0
+
+
+def test_grad_cam_pp_sees_a_layer_as_it_was_before_what_follows_changes_it_in_place(known, image):
+    network = known(weights=(3.0, -5.0))
+    scale = nn.Conv2d(2, 2, 1, bias=False)
+    with torch.no_grad():
+        scale.weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 1.0]])[..., None, None])
+    found = []
+    for inplace in (False, True):
+        network.act = nn.Sequential(nn.ReLU(), scale, nn.ReLU(inplace=inplace))
+        found.append((grad_cam_pp(score_of(network), image, scale), grad_cam_pp(score_of(network), image, network.act[2])))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert not torch.equal(found[0][0], found[0][1]), "two layers, two maps"

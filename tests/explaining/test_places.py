@@ -12,7 +12,7 @@ from segexp.models import UNet, UNetPaper
 
 
 def layer(pitch):
-    return Layer("x", nn.Identity(), (4, 4), 1, (pitch, pitch))
+    return Layer("x", nn.Identity(), (pitch, pitch))
 
 
 def test_cells_of_a_divisible_image_cover_it():

@@ -32,3 +32,11 @@ def test_without_a_region_there_is_a_peak_and_no_share():
 def test_a_map_that_knows_nothing_has_the_share_of_the_region():
     found = point(np.full((1, 4), 0.3), REGION)
     assert found.inside == pytest.approx(found.share)
+
+
+def test_what_a_title_says_of_it():
+    values, region = np.zeros((4, 4)), np.zeros((4, 4), bool)
+    values[0] = 1
+    region[:, 0] = True
+    assert str(point(values, region)) == "25% of it in the outline (25% of the image)"
+    assert str(point(0 * values, region)) == ""

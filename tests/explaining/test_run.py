@@ -288,4 +288,4 @@ def test_no_room_for_gradients_is_said(explain, monkeypatch):
     monkeypatch.setattr("segexp.explaining.explainer.Explainer.explain", none)
     code, _, err = explain()
     assert code == 1
-    assert "a.png (there is not enough memory for its gradients; type a smaller image, or gpus=0 for the CPU)" in err
+    assert "a.png (there is not enough memory for it; cut out what is asked about, or type method=occlusion, without " in err

@@ -97,6 +97,8 @@ class Explainer:
             found, note = self._values(seen, share, size)
         own = functional.interpolate(found[None, None], size=tuple(region.shape), mode="bilinear", align_corners=False)
         values = own[0, 0].float().cpu().numpy()
+        if self.method == "integrated_gradients":  # its values are parts of a sum, and there are more or fewer of them now
+            values *= size[0] * size[1] / values.size
         if not note and not np.isfinite(values).all():
             note = "the map is not finite"
         return Explanation(np.nan_to_num(values, posinf=0.0, neginf=0.0), note or _empty(values, self.layer))
@@ -115,8 +117,8 @@ class Explainer:
         baseline = self._mean_colour(seen)
         if self.method == "occlusion":
             return occlusion(score, seen, baseline, self.window or max(4, max(size) // WINDOWS)), ""
-        found, missed = integrated_gradients(score, seen, baseline, self.steps)
-        total = float(found.sum().abs())
+        found, excess = integrated_gradients(score, seen, baseline, self.steps)
+        missed, total = abs(excess), abs(float(found.sum()) - excess)
         loose = missed > LOOSE * max(total, missed, 1e-6)
         return found, f"{self.steps} steps are too few: the map misses {missed:.3g} of {total:.3g}" if loose else ""
 

@@ -28,15 +28,11 @@ class Layer:
     Attributes:
         name: dotted, as in `named_modules`.
         module: itself.
-        cells: (h, w) of its map of the first probe.
-        channels: of its map.
         pitch: pixels (down, right) from one cell to the next; 0 where the number of cells does not depend on the image.
     """
 
     name: str
     module: nn.Module
-    cells: tuple[int, int]
-    channels: int
     pitch: tuple[float, float] = (0.0, 0.0)
 
 
@@ -47,14 +43,16 @@ class Seen:
     Attributes:
         outputs: of each module, by name, one for each time that it ran; in the order in which they were done.
         result: of the network.
+        varying: modules whose second axis is not of channels: it changes with the size of the image.
     """
 
     outputs: dict[str, list[object]] = field(default_factory=dict)
     result: object = None
+    varying: frozenset[str] = frozenset()
 
     def maps(self) -> dict[str, Tensor]:
         """Return the maps of the layers that Grad-CAM can look at, in the order in which they were done."""
-        once = {name: given[0] for name, given in self.outputs.items() if name and len(given) == 1}
+        once = {name: given[0] for name, given in self.outputs.items() if len(given) == 1 and name not in self.varying}
         return {name: given for name, given in once.items() if isinstance(given, Tensor) and _is_map(given)}
 
 
@@ -76,6 +74,10 @@ def choose_layer(network: nn.Module, channels: int, name: str = AUTO) -> Layer:
     """
     with explainable(network), torch.no_grad():
         first, second = (_pass(network, channels, size) for size in PROBES)
+    others = second.maps()
+    first.varying = frozenset(
+        name for name, map_ in first.maps().items() if name in others and others[name].shape[1] != map_.shape[1]
+    )
     maps = first.maps()
     if name == AUTO:
         found = _deepest(network, first)
@@ -88,10 +90,30 @@ def choose_layer(network: nn.Module, channels: int, name: str = AUTO) -> Layer:
     else:
         found = name
         _check(network, first, name)
-    map_, other = maps[found], second.maps().get(found)
-    pitch = (0.0, 0.0) if other is None else _pitch(map_, other)
-    cells = (map_.shape[2], map_.shape[3])
-    return Layer(found, network.get_submodule(found), cells, map_.shape[1], pitch)
+    _check_gradient(network, channels, found)
+    pitch = _pitch(maps[found], others[found]) if found in others else (0.0, 0.0)
+    return Layer(found, network.get_submodule(found), pitch)
+
+
+def _check_gradient(network: nn.Module, channels: int, name: str) -> None:
+    """Refuse a layer that nothing of the result depends on, or through which no gradient is kept.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    with explainable(network):
+        seen = _pass(network, channels, PROBES[0])
+        (map_,) = seen.outputs[name]
+        total = sum((each.sum() for each in _tensors(seen.result)), torch.zeros(()))
+        assert isinstance(map_, Tensor)
+        kept = map_.requires_grad and total.requires_grad
+        if kept and torch.autograd.grad(total, map_, allow_unused=True)[0] is not None:
+            return
+    raise ConfigError(
+        f"layer={name} has no gradient: the network {type(network).__name__} makes nothing of what it gives, or keeps none",
+        "A layer was expected whose map the result depends on",
+        "Type another layer, or method=occlusion, which needs no gradients",
+    )
 
 
 def _check(network: nn.Module, seen: Seen, name: str) -> None:
@@ -134,7 +156,8 @@ def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> Seen:
     hooks = [module.register_forward_hook(partial(done, name)) for name, module in network.named_modules() if name]
     weights = next(network.parameters())
     try:
-        seen.result = network.forward(torch.zeros(1, channels, *size, device=weights.device, dtype=weights.dtype))
+        image = torch.zeros(1, channels, *size, device=weights.device, dtype=weights.dtype)
+        seen.result = network.forward(image.requires_grad_(torch.is_grad_enabled()))  # weights may be frozen
     finally:
         for hook in hooks:
             hook.remove()

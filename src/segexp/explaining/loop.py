@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
+from segexp.devices import is_memory
 from segexp.errors import DataError, SegexpError
 from segexp.explaining.explainer import Explainer
 from segexp.explaining.outputs import Writer
@@ -98,7 +98,9 @@ def explain_folder(
         found = None
         try:
             found = _explained(explainer, box, folder.table.asked.region, loading.result())
-        except (SegexpError, MemoryError, torch.OutOfMemoryError) as error:
+        except (SegexpError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, SegexpError) and not is_memory(error):
+                raise
             report.failures[name] = _reason(error).removeprefix(f"{job.file} ")
         if isinstance(found, str):
             report.empty.append(f"{name}: {found}")
@@ -144,9 +146,8 @@ def _put_down(folder: Folder, item: Item, found: Found, report: Report) -> None:
         DataError: it cannot be written.
     """
     name, lies = item[0].label(item[1]), point(found.values, found.region)
-    said = "" if np.isnan(lies.inside) else f"{lies.inside:.0%} of it in the outline ({lies.share:.0%} of the image)"
     asked = folder.table.asked
-    title = "   ".join(filter(None, (name, asked.method, asked.layer, said, found.notes)))
+    title = "   ".join(filter(None, (name, asked.method, asked.layer, str(lies), found.notes)))
     case = Explained(found.loaded.image, found.loaded.truth, found.prediction, found.values, found.region, title)
     try:
         picture = folder.writer.write(*item, case)
@@ -185,4 +186,4 @@ def region_of(
 def _reason(error: BaseException) -> str:
     if isinstance(error, SegexpError):
         return error.found
-    return "there is not enough memory for its gradients; type a smaller image, or gpus=0 for the CPU"
+    return "there is not enough memory for it; cut out what is asked about, or type method=occlusion, without gradients"

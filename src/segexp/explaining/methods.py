@@ -55,7 +55,12 @@ def grad_cam_pp(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
         layer: run once in a pass, with a map (1, channels, m, n).
     """
     kept: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _, __, given: kept.append(given))
+
+    def keep(_: nn.Module, __: object, given: Tensor) -> Tensor:
+        kept.append(given)
+        return given.clone()  # what follows may change it in place
+
+    hook = layer.register_forward_hook(keep)
     try:
         total = score(image.requires_grad_()).sum()
     finally:
@@ -70,11 +75,11 @@ def grad_cam_pp(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
 
 
 def integrated_gradients(score: Score, image: Tensor, baseline: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Return integrated gradients (Sundararajan, Taly, Yan, ICML 2017), (h, w), and what they miss of their sum.
+    """Return integrated gradients (Sundararajan, Taly, Yan, ICML 2017), (h, w), and by how much their sum is too large.
 
     The gradients on the straight way from a picture without content to the image, times their difference, summed over the
-    channels. The values sum to the score of the image less that of the baseline, but for the second number, which more steps
-    make smaller.
+    channels. The values sum to the score of the image less that of the baseline and the second number, which more steps make
+    smaller.
 
     Args:
         score: what is explained.
@@ -88,7 +93,7 @@ def integrated_gradients(score: Score, image: Tensor, baseline: Tensor, steps: i
     found, missed = IntegratedGradients(score).attribute(
         image.requires_grad_(), baseline, n_steps=steps, internal_batch_size=batch, return_convergence_delta=True
     )
-    return found[0].sum(dim=0).detach().float(), float(missed.abs().max())
+    return found[0].sum(dim=0).detach().float(), float(missed[0])
 
 
 def occlusion(score: Score, image: Tensor, baseline: Tensor, window: int) -> Tensor:

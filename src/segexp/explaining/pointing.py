@@ -31,6 +31,9 @@ class Pointing:
     hit: bool | None
     highest: float
 
+    def __str__(self) -> str:
+        return "" if np.isnan(self.inside) else f"{self.inside:.0%} of it in the outline ({self.share:.0%} of the image)"
+
 
 def point(values: Array, region: Array) -> Pointing:
     """Return how a map (H, W) lies to a region (H, W) bool."""

@@ -18,7 +18,7 @@ from segexp.prediction.inputs import Earlier, Inventory, Job, take_stock
 from segexp.prediction.layers import LayersReader
 from segexp.prediction.loop import Truth
 from segexp.prediction.members import checkpoint_files, device_for, load_members
-from segexp.prediction.places import check_collisions, check_writable, pair_up
+from segexp.prediction.places import check_collisions, check_writable, pair_up, several
 from segexp.prediction.progress import progress
 from segexp.prediction.run import truth_of
 from segexp.prediction.suspicion import refuse_masks
@@ -70,8 +70,7 @@ def load_one(config: Mapping[str, Any]) -> Segmenter:
         CheckpointError: it is missing, broken or foreign, or was exported.
         DeviceError: GPUs that are not there.
     """
-    named: str | list[str] = config["checkpoint"]
-    files = checkpoint_files([named] if isinstance(named, str) else named, exported=False)
+    files = checkpoint_files(several(config["checkpoint"]), exported=False)
     if len(files) > 1:
         raise ConfigError(
             f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
@@ -96,7 +95,7 @@ def question(config: Mapping[str, Any], explainer: Explainer) -> Asked:
 def take_all(config: Mapping[str, Any], segmenter: Segmenter) -> list[Inventory]:
     """Return what each input holds, less what earlier runs wrote."""
     data: Any = segmenter.facts["config"]
-    pairs = pair_up(*([each] if isinstance(each, str) else list(each) for each in (config["input"], config["output"])))
+    pairs = pair_up(several(config["input"]), several(config["output"]))
     outputs = {output.resolve() for _, output in pairs}
     written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_earlier(folder).values()}
     earlier = Earlier("", frozenset(outputs), frozenset(written))
@@ -130,13 +129,10 @@ def work(
 
 def _done(table: Table, writer: Writer, job: Job, source: Any) -> bool:
     """Say whether a picture was explained just so, and all that is asked for is there."""
-    name = job.label(source)
-    if not table.done(name):
-        return False
-    empty = not any(
-        row["picture"] for row in table.rows.values() if row["file"] == name and row["method"] == table.asked.method
+    row = table.done(job.label(source))
+    return row is not None and (
+        not row["picture"] or all((writer.folder / file).is_file() for file in writer.files(job, source))
     )
-    return empty or all((writer.folder / file).is_file() for file in writer.files(job, source))
 
 
 def _check_known(truth: Truth, inventory: Inventory) -> None:

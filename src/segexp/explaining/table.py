@@ -67,10 +67,10 @@ class Table:
             row |= dict(zip(("peak_row", "peak_column"), map(str, found.peak), strict=True)) if found.peak else {}
         self.rows[self._key(file)] = row
 
-    def done(self, file: str) -> bool:
-        """Say whether a picture was explained before, asked just so; also where there was nothing to explain in it."""
+    def done(self, file: str) -> Row | None:
+        """Return the row of a picture that was explained before, asked just so, if only to find nothing; None of any other."""
         row = self.rows.get(self._key(file))
-        return row is not None and all(row.get(name) == text for name, text in asdict(self.asked).items())
+        return row if row is not None and all(row.get(name) == text for name, text in asdict(self.asked).items()) else None
 
     def write(self) -> Path | None:
         """Write the rows, those of before first; return the file, or None where there is no row.
@@ -89,7 +89,7 @@ class Table:
 def read_earlier(folder: Path) -> dict[Key, Row]:
     """Return the rows of an earlier table whose pictures are still there; none where it is broken."""
     rows = read_rows(folder / NAME)
-    return {_key_of(row): row for row in rows if row.get("file") and (folder / row.get("picture", "")).exists()}
+    return {_key_of(row): row for row in rows if row.get("file") and "picture" in row and (folder / row["picture"]).exists()}
 
 
 def _key_of(row: Mapping[str, str]) -> Key:

@@ -47,7 +47,6 @@ def explain_cases(
         except DataError:
             continue
         lies = point(found.values, region)
-        inside = "" if np.isnan(lies.inside) else f"{lies.inside:.0%} of it in the outline ({lies.share:.0%} of the image)"
-        title = "   ".join(filter(None, (cases[position].id, inside, said, found.note)))
+        title = "   ".join(filter(None, (cases[position].id, str(lies), said, found.note)))
         image = resize_image(picture.image, (mask.shape[0], mask.shape[1]))
         yield Explained(image, picture.mask, mask, found.values, region, title)

@@ -95,6 +95,11 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
+def several(value: str | Sequence[str]) -> list[str]:
+    """Return what a key names, one path or a list of them, as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
 def unwritable(path: Path | str, error: OSError) -> DataError:
     """Return what to tell about an output that cannot be written."""
     return DataError(

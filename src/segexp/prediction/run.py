@@ -12,7 +12,7 @@ from segexp.prediction.layers import LayersReader, find_layers
 from segexp.prediction.loop import Folder, Report, Truth, predict_folder
 from segexp.prediction.members import checkpoint_files, device_for, load_members, make_predictor
 from segexp.prediction.outputs import Wanted, Writer
-from segexp.prediction.places import check_collisions, check_writable, pair_up
+from segexp.prediction.places import check_collisions, check_writable, pair_up, several
 from segexp.prediction.progress import progress
 from segexp.prediction.review import Review, masks_in, read_earlier
 from segexp.prediction.suspicion import refuse_masks
@@ -31,7 +31,7 @@ def predict(config: Mapping[str, Any]) -> Report:
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be predicted.
     """
-    files = checkpoint_files(_several(config["checkpoint"]))
+    files = checkpoint_files(several(config["checkpoint"]))
     device = device_for(files, config["gpus"])
     predictor = make_predictor(load_members(files, device, config["trust"], **config["model"]), config)
     training, wanted = Training.of(predictor.members[0]), wanted_files(config, predictor.spec)
@@ -70,7 +70,7 @@ def wanted_files(config: Mapping[str, Any], spec: DataSpec) -> Wanted:
 def take_all(config: Mapping[str, Any], predictor: Predictor) -> list[Inventory]:
     """Return what each input holds, less what earlier runs wrote."""
     data: Any = predictor.members[0].facts["config"]
-    pairs = pair_up(_several(config["input"]), _several(config["output"]))
+    pairs = pair_up(several(config["input"]), several(config["output"]))
     outputs = {output.resolve() for _, output in pairs}
     masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_earlier(folder).values())}
     earlier = Earlier(config["suffix"], frozenset(outputs), frozenset(masks))
@@ -105,7 +105,3 @@ def truth_of(inventory: Inventory, config: Mapping[str, Any], data: Mapping[str,
 
 def _outputs(inventory: Inventory, wanted: Wanted) -> dict[Job, list[Path]]:
     return {job: [inventory.output / name for name in wanted.files(job)] for job in inventory.jobs}
-
-
-def _several(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
