@@ -46,7 +46,7 @@ Main keys
   trust=[package]             build networks of a package of yours
 
 A float32 file whose probabilities differ by more than 1e-4, or that changes the class of more than one pixel in 100,000, is
-not written; exit code 1. So it is where fewer bits are no success: then FILE is the float32 network.
+not written, and the exit code is 1. Where fewer bits are no success FILE is the float32 network, and the exit code is 1 too.
 """
 
 

@@ -37,7 +37,7 @@ Main keys
   trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
   trainer.batch_size=8      auto: the largest that the memory holds
   trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
-  optimizer.lr=1e-4         auto: by a range test
+  optimizer.lr=1e-3         auto: by a range test
   data.size data.crop       working resolution, training crops
   deep_supervision=true     all heads of a network that has them, or their weights: [1,0.5,0.25]
   run_dir=DIR  study=NAME   where a run, or a study, is written
@@ -54,7 +54,7 @@ More
   mix=classmix              parts of other training pictures, masks with them; or cutmix, mosaic
   trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
   trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
-  loss.class_weights=auto   from the shares of the classes in the training split
+  loss.terms.ce.loss.class_weights=auto                   from the shares of the classes; with loss=ce: loss.class_weights=auto
   --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks
 """

@@ -102,3 +102,11 @@ def test_unknown_main_configurations_name_the_folders(conf, mine):
 )
 def test_malformed_overrides_say_how_to_quote(conf, typed, expected):
     assert expected in str(malformed(typed, [conf]))
+
+
+def test_an_option_that_an_extra_brings(conf):
+    problem = unknown_option("hydra/launcher/joblib", ["basic"], [conf])
+    assert str(problem) == (
+        "hydra/launcher=joblib is not installed. It comes with the extra parallel. Type pip install 'segexp[parallel]', or "
+        "leave it out for one job after the other."
+    )

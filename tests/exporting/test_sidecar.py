@@ -53,6 +53,8 @@ def test_what_goes_in_and_what_comes_out_is_said(subject, segmenter):
     assert whole["output"].startswith("class indices (batch, height, width) uint8")
     overlapping = content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "logits", 20)
     assert overlapping["output"].endswith("sigmoid of the difference to the first one")
+    sets = content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "classes", 20)["output"]
+    assert sets.startswith("sets of bits, 1 for the first foreground class, 2 for the second, (batch, height, width) uint8")
 
 
 def test_a_file_without_its_sidecar(file):

@@ -121,6 +121,9 @@ def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[
     if known is None or not group:
         names = [file.stem for folder in folders for file in folder.glob("*.yaml")]
         return ConfigError(f"There is no main configuration {missing}.yaml in {places}", nearest(missing, names))
+    if missing == "hydra/launcher/joblib":
+        do = "Type pip install 'segexp[parallel]', or leave it out for one job after the other"
+        return ConfigError(f"{group}={option} is not installed", "It comes with the extra parallel", do)
     known = sorted(name for name in known if not name.startswith("_"))
     hint = nearest(option, known)
     listing = f" Options of {group}: {', '.join(known)}." if known and not hint.startswith("Known") else ""

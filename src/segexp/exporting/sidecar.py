@@ -31,7 +31,7 @@ INPUTS = (
 MEANING = {
     "logits": "class scores (batch, classes, height, width) float32 at the working size; {softmax}",
     "probabilities": "probabilities (batch, classes, height, width) float32 at the image's own size",
-    "classes": "class indices (batch, height, width) uint8 at the image's own size",
+    "classes": "{classes} (batch, height, width) uint8 at the image's own size",
 }
 
 
@@ -46,6 +46,9 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
         opset: of ONNX; None for other formats.
     """
     config: Any = segmenter.facts["config"]
+    classes = (
+        "sets of bits, 1 for the first foreground class, 2 for the second," if segmenter.spec.overlapping else "class indices"
+    )
     softmax = "sigmoid of the difference to the first one" if segmenter.spec.overlapping else "softmax gives probabilities"
     return {
         "what": MARK,
@@ -55,7 +58,7 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
         "precision": precision,
         "opset": opset,
         "input": INPUTS[returns != "logits"],
-        "output": MEANING[returns].format(softmax=softmax),
+        "output": MEANING[returns].format(softmax=softmax, classes=classes),
         "returns": returns,
         "spec": asdict(segmenter.spec),
         "preprocessing": segmenter.preprocessing.as_dict(),
