@@ -18,7 +18,7 @@ from segexp.callbacks import panels
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
 from segexp.data.files.images import read_image
 from segexp.losses.balance import balanced_weights
-from segexp.metrics.cases import COLUMNS, read_cases
+from segexp.metrics.cases import COLUMNS
 from segexp.postprocess import Postprocessing
 from segexp.run import describe_network
 from segexp.types import Source
@@ -249,7 +249,8 @@ def test_scores_do_not_depend_on_the_validation_batch_size(run):
     found = [trainer.validate(module, data.val_dataloader(size), verbose=False)[0] for size in (1, 3, 7)]
     assert found[0] == found[1] == found[2]
     assert found[0]["val/dice"] == pytest.approx(metrics(run)["scores"]["val/dice"], abs=1e-6)
-    rows = [row for row in read_cases(run / "cases.csv") if row["class"] != "background"]
+    with (run / "cases.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] != "background"]
     columns = ("hd95", "assd", "nsd", "boundary_iou")
     expected = {n: {key: float(row[key] or "nan") for key in columns} for n, row in enumerate(rows)}
     assert [case.id for case in data.cases_of("val")] == [row["id"] for row in rows]
