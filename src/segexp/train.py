@@ -54,7 +54,7 @@ More
   mix=classmix              parts of other training pictures, masks with them; or cutmix, mosaic
   trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
   trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
-  loss.terms.ce.loss.class_weights=auto                   from the shares of the classes; with loss=ce: loss.class_weights=auto
+  loss.terms.ce.loss.class_weights=auto                   from the shares of the classes, in a sum of losses
   --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks
 """
