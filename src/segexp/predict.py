@@ -32,7 +32,7 @@ Examples
 What is written
   NAME.png          0 and 255 for two classes, the class colours (a palette: colours and indices) for more
   NAME_CLASS.png    for classes that may overlap: one mask each, 0 and 255
-  NAME.tif          for a TIFF file of several pages, NAME.nii.gz for a NIfTI volume: class indices; the image's own ending
+  NAME.tif          of a TIFF file of several pages, NAME.nii or .nii.gz of a NIfTI volume: class indices
   review.csv        which images to look at first: flags, disagreement, entropy, class shares
   overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
 
