@@ -249,8 +249,7 @@ def test_scores_do_not_depend_on_the_validation_batch_size(run):
     found = [trainer.validate(module, data.val_dataloader(size), verbose=False)[0] for size in (1, 3, 7)]
     assert found[0] == found[1] == found[2]
     assert found[0]["val/dice"] == pytest.approx(metrics(run)["scores"]["val/dice"], abs=1e-6)
-    with (run / "cases.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["class"] != "background"]
+    rows = [row for row in rows_of(run) if row["class"] != "background"]
     columns = ("hd95", "assd", "nsd", "boundary_iou")
     expected = {n: {key: float(row[key] or "nan") for key in columns} for n, row in enumerate(rows)}
     assert [case.id for case in data.cases_of("val")] == [row["id"] for row in rows]

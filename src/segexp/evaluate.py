@@ -72,11 +72,12 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
     """
     from segexp.checkpoint.data import check_spec, merged
     from segexp.prediction.members import checkpoint_files, device_for, load_members
+    from segexp.prediction.places import several
     from segexp.prediction.words import unlike
     from segexp.quiet import quieten
     from segexp.tuning.keeping import check_tunable
 
-    named: list[str] = [config["checkpoint"]] if isinstance(config["checkpoint"], str) else config["checkpoint"]
+    named = several(config["checkpoint"])
     if config["tune"]:
         check_one(named)
     files = checkpoint_files(named, exported=not config["tune"])

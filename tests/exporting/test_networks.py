@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
@@ -17,21 +18,8 @@ from segexp.exporting.running import runner
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "export.md"
 FILES = {path.stem: path for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
-TINY = {"encoder": "tu-test_resnet", "depth": 5}
-FEW = {**TINY, "decoder": {"channels": [16, 16, 8, 8, 8]}}
-SMALL = {
-    "deeplabv3": {"encoder": "mobilenet_v3_large"},
-    "deeplabv3plus": {**TINY, "decoder": {"channels": 16}},
-    "fcn": {"encoder": "mobilenet_v3_large"},
-    "fpn": {**TINY, "decoder": {"pyramid_channels": 32, "segmentation_channels": 32}},
-    "linknet": TINY,
-    "manet": FEW,
-    "pspnet": {**TINY, "depth": 3, "decoder": {"out_channels": 16}},
-    "segformer": {**TINY, "encoder": "tu-test_convnext", "decoder": {"segmentation_channels": 16}},
-    "unet_encoder": FEW,
-    "unetpp_encoder": FEW,
-}
-"""What makes each network of a library small; the others have a `width`."""
+SMALL = yaml.safe_load((Path(__file__).resolve().parents[1] / "small_networks.yaml").read_text(encoding="utf-8"))
+"""The networks of libraries, and what makes each of them small; the others have a `width`."""
 SIZES = ((1, 64, 64), (3, 97, 131), (1, 128, 160))
 every_network = pytest.mark.parametrize("name", FILES)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
@@ -15,20 +16,7 @@ from segexp.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "model"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-TINY = {"encoder": "tu-test_resnet", "depth": 5}
-FEW = {**TINY, "decoder": {"channels": [16, 16, 8, 8, 8]}}
-LIBRARY = {
-    "deeplabv3": {"encoder": "mobilenet_v3_large"},
-    "deeplabv3plus": {**TINY, "decoder": {"channels": 16}},
-    "fcn": {"encoder": "mobilenet_v3_large"},
-    "fpn": {**TINY, "decoder": {"pyramid_channels": 32, "segmentation_channels": 32}},
-    "linknet": TINY,
-    "manet": FEW,
-    "pspnet": {**TINY, "depth": 3, "decoder": {"out_channels": 16}},
-    "segformer": {**TINY, "encoder": "tu-test_convnext", "decoder": {"segmentation_channels": 16}},
-    "unet_encoder": FEW,
-    "unetpp_encoder": FEW,
-}
+LIBRARY = yaml.safe_load((Path(__file__).resolve().parents[1] / "small_networks.yaml").read_text(encoding="utf-8"))
 """The networks of libraries, and what makes each of them small; the others have a `width`."""
 BIG = {"deeplabv3", "fcn"}
 """No encoder of theirs is small."""

@@ -114,16 +114,18 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
 @contextmanager
 def as_scored(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
     """Put the average that is scored into the network, where there is one, for what looks at it after a validation."""
-    average = next((each for each in trainer.callbacks if isinstance(each, pl.callbacks.WeightAveraging)), None)  # type: ignore[attr-defined]
-    there = average is not None and average._average_model is not None and getattr(average, "started", True)
-    if average is None or not there:
-        yield
-        return
-    average._swap_models(pl_module)
+    averages = [
+        each
+        for each in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(each, pl.callbacks.WeightAveraging) and each._average_model is not None and getattr(each, "started", True)
+    ]
+    for each in averages:
+        each._swap_models(pl_module)
     try:
         yield
     finally:
-        average._swap_models(pl_module)
+        for each in averages:
+            each._swap_models(pl_module)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.devices import is_memory
-from segexp.errors import DataError, SegexpError
+from segexp.errors import DataError
 from segexp.explaining.explainer import Explainer
 from segexp.explaining.outputs import Writer
 from segexp.explaining.pointing import point
@@ -19,13 +18,16 @@ from segexp.explaining.table import Table
 from segexp.pictures import Explained
 from segexp.prediction.flags import Training
 from segexp.prediction.inputs import Job
-from segexp.prediction.loop import Loaded, Truth, load, pixels
+from segexp.prediction.loop import Loaded, Truth, load, pixels, reason
 from segexp.prediction.places import unwritable
 from segexp.prediction.queues import ahead
 from segexp.types import Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Job, Source]
+
+REMEDY = "cut out what is asked about, or type method=occlusion, without gradients"
+"""Where the memory is short."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,8 @@ def explain_folder(
         found = None
         try:
             found = _explained(explainer, box, folder.table.asked.region, loading.result())
-        except (SegexpError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, SegexpError) and not is_memory(error):
-                raise
-            report.failures[name] = _reason(error).removeprefix(f"{job.file} ")
+        except Exception as error:
+            report.failures[name] = reason(error, REMEDY).removeprefix(f"{job.file} ")
         if isinstance(found, str):
             report.empty.append(f"{name}: {found}")
             folder.table.add(name, 0, None, found, "")
@@ -181,9 +181,3 @@ def region_of(
     else:
         found, absent = pixels_of(labelling, truth, explainer.target), f"{target} is not in its true mask"
     return found, "" if found.any() else absent
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SegexpError):
-        return error.found
-    return "there is not enough memory for it; cut out what is asked about, or type method=occlusion, without gradients"

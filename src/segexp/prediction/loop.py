@@ -96,10 +96,8 @@ def predict_folder(
             try:
                 loaded = loading.result()
                 prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
-            except (SegexpError, MemoryError, RuntimeError) as error:
-                if not isinstance(error, SegexpError) and not is_memory(error):
-                    raise
-                failed[job] = _reason(error)
+            except Exception as error:
+                failed[job] = reason(error, "type a smaller max_pixels, or gpus=0 for the CPU")
                 folder.review.add(job.image, "", [f"not predicted: {failed[job]}"])
                 classes.pop(job, None)
                 prediction = loaded = None
@@ -163,7 +161,10 @@ def pixels(source: Source) -> int:
     return height * width
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: Exception, remedy: str) -> str:
+    """Return why one picture cannot be done, `remedy` where the memory is short; what is not the picture's fault goes on."""
     if isinstance(error, SegexpError):
         return error.found
-    return "there is not enough memory for it; type a smaller max_pixels, or gpus=0 for the CPU"
+    if is_memory(error):
+        return f"there is not enough memory for it; {remedy}"
+    raise error

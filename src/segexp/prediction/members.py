@@ -34,8 +34,8 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
     files: list[Path] = []
     for text in named:
         path = Path(text)
-        if is_exported(path):
-            files.append(path if exported else find_checkpoint(path))
+        if exported and is_exported(path):
+            files.append(path)
             continue
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
         members = [] if own else study_files(path)
