@@ -21,17 +21,17 @@ from export import put
 from exported import CALIBRATION, certificate
 from rich.console import Console
 
+from segexp.atomic import whole_file
 from segexp.checkpoint import load_segmenter
-from segexp.comparison.gather import drawn
-from segexp.exporting.gathering import gather
-from segexp.exporting.kinds import FORMATS
-from segexp.exporting.latency import Latency, take_turns
-from segexp.exporting.measuring import dice_of_cases, machine
-from segexp.exporting.running import OpenvinoRunner, Runner, runner
-from segexp.metrics.statistics import bootstrap_interval, paired_interval
-from segexp.quiet import quieten
-from segexp.segmenter import Segmenter
-from segexp.whole import whole_file
+from segexp.console import quieten
+from segexp.deployment.certificate import dice_of_cases, machine
+from segexp.deployment.formats import FORMATS
+from segexp.deployment.runtime import OpenvinoRunner, Runner, runner
+from segexp.deployment.samples import gather
+from segexp.deployment.verification import Latency, take_turns
+from segexp.evaluation.grouping import drawn
+from segexp.inference.segmenter import Segmenter
+from segexp.metrics.significance import bootstrap_interval, paired_interval
 
 FILES = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

@@ -28,10 +28,10 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from segexp.checkpoint import load_segmenter
-from segexp.comparison.comparison import Comparison, compare
-from segexp.comparison.records import read_record
-from segexp.quiet import quieten
-from segexp.segmenter import Segmenter
+from segexp.console import quieten
+from segexp.evaluation.compare import Comparison, compare
+from segexp.evaluation.records import read_record
+from segexp.inference.segmenter import Segmenter
 
 SIDE = 256
 """Height and width of the image that is timed."""

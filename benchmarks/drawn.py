@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from segexp.data.scenes.membranes import membranes
+from segexp.data.preprocessing import Preprocessing
+from segexp.data.synthetic.membranes import membranes
+from segexp.inference.segmenter import Segmenter
 from segexp.models import UNet
-from segexp.preprocessing import Preprocessing
-from segexp.segmenter import Segmenter
 from segexp.types import DataSpec
 
 Picture = tuple[np.ndarray, np.ndarray]

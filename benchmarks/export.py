@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from exported import certificate
 
-from segexp.quiet import quieten
-from segexp.whole import whole_file
+from segexp.atomic import whole_file
+from segexp.console import quieten
 
 KINDS = ("onnx", "torch_export")
 Found = Mapping[str, Mapping[str, Any]]

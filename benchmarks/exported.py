@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from segexp.checkpoint import load_segmenter
+from segexp.deployment.exporter import certificate_of, make
+from segexp.deployment.formats import FORMATS
+from segexp.deployment.plan import Wanted
+from segexp.deployment.samples import gather
 from segexp.errors import SegexpError
-from segexp.exporting.gathering import gather
-from segexp.exporting.kinds import FORMATS
-from segexp.exporting.making import make
-from segexp.exporting.placing import certificate_of
-from segexp.exporting.plan import Wanted
-from segexp.prediction.progress import progress
+from segexp.inference.folder import progress
 
 CALIBRATION = 32
 
@@ -25,7 +24,7 @@ def certificate(
     Args:
         run: a finished run whose data are where they were.
         output: the file, without its ending.
-        kind: a key of `segexp.exporting.kinds.FORMATS`.
+        kind: a key of `segexp.deployment.formats.FORMATS`.
         precision: "fp32", "bf16", "fp16" or "int8"; kept also where it is no success.
         prune_to: level of a UNet++.
         say: takes a sentence.

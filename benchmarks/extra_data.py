@@ -29,12 +29,12 @@ from network_dice import Job, train
 from rich.console import Console
 from rich.table import Table
 
-from segexp.comparison.comparison import Comparison, compare
-from segexp.comparison.records import read_record
 from segexp.config import completed, conf_dir, register_resolvers
+from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.splits import split_as
-from segexp.quiet import quieten
+from segexp.evaluation.compare import Comparison, compare
+from segexp.evaluation.records import read_record
 from segexp.types import Case
 
 METHODS = ("plain", "longer", "pseudo", "cutmix", "classmix", "mosaic")

@@ -30,12 +30,12 @@ from monai.inferers import sliding_window_inference
 from rich.console import Console
 from rich.table import Table
 
+from segexp.data.preprocessing import Preprocessing
 from segexp.inference import Axis, lay, plan, segment, softmax_
-from segexp.inference.windows import cost
+from segexp.inference.predictor import Predictor
+from segexp.inference.segmenter import Segmenter
+from segexp.inference.sliding_window import cost
 from segexp.models import UNet
-from segexp.predictor import Predictor
-from segexp.preprocessing import Preprocessing
-from segexp.segmenter import Segmenter
 from segexp.types import DataSpec
 
 

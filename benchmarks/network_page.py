@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segexp.whole import whole_file
+from segexp.atomic import whole_file
 
 START, END = "<!-- networks: written by benchmarks/networks.py -->", "<!-- networks: end -->"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from network_page import Row
 
-from segexp.whole import whole_file
+from segexp.atomic import whole_file
 
 HIGH, LETTER = 10.0, 4.6
 """Height of a name, and width of a letter of it, in points."""

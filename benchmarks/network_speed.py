@@ -10,10 +10,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
-from segexp import build
 from segexp.config import completed, conf_dir, register_resolvers
 from segexp.config.experiment import fit_to_choices
 from segexp.devices import choose_devices, choose_precision
+from segexp.training import build
 
 SIDE = 256
 """Height and width of the images."""

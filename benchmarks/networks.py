@@ -31,11 +31,11 @@ from network_plot import plot
 from network_speed import Timed, all_networks, config_of, edition, in_turns, size_of
 from rich.console import Console
 
-from segexp.comparison.words import counted
+from segexp.atomic import whole_file
+from segexp.console import quieten
 from segexp.devices import choose_devices, choose_precision, describe_device, torch_build
 from segexp.errors import SegexpError
-from segexp.quiet import quieten
-from segexp.whole import whole_file
+from segexp.evaluation.summary_text import counted
 
 SHAPE = "skin"
 """The experiment whose network is measured: 3 channels and 2 classes."""

@@ -21,17 +21,17 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.checkpoint import load_segmenter
-from segexp.checkpoint.data import chosen_splits
-from segexp.comparison.casewise import shares
-from segexp.comparison.gather import drawn
+from segexp.checkpoint.splits import chosen_splits
+from segexp.cli.evaluate import scoring_set
+from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.dataset import ScoringSet
-from segexp.evaluate import scoring_set
+from segexp.evaluation.case_scores import shares
+from segexp.evaluation.grouping import drawn
+from segexp.evaluation.scoring import score
+from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
-from segexp.metrics.statistics import bootstrap_interval, paired_interval
-from segexp.quiet import quieten
-from segexp.scoring import score
-from segexp.segmenter import Segmenter
+from segexp.metrics.significance import bootstrap_interval, paired_interval
 from segexp.types import Case
 
 

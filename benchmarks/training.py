@@ -24,14 +24,14 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-from segexp import build
-from segexp.callbacks.checkpoints import Checkpoints
 from segexp.config import completed, conf_dir, register_resolvers
-from segexp.data.files.images import write_png
-from segexp.loggers import make_loggers
-from segexp.module import SegmentationModule
-from segexp.quiet import quieten
-from segexp.segmenter import Segmenter
+from segexp.console import quieten
+from segexp.data.io.images import write_png
+from segexp.inference.segmenter import Segmenter
+from segexp.training import build
+from segexp.training.callbacks.checkpoint import Checkpoints
+from segexp.training.loggers import make_loggers
+from segexp.training.module import SegmentationModule
 
 
 def pictures(folder: Path, size: int, count: int) -> None:
@@ -161,7 +161,7 @@ def measure(size: int, steps: int, pairs: int, overrides: list[str]) -> list[str
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", help="as for segexp.train: model=unet model.width=16 trainer.gpus=0")
+    parser.add_argument("overrides", nargs="*", help="as for segexp.cli.train: model=unet model.width=16 trainer.gpus=0")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256])
     parser.add_argument("--steps", type=int, default=16, help="steps of an epoch")
     parser.add_argument("--pairs", type=int, default=5)

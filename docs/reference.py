@@ -14,8 +14,8 @@ from typing import Any, get_type_hints
 import yaml
 
 from segexp.config import conf_dir, schema
-from segexp.config.hints import expectation
-from segexp.config.targets import locate
+from segexp.config.instantiate import locate
+from segexp.config.validation import expectation
 
 PAGE = Path(__file__).with_name("reference.md")
 COMMANDS = ("train", "check", "evaluate", "predict", "explain", "export", "compare")

@@ -44,7 +44,7 @@ def conf() -> Path:
 @pytest.fixture(scope="session")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten generated slices of 64 pixels in the layout of data=liver: 5 for training, 5 of another scan for validation."""
-    from segexp.data.demo import make_demo
+    from segexp.data.synthetic.datasets import make_demo
 
     return make_demo(tmp_path_factory.mktemp("pictures"), "organ", count=10, size=64)
 
@@ -217,7 +217,7 @@ def make_run() -> Callable[..., Path]:
 
 def typed(verb: str, words: Sequence[str]) -> int:
     """Call a command; the log handlers that Hydra installs for a run directory go with it."""
-    main = importlib.import_module(f"segexp.{verb}").main
+    main = importlib.import_module(f"segexp.cli.{verb}").main
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

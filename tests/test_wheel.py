@@ -62,8 +62,8 @@ def test_the_console_scripts_are_in_the_metadata(wheel):
         (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         text = archive.read(metadata).decode()
     assert "[console_scripts]" in lines
-    assert "segexp-train = segexp.train:main" in lines
-    assert "segexp-evaluate = segexp.evaluate:main" in lines
+    assert "segexp-train = segexp.cli.train:main" in lines
+    assert "segexp-evaluate = segexp.cli.evaluate:main" in lines
     assert "Requires-Python: <3.14,>=3.11" in text
     assert "License-Expression: MIT" in text
 
@@ -80,9 +80,11 @@ def test_help_comes_without_anything_heavy(typed):
         if path.parent.name != "hydra":
             line = next(line for line in done.stdout.splitlines() if line.split()[:1] == [path.parent.name])
             assert path.stem in line.split()
-    code = "import sys; from segexp.train import main; code = main(['--help']); print('\\n'.join(sys.modules)); sys.exit(code)"
+    code = (
+        "import sys; from segexp.cli.train import main; code = main(['--help']); print('\\n'.join(sys.modules)); sys.exit(code)"
+    )
     loaded = typed("-c", code).stdout.split()
-    assert "segexp.train" in loaded
+    assert "segexp.cli.train" in loaded
     assert not {"torch", "pytorch_lightning", "hydra", "numpy", "albumentations", "cv2"} & set(loaded)
 
 

@@ -64,7 +64,7 @@ def test_the_table_takes_the_place_of_the_one_before(tmp_path):
 def point(name: str, dice: float, ms: float, precision: str = "fp32"):
     from deploy import Point
 
-    from segexp.exporting.latency import Latency
+    from segexp.deployment.verification import Latency
 
     told = {"mean": dice, "low": dice - 0.01, "high": dice + 0.01}
     return Point(name, "onnx", precision, told, {"mean": 0.0, "low": 0.0, "high": 0.0}, 1000, Latency(ms, 2 * ms, 9))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segexp.data.demo import make_demo
+from segexp.data.synthetic.datasets import make_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = {"dice": 0.91234, "low": 0.88, "high": 0.93, "cases": 20, "groups": None, "few_groups": 1}
@@ -132,7 +132,7 @@ def test_a_training_that_was_stopped_starts_anew(job, command):
 def test_outcome_is_the_interval_of_the_report(make_run, tmp_path):
     from network_dice import outcome
 
-    from segexp.metrics.statistics import bootstrap_interval
+    from segexp.metrics.significance import bootstrap_interval
 
     values = [0.9, 0.8, 0.7, 0.95, 0.6, 0.85, 0.75]
     folder = make_run(tmp_path / "run", {f"c{n}": [v] for n, v in enumerate(values)})

@@ -12,8 +12,8 @@ import pytest
 from segexp.cli.overrides import parse
 from segexp.cli.study import Study, check_fixed, plan, rows, status
 from segexp.cli.summary import summarize
+from segexp.cli.train import main
 from segexp.errors import DataError
-from segexp.train import main
 
 BASE = ["-m", "data=liver", "data.root=pictures", "trainer.gpus=0"]
 
@@ -27,8 +27,8 @@ def study(tmp_path, monkeypatch, capfd):
     """Type a study in an empty folder; `problems` maps a seed to what its job raises, `study.ran` names the jobs that ran."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEGEXP_DEBUG", raising=False)
-    stub = types.ModuleType("segexp.run")
-    monkeypatch.setitem(sys.modules, "segexp.run", stub)
+    stub = types.ModuleType("segexp.training.run")
+    monkeypatch.setitem(sys.modules, "segexp.training.run", stub)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -246,6 +246,6 @@ def test_a_page_that_cannot_be_written_spoils_no_study(study, monkeypatch):
     def broken(directory):
         raise OSError("disk full")
 
-    monkeypatch.setattr("segexp.report.study.write_study_report", broken)
+    monkeypatch.setattr("segexp.reporting.study_report.write_study_report", broken)
     assert study("seed=1,2", "study=mine") == 0
     assert "The report could not be written. OSError: disk full. To try again: python -m segexp.report" in study.out

@@ -218,7 +218,7 @@ def test_more_gpus_than_there_are_is_a_device_error(monkeypatch):
 
 def test_facts_about_the_data_reach_the_network(monkeypatch):
     found = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"a": 0, "b": 1, "c": 2}, "channels": 3}
-    monkeypatch.setattr("segexp.data.complete.complete", lambda data: (found, f"looked at {data['root']}"))
+    monkeypatch.setattr("segexp.data.autoconfig.complete", lambda data: (found, f"looked at {data['root']}"))
     composed = OmegaConf.create(
         {
             "data": {

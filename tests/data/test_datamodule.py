@@ -8,13 +8,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from segexp.data import datamodule
-from segexp.data.augment import Augment
+from segexp.data.cache import DiskStore, RamStore, ReadingStore
 from segexp.data.datamodule import SegmentationDataModule, quiet_worker
-from segexp.data.demo import make_demo
-from segexp.data.files.images import write_png
+from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix
 from segexp.data.splits import split_hash
-from segexp.data.store import DiskStore, RamStore, ReadingStore
+from segexp.data.synthetic.datasets import make_demo
+from segexp.data.transforms import Augment
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 

@@ -4,8 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from segexp.data import dataset
-from segexp.data.augment import Augment
-from segexp.data.crop import Foreground
+from segexp.data.cache import DiskStore, RamStore
 from segexp.data.dataset import (
     EpochSampler,
     ScoringSet,
@@ -14,9 +13,9 @@ from segexp.data.dataset import (
     collate_scoring,
     collate_training,
 )
-from segexp.data.inspect import Picture
-from segexp.data.store import DiskStore, RamStore
-from segexp.preprocessing import Preprocessing
+from segexp.data.preprocessing import Preprocessing
+from segexp.data.statistics import Picture
+from segexp.data.transforms import Augment, Foreground
 
 PREPROCESSING = Preprocessing(3, value_range=(0.0, 1000.0), mean=(0.5,) * 3, std=(0.25,) * 3)
 

@@ -3,15 +3,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from segexp import bits
-from segexp.config.targets import check_signature
-from segexp.data.augment import Augment
+from segexp.config.instantiate import check_signature
+from segexp.data.cache import RamStore
 from segexp.data.dataset import EpochSampler, TrainingSet, collate_training
-from segexp.data.inspect import Picture
+from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING, joined
 from segexp.data.mixing import ClassMix, CutMix, Mixed, Mosaic
-from segexp.data.store import RamStore
-from segexp.labelling import EXCLUSIVE, OVERLAPPING
-from segexp.preprocessing import Preprocessing
+from segexp.data.preprocessing import Preprocessing
+from segexp.data.statistics import Picture
+from segexp.data.transforms import Augment
 from segexp.types import IGNORE
 
 MIXES = [CutMix(1.0), ClassMix(1.0), Mosaic(1.0)]
@@ -131,9 +130,9 @@ def test_without_foreground_nothing_is_pasted():
 def test_where_labels_overlap_a_pixel_comes_with_all_of_its_classes():
     cell, nucleus = np.zeros((2, 12, 12), np.uint8)
     cell[2:9, 2:9], nucleus[4:6, 4:6] = 1, 1
-    labels = bits.joined([cell, nucleus])
+    labels = joined([cell, nucleus])
     labels[11] = IGNORE
-    own = np.zeros((12, 12, 1), np.uint8), bits.joined([np.eye(12, dtype=np.uint8), np.zeros((12, 12), np.uint8)])
+    own = np.zeros((12, 12, 1), np.uint8), joined([np.eye(12, dtype=np.uint8), np.zeros((12, 12), np.uint8)])
     found = set()
     for seed in range(20):
         image, mask = ClassMix(1.0)(own, [(np.full((12, 12, 1), 9, np.uint8), labels)], OVERLAPPING, rng(seed))

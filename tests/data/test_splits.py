@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segexp.data.layout.cases import find_cases
+from segexp.data.layout.pairing import find_cases
 from segexp.data.splits import assign_splits, read_split_csv, split_as, split_hash, split_table, write_split_csv
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case, Source

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp.errors import ConfigError
-from segexp.metrics.counts import confusion
+from segexp.metrics.confusion import confusion
 from segexp.metrics.lesion import ThresholdedJaccard
 from segexp.metrics.scores import class_scores
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.metrics.counts import confusion
+from segexp.metrics.confusion import confusion
 from segexp.metrics.scores import class_scores, means, scores_of_counts, summary
 
 NAMES = ("background", "cell", "wall")

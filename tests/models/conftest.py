@@ -1,7 +1,9 @@
-"""The networks' weights and images are drawn anew for each test, always the same."""
+"""The networks' weights and images are drawn anew for each test, always the same; a hub of pretrained weights on this machine."""
 
 import pytest
 import torch
+
+from fixtures.pretrained import ask_at, closed, hub, silent  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

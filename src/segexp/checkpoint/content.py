@@ -10,8 +10,8 @@ import torch
 
 from segexp import __version__
 from segexp.checkpoint.files import SCHEMA, read_checkpoint
+from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError, listed
-from segexp.preprocessing import Preprocessing
 from segexp.types import DataSpec
 
 

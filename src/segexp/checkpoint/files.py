@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from segexp import __version__
+from segexp.atomic import whole_file
+from segexp.deployment.formats import is_exported, sidecar_of
 from segexp.errors import CheckpointError, listed, nearest
-from segexp.exporting.kinds import is_exported, sidecar_of
-from segexp.whole import whole_file
 
 SCHEMA = 1
 """Version of the "segexp" entry; raised when its form changes."""

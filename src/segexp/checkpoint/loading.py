@@ -7,11 +7,50 @@ from typing import Any
 import torch
 
 from segexp.checkpoint.files import find_checkpoint, read_checkpoint
+from segexp.config.instantiate import locate, parameters
+from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
-from segexp.postprocess import Postprocessing
-from segexp.preprocessing import Preprocessing
-from segexp.segmenter import Segmenter
+from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.segmenter import Segmenter
 from segexp.types import DataSpec
+
+
+def pruned(model: dict[str, Any], prune_to: int | None, file: Path) -> dict[str, Any]:
+    """Return the model section of a checkpoint with the level that its network is to be pruned to.
+
+    Args:
+        model: the network's `_target_`, which is trusted, and its arguments.
+        prune_to: None leaves everything as it is.
+        file: the checkpoint, for messages.
+
+    Raises:
+        ConfigError: the network cannot be pruned, was trained without the heads that a pruned one ends at, or has been pruned
+            further already. A level beyond its depth is refused when it is built.
+    """
+    if prune_to is None:
+        return model
+    without = "leave model.prune_to out"
+    if "prune_to" not in (parameters(locate(model["_target_"])) or {}):
+        raise ConfigError(
+            f"model.prune_to={prune_to}, and the network of {file} is {model['_target_']}, which has no levels to prune to",
+            "A network that learned to predict at each of its levels: model=unetpp trained with deep_supervision=true",
+            f"Name such a run, or {without}",
+        )
+    if not model.get("deep_supervision"):
+        raise ConfigError(
+            f"model.prune_to={prune_to}, and {file} was trained without deep supervision: its inner levels have no heads",
+            "A run that was trained with deep_supervision=true",
+            f"Train it again with that, or {without}",
+        )
+    stored = model.get("prune_to")
+    if stored is not None and prune_to > stored:
+        raise ConfigError(
+            f"model.prune_to={prune_to}, and the network of {file} was trained with model.prune_to={stored}",
+            f"One of {', '.join(map(str, range(1, stored + 1)))}",
+            f"Type model.prune_to={stored} or less, or {without}",
+        )
+    return model | {"prune_to": prune_to}
+
 
 PRETRAINED: dict[str, dict[str, Any]] = {
     "segexp.models": {"weights": "none"},
@@ -29,7 +68,7 @@ def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         model: plain values with a `_target_`. Networks of other packages are left as they are.
     """
-    from segexp.config.targets import locate, parameters
+    from segexp.config.instantiate import locate, parameters
 
     target = str(model["_target_"])
     off = next((arguments for package, arguments in PRETRAINED.items() if target.startswith(f"{package}.")), {})
@@ -53,8 +92,7 @@ def load_segmenter(
             fit, or a post-processing that this version does not know.
         ConfigError: the network cannot be pruned to that level.
     """
-    from segexp.checkpoint.pruning import pruned
-    from segexp.config.targets import check_targets, instantiate
+    from segexp.config.instantiate import check_targets, instantiate
 
     file = find_checkpoint(Path(path))
     values = read_checkpoint(file)

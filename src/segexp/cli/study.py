@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.cli import Work, output_directory, paragraph, prepared
+from segexp.cli.hydra_app import Work, output_directory, paragraph, prepared
 from segexp.cli.overrides import CommandLine
 from segexp.cli.resume import quoted
 from segexp.config.naming import STUDIES, bare, slug, study_name

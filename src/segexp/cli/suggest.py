@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from segexp.config.instantiate import ELSEWHERE
 from segexp.config.naming import bare
-from segexp.config.own import ELSEWHERE
 from segexp.config.schema import SECTIONS
 from segexp.errors import ConfigError, nearest
 

@@ -4,8 +4,8 @@ import csv
 from contextlib import suppress
 from typing import Any
 
+from segexp.atomic import whole_file
 from segexp.cli.study import Study, rows
-from segexp.whole import whole_file
 
 SHOWN = ("val/dice", "test/dice")
 """The scores of the table; study.csv has all."""
@@ -19,8 +19,8 @@ def summarize(study: Study) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from segexp.report.again import told
-    from segexp.report.study import write_study_report
+    from segexp.reporting.study_report import write_study_report
+    from segexp.reporting.write import told
 
     found = rows(study)
     if not found:
@@ -47,8 +47,8 @@ def summarize(study: Study) -> int:
 
 def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
     """Return the score of all folds together, in sentences; nothing of a study that is no cross-validation."""
-    from segexp.report.folds import pooled
-    from segexp.report.jobs import read_job
+    from segexp.reporting.jobs import read_job
+    from segexp.reporting.study_report import pooled
 
     if len({row.get("data.fold") for row in found}) < 2:
         return []

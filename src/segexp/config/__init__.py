@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp.config.auto import with_class_weights, with_rate
-from segexp.config.heads import head_problems
-from segexp.config.methods import method_problems
+from segexp.config.instantiate import check_signature, misplaced_targets, nodes
 from segexp.config.naming import job_name, network_name, slug
-from segexp.config.own import misplaced_targets
 from segexp.config.schema import SECTIONS, RunConfig, check_fields
-from segexp.config.targets import check_signature, nodes
+from segexp.config.validation import head_problems, method_problems
 from segexp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -107,7 +105,7 @@ def completed(config: "DictConfig") -> tuple[dict[str, Any], str]:
     """
     from omegaconf import OmegaConf, open_dict
 
-    from segexp.data.complete import complete
+    from segexp.data.autoconfig import complete
 
     values = plain(config)
     report(list(check_fields("data", values["data"], SECTIONS["data"])))

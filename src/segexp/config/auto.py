@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.config.targets import nodes
+from segexp.config.instantiate import nodes
 
 AUTO = "auto"
 RATE = 1e-3

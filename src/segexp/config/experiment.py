@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.config.own import arguments
-from segexp.config.targets import RESERVED
+from segexp.config.instantiate import RESERVED, arguments
 from segexp.errors import listed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
-from segexp.config.hints import Range, check_value, expectation
+from segexp.config.validation import Range, check_value, expectation
 from segexp.errors import nearest
 
 Count = Annotated[int, Range(1)]

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from segexp.data.augment import Augment
+from segexp.data.cache import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.data.dataset import (
     EpochSampler,
     ScoringSet,
@@ -22,18 +22,18 @@ from segexp.data.dataset import (
     collate_scoring,
     collate_training,
 )
-from segexp.data.files.images import image_size
-from segexp.data.inspect import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
-from segexp.data.labels.overlapping import label_table
-from segexp.data.layout.cases import find_cases
+from segexp.data.io.images import image_size
+from segexp.data.labels.modes import labelling
+from segexp.data.labels.multilabel import label_table
+from segexp.data.layout.pairing import find_cases
 from segexp.data.mixing import Mix, Mixed
-from segexp.data.pseudo import PseudoReader, Together, keep
+from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
+from segexp.data.pseudo_dataset import PseudoReader, Together, keep
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
-from segexp.data.store import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
+from segexp.data.statistics import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
+from segexp.data.transforms import Augment
 from segexp.errors import ConfigError, DataError
-from segexp.labelling import labelling
-from segexp.preprocessing import Preprocessing, preprocessing_for, working_size
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
 Track = Callable[[Iterator[Picture], int], Iterator[Picture]]

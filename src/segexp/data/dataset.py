@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
-from segexp.data.crop import Draw, Foreground
-from segexp.data.store import Store
-from segexp.labelling import EXCLUSIVE, Labelling
-from segexp.preprocessing import Preprocessing, resize_mask, to_unit
+from segexp.data.cache import Store
+from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.preprocessing import Preprocessing, resize_mask, to_unit
+from segexp.data.transforms import Draw, Foreground
 from segexp.types import IGNORE, Batch, Sample
 
 Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]

@@ -13,10 +13,10 @@ from typing import Annotated, Protocol
 import numpy as np
 from torch.utils.data import Dataset
 
-from segexp.config.hints import Range
-from segexp.data.crop import Array, cut
+from segexp.config.validation import Range
 from segexp.data.dataset import Drawing, Drawn, Key
-from segexp.labelling import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.transforms import Array, cut
 from segexp.types import IGNORE
 
 Pair = tuple[Array, Array]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from segexp.data.files import nifti
+from segexp.data.io import nifti
 from segexp.types import Case
 
 Spacing = tuple[float, float]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from segexp.atomic import whole_file
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
-from segexp.whole import whole_file
 
 COLUMNS = ("id", "split", "group", "image", "mask")
 SPLIT_NAMES = ("train", "val", "test")

@@ -29,7 +29,7 @@ class Overlapping(nn.Module):
 
         Args:
             logits: (B, K, H, W), K at least 2.
-            mask: (B, H, W) bit sets, see `segexp.bits`; 255 = ignore.
+            mask: (B, H, W) bit sets, see `segexp.data.labels.modes`; 255 = ignore.
         """
         return torch.stack([self.loss(two, here) for two, here in of_each_class(logits, mask)]).mean()
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from segexp.atomic import whole_file
 from segexp.metrics.scores import class_scores
 from segexp.types import Case
-from segexp.whole import whole_file
 
 COLUMNS = ("split", "id", "group", "class", "tp", "fp", "fn", "dice", "iou", "precision", "recall")
 """The columns that are always there; those of the measures come after them."""

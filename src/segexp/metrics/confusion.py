@@ -3,8 +3,13 @@
 Legend: K classes, H W pixels.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from segexp.types import IGNORE
 
@@ -32,7 +37,7 @@ def overlapping_confusion(prediction: torch.Tensor, truth: torch.Tensor, classes
     right answers, and with one foreground class this is the matrix of two exclusive classes.
 
     Args:
-        prediction: (H, W) uint8 bit sets, see `segexp.bits`.
+        prediction: (H, W) uint8 bit sets, see `segexp.data.labels.modes`.
         truth: (H, W) uint8 bit sets; pixels of 255 are left out.
         classes: K.
     """
@@ -57,3 +62,50 @@ def of_each_class(matrix: np.ndarray) -> np.ndarray:
     known = matrix.sum() // foreground
     missed, false, found = matrix[1:, 0], matrix[0, 1:], matrix.diagonal()[1:]
     return np.stack([known - missed - false - found, false, missed, found], axis=1).reshape(foreground, 2, 2)
+
+
+__all__ = ["CaseCounts", "confusion"]
+
+Count = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""Prediction (H, W), truth (H, W) and K to the confusion matrix (K, K)."""
+
+
+class CaseCounts(Metric):
+    """Collects one confusion matrix per case, over all processes, whatever the batch size.
+
+    `compute` returns the N positions and confusions (N, K, K), sorted by position; a case seen twice counts once.
+    """
+
+    full_state_update = False
+    indices: list[torch.Tensor]
+    matrices: list[torch.Tensor]
+
+    def __init__(self, classes: int, count: Count = confusion, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes, self.count = classes, count
+        self.add_state("indices", default=[], dist_reduce_fx="cat")
+        self.add_state("matrices", default=[], dist_reduce_fx="cat")
+        self._hold(-1, torch.zeros(classes, classes, dtype=torch.long))
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        super().reset()
+        self._hold(-1, torch.zeros(self.classes, self.classes, dtype=torch.long))
+
+    def update(self, index: int, prediction: torch.Tensor, truth: torch.Tensor) -> None:
+        """Count one case: its position in the split, prediction (H, W) and truth (H, W)."""
+        self._hold(index, self.count(prediction, truth, self.classes))
+
+    def compute(self) -> tuple[list[int], torch.Tensor]:
+        """Return N positions and confusion matrices (N, K, K), on the CPU."""
+        indices, matrices = dim_zero_cat(self.indices).cpu(), dim_zero_cat(self.matrices).cpu()
+        order = torch.argsort(indices, stable=True)
+        indices, matrices = indices[order], matrices[order]
+        first = indices >= 0
+        first[1:] &= indices[1:] != indices[:-1]
+        return indices[first].tolist(), matrices[first]  # a list: torchmetrics would squeeze a tensor of one entry
+
+    def _hold(self, index: int, matrix: torch.Tensor) -> None:
+        """Keep a case. Position -1 is none: torchmetrics cannot gather from a process that holds nothing at all."""
+        self.indices.append(torch.tensor([index], device=self.device))
+        self.matrices.append(matrix[None].to(self.device))

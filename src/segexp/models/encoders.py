@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segexp.errors import ConfigError, SegexpError, listed, nearest
 from segexp.models.fitting import Match, load, match, misfit, read_state
-from segexp.published.fetching import hub_file, torch_file
+from segexp.models.pretrained import hub_file, torch_file
 
 TIMM = "tu-"
 """What the name of a timm encoder begins with."""

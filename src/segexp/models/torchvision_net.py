@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from segexp.models.blocks import check_choice, check_sizes, crop_to, pad_to
 from segexp.models.encoders import load_file
+from segexp.models.pretrained import torch_file
 from segexp.models.trimming import accept_single_values
-from segexp.published.fetching import torch_file
 
 STRIDES = {"mobilenet_v3_large": 16, "resnet101": 8, "resnet50": 8}
 """The encoders, and by how much their dilated maps are smaller than the image."""

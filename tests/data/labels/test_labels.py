@@ -9,9 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segexp.data.files.images import read_mask, write_png
-from segexp.data.labels.table import LabelTable, merge, read_labels
-from segexp.data.layout.cases import find_cases
+from segexp.data.io.images import read_mask, write_png
+from segexp.data.labels.class_table import LabelTable, merge, read_labels
+from segexp.data.layout.pairing import find_cases
 from segexp.errors import ConfigError, DataError
 from segexp.types import Source
 

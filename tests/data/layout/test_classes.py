@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from segexp.data.layout.cases import find_cases
 from segexp.data.layout.inventory import take_inventory
+from segexp.data.layout.pairing import find_cases
 from segexp.errors import ConfigError, DataError
 
 NESTED = ("{id}/image.png", {"cell": "{id}/cell.png", "nucleus": "{id}/nucleus_*.png"})

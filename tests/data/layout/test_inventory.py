@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segexp.data.files.images import write_png
-from segexp.data.layout.cases import find_cases
+from segexp.data.io.images import write_png
+from segexp.data.layout.discovery import recognise
+from segexp.data.layout.infer_classes import channels_of, classes_of
 from segexp.data.layout.inventory import take_inventory
-from segexp.data.layout.recognise import recognise
-from segexp.data.layout.survey import channels_of, classes_of
+from segexp.data.layout.pairing import find_cases
 from segexp.errors import ConfigError, DataError
 from segexp.types import Source
 

@@ -12,10 +12,9 @@ import tifffile
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from segexp.data.labels.table import LabelTable, read_labels
-from segexp.data.layout.cases import find_cases, list_files
-from segexp.data.layout.matching import natural
-from segexp.data.layout.patterns import parse
+from segexp.data.labels.class_table import LabelTable, read_labels
+from segexp.data.layout.pairing import find_cases, list_files
+from segexp.data.layout.patterns import natural, parse
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case
 

@@ -5,12 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segexp.data.files.images import SUFFIXES
-from segexp.data.layout.cases import list_files
+from segexp.data.io.images import SUFFIXES
 from segexp.data.layout.groups import grouped
-from segexp.data.layout.matching import Match, matches, twins
-from segexp.data.layout.pairing import assembled, expected_mask, lone, partners, same_pages, shared_fields, unlabelled
-from segexp.data.layout.patterns import FIELDS, Pattern, parse, parse_masks
+from segexp.data.layout.pairing import (
+    assembled,
+    expected_mask,
+    list_files,
+    lone,
+    partners,
+    same_pages,
+    shared_fields,
+    unlabelled,
+)
+from segexp.data.layout.patterns import FIELDS, Match, Pattern, matches, parse, parse_masks, twins
 from segexp.errors import DataError
 from segexp.types import Case, Source
 

@@ -1,0 +1,1 @@
+"""What every command does, as functions of Python."""

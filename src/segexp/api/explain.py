@@ -1,0 +1,146 @@
+"""An explanation from start to end, as conf/explain.yaml describes it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.api.loading import checkpoint_files, device_for, load_members
+from segexp.api.predict import truth_of
+from segexp.errors import ConfigError
+from segexp.explainability.attribution import OF_LAYER
+from segexp.explainability.explainer import Explainer, make_explainer
+from segexp.explainability.folder import Asked, Folder, Report, Table, Writer, explain_folder, read_earlier
+from segexp.explainability.regions import class_index
+from segexp.explainability.summary import failed, say_how, say_what, say_where
+from segexp.inference.folder import Truth, progress
+from segexp.inference.ground_truth import LayersReader, TruthReader
+from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
+from segexp.inference.out_of_distribution import Training
+from segexp.inference.outputs import check_collisions, check_writable, pair_up, several
+from segexp.inference.segmenter import Segmenter
+
+
+def explain(config: Mapping[str, Any]) -> Report:
+    """Explain as `conf/explain.yaml` says; print where the results are; return what came of it.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, broken or foreign, or its network's code is.
+        ConfigError: there is no such class or layer, several networks are named, outputs would be written over inputs.
+        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
+            images that could not be explained.
+    """
+    segmenter = load_one(config)
+    target = class_index(config["target"], segmenter.spec)
+    explainer = make_explainer(segmenter, target, config["method"], config["layer"], config["steps"], config["window"])
+    asked, training = question(config, explainer), Training.of(segmenter)
+    inventories = take_all(config, segmenter)
+    folders, skipped = work(inventories, asked, segmenter, config)
+    check_collisions(inventories, {job: paths for each in folders for job, paths in _outputs(each).items()})
+    if config["check"]:
+        for inventory in inventories:
+            refuse_masks(inventory.jobs, training)
+    for output in {inventory.output for inventory in inventories}:
+        check_writable(output)
+    say_what(inventories, asked, explainer)
+    outcome, started = Report(), time.monotonic()
+    try:
+        with progress(sum(len(folder.items) for folder in folders), "Explaining") as step:
+            for folder in folders:
+                explain_folder(folder, explainer, config["box"], training, outcome, step)
+    finally:
+        tables = dict.fromkeys(path for folder in folders if (path := folder.table.write()))
+        say_how(outcome, skipped, time.monotonic() - started, tables)
+        say_where(inventories)
+    if outcome.failures:
+        raise failed(outcome)
+    return outcome
+
+
+def load_one(config: Mapping[str, Any]) -> Segmenter:
+    """Return the segmenter that is explained.
+
+    Raises:
+        ConfigError: several are named.
+        CheckpointError: it is missing, broken or foreign, or was exported.
+        DeviceError: GPUs that are not there.
+    """
+    files = checkpoint_files(several(config["checkpoint"]), exported=False)
+    if len(files) > 1:
+        raise ConfigError(
+            f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
+        )
+    (segmenter,) = load_members(files, device_for(files, config["gpus"]), config["trust"], **config["model"])
+    if config["max_pixels"] is not None:
+        segmenter.max_pixels = config["max_pixels"] or None
+    return segmenter
+
+
+def question(config: Mapping[str, Any], explainer: Explainer) -> Asked:
+    """Return what is asked about every image."""
+    layer = f"layer {explainer.layer.name}" if explainer.layer else ""
+    if config["method"] not in OF_LAYER:
+        steps, window = f"{config['steps']} steps", f"window {config['window'] or 'auto'}"
+        layer = steps if config["method"] == "integrated_gradients" else window
+    region = ",".join(map(str, config["box"])) if config["box"] else config["region"] or "predicted"
+    name = explainer.segmenter.spec.classes[explainer.target]
+    return Asked(name, config["method"], layer, region, str(explainer.segmenter.facts["file"]))
+
+
+def take_all(config: Mapping[str, Any], segmenter: Segmenter) -> list[Inventory]:
+    """Return what each input holds, less what earlier runs wrote."""
+    data: Any = segmenter.facts["config"]
+    pairs = pair_up(several(config["input"]), several(config["output"]))
+    outputs = {output.resolve() for _, output in pairs}
+    written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_earlier(folder).values()}
+    earlier = Earlier("", frozenset(outputs), frozenset(written))
+    return [take_stock(given, output, segmenter.spec.channels, data["data"], earlier) for given, output in pairs]
+
+
+def work(
+    inventories: Sequence[Inventory], asked: Asked, segmenter: Segmenter, config: Mapping[str, Any]
+) -> tuple[list[Folder], int]:
+    """Return what is to be done for each input, and how many pictures are done already.
+
+    Raises:
+        ConfigError: true pixels are asked about, and no true mask is found.
+    """
+    facts: Any = segmenter.facts["config"]
+    tables: dict[Path, Table] = {}
+    folders, skipped = [], 0
+    for inventory in inventories:
+        here = inventory.output.resolve()
+        table = tables.setdefault(here, Table(inventory.output, asked, read_earlier(inventory.output)))
+        writer = Writer(inventory.output, segmenter.spec, asked, config["values"])
+        everything = [(job, source) for job in inventory.jobs for source in job.sources]
+        items = tuple(item for item in everything if config["overwrite"] or not _done(table, writer, *item))
+        skipped += len(everything) - len(items)
+        truth = truth_of(inventory, {"panel": True, "truth": config["truth"]}, facts["data"])
+        if asked.region == "truth":
+            _check_known(truth, inventory)
+        folders.append(Folder(items, writer, table, truth))
+    return folders, skipped
+
+
+def _done(table: Table, writer: Writer, job: Job, source: Any) -> bool:
+    """Say whether a picture was explained just so, and all that is asked for is there."""
+    row = table.done(job.label(source))
+    return row is not None and (
+        not row["picture"] or all((writer.folder / file).is_file() for file in writer.files(job, source))
+    )
+
+
+def _check_known(truth: Truth, inventory: Inventory) -> None:
+    if isinstance(truth, TruthReader | LayersReader) and not truth.files:
+        raise ConfigError(
+            f"region=truth asks about true pixels, and no true mask lies beside the images of {inventory.input}",
+            "Masks with the names of the images, or an ending such as _mask more, were expected",
+            "Type truth=DIR or 'truth=\"DIR/{id}_mask.png\"'; or region=predicted",
+        )
+
+
+def _outputs(folder: Folder) -> dict[Job, list[Path]]:
+    found: dict[Job, list[Path]] = {}
+    for job, source in folder.items:
+        found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
+    return found

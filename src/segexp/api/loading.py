@@ -1,0 +1,102 @@
+"""From what the user calls checkpoint to a predictor: one run, several, or all runs of a study."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segexp.checkpoint import find_checkpoint, load_segmenter
+from segexp.deployment.formats import is_exported
+from segexp.deployment.runtime import load_exported, runs_on
+from segexp.devices import choose_devices
+from segexp.errors import CheckpointError, ConfigError
+from segexp.evaluation.ensemble import study_files
+from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.predictor import Predictor
+from segexp.inference.segmenter import Segmenter
+
+
+def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
+    """Return the files of runs, checkpoints, studies (of a study the best one of each of its runs) and exports.
+
+    Args:
+        named: as typed.
+        exported: whether exported files will do; they have neither layers nor gradients, and nothing is stored in them.
+
+    Raises:
+        CheckpointError: there is none where one was named, or an exported file where it will not do; or a study is not
+            finished, or lacks a fold.
+    """
+    if not named:
+        raise CheckpointError(
+            "checkpoint names nothing", "A run directory or a .ckpt file was expected", "Type checkpoint=runs/…"
+        )
+    files: list[Path] = []
+    for text in named:
+        path = Path(text)
+        if exported and is_exported(path):
+            files.append(path)
+            continue
+        own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
+        members = [] if own else study_files(path)
+        files += members or [find_checkpoint(path)]
+    return list(dict.fromkeys(files))
+
+
+def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:
+    """Return where networks run: "auto" takes the CPU where the runtime of an exported file has nothing else.
+
+    Raises:
+        DeviceError: GPUs that are not there.
+    """
+    kind, ids = choose_devices(gpus, "gpus")
+    device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
+    return "cpu" if gpus == "auto" and not all(runs_on(file, device) for file in files if is_exported(file)) else device
+
+
+def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:
+    """Return the segmenters of checkpoints, pruned to a level where one is given, and of exported files.
+
+    Raises:
+        CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
+        ConfigError: a network cannot be pruned to that level, or the package that runs an exported file is missing.
+        DeviceError: an exported file does not run there.
+    """
+    members = []
+    for file in files:
+        try:
+            if is_exported(file):
+                members.append(load_exported(file, device, prune_to))
+            else:
+                members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
+        except (CheckpointError, ConfigError) as error:
+            named = "" if str(file) in error.found else f"{file} cannot be used: "  # one of several, perhaps
+            raise type(error)(f"{named}{error.found}", error.expected, error.do) from error
+    return members
+
+
+def make_predictor(members: Sequence[Segmenter], config: Mapping[str, Any]) -> Predictor:
+    """Return what predicts, as conf/predict.yaml says.
+
+    Args:
+        members: one segmenter, or an ensemble.
+        config: the keys tta, uncertainty, max_pixels and postprocess.
+
+    Raises:
+        ConfigError: the members have different classes or channels, or the post-processing does not fit them.
+    """
+    if config["max_pixels"] is not None:
+        for member in members:
+            member.max_pixels = config["max_pixels"] or None
+    stored = Predictor(members, config["tta"], uncertainty=config["uncertainty"])
+    rule = chosen_rule(config["postprocess"], stored.rule)
+    rule.check(stored.spec.num_classes)
+    return replace(stored, postprocessing=rule)
+
+
+def chosen_rule(typed: str | Mapping[str, Any], stored: Postprocessing) -> Postprocessing:
+    """Return the post-processing that was typed: "stored", "none", or a mapping whose keys replace those of its `start`."""
+    keys: dict[str, Any] = {"start": typed} if isinstance(typed, str) else dict(typed)
+    start = Postprocessing() if keys.pop("start", "stored") == "none" else stored
+    changed: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    return replace(start, **changed)

@@ -1,0 +1,323 @@
+"""What is wrong with the values of the masks: some that no class claims, soft borders, classes that nobody named.
+
+The line to type is worked out from what all masks hold, not from the first that differs.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from segexp.checks.issues import Finding
+from segexp.checks.scan import STRAY, Look, MaskLook, two_grays
+from segexp.data.labels.class_table import LabelTable, pixel_text
+from segexp.data.labels.multilabel import Labels, OverlappingTable
+from segexp.data.labels.spec import Value, gray
+from segexp.errors import listed
+
+RARE_CLASS = 0.05
+"""Share of the pixels below which random crops meet a class too seldom."""
+MAX_LISTED_MASKS = 6
+
+
+def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
+    """Return findings on what the masks hold of each class.
+
+    Args:
+        looks: what was seen; those whose mask cannot be told, or holds values of no class, are passed over.
+        splits: split by case id.
+        table: of the classes.
+        crops: training takes crops, not whole pictures.
+    """
+    ends = two_grays(table)
+    known = [look for look in looks if look.facts.shares and all(m.soft(ends) or not m.unclaimed for m in look.masks)]
+    if not known:
+        return []
+    shares = np.array([look.facts.shares for look in known])
+    ids = [look.case.id for look in known]
+    training = np.array([splits.get(id_, "train") == "train" for id_ in ids])
+    total = _weighted(known, shares)
+    if (total > 0).sum() < 2:
+        return [_one_value(known, table, total)]
+    if training.any() and (shares[training].sum(axis=0) > 0).sum() < 2:
+        return [_one_value([look for look, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
+    return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, shares, training, table, crops)]
+
+
+def _weighted(known: Sequence[Look], shares: np.ndarray) -> np.ndarray:
+    """Return the share of each class over all pixels."""
+    weights = np.array([look.facts.size[0] * look.facts.size[1] for look in known], float)
+    return np.asarray((shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1))
+
+
+def _one_value(known: Sequence[Look], table: Labels, total: np.ndarray, split: str = "") -> Finding:
+    only = table.names[int(total.argmax())] if total.any() else "ignored"
+    text = f"Every mask of the {len(known)} {split}images is all one value ({only}), for example {known[0].masks[0].source}"
+    do = "Look at the masks, and at which values data.classes gives to which class"
+    return Finding("error", "one_value", text, do)
+
+
+def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: Labels) -> list[Finding]:
+    met = shares.sum(axis=0) > 0
+    seen = shares[training].sum(axis=0) > 0 if training.any() else met
+    names = table.names[1:] if isinstance(table, OverlappingTable) else table.names  # all pixels may have a class
+    never = [name for name in names if not met[table.names.index(name)]]
+    held = [name for name, here, there in zip(table.names, met, seen, strict=True) if here and not there]
+    findings = []
+    if never:
+        text = f"No mask has a pixel of the class {listed(never)}"
+        do = f"Check its value, data.classes.{never[0]}=VALUE, or remove it: '~data.classes.{never[0]}'"
+        findings.append(Finding("warning", "absent", text, do))
+    if held:
+        where = [id_ for id_, row in zip(ids, shares, strict=True) if any(row[table.names.index(name)] for name in held)]
+        text = f"The class {listed(held)} occurs in no training mask, but in {listed(where, MAX_LISTED_MASKS)}: it cannot be learned"
+        do = "Move such cases into the training split, or type data.split_seed=1 where the split is random"
+        findings.append(Finding("warning", "absent", text, do, tuple(where)))
+    return findings
+
+
+def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
+    empty = tuple(id_ for id_, row in zip(ids, shares, strict=True) if not row[1:].any())
+    if not empty:
+        return []
+    text = f"{len(empty)} of {len(ids)} masks are empty (background alone): {listed(empty, MAX_LISTED_MASKS)}"
+    if len(empty) > len(ids) / 2:
+        do = "Look whether they should be; data.crop=256 data.foreground_crops=0.33 makes training meet the others more often"
+        return [Finding("warning", "empty", text, do, empty)]
+    do = "Nothing, if nothing is there to be seen; such cases are left out of Dice and counted as false alarms or not"
+    return [Finding("note", "empty", text, do, empty)]
+
+
+def _rare(known: Sequence[Look], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
+    rows = training if training.any() else np.ones(len(known), bool)
+    total = _weighted([look for look, kept in zip(known, rows, strict=True) if kept], shares[rows])
+    rare = [(name, share) for name, share in list(zip(table.names, total.tolist(), strict=True))[1:] if 0 < share < RARE_CLASS]
+    if not rare:
+        return []
+    text = f"Few pixels of the training masks are {listed([f'{name} ({share:.2%})' for name, share in rare])}"
+    do = "Type data.foreground_crops=0.33, so that a third of the crops lie around such pixels"
+    if not crops:
+        do = "Nothing while whole pictures are trained on; with data.crop=256 type data.foreground_crops=0.33 too"
+    return [Finding("note", "rare", text, do)]
+
+
+def classes_line(classes: Mapping[str, object], ignore: Iterable[object] = (), threshold: float | None = None) -> str:
+    """Return what to type for a class table."""
+    inner = ", ".join(f"{name}: {written(value)}" for name, value in classes.items())
+    line = f"'data.classes={{{inner}}}'"
+    ignored = list(ignore)
+    line += f" 'data.ignore={written(ignored)}'" if ignored else ""
+    return line + (f" data.threshold={threshold:g}" if threshold is not None else "")
+
+
+def pattern_line(key: str, pattern: str | Mapping[str, str]) -> str:
+    """Return what to type for a pattern of file names, or for one of each class."""
+    if isinstance(pattern, str):
+        return f"'{key}=\"{pattern}\"'"
+    inner = ", ".join(f'{name}: "{text}"' for name, text in pattern.items())
+    return f"'{key}={{{inner}}}'"
+
+
+def written(value: object) -> str:
+    """Write a value, a colour, or a list of them."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+FAR = 32
+"""Values of classes that were written as pictures are at least so far apart; class indices are not."""
+
+Named = Sequence[tuple[str, MaskLook]]
+"""Masks with the id of their case."""
+
+
+def check_soft(masks: Named, table: LabelTable) -> list[Finding]:
+    """Return a finding on soft masks of two classes: an error until a threshold parts them.
+
+    Args:
+        masks: all of them.
+        table: of the classes.
+    """
+    if table.threshold is not None:
+        return _parted(masks, table, table.threshold)
+    ends = two_grays(table)
+    soft = [(id_, mask) for id_, mask in masks if mask.soft(ends)]
+    return [_soft(soft, len(masks), ends)] if soft and ends else []
+
+
+def check_soft_classes(masks: Named, table: LabelTable) -> list[Finding]:
+    """Doubt classes that data=auto made out of the soft borders of two others."""
+    values = [number for each in table.classes.values() if (number := gray(each[0])) is not None]
+    if len(values) < max(4, len(table.classes)) or max(values) - min(values) < FAR:
+        return []
+    low, high = min(values), max(values)
+    many = [(id_, mask) for id_, mask in masks if len(mask.counts) > 2]
+    between = all(mask.thin and set(sorted(mask.counts, key=lambda v: -mask.counts[v])[:2]) == {low, high} for _, mask in many)
+    if len(many) < len(masks) / 2 or not between:
+        return []
+    text = (
+        f"The masks hold {len(values)} values, all but two of them in lines along a border, as smooth resizing leaves them: "
+        f"data=auto took each for a class"
+    )
+    line = classes_line({"background": low, "foreground": high}, threshold=(low + high) // 2)
+    return [Finding("error", "soft_mask", text, f"Type {line}", ids(many))]
+
+
+def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
+    low, high = ends
+    pixels = sum(mask.unclaimed[value] for _, mask in soft for value in mask.between(*ends))
+    most = max((mask for _, mask in soft), key=lambda mask: len(mask.between(*ends)))
+    text = (
+        f"{len(soft)} of {count} masks {'is' if len(soft) == 1 else 'are'} soft: {pixels} pixels have values between {low} and "
+        f"{high}, as JPEG or smooth resizing leaves them (most in {most.source}, {len(most.between(*ends))} different ones)"
+    )
+    do = f"Type data.threshold={(low + high) // 2}, so that pixels above it are of the class with the higher value"
+    return Finding("error", "soft_mask", text, do, ids(soft))
+
+
+def _parted(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
+    """Say that masks are soft where a threshold parts them already."""
+    soft = [(id_, mask) for id_, mask in masks if len(mask.counts) > len(table.classes) + len(table.ignore)]
+    if not soft:
+        return []
+    have = "has" if len(soft) == 1 else "have"
+    text = f"{len(soft)} of {len(masks)} masks {have} soft borders, parted by data.threshold={threshold:g}"
+    return [Finding("note", "soft_mask", text, "Look at the overlays; another threshold makes shapes larger or smaller")]
+
+
+def ids(found: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    """Return the ids of cases, each once."""
+    return tuple(dict.fromkeys(id_ for id_, _ in found))
+
+
+MAX_LISTED_VALUES = 5
+NEAR = 2
+"""A stray value at most so far from that of a class was meant to be it."""
+RARE_VALUE = 1e-3
+"""A class that data=auto made up is doubted below this share of the pixels, in less than a tenth of the masks."""
+
+
+def check_values(looks: Sequence[Look], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
+    """Return findings on values that no class claims and on soft masks.
+
+    Args:
+        looks: what was seen.
+        table: of the classes.
+        recognised: the classes were found out from the masks, not named by a person.
+    """
+    images = {look.digest for look in looks} - {""}
+    pictures = [(look.case.id, look.masks[0]) for look in looks if look.raw_digest in images and look.masks[0].unclaimed]
+    masks = [(look.case.id, mask) for look in looks for mask in look.masks]
+    if recognised and (doubted := check_soft_classes(masks, table)):
+        return doubted
+    ends = two_grays(table)
+    pictures += [
+        (id_, mask)
+        for id_, mask in masks
+        if len(mask.unclaimed) > STRAY and not mask.soft(ends) and (id_, mask) not in pictures
+    ]
+    if len(pictures) > len(masks) / 2:
+        pictures = []  # then masks are saved with loss, or the classes are others
+    masks = [each for each in masks if each not in pictures]
+    hard = [(id_, mask) for id_, mask in masks if mask.unclaimed and not mask.soft(ends)]
+    findings = [_no_mask(pictures)] if pictures else []
+    findings += check_soft(masks, table)
+    if hard:
+        findings += _unclaimed(hard, masks, table)
+    if recognised:
+        findings += _stray_classes(masks, table)
+    return findings
+
+
+def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
+    where: dict[Value, list[tuple[str, MaskLook]]] = defaultdict(list)
+    for id_, mask in hard:
+        for value in mask.unclaimed:
+            where[value].append((id_, mask))
+    claimed = listed([f"{value} ({name})" for name, values in table.classes.items() for value in values], 12)
+    if len(where) > 8:
+        return [_too_many(where, hard, claimed)]
+    if line := _other_value(where, masks, table):
+        (value, found), *_ = where.items()
+        text = f"{len(found)} of {len(masks)} masks hold the value {value}, which no class claims; claimed are {claimed}"
+        return [Finding("error", "unclaimed", text, f"Type {line}", ids(found))]
+    findings = []
+    for value, found in sorted(where.items(), key=lambda item: -len(item[1])):
+        named = listed([f"{pixel_text(mask.unclaimed[value])} in {mask.source}" for _, mask in found], MAX_LISTED_VALUES)
+        text = f"The mask value {value} belongs to no class: {named}; claimed are {claimed}"
+        findings.append(Finding("error", "unclaimed", text, _claim(value, table), ids(found)))
+    return findings
+
+
+def _no_mask(pictures: Named) -> Finding:
+    named = listed([f"{mask.source} ({len(mask.counts)} values)" for _, mask in pictures], MAX_LISTED_VALUES)
+    text = f"{len(pictures)} {'masks look' if len(pictures) > 1 else 'mask looks'} like a picture: {named}"
+    return Finding("error", "image_as_mask", text, "Put the right mask in its place, or move the pair out", ids(pictures))
+
+
+def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Finding:
+    most = max((mask for _, mask in hard), key=lambda mask: len(mask.unclaimed))
+    text = (
+        f"{len(hard)} masks hold {len(where)} values that no class claims, most of them {most.source} ({len(most.unclaimed)}); "
+        f"claimed are {claimed}"
+    )
+    do = "Save the masks again without loss (PNG, not JPEG) and resize them by nearest neighbour, or name what they hold"
+    return Finding("error", "unclaimed", text, f"{do} in data.classes", ids(hard))
+
+
+def _other_value(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:
+    """Return the line that gives a class that never occurs the one value nobody claims, "" if that is not the case."""
+    met: Counter[Value] = Counter(value for _, mask in masks for value in mask.counts)
+    unmet = [name for name, values in table.classes.items() if not any(met[value] for value in values)]
+    if len(where) != 1 or len(unmet) != 1:
+        return ""
+    value = next(iter(where))
+    return f"{_key(unmet[0])}={written(value)}" if not isinstance(value, str) else f"'{_key(unmet[0])}={written(value)}'"
+
+
+def _claim(value: Value, table: LabelTable) -> str:
+    """Return the lines that give a stray value to a class, or leave it out."""
+    ignore = f"'data.ignore={written([*table.ignore, value])}'"
+    near = [
+        (abs(number - value), name)
+        for name, values in table.classes.items()
+        for number in (gray(each) for each in values)
+        if number is not None and isinstance(value, int)
+    ]
+    gap, name = min(near, default=(NEAR + 1, table.names[-1]))
+    owner = name if gap <= NEAR else table.names[-1]
+    claim = f"'{_key(owner)}={written([*table.classes[owner], value])}'"
+    if gap <= NEAR:
+        return f"Type {claim} to count it as {owner}, or {ignore} to leave such pixels out"
+    return f"Type {ignore} to leave such pixels out, or give it to a class: {claim}"
+
+
+def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
+    """Doubt classes that were made out of a few pixels."""
+    pixels: Counter[Value] = Counter()
+    for _, mask in masks:
+        pixels.update(mask.counts)
+    findings = []
+    for name, (value, *_) in table.classes.items():
+        found = [(id_, mask) for id_, mask in masks if value in mask.counts]
+        rare = pixels[value] < RARE_VALUE * pixels.total() and len(found) < max(2, len(masks) / 10)
+        if not rare or len(table.classes) < 3:
+            continue
+        rest = {other: values[0] for other, values in table.classes.items() if other != name}
+        near = [other for other, each in rest.items() if _close(each, value)]
+        merged = {other: [each, value] if other in near[:1] else each for other, each in rest.items()}
+        named = listed([f"{pixel_text(mask.counts[value])} in {mask.source}" for _, mask in found], MAX_LISTED_VALUES)
+        text = f"data=auto took the mask value {value} for a class of its own, but it is rare: {named}"
+        line = classes_line(merged, table.ignore) if near else classes_line(rest, [*table.ignore, value])
+        level = "error" if near else "warning"
+        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", ids(found)))
+    return findings
+
+
+def _close(first: Value, second: Value) -> bool:
+    return isinstance(first, int) and isinstance(second, int) and abs(first - second) <= NEAR
+
+
+def _key(name: str) -> str:
+    return f"data.classes.{name}"

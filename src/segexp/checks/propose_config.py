@@ -1,0 +1,338 @@
+"""A complete data configuration for a folder, as a file that a person can read, correct and train with."""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segexp.checks.issues import Examination
+from segexp.checks.leakage import suggest_groups
+from segexp.data.datamodule import reader
+from segexp.data.labels.modes import has
+from segexp.data.layout.infer_classes import spread
+from segexp.errors import SegexpError
+from segexp.types import IGNORE, Case
+
+SIDE = 256
+"""Pixels of the side of a training picture: enough to see a context, and small enough for a batch of eight on most machines."""
+WHOLE = 8.0
+"""Thickness in pixels at which an object is still easily seen when the whole picture is scaled to `SIDE`."""
+THIN = 6.0
+"""Thickness in pixels below which a class of thin things should not be scaled."""
+NATIVE = 640
+"""Pictures whose longest side is not longer than this keep their resolution."""
+BATCH = 8
+"""What trainer.batch_size is by default."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Values of data.size, data.crop and data.repeat, each with its reason."""
+
+    size: int | float | None
+    crop: int | None
+    repeat: int
+    size_reason: str
+    crop_reason: str
+    repeat_reason: str
+
+
+def resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], training: int) -> Resolution:
+    """Choose.
+
+    Args:
+        sizes: (height, width) of the pictures.
+        widths: thickness in pixels of each class that is looked for, see `objects.thickness`.
+        training: number of training pictures.
+    """
+    longest = median(max(size) for size in sizes)
+    thin, width = min(widths.items(), key=lambda item: item[1], default=("", float("inf")))
+    seen = f"{thin}, {width:.0f} of {longest:.0f} pixels thick," if thin else "nothing thin"
+    if longest <= 1.25 * SIDE:
+        return _whole(None, "the pictures are small", training)
+    if width * SIDE / longest >= WHOLE:
+        reason = f"longest side; {seen} is still {width * SIDE / longest:.0f} pixels thick there; raise it for finer borders"
+        return _whole(SIDE, reason, training)
+    factor = 1.0
+    if longest > NATIVE:
+        factor = min(1.0, max(0.25, math.ceil(4 * THIN / width) / 4))
+    reason = (
+        f"{seen} would be lost in a smaller picture" if factor == 1 else f"{seen} is {width * factor:.0f} pixels thick there"
+    )
+    shortest = [int(min(size) * factor) for size in sizes]
+    crop = min(SIDE, max(64, round(min(shortest) / 32) * 32), max(shortest))
+    area = sum(height * width for height, width in sizes) / len(sizes) * factor**2
+    repeat = min(16, max(1, round(area / crop**2), _for_a_batch(training)))
+    return Resolution(
+        None if factor == 1 else factor,
+        crop,
+        repeat,
+        reason,
+        "pieces of the pictures, for the whole would be too small or too large to learn from",
+        f"crops per picture and epoch; about {area / crop**2:.1f} cover a picture",
+    )
+
+
+def _whole(size: int | None, reason: str, training: int) -> Resolution:
+    repeat = _for_a_batch(training)
+    why = "each picture once per epoch" if repeat == 1 else f"{training} training pictures are less than a batch of {BATCH}"
+    return Resolution(size, None, repeat, reason, "whole pictures: the objects are seen with all that is around them", why)
+
+
+def _for_a_batch(training: int) -> int:
+    return max(1, math.ceil(BATCH / max(1, training)))
+
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_PIXELS = 2**20
+"""Larger masks are measured at a lower resolution."""
+
+
+def thickness(mask: Array) -> dict[int, float]:
+    """Return how many pixels thick each class of a mask is, the background left out.
+
+    It is four times the mean distance of its pixels to its border: a stripe's width, and two thirds of a disc's diameter.
+    What leaves the picture counts as if it went on.
+
+    Args:
+        mask: (H, W) uint8 class index, 255 = ignore.
+    """
+    scale = min(1.0, (MOST_PIXELS / mask.size) ** 0.5)
+    if scale < 1:
+        mask = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    found = {}
+    for index in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:IGNORE]) + 1:
+        inside = (mask == index).astype(np.uint8)
+        if inside.all():
+            found[int(index)] = min(mask.shape) / scale
+            continue
+        distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+        found[int(index)] = float(4 * (distance[inside > 0] - 0.5).mean()) / scale
+    return found
+
+
+def typical(masks: Iterable[Array]) -> dict[int, float]:
+    """Return the median thickness of each class over masks (H, W), in pixels."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for mask in masks:
+        for index, width in thickness(mask).items():
+            values[index].append(width)
+    return {index: float(np.median(widths)) for index, widths in sorted(values.items())}
+
+
+MEASURED = 40
+"""Masks on which the thickness of objects is measured."""
+RARE = 0.05
+"""A class with a smaller share of the pixels is met too seldom by crops at random."""
+FOREGROUND_CROPS = 0.33
+
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_ .-]*")
+RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"}
+
+Entry = tuple[str, Any, str]
+"""Key, value, and the reason for it."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is proposed.
+
+    Attributes:
+        name: of the data set: the file's name, and what to type as data=NAME.
+        values: the keys of the data section.
+        text: the file.
+    """
+
+    name: str
+    values: dict[str, Any]
+    text: str
+
+
+def propose(examination: Examination, given: Mapping[str, Any], taken: Collection[str] = ()) -> Proposal | None:
+    """Return a configuration of the data that were examined, None while their classes are not known.
+
+    Args:
+        examination: what was found out.
+        given: the data section as it was before anything was found out: what is not empty there is kept.
+        taken: names of data sets that exist already.
+    """
+    data = examination.data
+    if not data.get("classes") or not data.get("image") or not examination.facts:
+        return None
+    root = Path(str(data["root"])).resolve()
+    classes, classes_reason = _classes(examination, given)
+    groups, groups_reason = _groups(examination, given, root)
+    chosen = _resolution(examination, classes)
+    shares = _shares(examination, classes)
+    entries: list[Entry] = [
+        ("name", _name(data, root, taken), "of the data set; data=NAME takes this file"),
+        ("root", str(root), "the folder; every pattern is relative to it"),
+        ("image", data["image"], examination.layout.partition(". ")[0].partition(": ")[2] or "as found"),
+        ("mask", data["mask"], "paired with the image by the fields in braces"),
+        *_labels(data),
+        ("groups", groups, groups_reason),
+        ("classes", classes, classes_reason),
+        ("ignore", data.get("ignore") or [], "values of pixels that do not count"),
+        ("threshold", data.get("threshold"), _threshold_reason(data)),
+        ("channels", data["channels"], "as the images have; gray pictures stored in three equal channels are gray"),
+        *_pieces(data, given, chosen, list(classes), shares),
+        ("normalize", *_normalize(examination, given)),
+        ("val_fraction", data.get("val_fraction", 0.2), _val_reason(examination.cases)),
+        ("test_fraction", data.get("test_fraction", 0.0), "raise it to hold back a test split as well"),
+        ("cache", data.get("cache", "auto"), "decoded pictures are kept in memory if they fit, else on disk"),
+        ("max_pixels", data.get("max_pixels"), "larger pictures are scored through windows, so that memory lasts"),
+    ]
+    values = {key: value for key, value, _ in entries}
+    return Proposal(str(values["name"]), values, _file(entries, examination, shares, chosen))
+
+
+def _labels(data: Mapping[str, Any]) -> list[Entry]:
+    """Return what is to be said of labels that overlap; nothing of others."""
+    if data.get("labels") != "overlapping":
+        return []
+    optional = data.get("optional_masks") or []
+    return [
+        ("labels", "overlapping", "a pixel may have several classes; each class has masks of its own"),
+        ("optional_masks", optional, "classes that are not there where their file is missing"),
+    ]
+
+
+def _classes(examination: Examination, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the classes as found; of two that nobody named, the rarer one is looked for."""
+    classes = dict(examination.data["classes"])  # type: ignore[call-overload]
+    if given.get("classes"):
+        return classes, "as configured; the first one is the background"
+    shares = _shares(examination, classes)
+    if list(classes) == ["background", "foreground"] and shares[1] > 0.5:
+        classes = {"background": classes["foreground"], "foreground": classes["background"]}
+        return classes, "nothing says which value is looked for, so the rarer one was taken; the first one is the background"
+    return classes, "give them names of your own; the first one is the background"
+
+
+def _groups(examination: Examination, given: Mapping[str, Any], root: Path) -> tuple[Any, str]:
+    if given.get("groups"):
+        return given["groups"], "as configured: cases of one group are never split apart"
+    found = examination.data.get("groups")
+    if found:
+        return found, "cases of one group are never split apart"
+    if any(case.group is not None for case in examination.cases):
+        return None, "the field {group} of the pattern keeps cases together"
+    suggested = suggest_groups(examination.cases, root)
+    return suggested or (None, "each case stands alone; type what belongs to one patient or scan, if anything does")
+
+
+def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolution:
+    readable = [case for case in examination.cases if case.id in examination.facts]
+    read = reader({**examination.data, "classes": classes, "size": None})
+    masks = []
+    for case in spread(readable, MEASURED):
+        try:
+            mask = read(case).mask
+        except SegexpError:  # one of the findings tells
+            continue
+        if examination.data.get("labels") == "overlapping":  # each class is as thick as it is without the others
+            masks += [has(mask, k) * np.uint8(k) for k in range(1, len(classes))]
+        else:
+            masks.append(mask)
+    names = list(classes)
+    widths = {names[index]: width for index, width in typical(masks).items()}
+    training = sum(split == "train" for split in examination.splits.values())
+    return resolution([facts.size for facts in examination.facts.values()], widths, training)
+
+
+def _pieces(
+    data: Mapping[str, Any], given: Mapping[str, Any], chosen: Resolution, names: Sequence[str], shares: Sequence[float]
+) -> list[Entry]:
+    """Return size, crop, repeat and foreground_crops; what is configured is kept."""
+    kept = "as configured"
+    size = (data["size"], kept) if given.get("size") is not None else (chosen.size, chosen.size_reason)
+    crop = (data["crop"], kept) if given.get("crop") is not None else (chosen.crop, chosen.crop_reason)
+    repeat = (data["repeat"], kept) if given.get("repeat", 1) != 1 else (chosen.repeat, chosen.repeat_reason)
+    name, rare = min(zip(names[1:], shares[1:], strict=False), key=lambda pair: pair[1], default=("", 1.0))
+    around = (0.0, "crops at random meet every class often enough")
+    if crop[0] is None:
+        around = (0.0, "whole pictures hold all of their foreground")
+    elif rare < RARE:
+        around = (FOREGROUND_CROPS, f"{name} has {rare:.1%} of the pixels only; this share of the crops lies around a class")
+    return [("size", *size), ("crop", *crop), ("repeat", *repeat), ("foreground_crops", *around)]
+
+
+def _normalize(examination: Examination, given: Mapping[str, Any]) -> tuple[Any, str]:
+    if given.get("normalize", "dataset") != "dataset":
+        return given["normalize"], "as configured"
+    stored = {facts.dtype for facts in examination.facts.values()}
+    if stored <= {"uint8"}:
+        return "dataset", "8-bit pictures: minus their mean, divided by their deviation"
+    return "percentile", f"{' and '.join(sorted(stored))} values have outliers; between the 0.5th and the 99.5th percentile"
+
+
+def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]:
+    """Return the share of each class in all labelled pixels; the classes may be in another order than they were found in."""
+    counted = [(facts.shares, facts.size[0] * facts.size[1]) for facts in examination.facts.values() if facts.shares]
+    found: Mapping[str, Any] = examination.data["classes"]  # type: ignore[assignment]
+    if examination.data.get("labels") == "overlapping":
+        pixels = sum(weight for _, weight in counted)
+        return [sum(shares[k] * weight for shares, weight in counted) / max(pixels, 1) for k in range(len(found))]
+    totals = {str(value): sum(shares[k] * pixels for shares, pixels in counted) for k, value in enumerate(found.values())}
+    return [totals[str(value)] / max(sum(totals.values()), 1e-12) for value in classes.values()]
+
+
+def _name(data: Mapping[str, Any], root: Path, taken: Collection[str]) -> str:
+    name = str(data["name"]) if data.get("name") not in (None, "auto") else root.name
+    name = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "mine"
+    return f"{name}_auto" if name in taken else name
+
+
+def _threshold_reason(data: Mapping[str, Any]) -> str:
+    if data.get("threshold") is None:
+        return "the masks hold no values in between"
+    return "soft masks: pixels above it are of the class with the higher value"
+
+
+def _val_reason(cases: Sequence[Case]) -> str:
+    if any(case.split == "val" for case in cases):
+        return "not used: a val split lies on disk"
+    return "of the training cases, drawn from the seed" + (", whole groups" if any(c.group for c in cases) else "")
+
+
+def _file(entries: Sequence[Entry], examination: Examination, shares: Sequence[float], chosen: Resolution) -> str:
+    lines = [f"# {examination.layout}".replace("\n", " ")]
+    errors = sum(finding.level == "error" for finding in examination.findings)
+    if errors:
+        lines.append(f"# The check found {errors} error{'s' * (errors != 1)}; it cannot be trained as it stands.")
+    if chosen.crop is None and sum(shares[1:]) < RARE:
+        lines.append(f"# Only {sum(shares[1:]):.1%} of the pixels are foreground: weigh it in the loss, such as")
+        weighed = 2 if examination.data.get("labels") == "overlapping" else len(shares)
+        lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (weighed - 1)])}]")
+    lines.append("defaults: [_base, _self_]")
+    written = []
+    for key, value, reason in entries:
+        if key != "classes":
+            written.append((f"{key}: {flow(value)}", reason))
+            continue
+        written.append(("classes:", reason))
+        pairs = zip(value.items(), shares, strict=True)
+        written += [(f"  {flow(name)}: {flow(each)}", f"{share:.1%} of the pixels") for (name, each), share in pairs]
+    width = min(56, max(len(text) for text, _ in written))
+    return "\n".join([*lines, *(f"{text.ljust(width)}  # {' '.join(reason.split())}" for text, reason in written)]) + "\n"
+
+
+def flow(value: Any) -> str:
+    """Return a plain value as YAML in one line; text is quoted where it could be read as anything else."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{flow(key)}: {flow(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, str):
+        safe = PLAIN.fullmatch(value) and value.lower() not in RESERVED and value == value.strip()
+        return value if safe else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)

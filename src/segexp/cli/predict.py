@@ -1,0 +1,116 @@
+"""python -m segexp.predict: folders of pictures in, folders of masks out, names and sizes kept."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from segexp import __version__
+from segexp.cli import hydra_app
+from segexp.config import plain, report
+from segexp.config.schema import PostprocessConfig, PredictConfig, TrainedConfig, check_fields
+from segexp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from segexp.cli.overrides import CommandLine
+
+HELP = """
+Predict masks for folders of pictures of any depth, size and format; the masks keep name and size.
+
+  python -m segexp.predict checkpoint=RUN_OR_FILE input=DIR output=DIR [key=value ...]
+
+Examples
+  python -m segexp.predict checkpoint=runs/liver/unet/DATE_TIME input=scans output=masks
+  python -m segexp.predict checkpoint=RUN input=scans output=masks suffix=_segmentation overlay=true
+  python -m segexp.predict checkpoint=RUN 'input=[monday,tuesday]' output=masks    masks/monday, masks/tuesday
+  python -m segexp.predict 'checkpoint=[RUN,RUN]' input=DIR output=DIR uncertainty=true    an ensemble
+  python -m segexp.predict model=liver.onnx input=DIR output=DIR           what segexp.export wrote, by itself
+  python -m segexp.predict checkpoint=runs/studies/folds input=DIR output=DIR tta=flips    all runs of a study
+  python -m segexp.predict checkpoint=RUN input=DIR output=DIR panel=true 'truth="masks/{id}_mask.png"'
+
+What is written
+  NAME.png          0 and 255 for two classes, the class colours (a palette: colours and indices) for more
+  NAME_CLASS.png    for classes that may overlap: one mask each, 0 and 255
+  NAME.tif          of a TIFF file of several pages, NAME.nii or .nii.gz of a NIfTI volume: class indices
+  review.csv        which images to look at first: flags, disagreement, entropy, class shares
+  overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
+
+Main keys
+  suffix=""            added to the names
+  overlay=true         the image with the mask over it
+  probabilities=npz    or tiff: float16, (classes, height, width)
+  labels=true          class indices beside the viewable mask; of classes that may overlap, sets of bits
+  panel=true           input, truth if known, prediction; truth=DIR or a pattern says where the true masks are
+                       (with {class} in it where classes may overlap)
+  uncertainty=true     a map with a colour bar, and its values
+  tta=none             flips (4 views) or dihedral (8)
+  postprocess=stored   none, or postprocess.min_area=50 postprocess.largest_component=true
+                       postprocess.fill_holes=true postprocess.threshold=0.4
+  max_pixels=null      larger images are seen through windows; by default as in training
+  model.prune_to=null  a unetpp with deep supervision up to this level alone: less accurate, faster
+  gpus=auto            auto | 0 | 1
+  overwrite=false      by default a rerun skips images whose outputs are all there
+  check=true           refuse a folder of masks given as images
+  trust=[package]      build networks of a package of yours
+
+Exit code 1 when an image could not be predicted; the others are, and the last line names it.
+"""
+
+
+def task(config: "DictConfig") -> None:
+    """What Hydra calls with the composed configuration."""
+    try:
+        values = plain(config)
+        inner = values["postprocess"] if isinstance(values["postprocess"], dict) else {}
+        problems = [*check_fields("", values, PredictConfig), *check_fields("postprocess", inner, PostprocessConfig)]
+        problems += check_fields("model", values["model"] if isinstance(values["model"], dict) else {}, TrainedConfig)
+        if values["truth"] is not None and not values["panel"]:
+            problems.append("truth is shown in the panels alone. Type panel=true, or leave truth out.")
+        report(problems)
+        from segexp.api.predict import predict
+
+        predict(values)
+    except Exception as error:
+        raise hydra_app.Stopped(error) from error
+
+
+def exported(line: "CommandLine") -> "CommandLine":
+    """Return the command line with `model=FILE` as what it stands for, a network to predict with.
+
+    Raises:
+        ConfigError: `checkpoint` is typed as well.
+    """
+    typed = [text for text in line.overrides if text.startswith("model=") and not text.startswith("model={")]
+    if typed and line.value("checkpoint") is not None:
+        raise ConfigError(
+            f"{typed[0]} beside checkpoint={line.value('checkpoint')}",
+            "One of them says which network predicts",
+            "Type model=FILE for an exported file or checkpoint=RUN; an ensemble of both is 'checkpoint=[RUN,FILE]'",
+        )
+    overrides = [f"checkpoint={text.removeprefix('model=')}" if text in typed else text for text in line.overrides]
+    return replace(line, overrides=overrides)
+
+
+def command(argv: Sequence[str]) -> int:
+    """Understand the command line and run it; return the exit code."""
+    if {"--help", "-h"} & set(argv):
+        sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
+        return 0
+    from segexp.cli.overrides import parse
+
+    line = exported(parse(argv))
+    if line.multirun:
+        raise ConfigError("-m is on the command line", "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
+    hydra_app.run_hydra(task, line, "predict")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the console script leaves with what this returns."""
+    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""python -m segexp.train: from images and masks to a trained, measured network; with -m, a study of many."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp import __version__
+from segexp.cli import hydra_app
+from segexp.config import conf_dir, register_resolvers
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# A job in another process imports this module, and names its folder before it calls `task`.
+register_resolvers()
+
+HELP = """
+Train a segmentation network, score it, and write a run directory.
+
+  python -m segexp.train [key=value ...] [-m] [--config-dir MY_CONF]
+
+Examples
+  python -m segexp.train                                          generated data, a U-Net
+  python -m segexp.train model=unetpp data=liver data.root=DIR    your pictures
+  python -m segexp.train data=auto data.root=DIR trainer.minutes=10 trainer.gpus=1
+  python -m segexp.train -m model=unet,unetpp loss=bce_dice,focal seed=1,2,3        a study of 12 runs
+  python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    go on with a run
+
+  python -m segexp.train -m data.folds=5 'data.fold=range(5)'                       a cross-validation, one study
+
+First of all: are the data what you think they are, and can a network learn from them?
+  python -m segexp.check data=auto data.root=DIR fit=true
+
+Main keys
+  seed=0                    split, weights, order and augmentation follow from it
+  trainer.gpus=auto         auto | 0 | a count | [ids]
+  trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
+  trainer.batch_size=8      auto: the largest that the memory holds
+  trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
+  optimizer.lr=1e-3         auto: by a range test
+  data.size data.crop       working resolution, training crops
+  deep_supervision=true     all heads of a network that has them, or their weights: [1,0.5,0.25]
+  run_dir=DIR  study=NAME   where a run, or a study, is written
+  trainer=debug             two short epochs: does everything fit together?
+
+More
+  --cfg job                 print the composed configuration instead of running
+  -m                        each combination of the values a,b,c is one job; finished ones are skipped
+  hydra/launcher=joblib     jobs of a study side by side (pip install 'segexp[parallel]')
+  model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
+  'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
+  distill=kd distill.teacher=RUN                          a trained network teaches beside the masks
+  data.unlabeled=DIR        images without masks: a first network labels them where it is sure
+  mix=classmix              parts of other training pictures, masks with them; or cutmix, mosaic
+  trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
+  trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
+  loss.terms.ce.loss.class_weights=auto                   from the shares of the classes, in a sum of losses
+  --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
+  SEGEXP_DEBUG=1            tracebacks
+"""
+
+
+def task(config: "DictConfig") -> None:
+    """What Hydra calls with a composed configuration, once per job."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from segexp.cli import study
+
+    (study if HydraConfig.get().mode == RunMode.MULTIRUN else hydra_app).job(config, train)
+
+
+def train(config: dict[str, Any], directory: Path) -> dict[str, float]:
+    """Train as a resolved configuration says; see `segexp.training.run.run`."""
+    from segexp.training.run import run
+
+    return run(config, directory)
+
+
+def command(argv: Sequence[str]) -> int:
+    """Understand the command line and run it; return the exit code."""
+    if {"--help", "-h"} & set(argv):
+        folders = [conf_dir(), *_config_dirs(argv)]
+        sys.stdout.write(hydra_app.help_page(HELP, folders))
+        return 0
+    if "--version" in argv:
+        sys.stdout.write(f"segexp {__version__}\n")
+        return 0
+    from segexp.cli.overrides import parse
+    from segexp.cli.resume import check_unused, resumed, settings_kept
+    from segexp.cli.study import plan
+    from segexp.cli.summary import summarize
+
+    line = parse(argv)
+    if line.value("resume") is not None:
+        with settings_kept(line):
+            hydra_app.run_hydra(task, resumed(line), "train")
+        return 0
+    check_unused(line)
+    if not line.multirun:
+        hydra_app.run_hydra(task, line, "train")
+        return 0
+    study = plan(line)
+    try:
+        hydra_app.run_hydra(task, study.command, "train")
+    finally:
+        failed = summarize(study)
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the console script leaves with what this returns."""
+    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
+
+
+def _config_dirs(argv: Sequence[str]) -> list[Path]:
+    places = [argv[n + 1] for n, word in enumerate(argv[:-1]) if word in ("--config-dir", "-cd")]
+    places += [word.partition("=")[2] for word in argv if word.startswith("--config-dir=")]
+    return [Path(place) for place in places]
+
+
+if __name__ == "__main__":
+    from segexp.cli.train import main as start  # so that `task` has a name other processes can import
+
+    sys.exit(start())

@@ -1,0 +1,237 @@
+"""Read pictures without loss, write them in one piece.
+
+Legend: H W pixels, C channels. All functions may be called from several threads at once.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tifffile import TiffFileError
+
+from segexp.atomic import whole_file
+from segexp.data.io import nifti, tiff
+from segexp.data.io.raw import Raw, oriented, straight
+from segexp.errors import DataError
+from segexp.types import Source
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
+"""File name endings of the formats read here, in small letters; `nifti.ENDINGS` come to them where volumes are welcome."""
+
+BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, SyntaxError, LookupError, struct.error, zlib.error)
+BROKEN += (cv2.error, TiffFileError, Image.DecompressionBombError)
+"""What the decoders raise on a broken file."""
+
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+_ORIENTATION = 0x0112
+
+# Aerial pictures and whole slides are larger than Pillow's limit against crafted files of strangers; these are the user's.
+Image.MAX_IMAGE_PIXELS = 2**31
+
+
+def read_image(source: Source, channels: int | None = None) -> Array:
+    """Read a picture as (H, W, C) uint8, uint16 or float32; alpha is dropped, palettes become the colours they show.
+
+    Other integer types, half and double precision become float32 (whatever values one file holds, so that all files of one
+    kind have one scale). A multi-page TIFF with up to 16 equal pages and no page asked for is one picture with a channel
+    per page. Of a NIfTI volume a slice along its third axis is a page, see `nifti`.
+
+    Args:
+        source: a file or one of its pages.
+        channels: 1 turns colour into gray (ITU-R BT.601 luma; three equal channels give exactly that channel), 3 repeats
+            gray; any other count must be the file's own. None keeps what is there.
+
+    Raises:
+        DataError: the file is missing or broken, has another number of channels, or holds NaN or infinite values.
+    """
+    raw = _load(source)
+    array = raw.shown()
+    if array.dtype not in (np.uint8, np.uint16, np.float32):
+        array = array.astype(np.float32)
+    if array.dtype == np.float32 and not np.isfinite(array).all():
+        bad = int(np.size(array) - np.isfinite(array).sum())
+        raise DataError(
+            f"{source} holds {bad} values that are NaN or infinite",
+            "Every pixel of a picture needs a finite value",
+            "Replace them (with 0, say) and save the picture again",
+        )
+    array = array[..., None] if array.ndim == 2 else array
+    return np.ascontiguousarray(fit_channels(array, channels, source))
+
+
+def fit_channels(array: Array, channels: int | None, source: Source) -> Array:
+    """Return an image (H, W, C) with that many channels, see `read_image`.
+
+    Raises:
+        DataError: it has another number, beyond gray and colour.
+    """
+    have = array.shape[2]
+    if channels is None or channels == have:
+        return array
+    if channels == 1 and have == 3:
+        if array.dtype == np.float32 and np.array_equal(array[..., 0], array[..., 1]) and np.ptp(array[..., 1:], -1).max() == 0:
+            return array[..., :1]  # rounding would change the values of a gray picture
+        return cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)[..., None]
+    if channels == 3 and have == 1:
+        return np.repeat(array, 3, axis=2)
+    raise DataError(
+        f"{source} has {have} channels, data.channels is {channels}",
+        "Only gray and colour are turned into each other",
+        f"Type data.channels={have}, or take one page per case with [{{id}}] at the end of data.image",
+    )
+
+
+def read_mask(source: Source, indices: bool = False) -> Array:
+    """Read the raw values of a mask: (H, W), or (H, W, 3) where it is a colour picture.
+
+    Args:
+        source: a file or one of its pages.
+        indices: give the palette indices of a colour palette instead of the colours. A palette of grays always reads as
+            its gray values.
+
+    Returns:
+        uint8 or uint16 where the values fit, else float32 (soft or negative values).
+
+    Raises:
+        DataError: the file is missing or broken, or has neither 1 nor 3 channels.
+    """
+    raw = _load(source)
+    array = raw.array if indices and raw.palette is not None and not raw.gray_palette else raw.shown()
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 3 and array.shape[2] != 3:
+        raise DataError(
+            f"Mask {source} has {array.shape[2]} channels",
+            "A mask is a gray, palette or RGB picture",
+            f"If these are pages, read one case from each: 'data.mask=\"{source.path.name}[{{id}}]\"'",
+        )
+    array = _smallest(array)
+    if array.ndim == 3 and array.dtype == np.float32:
+        raise DataError(
+            f"Mask {source} is a colour picture with values that are not whole numbers from 0 to 65535",
+            "Colours of classes have whole numbers, as in PNG",
+            "Save the mask as an 8-bit PNG",
+        )
+    return np.ascontiguousarray(array)
+
+
+def page_count(path: Path) -> int:
+    """Return how many pages (frames) a file has; 1 for an ordinary picture.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    if nifti.is_nifti(path):
+        return _guarded(Source(path), lambda: nifti.count(path))
+    return _guarded(Source(path), lambda: tiff.count(path) if tiff.is_tiff(path) else _frames(path))
+
+
+def image_size(source: Source) -> tuple[int, int]:
+    """Return (H, W) as shown, EXIF orientation applied, from the header alone.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    if nifti.is_nifti(source.path):
+        return _guarded(source, lambda: nifti.size(source))
+    return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
+
+
+def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:
+    """Write a PNG that is either whole or not there; missing folders are made.
+
+    Args:
+        path: the file to write or replace.
+        array: (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
+        palette: colours of the values 0, 1, … of a uint8 (H, W) array; the file then shows them and keeps the values.
+
+    Raises:
+        ValueError: another type or shape.
+    """
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise ValueError(f"a PNG holds uint8 or uint16 gray or RGB, not {array.dtype} {array.shape}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        if palette is not None:
+            picture = Image.fromarray(np.ascontiguousarray(array))
+            picture.putpalette([value for colour in palette for value in colour])
+            picture.save(part, format="PNG")
+        else:
+            _, data = cv2.imencode(".png", np.ascontiguousarray(array if array.ndim == 2 else array[..., ::-1]))
+            part.write_bytes(data.tobytes())
+
+
+def _smallest(array: Array) -> Array:
+    """Return whole numbers from 0 to 65535 as uint8 or uint16, anything else as float32."""
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    whole = array.dtype.kind in "iu" or bool((array == np.floor(array)).all())
+    if whole and array.size and array.min() >= 0 and array.max() <= 65535:
+        return array.astype(np.uint8 if array.max() <= 255 else np.uint16)
+    return array.astype(np.float32)
+
+
+def _load(source: Source) -> Raw:
+    if nifti.is_nifti(source.path):
+        return _guarded(source, lambda: nifti.load(source))
+    return _guarded(source, lambda: tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source))
+
+
+def _guarded(source: Source, read: Callable[[], T]) -> T:
+    """Run `read` and turn what decoders raise into a message that names the file."""
+    try:
+        return read()
+    except FileNotFoundError:
+        raise DataError(f"{source} does not exist", do="Put the file back, or check data.root, data.image, data.mask") from None
+    except PermissionError:
+        raise DataError(f"{source} may not be read", do=f"Type: chmod u+r '{source.path}'") from None
+    except BROKEN as error:
+        raise DataError(
+            f"{source} cannot be read ({' '.join(str(error).split()) or type(error).__name__})",
+            f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}",
+            "Copy the file again from where it came, or move it and its partner out of the data folder",
+        ) from error
+
+
+def _load_picture(source: Source) -> Raw:
+    with Image.open(source.path, formats=_FORMATS) as picture:
+        picture.seek(source.page or 0)
+        picture.load()
+        raw = straight(picture)
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")
+    if deep:
+        with source.path.open("rb") as file:
+            header = file.read(26)
+        if header[24] == 16:  # Pillow cuts 16-bit colour to 8 bits
+            raw = Raw(_deep_png(source.path, colour=bool(header[25] & 2)))
+    return Raw(oriented(raw.array, orientation), raw.palette)
+
+
+def _deep_png(path: Path, colour: bool) -> Array:
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("16-bit PNG that OpenCV cannot decode")
+    return array[..., 2::-1] if colour else array[..., 0]
+
+
+def _frames(path: Path) -> int:
+    with Image.open(path, formats=_FORMATS) as picture:
+        return int(getattr(picture, "n_frames", 1))
+
+
+def _header_size(source: Source) -> tuple[int, int]:
+    with Image.open(source.path, formats=_FORMATS) as picture:
+        picture.seek(source.page or 0)
+        turned = picture.getexif().get(_ORIENTATION, 1) >= 5
+        return (picture.width, picture.height) if turned else (picture.height, picture.width)

@@ -1,0 +1,195 @@
+"""NIfTI volumes (.nii, .nii.gz): a slice along the third axis is a page. The only module that knows nibabel.
+
+A slice is shown with the second axis downwards and the first to the right, as SimpleITK and viewers of files show it; nothing
+is turned by the affine, so that image and mask, made from each other, stay on each other. A fourth axis holds channels.
+nibabel is part of the extra `medical`, and imported when the first volume is met.
+
+Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X).
+"""
+
+import gzip
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from segexp.atomic import whole_file
+from segexp.data.io.raw import Raw
+from segexp.data.io.tiff import MAX_CHANNELS
+from segexp.errors import DataError
+from segexp.types import Source
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+ENDINGS = ("nii", "nii.gz")
+"""Of the file names, in small letters."""
+
+KEPT = 2 << 30
+"""Bytes of decoded volumes that stay in memory; the last two always do: an image's and its mask's."""
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell by the name: a compressed volume begins as any gzip file does."""
+    return path.name.lower().endswith(tuple(f".{ending}" for ending in ENDINGS))
+
+
+def count(path: Path) -> int:
+    """Return the number of slices."""
+    return _shape(_opened(path))[2]
+
+
+def size(source: Source) -> tuple[int, int]:
+    """Return (H, W) from the header."""
+    shape = _shape(_opened(source.path))
+    _checked(source, shape)
+    return shape[1], shape[0]
+
+
+def spacing(path: Path) -> tuple[float, float] | None:
+    """Return the size of a voxel along rows and columns of a slice (Y, X) as the header gives it, in its unit (as a rule mm).
+
+    Returns:
+        None where the header gives no positive sizes.
+    """
+    sides = [float(side) for side in _opened(path).header.get_zooms()[:2]]
+    if len(sides) < 2 or not all(math.isfinite(side) and side > 0 for side in sides):
+        return None
+    return sides[1], sides[0]
+
+
+def load(source: Source) -> Raw:
+    """Decode one slice; the scaling of the header (scl_slope, scl_inter) is applied, and then the values are float32.
+
+    Raises:
+        ValueError: no such slice, several slices and none asked for, or axes that are no picture's.
+    """
+    volume, slope, inter = _volumes(source.path)
+    _checked(source, volume.shape)
+    array = np.swapaxes(volume[:, :, source.page or 0], 0, 1)
+    array = array[..., 0] if array.shape[2] == 1 else array
+    if (slope, inter) != (1.0, 0.0):
+        array = (array * slope + inter).astype(np.float32)
+    return Raw(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+
+
+def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
+    """Write class indices as a volume of 8-bit labels that is either whole or not there.
+
+    Args:
+        path: the file to write or replace, .nii or .nii.gz; missing folders are made.
+        slices: Z arrays (H, W) uint8 as `load` turns them.
+        like: the volume that was segmented; its affine, voxel sizes, units and orientation codes are kept.
+    """
+    nibabel = _nibabel(path)
+    model = _guarded(lambda: nibabel.load(like))
+    header = model.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0  # display limits of the image would hide the labels
+    labels = np.stack([np.swapaxes(mask, 0, 1) for mask in slices], axis=2).astype(np.uint8)
+    data = type(model)(labels, model.affine, header).to_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_bytes(gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data)
+
+
+class _Volumes:
+    """The volumes decoded last, so that the slices of one are not decompressed again and again."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[tuple[Path, int, int], tuple[Array, float, float]] = OrderedDict()
+        self.lock = threading.Lock()
+        self.busy: dict[tuple[Path, int, int], threading.Lock] = {}
+
+    def __call__(self, path: Path) -> tuple[Array, float, float]:
+        """Return the stored values (X, Y, Z, C), slope and intercept of a file as it is now."""
+        stat = path.stat()
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        with self.lock:
+            mine = self.busy.setdefault(key, threading.Lock())
+        with mine:  # threads that want slices of one volume wait for the first of them
+            with self.lock:
+                if key in self.kept:
+                    self.kept.move_to_end(key)
+                    return self.kept[key]
+            found = _decoded(_opened(path))
+            with self.lock:
+                self.kept[key] = found
+                while len(self.kept) > 2 and sum(array.nbytes for array, _, _ in self.kept.values()) > KEPT:
+                    self.kept.popitem(last=False)
+                self.busy.pop(key, None)
+            return found
+
+
+_volumes = _Volumes()
+
+
+def _decoded(image: Any) -> tuple[Array, float, float]:
+    def read() -> Array:
+        stored: Array = np.asanyarray(image.dataobj.get_unscaled())
+        return stored
+
+    array = _guarded(read)
+    slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
+    shape = _shape(image)
+    if array.dtype.names:  # three bytes per voxel, R G B
+        array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
+    return array.reshape(shape), slope, inter
+
+
+def _shape(image: Any) -> tuple[int, int, int, int]:
+    """Return X, Y, Z, C of a file's header; axes that are missing are 1 long.
+
+    Raises:
+        ValueError: more axes than these, or more channels than a picture has.
+    """
+    sides = [int(side) for side in image.shape]
+    colours = image.header.get_data_dtype().names
+    x, y, z = (*sides[:3], 1, 1, 1)[:3]
+    rest = [side for side in sides[3:] if side > 1]
+    channels = rest[0] if rest else 1
+    if len(rest) > 1 or channels > MAX_CHANNELS or (colours and channels > 1) or min(sides, default=0) < 1:
+        axes = "x".join(map(str, sides))
+        raise ValueError(f"it has the axes {axes}, and a volume with at most {MAX_CHANNELS} channels is read")
+    return x, y, z, len(colours[:3]) if colours else channels
+
+
+def _checked(source: Source, shape: tuple[int, ...]) -> None:
+    if source.page is None and shape[2] > 1:
+        raise ValueError(f"it holds {shape[2]} slices: ask for one by [{{page}}] at the end of the pattern")
+    if not 0 <= (source.page or 0) < shape[2]:
+        raise ValueError(f"it has {shape[2]} slices, numbered from 0")
+
+
+def _opened(path: Path) -> Any:
+    path.stat()  # a missing file is told as such, before the missing package
+    nibabel = _nibabel(path)
+    return _guarded(lambda: nibabel.load(path))
+
+
+def _guarded(read: Callable[[], T]) -> T:
+    """Turn what nibabel raises about a broken file into a ValueError."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return read()
+    except (ImageFileError, HeaderDataError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _nibabel(path: Path) -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise DataError(
+            f"{path} is a NIfTI volume, and the package nibabel that reads it is not installed",
+            do="Type: pip install 'segexp[medical]'",
+        ) from error
+    return nibabel

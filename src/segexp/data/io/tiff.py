@@ -1,0 +1,164 @@
+"""TIFF: pages, channel axes, palettes, inverted gray, compressions. What tifffile cannot decode alone goes to libtiff."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from segexp.atomic import whole_file
+from segexp.data.io.raw import Raw, oriented, straight
+from segexp.types import Source
+
+Array = npt.NDArray[Any]
+
+MAX_CHANNELS = 16
+"""Pages of one file that may be the channels of one picture when no page is asked for."""
+
+LARGE = 2**32 - 2**25
+"""Bytes of pages above which a file is written as BigTIFF, which not every program reads."""
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE = 0, 1, 2, 3
+_ALPHA = (1, 2)
+
+
+def is_tiff(path: Path) -> bool:
+    """Tell by the first bytes, not by the name."""
+    with path.open("rb") as file:
+        return file.read(4) in _MAGIC
+
+
+def count(path: Path) -> int:
+    """Return the number of pages."""
+    with tifffile.TiffFile(path) as file:
+        return len(file.pages)
+
+
+def size(source: Source) -> tuple[int, int]:
+    """Return (H, W) as shown, from the header."""
+    with tifffile.TiffFile(source.path) as file:
+        page = _page(file, source.page)
+        height, width = int(page.imagelength), int(page.imagewidth)
+        return (width, height) if _orientation(page) >= 5 else (height, width)
+
+
+def load(source: Source) -> Raw:
+    """Decode one page, or the first picture of the file with all its channels.
+
+    Raises:
+        ValueError: no such page, a stack where one picture is expected, or a compression nobody here can read.
+    """
+    with tifffile.TiffFile(source.path) as file:
+        page = _page(file, source.page)
+        whole = file.series[0] if source.page is None else page
+        samples = _layout(whole.shape, whole.axes, len(file.pages))
+        palette = _colours(page) if page.photometric == _PALETTE else None
+        if page.photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE):
+            return _by_libtiff(source, page)
+        try:
+            array = whole.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            return _by_libtiff(source, page)
+        array = _channels_last(array, whole.axes, samples)
+        array = _kept(_values(array, page), page)
+        return Raw(oriented(array, _orientation(page)), palette)
+
+
+def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, int]] | None = None) -> None:
+    """Write pages (H, W) or (H, W, 3) to one zlib-compressed file that is either whole or not there.
+
+    Args:
+        path: the file to write or replace; missing folders are made.
+        pages: of any sizes.
+        palette: colours of the values 0, 1, … of uint8 pages (H, W); the file then shows them and keeps the values.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colours = np.zeros((3, 256), np.uint16)
+    if palette is not None:
+        colours[:, : len(palette)] = 257 * np.array(palette, np.uint16).T  # 16 bits per colour
+    large = sum(page.nbytes for page in pages) > LARGE
+    with whole_file(path) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
+        for page in pages:
+            kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
+            table = None if palette is None else colours
+            file.write(page, photometric=kind, colormap=table, compression="zlib", metadata=None, contiguous=False)
+
+
+def _page(file: tifffile.TiffFile, page: int | None) -> Any:
+    if not 0 <= (page or 0) < len(file.pages):
+        raise ValueError(f"it has {len(file.pages)} pages, numbered from 0")
+    return file.pages[page or 0]
+
+
+def _layout(shape: tuple[int, ...], axes: str, pages: int) -> str:
+    """Return the letter of the one axis besides Y and X that is longer than 1, or an empty string."""
+    extra = [name for name, length in zip(axes, shape, strict=True) if name not in "YX" and length > 1]
+    if len(extra) > 1 or (extra and extra[0] not in "SC" and shape[axes.index(extra[0])] > MAX_CHANNELS):
+        raise ValueError(
+            f"it holds {pages} pages {dict(zip(axes, shape, strict=True))}: ask for one by [{{id}}] in the pattern"
+        )
+    return "".join(extra)
+
+
+def _channels_last(array: Array, axes: str, samples: str) -> Array:
+    order = [axes.index(name) for name in "YX" + samples]
+    rest = [axis for axis in range(array.ndim) if axis not in order]
+    return np.transpose(array, order + rest).reshape([array.shape[axis] for axis in order])
+
+
+def _values(array: Array, page: Any) -> Array:
+    """Return bits as 0 and 255, inverted gray turned round, 2 and 4 bits stretched to 255, the machine's byte order."""
+    if array.dtype == bool:
+        return np.where(array != (page.photometric == _MINISWHITE), np.uint8(255), np.uint8(0))
+    if page.photometric == _PALETTE:
+        return array
+    bits = int(page.bitspersample)
+    if page.photometric == _MINISWHITE and array.dtype.kind == "u":
+        array = np.asarray((1 << bits) - 1, array.dtype) - array
+    if bits < 8:
+        array = (array.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _kept(array: Array, page: Any) -> Array:
+    """Drop the channels that the file declares to be alpha."""
+    kinds = tuple(page.extrasamples or ())
+    if array.ndim == 2 or array.shape[2] != page.samplesperpixel or not kinds:
+        return array
+    base = array.shape[2] - len(kinds)
+    keep = [*range(base), *(base + i for i, kind in enumerate(kinds) if kind not in _ALPHA)]
+    return array[..., keep] if len(keep) > 1 else array[..., keep[0]]
+
+
+def _colours(page: Any) -> Array:
+    table = np.asarray(page.colormap)
+    # The format says 16 bits per colour; some writers store 8.
+    return (table >> 8 if table.max() > 255 else table).astype(np.uint8).T
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get("Orientation")
+    return int(tag.value) if tag is not None else 1
+
+
+def _by_libtiff(source: Source, page: Any) -> Raw:
+    """Decode LZW, JPEG, CCITT and other compressions: 8-bit and gray by Pillow, deeper colour by OpenCV."""
+    if source.page is None and len(page.parent.series[0].pages) > 1:
+        raise ValueError(f"channels in {page.compression.name}-compressed pages need `pip install imagecodecs`")
+    if page.samplesperpixel == 1 or page.bitspersample <= 8:
+        with Image.open(source.path, formats=["TIFF"]) as picture:
+            picture.seek(source.page or 0)
+            picture.load()  # turns the picture upright by itself
+            return straight(picture)
+    done, arrays = cv2.imreadmulti(str(source.path), start=source.page or 0, count=1, flags=cv2.IMREAD_UNCHANGED)
+    if not done or arrays[0].dtype != page.dtype or arrays[0].ndim != 3:
+        raise ValueError(f"{page.compression.name}-compressed {page.dtype} pages need `pip install imagecodecs`")
+    array = arrays[0][..., [2, 1, 0, *range(3, arrays[0].shape[2])]]
+    return Raw(oriented(_kept(array, page), _orientation(page)))

@@ -1,0 +1,180 @@
+"""Classes that may overlap: each has mask files of its own, and a pixel has all the classes whose files show it.
+
+The values in the file of a class are those of two classes, the background's and its own, by the table of `data.classes`.
+
+Legend: K classes, H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segexp.data.labels.class_table import LabelTable, merge, read_labels
+from segexp.data.labels.modes import MOST, joined
+from segexp.data.labels.palettes import Colour, class_colours
+from segexp.data.labels.spec import checked_classes, checked_values, rgb
+from segexp.errors import ConfigError, listed, nearest
+from segexp.types import Case
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OverlappingTable:
+    """Which mask values mean that a class is there.
+
+    Attributes:
+        classes: name -> values, the background first; two foreground classes may have the same ones.
+        ignore: values, in the file of any class, of pixels that neither loss nor metrics look at; they become 255.
+        threshold: for soft masks.
+    """
+
+    classes: Mapping[str, Any]
+    ignore: Any = ()
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check and unify.
+
+        Raises:
+            ConfigError: more than 7 foreground classes, or what `LabelTable` refuses in the pair of background and a class.
+        """
+        object.__setattr__(self, "classes", checked_classes(self.classes))
+        object.__setattr__(self, "ignore", checked_values(self.ignore, "data.ignore", empty=True))
+        if len(self.classes) > MOST + 1:
+            raise ConfigError(
+                f"data.classes names {len(self.classes) - 1} foreground classes that may overlap",
+                f"At most {MOST} are possible, beside the background",
+                "Leave some out of data.classes and data.mask; classes that exclude each other need no data.labels=overlapping",
+            )
+        for name in self.names[1:]:
+            self.of(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return tuple(self.classes)
+
+    @property
+    def palette(self) -> tuple[Colour, ...]:
+        """One colour per class: its own first one, else a colour that colour-blind readers tell from the others."""
+        own = [next((rgb(v) for v in values if isinstance(v, str)), None) for values in self.classes.values()]
+        kept = [colour if colour is not None and own.count(colour) == 1 else None for colour in own]
+        return class_colours(kept)
+
+    def of(self, name: str) -> LabelTable:
+        """Return the table of the files of one class: the background and the class."""
+        return LabelTable({each: self.classes[each] for each in (self.names[0], name)}, self.ignore, self.threshold)
+
+    def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
+        """Read the masks of a case, (H, W) uint8 bit sets, see `segexp.data.labels.modes`; a class without a file is nowhere.
+
+        Args:
+            case: with at least one mask.
+            size: (H, W) of its image, which all masks must have; None takes any, the same for all.
+
+        Raises:
+            DataError: a file is broken, has an unclaimed value, or another size than the image or the other masks.
+        """
+        layers: dict[str, Array] = {}
+        for name in dict.fromkeys(case.classes):
+            own = [mask for mask, each in zip(case.masks, case.classes, strict=True) if each == name]
+            layers[name] = read_labels(own, self.of(name), case.image, size)
+        nowhere = np.zeros_like(next(iter(layers.values())))
+        return joined([layers.get(name, nowhere) for name in self.names[1:]])
+
+
+Labels = LabelTable | OverlappingTable
+"""What tells the mask values of a data set."""
+
+
+def table_of(labels: Labels, case: Case, number: int) -> LabelTable:
+    """Return the table of one of the masks of a case, by its number."""
+    return labels.of(case.classes[number]) if isinstance(labels, OverlappingTable) else labels
+
+
+def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
+    """Return the mask (H, W) uint8 of a case of what each of its mask files says by the `table_of` it.
+
+    Raises:
+        DataError: their sizes differ.
+    """
+    if not isinstance(labels, OverlappingTable):
+        return merge(encoded)
+    layers = {name: np.zeros_like(encoded[0]) for name in labels.names[1:]}
+    for name in dict.fromkeys(case.classes):
+        layers[name] = merge([mask for mask, each in zip(encoded, case.classes, strict=True) if each == name])
+    return joined(list(layers.values()))
+
+
+def label_table(data: Mapping[str, Any]) -> Labels:
+    """Return what tells the mask values of a data config, after a look at the keys that only make sense together.
+
+    Args:
+        data: plain values; without `labels`, as in older checkpoints, the classes exclude each other.
+
+    Raises:
+        ConfigError: the class table is wrong, or `data.mask`, `data.labels` and `data.optional_masks` do not fit together.
+    """
+    classes, mask, overlapping = data["classes"], data["mask"], data.get("labels", "exclusive") == "overlapping"
+    optional = list(data.get("optional_masks") or ())
+    if not overlapping:
+        if isinstance(mask, Mapping):
+            raise ConfigError(
+                f"data.mask has a pattern for each of {listed(mask)}, and data.labels is exclusive",
+                "Classes that exclude each other are read from one pattern, by the values in the masks",
+                "Type data.labels=overlapping, or one pattern: 'data.mask=\"masks/{id}.png\"'",
+            )
+        if optional:
+            raise ConfigError(
+                f"data.optional_masks={listed(optional)} with data.labels=exclusive",
+                "Only where each class has files of its own can one be missing",
+                "Leave data.optional_masks out, or type data.labels=overlapping",
+            )
+        return LabelTable(classes, data["ignore"], data["threshold"])
+    table = OverlappingTable(classes, data["ignore"], data["threshold"])
+    _check_patterns(mask, table.names)
+    _check_optional(optional, table.names)
+    return table
+
+
+def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:
+    example = ", ".join(f'{name}: "masks/{{id}}_{name}.png"' for name in names[1:])
+    if not isinstance(mask, Mapping):
+        raise ConfigError(
+            f"data.labels=overlapping with data.mask={mask}",
+            "Classes that may overlap are read from files of their own: a pattern for each foreground class",
+            f"Type 'data.mask={{{example}}}'",
+        )
+    for name in mask:
+        if name not in names[1:]:
+            known = f"{names[0]} is the background, where no other class is" if name == names[0] else nearest(name, names[1:])
+            raise ConfigError(
+                f"data.mask names {name}, which is no foreground class of data.classes",
+                f"A pattern for each of {listed(names[1:], MOST)} was expected. {known}",
+                f"Type 'data.mask={{{example}}}'",
+            )
+    lacking = [name for name in names[1:] if name not in mask]
+    if lacking:
+        raise ConfigError(
+            f"data.mask has no pattern for {listed(lacking, MOST)}",
+            f"With data.labels=overlapping each of {listed(names[1:], MOST)} has files of its own",
+            f"Type 'data.mask={{{example}}}'",
+        )
+
+
+def _check_optional(optional: list[str], names: tuple[str, ...]) -> None:
+    for name in optional:
+        if name not in names[1:]:
+            raise ConfigError(
+                f"data.optional_masks names {name}, which is no foreground class of data.classes", do=nearest(name, names[1:])
+            )
+    if set(optional) == set(names[1:]):
+        raise ConfigError(
+            f"data.optional_masks names every class, {listed(optional, MOST)}",
+            "One class at least has a file for each image: else an image that nobody labelled would be one without anything",
+            "Leave out the class whose mask is always there",
+        )

@@ -1,0 +1,416 @@
+"""Recognise the layout of a folder of which nothing is known but where it is: the candidate that pairs most files is taken."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segexp.data.io.images import SUFFIXES, page_count
+from segexp.data.layout import discovery as templates
+from segexp.data.layout.infer_classes import channels_of, classes_of
+from segexp.data.layout.inventory import take_inventory
+from segexp.data.layout.pairing import find_cases, list_files
+from segexp.data.layout.patterns import SPLITS, natural
+from segexp.errors import DataError, listed
+
+MASK_WORDS = (
+    "mask",
+    "label",
+    "groundtruth",
+    "ground_truth",
+    "segmentationclass",
+    "annot",
+    "segm",
+    "truth",
+    "manual",
+    "gt",
+    "target",
+)
+"""Parts of folder names that hold masks, the better known first."""
+
+MOST = 24
+"""Templates that are compared with each other; of more, those with most pictures."""
+
+Key = tuple[str, ...]
+"""What the fields of a template hold for a picture, and the picture's name without format."""
+
+
+@dataclass(eq=False)
+class Folder:
+    """All folders that one template fits.
+
+    Attributes:
+        template: "{split}/images", "Tile {group}/masks", or a plain path; "" is the root.
+        files: (values of the fields, name relative to the root) of each picture.
+    """
+
+    template: str
+    files: list[tuple[Key, str]] = field(default_factory=list)
+    _endings: dict[str, dict[Key, str]] = field(default_factory=dict)
+
+    @property
+    def holes(self) -> list[str]:
+        """Fields of the template in their order."""
+        return re.findall(r"\{\w+\}", self.template)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the file name in a pattern."""
+        return f"{self.template}/" if self.template else ""
+
+    @cached_property
+    def common_ending(self) -> str:
+        """What most names end in, from their last "_", "-" or "." on; "" where most end differently."""
+        stems = (name.rpartition("/")[2].rpartition(".")[0] for _, name in self.files)
+        ends = Counter(found.group() for stem in stems if (found := re.search(r"[_.-][^_.-]+$", stem)))
+        (end, count), *_ = ends.most_common(1) or [("", 0)]
+        return end if 2 * count > len(self.files) else ""
+
+    def ending(self, end: str) -> dict[Key, str]:
+        """Return the pictures whose names end so, by what is left of the name."""
+        if end not in self._endings:
+            stems = ((values, name, name.rpartition("/")[2].rpartition(".")[0]) for values, name in self.files)
+            self._endings[end] = {
+                (*values, stem.removesuffix(end)): name for values, name, stem in stems if stem.endswith(end) and stem != end
+            }
+        return self._endings[end]
+
+    def by_hole(self) -> dict[Key, list[str]]:
+        """Return the pictures of each single folder."""
+        out: dict[Key, list[str]] = defaultdict(list)
+        for values, name in self.files:
+            out[values].append(name)
+        return out
+
+
+def mask_rank(template: str) -> int:
+    """Return how well a folder's name says that masks are in it: 0 not at all, higher is better.
+
+    -1 stands for pictures that are neither masks nor images, such as one colour per object.
+    """
+    last = template.rpartition("/")[2].lower()
+    name = template.lower() if last.startswith("{") else last
+    if any(word in name for word in ("object", "instance", "visual", "overlay")):
+        return -1
+    return max((len(MASK_WORDS) - k for k, word in enumerate(MASK_WORDS) if _has(name, word)), default=0)
+
+
+def image_rank(template: str) -> int:
+    """Return 1 if a folder's name says that images are in it, else 0."""
+    return int(re.search(r"im(age|g)|jpe?g|photo|picture|scan|slice", template.lower()) is not None)
+
+
+def folders(files: list[str]) -> list[Folder]:
+    """Return the templates of all folders with pictures, those with most pictures first."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        by_folder[name.rpartition("/")[0]].append(name)
+    found: dict[str, Folder] = {}
+    prefixes = _numbered(by_folder)
+    for path, names in by_folder.items():
+        for template, values in _templates(path, prefixes):
+            folder = found.setdefault(template, Folder(template))
+            folder.files += [(values, name) for name in names]
+    kept = [folder for folder in found.values() if "{group}" not in folder.template or len(folder.by_hole()) > 1]
+    return sorted(kept, key=lambda folder: (-len(folder.files), natural(folder.template)))[:MOST]
+
+
+def _templates(path: str, prefixes: dict[tuple[str, str], str]) -> list[tuple[str, Key]]:
+    """Return the templates that fit a folder, with what their fields hold."""
+    parts = path.split("/") if path else []
+    plain = ["{split}" if part.lower() in SPLITS else part for part in parts]
+    words = tuple(SPLITS[part.lower()] for part in parts if part.lower() in SPLITS)
+    out = [("/".join(plain), words)]
+    for k, part in enumerate(plain):
+        if part == "{split}" or mask_rank(part):
+            continue
+        before = prefixes.get(("/".join(parts[:k]), part), "")
+        values = [SPLITS.get(p.lower(), "") for p in parts]
+        values[k] = part[len(before) :]
+        kept = tuple(value for value, p in zip(values, [*plain[:k], "{split}", *plain[k + 1 :]], strict=True) if p == "{split}")
+        out.append(("/".join([*plain[:k], before + "{group}", *plain[k + 1 :]]), kept))
+    return out
+
+
+def _numbered(paths: dict[str, list[str]]) -> dict[tuple[str, str], str]:
+    """Return, for folders such as "Tile 1", "Tile 2", …, the text before the number, by (parent, name)."""
+    children: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        parts = path.split("/") if path else []
+        for k, part in enumerate(parts):
+            children["/".join(parts[:k])].add(part)
+    out: dict[tuple[str, str], str] = {}
+    for parent, names in children.items():
+        heads = {name.rstrip("0123456789") for name in names}
+        if len(names) > 1 and len(heads) == 1 and all(name[-1].isdigit() for name in names):
+            out |= {(parent, name): next(iter(heads)) for name in names}
+    return out
+
+
+def _has(text: str, word: str) -> bool:
+    """Tell whether a word is in a name; a short one only as a word of its own or the name's end."""
+    return word in text if len(word) > 2 else re.search(rf"(^|[^a-z]){word}([^a-z]|$)", text) is not None
+
+
+PAIRS = (
+    ("", "_mask"),
+    ("", "_segmentation"),
+    ("", "_Segmentation"),
+    ("", "_label"),
+    ("", "_labels"),
+    ("", "_seg"),
+    ("", "_gt"),
+    ("", "_GT"),
+    ("", "_annotation"),
+    ("", "_L"),
+    ("", "-mask"),
+    ("_sat", "_mask"),
+    ("_image", "_mask"),
+    ("_image", "_label"),
+    ("_img", "_mask"),
+    ("_training", "_manual1"),
+    ("_0000", ""),
+    ("", ""),
+)
+"""Endings of the names (without format) of an image and its mask."""
+
+STACKS = (
+    ("volume", "labels"),
+    ("volume", "label"),
+    ("images", "masks"),
+    ("image", "mask"),
+    ("images", "labels"),
+    ("image", "label"),
+)
+"""Words that tell the two stacks of a data set apart."""
+
+
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """Two patterns and how many files they pair; the order is from worse to better."""
+
+    files: int
+    preference: tuple[int, ...]
+    image: str
+    mask: str
+    name: str
+
+
+def candidates(root: Path, files: list[str]) -> list[Candidate]:
+    """Return all patterns that pair at least one image with a mask."""
+    folders = templates.folders(files)
+    found = [*_stacks(root, files)]
+    for images in folders:
+        for masks in folders:
+            if images.holes == masks.holes:
+                found += _endings(root, images, masks)
+                found += _objects(images, masks)
+    return list({(c.image, c.mask): c for c in found}.values())
+
+
+def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
+    """Pair `{id}` with `{id}_mask` and the like, in one folder or two."""
+    rank = mask_rank(masks.template)
+    for position, (end, mask_end) in enumerate((*PAIRS, *_own(images, masks))):
+        if not mask_end and (images is masks or rank <= 0 or mask_rank(images.template)):
+            continue  # without an ending, the folders' names must tell which are the masks
+        pairs = images.ending(end).keys() & masks.ending(mask_end).keys()
+        if not pairs:
+            continue
+        image = f"{images.prefix}{{id}}{end}.{_formats(images.ending(end)[key] for key in pairs)}"
+        mask = f"{masks.prefix}{{id}}{mask_end}.{_formats(masks.ending(mask_end)[key] for key in pairs)}"
+        pages = _pages(root, images, masks, end, mask_end, min(pairs))
+        where = "side by side" if images is masks else f"in {images.template or '.'} and {masks.template or '.'}"
+        yield Candidate(
+            2 * len(pairs),
+            (images.template.count("{split}"), rank, image_rank(images.template), -images.template.count("{group}"), -position),
+            image + pages,
+            mask + pages,
+            f"images and masks {where}"
+            + (f', masks end in "{mask_end}"' if mask_end else "")
+            + (", one case per page" * bool(pages)),
+        )
+
+
+def _own(images: Folder, masks: Folder) -> Iterable[tuple[str, str]]:
+    """Return endings that are nobody's habit but that most names of a folder have, of which one must be called a mask folder.
+
+    "photos/001.jpg" and "segmentations/001_lesion.png", say, or "photos/001_rgb.jpg" and "segmentations/001_lesion.png".
+    """
+    if images is masks or mask_rank(masks.template) <= 0 or mask_rank(images.template):
+        return
+    for end in dict.fromkeys(("", images.common_ending)):
+        for mask_end in dict.fromkeys(("", masks.common_ending)):
+            if end != mask_end and (end, mask_end) not in PAIRS:
+                yield end, mask_end
+
+
+def _objects(images: Folder, masks: Folder) -> Iterable[Candidate]:
+    """Pair the one picture of `{id}/images` with the several of `{id}/masks`."""
+    if images is masks or "{group}" not in images.template or mask_rank(masks.template) <= 0 or mask_rank(images.template):
+        return
+    one, several = images.by_hole(), masks.by_hole()
+    if one.keys() != several.keys() or max(map(len, one.values())) > 1 or max(map(len, several.values())) < 2:
+        return
+    image, mask = (folder.prefix.replace("{group}", "{id}") for folder in (images, masks))
+    yield Candidate(
+        len(one) + sum(map(len, several.values())),
+        (images.template.count("{split}"), mask_rank(masks.template), image_rank(images.template), 0, 0),
+        f"{image}*.{_formats(name for names in one.values() for name in names)}",
+        f"{mask}*.{_formats(name for names in several.values() for name in names)}",
+        "one folder per image, with a mask file per object",
+    )
+
+
+def _stacks(root: Path, files: list[str]) -> Iterable[Candidate]:
+    """Pair multi-page TIFF files such as train-volume.tif and train-labels.tif."""
+    known = set(files)
+    for name in files:
+        folder, slash, file = name.rpartition("/")
+        for position, (image, label) in enumerate(STACKS):
+            partner = folder + slash + file.replace(image, label)
+            if file.count(image) != 1 or partner not in known or not file.lower().endswith(("tif", "tiff")):
+                continue
+            pages = page_count(root / name)
+            if pages > 1 and page_count(root / partner) > 1:
+                yield Candidate(
+                    2, (0, 1, 0, 0, -position), f"{name}[{{id}}]", f"{partner}[{{id}}]", f"two stacks of {pages} pages"
+                )
+
+
+def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, key: tuple[str, ...]) -> str:
+    """Return "[{page}]" when image and mask are stacks of pages."""
+    image, mask = images.ending(end)[key], masks.ending(mask_end)[key]
+    if not (image.lower().endswith(("tif", "tiff")) and mask.lower().endswith(("tif", "tiff"))):
+        return ""
+    return "[{page}]" if page_count(root / image) > 1 and page_count(root / mask) > 1 else ""
+
+
+def _formats(names: Iterable[str]) -> str:
+    """Return the file name ending, or the alternatives in braces."""
+    endings = sorted({name.rpartition(".")[2].lower() for name in names})
+    return endings[0] if len(endings) == 1 else f"{{{','.join(endings)}}}"
+
+
+T = TypeVar("T")
+
+DEPTH = 4
+"""Folders below the root that are looked into."""
+
+_EXAMPLE = (
+    "'data.image=\"images/{id}.jpg\"' 'data.mask=\"masks/{id}_mask.png\"' 'data.classes={background: 0, foreground: 255}'"
+)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What was found.
+
+    Attributes:
+        layout: the keys image, mask, groups, classes, ignore, threshold and channels of a data configuration.
+        name: the layout in words.
+        reason: why this one, in one or two sentences.
+        unexplained: pictures that are no part of it.
+        problems: what kept classes or channels from being found out; their keys are then None.
+    """
+
+    layout: dict[str, Any]
+    name: str
+    reason: str
+    unexplained: tuple[str, ...] = ()
+    problems: tuple[DataError, ...] = ()
+
+
+def recognise(root: Path | str, *, strict: bool = True) -> Recognised:
+    """Find out layout, classes and channels of the pictures below a folder.
+
+    Args:
+        root: the folder.
+        strict: refuse a layout that is broken (a file without partner or that cannot be read, say); otherwise tell what can
+            be told all the same.
+
+    Raises:
+        DataError: nothing, or more than one thing, fits; or what fits is broken.
+    """
+    root = Path(root)
+    files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES]
+    best, others = _best(root, files)
+    cases = find_cases(root, best.image, best.mask) if strict else take_inventory(root, best.image, best.mask).cases
+    problems: list[DataError] = []
+
+    def found_out(ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except DataError as problem:
+            if strict:
+                raise
+            problems.append(problem)
+            return None
+
+    classes = found_out(lambda: classes_of([case.masks for case in cases], strict))
+    channels = found_out(lambda: channels_of([case.image for case in cases], strict))
+    used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}
+    rest = tuple(name for name in files if name not in used)
+    layout = {
+        "image": best.image,
+        "mask": best.mask,
+        "groups": "^(.*)/" if best.image.endswith("[{page}]") else None,
+        "classes": classes.classes if classes else None,
+        "ignore": classes.ignore if classes else [],
+        "threshold": classes.threshold if classes else None,
+        "channels": channels,
+    }
+    reason = (
+        f"image={best.image} mask={best.mask} pairs {best.files} of {len(files)} picture files"
+        + (f"; not used: {listed(rest, 4)}" if rest else "")
+        + (f"; next best would pair {others[0].files}" if others else "")
+        + f". {classes.reason if classes else 'The masks do not tell the classes'}"
+    )
+    return Recognised(layout, best.name, reason, rest, tuple(problems))
+
+
+def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
+    """Return the candidate that pairs most files, and the others, better ones first.
+
+    Raises:
+        DataError: there is none, it is not the only one as good, or it leaves out more than half of the pictures.
+    """
+    found = sorted(candidates(root, files), reverse=True)
+    if not found:
+        raise DataError(
+            f"No known layout fits {root}; seen there: {listed(_samples(files) or ['no picture'], 6)}",
+            "Images and masks in two folders, or side by side with an ending such as _mask, were expected",
+            f"Describe it: data=paired_folders {_EXAMPLE}",
+        )
+    best = found[0]
+    rivals = [other for other in found[1:] if (other.files, other.preference) == (best.files, best.preference)]
+    if rivals:
+        options = " or ".join(map(_typed, (best, *rivals[:2])))
+        raise DataError(
+            f"{root} fits {len(rivals) + 1} layouts equally well, {best.files} files each",
+            "One image pattern and one mask pattern were expected",
+            f"Type data=paired_folders {options}, with data.classes",
+        )
+    if 2 * best.files < len(files) and not best.image.endswith("[{id}]"):
+        raise DataError(
+            f"The best fit for {root}, {best.name}, pairs {best.files} of {len(files)} picture files",
+            f"At least half were expected to be images and masks; seen there: {listed(_samples(files), 6)}",
+            f"If it is right, type data=paired_folders {_typed(best)}, with data.classes",
+        )
+    return best, found[1:]
+
+
+def _typed(candidate: Candidate) -> str:
+    """Return what to type on a command line to get these patterns."""
+    return f"'data.image=\"{candidate.image}\"' 'data.mask=\"{candidate.mask}\"'"
+
+
+def _samples(files: list[str]) -> list[str]:
+    """Return two names from each folder."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        by_folder[name.rpartition("/")[0]].append(name)
+    return [name for names in by_folder.values() for name in names[:2]]

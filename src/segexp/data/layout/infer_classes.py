@@ -1,0 +1,179 @@
+"""Classes and channels of a data set that says nothing about them, from a look at its pictures."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segexp.data.io.images import Array, read_image, read_mask
+from segexp.data.labels.class_table import gray_if_gray, value_counts
+from segexp.data.labels.spec import Value, rgb
+from segexp.errors import DataError, listed
+from segexp.types import Source
+
+MASKS = 200
+"""Masks looked at; of more, evenly spread ones."""
+IMAGES = 20
+"""Images looked at."""
+MOST_CLASSES = 64
+"""More values than these are no classes."""
+SPECK = 1e-4
+"""A colour with a smaller share of the pixels, in less than a tenth of the masks, is a mishap."""
+
+_TYPE = "Type 'data.classes={background: 0, foreground: 255}', with what your masks hold, or data.threshold=127"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The keys classes, ignore and threshold of a data configuration, and why."""
+
+    classes: dict[str, Value]
+    ignore: list[Value] = field(default_factory=list)
+    threshold: int | None = None
+    reason: str = ""
+
+
+def classes_of(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
+    """Name the classes that the masks of these cases hold.
+
+    Args:
+        masks: the mask files of each case.
+        strict: refuse files that cannot be read; otherwise pass over them.
+
+    Raises:
+        DataError: they hold one value only, or values that look like no classes.
+    """
+    files = [source for case in spread(masks, MASKS) for source in case]
+    pixels: Counter[Value] = Counter()
+    seen: Counter[Value] = Counter()
+    for _, picture in _readable(files, read_mask, strict):
+        raw = gray_if_gray(picture)
+        counts = value_counts(raw, colour=raw.ndim == 3)
+        pixels.update(counts)
+        seen.update(counts.keys())
+    if not pixels:
+        raise DataError(f"None of the {len(files)} masks can be read", "Masks were expected", "Copy the files again")
+    if any(isinstance(value, str) for value in pixels):
+        pixels, seen = _as_colours(pixels), _as_colours(seen)
+        found = _by_colour(pixels, seen, len(files))
+    else:
+        found = _by_value(pixels)
+    if len(found.classes) < 2:
+        raise DataError(
+            f"All {len(files)} masks looked at, such as {files[0]}, hold the value {next(iter(pixels))} alone",
+            "Masks of at least two values were expected",
+            "Check that these are the masks, or name image and mask files by data.image and data.mask",
+        )
+    return Classes(found.classes, found.ignore, found.threshold, f"{found.reason} (from {len(files)} mask files)")
+
+
+def channels_of(images: Sequence[Source], strict: bool = True) -> int:
+    """Return the channels of the images; 1 for gray pictures stored with three equal channels.
+
+    Args:
+        images: the files.
+        strict: refuse files that cannot be read; otherwise pass over them.
+
+    Raises:
+        DataError: their channels differ, beyond gray and colour.
+    """
+    found: dict[int, Source] = {}
+    for source, image in _readable(spread(images, IMAGES), read_image, strict):
+        gray = image.shape[2] == 3 and not np.ptp(image, axis=2).any()
+        found.setdefault(1 if gray else image.shape[2], source)
+    if len(found) > 1 and set(found) != {1, 3}:
+        kinds = ", ".join(f"{source} has {count}" for count, source in sorted(found.items()))
+        raise DataError(
+            f"The images have different channels: {kinds}", "All have the same", "Type data.channels=1 or 3, or sort them"
+        )
+    if not found:
+        raise DataError("No image can be read", "Readable pictures were expected", "Copy the files again")
+    return max(found)
+
+
+def _readable(sources: Sequence[Source], read: Callable[[Source], Array], strict: bool) -> Iterator[tuple[Source, Array]]:
+    """Yield the pictures, without those that cannot be read unless `strict`."""
+    for source in sources:
+        try:
+            yield source, read(source)
+        except DataError:
+            if strict:
+                raise
+
+
+def spread(items: Sequence[Any], most: int) -> list[Any]:
+    """Return at most so many items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def _by_value(pixels: "Counter[Value]") -> Classes:
+    values = sorted(int(value) for value in pixels)
+    if any(not float(value).is_integer() or float(value) < 0 for value in pixels) or len(values) > MOST_CLASSES:
+        return _soft(pixels)
+    if len(values) == 2:
+        low, high = values
+        return Classes({"background": low, "foreground": high}, reason=f"The masks hold {low} and {high}")
+    ignore: list[Value] = []
+    if values[-1] == 255 and len(values) > 2 and values[:-1] == list(range(len(values) - 1)):
+        ignore, values = [255], values[:-1]
+    elif len(values) > 8 and _near_ends(pixels) > 0.5 and values[-1] - values[0] > len(values):
+        return _soft(pixels)
+    background = 0 if 0 in values else max(values, key=lambda value: pixels[value])
+    named: dict[str, Value] = {"background": background}
+    named |= {f"class_{value}": value for value in values if value != background}
+    return Classes(
+        named, ignore, reason=f"The masks hold {listed(values, 12)}" + (", and 255, taken as void" if ignore else "")
+    )
+
+
+def _soft(pixels: "Counter[Value]") -> Classes:
+    """Two classes with a threshold, if most pixels are near two ends; otherwise give up."""
+    low, high = (float(end) for end in (min(map(float, pixels)), max(map(float, pixels))))
+    if _near_ends(pixels) < 0.5 or high - low < 2:
+        raise DataError(
+            f"The masks hold {len(pixels)} different values, from {low:g} to {high:g}",
+            f"At most {MOST_CLASSES} values, one per class, or two with a soft border were expected",
+            _TYPE,
+        )
+    middle = int(low + high) // 2
+    return Classes(
+        {"background": int(low), "foreground": int(high)},
+        threshold=middle,
+        reason=f"The masks hold {len(pixels)} values near {low:g} and {high:g} (JPEG or a soft border), parted at {middle}",
+    )
+
+
+def _near_ends(pixels: "Counter[Value]") -> float:
+    low, high = min(map(float, pixels)), max(map(float, pixels))
+    margin = (high - low) / 8
+    near = sum(count for value, count in pixels.items() if min(float(value) - low, high - float(value)) <= margin)
+    return near / pixels.total()
+
+
+def _by_colour(pixels: "Counter[Value]", seen: "Counter[Value]", files: int) -> Classes:
+    total = pixels.total()
+    specks = sorted(str(c) for c in pixels if pixels[c] < SPECK * total and (seen[c] < files / 10) and len(pixels) > 2)
+    colours = sorted(str(c) for c in pixels if c not in specks)
+    if len(colours) > MOST_CLASSES or len(specks) > MOST_CLASSES:
+        raise DataError(
+            f"The masks hold {len(pixels)} different colours",
+            f"At most {MOST_CLASSES} colours, one per class, were expected; JPEG masks and overlays have more",
+            'Save the masks again without loss, or give the colours: \'data.classes={land: "#8429F6", water: "#E2A929"}\'',
+        )
+    background = "#000000" if "#000000" in colours else max(colours, key=lambda colour: (pixels[colour], colour))
+    named: dict[str, Value] = {"background": background}
+    named |= {f"class_{k}": colour for k, colour in enumerate((c for c in colours if c != background), start=1)}
+    why = f"; {listed(specks)} ignored, {sum(pixels[c] for c in specks)} of {total} pixels" if specks else ""
+    return Classes(named, list(specks), reason=f"The masks hold {len(colours)} colours{why}")
+
+
+def _as_colours(counts: "Counter[Value]") -> "Counter[Value]":
+    """Write gray values, of masks that happen to hold grays alone, as colours too."""
+    out: Counter[Value] = Counter()
+    for value, count in counts.items():
+        out["#{:02X}{:02X}{:02X}".format(*rgb(value))] += count
+    return out

@@ -1,0 +1,181 @@
+"""One pass over the pictures before training: each is decoded once, checked against its mask, measured and kept.
+
+Legend: C channels, K classes, H W own size, h w working size.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from segexp.data.io.images import read_image
+from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.multilabel import Labels
+from segexp.data.preprocessing import Size, resize_image, to_unit, working_size
+from segexp.errors import DataError
+from segexp.types import IGNORE, Case, Fingerprint
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded case: image (h, w, C) at the working size, mask (H, W) uint8 class index (or bit sets) at its own size."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Decodes a case.
+
+    Attributes:
+        channels: C.
+        labels: maps mask values to classes.
+        size: working resolution.
+    """
+
+    channels: int
+    labels: Labels
+    size: Size = None
+
+    def __call__(self, case: Case) -> Picture:
+        """Read image and masks of one case.
+
+        Raises:
+            DataError: a file cannot be read, sizes differ, or a mask value belongs to no class; the file is named.
+        """
+        image = read_image(case.image, self.channels)
+        size = image.shape[:2]
+        mask = self.labels.read(case, size) if case.masks else np.full(size, IGNORE, np.uint8)
+        return Picture(resize_image(image, working_size(self.size, size, str(case.image))), mask)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the pass keeps of each picture, at about a hundredth of its cost.
+
+    Attributes:
+        checksum: equal for equal images; equal ones are as a rule, but not certainly, of equal images.
+        empty: the mask has no pixel of a foreground class.
+    """
+
+    checksum: int
+    empty: bool
+
+
+def glance(picture: Picture) -> Glance:
+    """Look at one decoded picture."""
+    start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
+    foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
+    return Glance(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
+
+
+@dataclass
+class Statistics:
+    """Sums over pictures, one entry per channel, for the fingerprint; values are those of the files."""
+
+    channels: int
+    classes: int
+    labelling: Labelling = EXCLUSIVE
+    count: int = 0
+    pixels: int = 0
+    total: np.ndarray = field(init=False)
+    square: np.ndarray = field(init=False)
+    low: np.ndarray = field(init=False)
+    high: np.ndarray = field(init=False)
+    class_pixels: np.ndarray = field(init=False)
+    known: int = 0
+    dtypes: set[str] = field(default_factory=set)
+    sizes: dict[str, int] = field(default_factory=dict)
+    samples: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.total, self.square = np.zeros(self.channels), np.zeros(self.channels)
+        self.low, self.high = np.full(self.channels, np.inf), np.full(self.channels, -np.inf)
+        self.class_pixels = np.zeros(self.classes, np.int64)
+
+    def add(self, picture: Picture) -> None:
+        """Take one picture into account."""
+        values = picture.image.reshape(-1, self.channels)
+        wide = values.astype(np.float64)
+        self.count += 1
+        self.pixels += len(values)
+        self.total += wide.sum(axis=0)
+        self.square += np.square(wide).sum(axis=0)
+        self.low = np.minimum(self.low, wide.min(axis=0))
+        self.high = np.maximum(self.high, wide.max(axis=0))
+        self.class_pixels += self.labelling.pixels(picture.mask, self.classes)
+        self.known += int(np.count_nonzero(picture.mask != IGNORE))
+        self.dtypes.add(str(picture.image.dtype))
+        size = f"{picture.mask.shape[0]}x{picture.mask.shape[1]}"
+        self.sizes[size] = self.sizes.get(size, 0) + 1
+        self.samples.append(values[:: max(1, len(values) // 4096)].copy())  # a view would keep every picture in memory
+
+    def value_range(self) -> tuple[float, float]:
+        """Return the file values that become 0 and 1; 8-bit images have 0 and 255 whatever they hold.
+
+        Raises:
+            DataError: some images are 8-bit and others are not: no one scale fits both.
+        """
+        if self.dtypes <= {"uint8"} or not self.count:
+            return 0.0, 255.0
+        if "uint8" in self.dtypes:
+            raise DataError(
+                f"The training images hold values of different types: {', '.join(sorted(self.dtypes))}",
+                "All 8-bit, or none of them, were expected: one scale cannot fit both",
+                "Convert the images to one type, or put the two kinds into two folders",
+            )
+        low = float(self.low.min()) if "float32" in self.dtypes else 0.0
+        return low, float(max(self.high.max(), low + 1e-6))
+
+    def fingerprint(self) -> Fingerprint:
+        """Return mean, deviation, extremes and percentiles on the unit scale, sizes and class shares."""
+        low, high = self.value_range()
+        span = high - low
+        mean = self.total / max(1, self.pixels)
+        deviation = np.sqrt(np.maximum(self.square / max(1, self.pixels) - mean**2, 0))
+        sample = np.concatenate([to_unit(s[:, None], (low, high))[:, 0] for s in self.samples])
+        return Fingerprint(
+            count=self.count,
+            mean=((mean - low) / span).tolist(),
+            std=(deviation / span).tolist(),
+            low=((self.low - low) / span).tolist(),
+            high=((self.high - low) / span).tolist(),
+            p_low=np.percentile(sample, 0.5, axis=0).astype(float).tolist(),
+            p_high=np.percentile(sample, 99.5, axis=0).astype(float).tolist(),
+            sizes=dict(self.sizes),
+            class_share=(self.class_pixels / max(1, self.known)).tolist(),
+        )
+
+
+def read_all(reader: Callable[[Case], Picture], cases: Sequence[Case], threads: int = 4) -> Iterator[Picture]:
+    """Yield the pictures of all cases in order, decoded by threads, never more than a few ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = iter(cases)
+        ahead = [pool.submit(reader, case) for case in islice(waiting, 2 * threads)]
+        try:
+            while ahead:
+                yield ahead.pop(0).result()
+                ahead.extend(pool.submit(reader, case) for case in islice(waiting, 1))
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def check_masks(statistics: Statistics, names: Sequence[str], split: str) -> None:
+    """Refuse training masks that are all one class: nothing could be learned.
+
+    Raises:
+        DataError: every labelled pixel of the split is of one class.
+    """
+    present = [names[int(k)] for k in np.flatnonzero(statistics.class_pixels)]
+    if len(present) < 2:
+        raise DataError(
+            f"Every mask of the {statistics.count} {split} images is all one value"
+            + (f" (class {present[0]})" if present else " (ignored everywhere)"),
+            f"Pixels of at least two of the classes {', '.join(names)} were expected",
+            "Look at the masks, and at which values data.classes gives to which class",
+        )

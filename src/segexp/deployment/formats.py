@@ -1,0 +1,282 @@
+"""The formats of exported files, and which packages they take; nothing heavy is imported here."""
+
+import logging
+import math
+import operator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segexp.errors import ConfigError, SegexpError, nearest
+
+OLDEST, NEWEST, OPSET = 18, 23, 20
+"""Opsets of ONNX that the exporter writes, and the one it writes unless told otherwise."""
+INPUT = "image"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to leave the framework.
+
+    Attributes:
+        suffix: of the file.
+        extra: of segexp, which brings the packages; empty where torch suffices.
+        packages: that are imported, to write it and to run it.
+        precisions: that a program on the CPU can calculate in.
+        title: for people.
+    """
+
+    suffix: str
+    extra: str
+    packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    title: str
+
+
+FORMATS = {
+    "onnx": Format(".onnx", "export", ("onnx", "onnxruntime", "onnxscript"), ("fp32", "fp16", "int8"), "ONNX"),
+    "torch_export": Format(".pt2", "", (), ("fp32", "bf16", "fp16"), "torch.export"),
+    "torchscript": Format(".pt", "", (), ("fp32", "bf16", "fp16"), "TorchScript"),
+    "openvino": Format(
+        ".xml", "openvino", ("openvino", "onnx", "onnxruntime", "onnxscript"), ("fp32", "bf16", "int8"), "OpenVINO"
+    ),
+}
+SUFFIXES = {each.suffix: name for name, each in FORMATS.items()}
+
+
+def sidecar_of(model: Path) -> Path:
+    """Return where the sidecar of an exported file lies."""
+    return model.with_name(f"{model.name}.json")
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
+    return not path.is_dir() and path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
+
+
+def check_format(name: str, precision: str, opset: int, output: Path) -> None:
+    """Refuse what cannot be written, before anything heavy is imported.
+
+    Raises:
+        ConfigError: an unknown format, a package that is not installed, a number format that nothing runs in, an opset that is
+            not written, or the name of a folder, or one with the ending of another format.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"format={name} is not a format", nearest(name, FORMATS), "Type format=onnx")
+    known = FORMATS[name]
+    check_packages(name)
+    if precision not in known.precisions:
+        others = [other for other, each in FORMATS.items() if precision in each.precisions]
+        raise ConfigError(
+            f"format={name} precision={precision}: {WHY.get((name, precision), 'there is no such file')}",
+            f"{known.title} in {' or '.join(known.precisions)} was expected",
+            f"Type format={others[0]} precision={precision}, or precision=fp32" if others else "Type precision=fp32",
+        )
+    if not OLDEST <= opset <= NEWEST:
+        raise ConfigError(
+            f"opset={opset} is {'older' if opset < OLDEST else 'newer'} than what is written",
+            f"An opset of ONNX from {OLDEST} to {NEWEST} was expected",
+            f"Type opset={OLDEST if opset < OLDEST else NEWEST}, or leave it out for {OPSET}",
+        )
+    if output.is_dir():
+        raise ConfigError(
+            f"output={output} is a folder",
+            f"The name of a file of format={name} was expected",
+            f"Type output={output / f'NAME{known.suffix}'}",
+        )
+    if output.suffix != known.suffix:
+        raise ConfigError(
+            f"output={output} does not end as a file of format={name} does",
+            f"{known.title} files end in {known.suffix}",
+            f"Type output={output.with_suffix(known.suffix) if output.suffix in SUFFIXES else f'{output}{known.suffix}'}",
+        )
+
+
+WHY = {
+    ("onnx", "bf16"): "ONNX Runtime has no convolution in bfloat16 on the CPU",
+    ("openvino", "fp16"): "OpenVINO calculates in float32 or bfloat16 on the CPU",
+    ("torch_export", "int8"): "torch quantises no segmentation network that could be run elsewhere",
+    ("torchscript", "int8"): "torch quantises no segmentation network that could be run elsewhere",
+}
+
+
+def check_packages(name: str) -> None:
+    """Refuse a format whose packages are not installed.
+
+    Raises:
+        ConfigError: naming them and the extra.
+    """
+    known = FORMATS[name]
+    missing = [package for package in known.packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"format={name} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
+            f"They come with the extra {known.extra}",
+            f"Type pip install 'segexp[{known.extra}]'",
+        )
+
+
+class ExportError(SegexpError):
+    """A network cannot leave the framework in this format, or not unchanged."""
+
+
+def write_onnx(module: nn.Module, example: Tensor, path: Path, returns: str, opset: int = OPSET) -> None:
+    """Write a module as ONNX in one file; batch, height and width stay open.
+
+    The program is captured before the exporter to ONNX begins, since networks of libraries take shorter ways while that runs
+    which hold for one size alone.
+
+    Args:
+        module: from deployed.py.
+        example: a batch of two images.
+        path: of the file.
+        returns: what the output is called.
+        opset: of ONNX.
+
+    Raises:
+        ExportError: an operation of the network has no counterpart, or ties it to a size.
+    """
+    import onnx
+
+    captured = program(module, example)
+    with quiet(), refused("ONNX"):
+        found = torch.onnx.export(
+            captured, input_names=[INPUT], output_names=[returns], dynamo=True, verbose=False, opset_version=opset
+        )
+        assert found is not None, "with dynamo a program comes back"
+        found.save(path, external_data=False)
+    model = onnx.load(path)
+    name_axes(model, example)
+    onnx.save(model, path)
+
+
+def name_axes(model: Any, example: Tensor) -> None:
+    """Give the open axes of an ONNX model's input and output names that can be read."""
+    names = dict(zip((0, *spatial_axes(example)), ("batch", "height", "width"), strict=True))
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    known = {shape[axis].dim_param: name for axis, name in names.items()}
+    for axis, name in names.items():
+        shape[axis].dim_param = name
+    for dim in model.graph.output[0].type.tensor_type.shape.dim:
+        if dim.HasField("dim_param"):
+            dim.dim_param = known.get(dim.dim_param, dim.dim_param)
+    del model.graph.value_info[:]  # they are in the old names, and nobody needs them
+
+
+def write_program(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a module as torch.export does; batch, height and width stay open.
+
+    Raises:
+        ExportError: something in the network cannot be captured.
+    """
+    captured = program(module, example)
+    with quiet(), refused("torch.export"):
+        torch.export.save(captured, path)
+
+
+def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Capture a module with open batch, height and width.
+
+    Raises:
+        ExportError: something in the network cannot be captured.
+    """
+    axes = dict.fromkeys((0, *spatial_axes(example)), torch.export.Dim.DYNAMIC)
+    with quiet(), refused("torch.export"), torch.no_grad():
+        captured = torch.export.export(module, (example,), dynamic_shapes=(axes,))
+        round_up(captured.graph_module)
+        return captured
+
+
+def round_up(captured: torch.fx.GraphModule) -> None:
+    """Say ceil(a / b) of sizes, which paddings of libraries calculate and torch.export cannot save, in whole numbers."""
+    for node in list(captured.graph.nodes):
+        quotient = node.args[0] if node.target is math.ceil else None
+        if isinstance(quotient, torch.fx.Node) and quotient.target is operator.truediv:
+            above, below = quotient.args
+            steps: list[tuple[Any, list[Any]]] = [
+                (operator.neg, [above]),
+                (operator.floordiv, [None, below]),  # None stands for what the step before gives
+                (operator.neg, [None]),
+            ]
+            with captured.graph.inserting_before(node):
+                for target, arguments in steps:
+                    given = tuple(node.prev if each is None else each for each in arguments)
+                    step = captured.graph.call_function(target, given)
+                    step.meta["val"] = target(
+                        *(each.meta["val"] if isinstance(each, torch.fx.Node) else each for each in given)
+                    )
+            node.replace_all_uses_with(node.prev)
+            captured.graph.erase_node(node)
+            if not quotient.users:
+                captured.graph.erase_node(quotient)
+    captured.recompile()
+
+
+def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a module as TorchScript, traced; torch calls it deprecated, programs in C++ read it still.
+
+    Raises:
+        ExportError: something in the network cannot be traced.
+    """
+    with quiet(), refused("TorchScript"), torch.no_grad():
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)  # type: ignore[no-untyped-call]
+
+
+def write_openvino(onnx_file: Path, path: Path) -> None:
+    """Turn an ONNX file into OpenVINO's: `path` and the weights beside it, NAME.bin.
+
+    Raises:
+        ExportError: an operation has no counterpart.
+    """
+    import openvino
+
+    with quiet(), refused("OpenVINO"):
+        model = openvino.Core().read_model(onnx_file)  # and not convert_model, which tells its makers that it was called
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def spatial_axes(example: Tensor) -> tuple[int, int]:
+    """Return the axes of height and width: of bytes (B, H, W, C) or of prepared images (B, C, h, w)."""
+    return (1, 2) if example.dtype == torch.uint8 else (2, 3)
+
+
+@contextmanager
+def refused(title: str) -> Iterator[None]:
+    """Turn what an exporter throws into a sentence.
+
+    Raises:
+        ExportError: with the exporter's own last words.
+    """
+    try:
+        yield
+    except Exception as problem:  # exporters fail anywhere, with classes of their own
+        words = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
+        reason = next((line for line in words if "Error" in line), words[0])
+        raise ExportError(
+            f"The network cannot be written as {title}: {type(problem).__name__}: {reason[:240]}",
+            "Operations that the exporter knows, for any batch, height and width, were expected",
+            "Type another format; SEGEXP_DEBUG=1 shows where in the network it fails",
+        ) from problem
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what the exporters say of their own affairs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,150 @@
+"""What has to be known to use an exported file, in a JSON beside it: FILE.json.
+
+It holds the classes with their colours, how a picture is prepared, what the output means and how it becomes a mask.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from segexp import __version__
+from segexp.atomic import whole_file
+from segexp.data.preprocessing import Preprocessing
+from segexp.deployment.formats import sidecar_of
+from segexp.errors import CheckpointError, ConfigError
+from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.segmenter import Segmenter
+from segexp.types import DataSpec
+
+FORM = 1
+"""Version of the sidecar; raised when its form changes."""
+MARK = "segexp-export"
+ENTRIES = ("format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "split_hash", "config")
+"""Of the sidecar, those without which a file cannot be used."""
+
+INPUTS = (
+    "images (batch, channels, height, width) float32, at the working size and normalised, see preprocessing",
+    "images (batch, height, width, channels) uint8, as they are on disk",
+)
+MEANING = {
+    "logits": "class scores (batch, classes, height, width) float32 at the working size; {softmax}",
+    "probabilities": "probabilities (batch, classes, height, width) float32 at the image's own size",
+    "classes": "{classes} (batch, height, width) uint8 at the image's own size",
+}
+
+
+def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset: int | None) -> dict[str, Any]:
+    """Return the sidecar of an export, plain values.
+
+    Args:
+        segmenter: that is exported.
+        kind: a key of `kinds.FORMATS`.
+        precision: of the numbers inside.
+        returns: "logits", "probabilities" or "classes".
+        opset: of ONNX; None for other formats.
+    """
+    config: Any = segmenter.facts["config"]
+    classes = (
+        "sets of bits, 1 for the first foreground class, 2 for the second," if segmenter.spec.overlapping else "class indices"
+    )
+    softmax = "sigmoid of the difference to the first one" if segmenter.spec.overlapping else "softmax gives probabilities"
+    return {
+        "what": MARK,
+        "form": FORM,
+        "segexp": __version__,
+        "format": kind,
+        "precision": precision,
+        "opset": opset,
+        "input": INPUTS[returns != "logits"],
+        "output": MEANING[returns].format(softmax=softmax, classes=classes),
+        "returns": returns,
+        "spec": asdict(segmenter.spec),
+        "preprocessing": segmenter.preprocessing.as_dict(),
+        "postprocessing": segmenter.postprocessing.as_dict(),
+        "max_pixels": segmenter.max_pixels,
+        "checkpoint": str(segmenter.facts["file"]),
+        "split_hash": segmenter.facts.get("split_hash"),
+        "fingerprint": segmenter.facts.get("fingerprint"),
+        "config": config,
+    }
+
+
+def write_sidecar(model: Path, values: dict[str, Any]) -> Path:
+    """Write the sidecar of a file that is there, with the digest of the file; return its path."""
+    path = sidecar_of(model)
+    with whole_file(path) as part:
+        part.write_text(json.dumps({**values, "sha256": digest(model)}, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read_sidecar(model: Path) -> dict[str, Any]:
+    """Return the sidecar of an exported file.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, it is another program's, of another form, or of another file.
+    """
+    path = sidecar_of(model)
+    again = f"python -m segexp.export checkpoint=RUN format=… output={model}"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{model} has no {path.name} beside it",
+            "An export of segexp was expected; its sidecar says which classes there are and how a picture is prepared",
+            f"Copy {path.name} from where it was exported, or export it again: {again}",
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise CheckpointError(
+            f"{path} cannot be read ({problem})", "The JSON that an export wrote was expected", f"Export again: {again}"
+        ) from problem
+    if not isinstance(values, dict) or values.get("what") != MARK:
+        raise CheckpointError(
+            f"{path} was not written by segexp", "The sidecar of an export of segexp was expected", f"Export again: {again}"
+        )
+    if values.get("form") != FORM:
+        raise CheckpointError(
+            f"{path} has form {values.get('form')} and this segexp ({__version__}) reads form {FORM}",
+            "An export of the same form was expected",
+            f"Export again, or install the version that wrote it ({values.get('segexp')})",
+        )
+    if values.get("sha256") != digest(model):
+        raise CheckpointError(
+            f"{path} belongs to another file than {model.name}: its sha256 differs",
+            "The two files of one export were expected",
+            f"Copy both again from where they were exported, or export again: {again}",
+        )
+    return values
+
+
+def facts_of(values: dict[str, Any], model: Path) -> tuple[Preprocessing, DataSpec, Postprocessing]:
+    """Return what a sidecar says of preparation, classes and post-processing.
+
+    Raises:
+        CheckpointError: an entry is missing or makes no sense.
+    """
+    try:
+        for entry in ENTRIES:
+            values[entry]
+        spec = {**values["spec"], "classes": tuple(values["spec"]["classes"])}
+        spec["palette"] = tuple(tuple(colour) for colour in spec["palette"])
+        preprocessing = Preprocessing.from_dict(values["preprocessing"])
+        return preprocessing, DataSpec(**spec), Postprocessing.from_dict(values["postprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as problem:
+        raise CheckpointError(
+            f"{sidecar_of(model)} lacks or misnames something ({problem})",
+            "The sidecar as the export wrote it was expected",
+            "Copy it again from where it was exported",
+        ) from problem
+
+
+def digest(model: Path) -> str:
+    """Return the SHA-256 of a file and, of OpenVINO's, of the weights beside it."""
+    found = hashlib.sha256()
+    for path in (model, *([model.with_suffix(".bin")] if model.suffix == ".xml" else [])):
+        if path.is_file():
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    found.update(block)
+    return found.hexdigest()

@@ -1,0 +1,210 @@
+"""Records in, rows, differences and sentences out: what every form of the output is written from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segexp.errors import ConfigError, DataError, listed, nearest
+from segexp.evaluation.case_scores import Metric, metric_of, split_of, truth
+from segexp.evaluation.contrast import Contrast, best, contrasts
+from segexp.evaluation.grouping import Entry, gather
+from segexp.evaluation.records import Record
+from segexp.evaluation.summary_text import notes, verdict
+from segexp.metrics.cases import COLUMNS
+
+
+def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None:
+    """Return what keeps rows from being compared case by case as the paragraph that says it, None when nothing does.
+
+    Args:
+        entries: rows, in which each case was scored.
+        split: that was scored.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if problem := _classes(first, other) or _cases(first, other, split) or _masks(first, other, split):
+            return problem
+    return None
+
+
+def difference_of_measure(entries: Sequence[Entry], metric: str) -> DataError | None:
+    """Return how rows were measured in different ways as the paragraph that says it, None when they were not.
+
+    What comes from the counts (Dice and its kin) has no settings. Of the other scores the settings of all measures are set
+    against each other, and the size of a pixel; what an evaluation was told is not written down, so its own are not.
+
+    Args:
+        entries: rows.
+        metric: that is compared.
+    """
+    if metric in (*COLUMNS, "accuracy"):
+        return None
+    known = [(entry.name, *_measured(run)) for entry in entries for run in entry.runs if run.facts.get("status") != "evaluated"]
+    for name, measures, spacing in known[1:]:
+        first, expected, size = known[0]
+        if measures != expected:
+            changed = [key for key in {**expected, **measures} if expected.get(key) != measures.get(key)]
+            return _refused(f"{metric} was measured with other settings in {first} than in {name} (metrics.{changed[0]})")
+        if spacing != size:
+            return _refused(f"the size of a pixel (data.spacing) is {size} in {first}, and {spacing} in {name}")
+    return None
+
+
+def _measured(run: Record) -> tuple[dict[str, Any], Any]:
+    return run.config.get("metrics") or {}, (run.config.get("data") or {}).get("spacing")
+
+
+def difference_of_training(entries: Sequence[Entry]) -> DataError | None:
+    """Return which rows were not trained on the same cases, None when all were, or when nobody knows.
+
+    Folds dealt in another way are no difference: in each of them every case is scored by a run that did not train on it.
+    """
+    known = [entry for entry in entries if all(run.split_hash for run in entry.runs)]
+    first = known[0] if known else None
+    for other in known[1:]:
+        if first is None or (first.folds and first.folds == other.folds):
+            continue
+        if {run.split_hash for run in first.runs} != {run.split_hash for run in other.runs}:
+            return _refused(
+                f"{first.name} and {other.name} were trained on different splits: the same cases are scored, but not the same "
+                "cases train"
+            )
+    return None
+
+
+def _classes(one: Entry, other: Entry) -> DataError | None:
+    names, others = one.runs[0].classes, other.runs[0].classes
+    if names == others:
+        return None
+    return _refused(f"the classes differ: {', '.join(names)} in {one.name}, and {', '.join(others)} in {other.name}")
+
+
+def _cases(one: Entry, other: Entry, split: str) -> DataError | None:
+    ids, others = set(one.scored.ids), set(other.scored.ids)
+    if ids == others:
+        return None
+    alone = [f"{listed(sorted(a - b), 3)} in {e.name} only" for e, a, b in ((one, ids, others), (other, others, ids)) if a - b]
+    missing = [f"{e.name} has {len(e.folds)} of {e.runs[0].folds} folds" for e in (one, other) if e.folds]
+    seeds = " The seed also decides the split where none lies on disk; data.split_seed=0 keeps it for all seeds."
+    seeds = seeds if one.seeds != other.seeds and not missing else ""
+    return _refused(
+        f"different {split} cases are scored: {len(ids)} in {one.name} and {len(others)} in {other.name} "
+        f"({'; '.join([*alone, *missing])}).{seeds}"
+    )
+
+
+def _masks(one: Entry, other: Entry, split: str) -> DataError | None:
+    pixels, others = ({k: v for run in e.runs for k, v in truth(run, split).items()} for e in (one, other))
+    for key, count in pixels.items():
+        if others.get(key) != count:
+            return _refused(
+                f"the masks differ: case {key[0]} has {count} pixels of {key[1]} in {one.name}, and {others.get(key, 0)} in "
+                f"{other.name}"
+            )
+    return None
+
+
+def _refused(found: str) -> DataError:
+    return DataError(
+        f"The runs cannot be compared case by case: {found}",
+        "Runs of the same data, classes and split were expected",
+        "Leave out the ones that differ, or type allow_different_data=true for a table without differences case by case",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        metric: that is compared.
+        split: over whose cases.
+        entries: the rows, the best one first.
+        contrasts: every row but the reference against it, in the order of the rows; none for a single row or different data.
+        reference: the row that the others are compared with; None where there are no differences.
+        verdicts: a sentence per difference.
+        notes: what a reader must know about the numbers.
+    """
+
+    metric: Metric
+    split: str
+    entries: list[Entry]
+    contrasts: list[Contrast]
+    reference: Entry | None
+    verdicts: list[str]
+    notes: list[str]
+
+
+def compare(
+    records: Sequence[Record],
+    *,
+    metric: str = "dice",
+    split: str | None = None,
+    better: str | None = None,
+    seeds_together: bool = True,
+    reference: str | None = None,
+    allow_different_data: bool = False,
+) -> Comparison:
+    """Compare finished runs.
+
+    Args:
+        records: at least one.
+        metric: a score of cases.csv, or one of a class: "dice/liver".
+        split: by default test where every run has it, else val.
+        better: "high" or "low"; by default what the score itself says.
+        seeds_together: runs that differ only in the seed make one row.
+        reference: directory of a run or name of a row; by default the best.
+        allow_different_data: go on without differences where the cases differ, and with them where only the training cases do.
+
+    Raises:
+        ConfigError: no such metric, split or reference.
+        DataError: the rows are not of the same classes, cases, masks and splits.
+    """
+    measure = metric_of(metric, records, better)
+    chosen = split_of(records, split)
+    found = gather(records, chosen, measure, seeds_together)
+    entries = [found[n] for n in _order(found, measure.low)]
+    at = None if reference is None else place_of(reference, entries)
+    remarks = []
+    data = difference_of_data(entries, chosen) or difference_of_measure(entries, measure.column)
+    training = difference_of_training(entries)
+    if problem := data or training:
+        if not allow_different_data:
+            raise problem
+        ending = "there are no differences case by case, and two intervals that overlap or do not decide nothing"
+        remarks.append(f"{problem.found}; {ending if data else 'so a difference may come from the training cases'}.")
+    compared = [] if data or len(entries) == 1 else contrasts(entries, measure.low, at)
+    against = compared[0].reference if compared else None
+    verdicts = [verdict(each, measure) for each in compared]
+    if len(entries) == 1:
+        apart = " Its seeds are compared by seeds=separate." if len(entries[0].seeds) > 1 else ""
+        verdicts = [f"There is one row, {entries[0].name}: nothing to compare it with.{apart}"]
+    remarks = [*notes(entries, measure, chosen, compared, reference is not None), *remarks]
+    return Comparison(measure, chosen, entries, compared, against, verdicts, remarks)
+
+
+def place_of(reference: str, entries: Sequence[Entry]) -> int:
+    """Return the position of the row that a text names: its name, or the directory of one of its runs.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    where = Path(reference).resolve()
+    for n, entry in enumerate(entries):
+        if reference == entry.name or any(run.directory.resolve() == where for run in entry.runs):
+            return n
+    names = [entry.name for entry in entries]
+    raise ConfigError(
+        f"reference={reference} is none of the runs that are compared",
+        f"The directory of one of them, or a name from the table, was expected. {nearest(reference, names)}",
+        "Type its directory among the others as well",
+    )
+
+
+def _order(entries: Sequence[Entry], low: bool) -> list[int]:
+    """Return the positions of rows from the best to the worst."""
+    left, order = list(range(len(entries))), []
+    while left:
+        order.append(left.pop(best([entries[n] for n in left], low)))
+    return order

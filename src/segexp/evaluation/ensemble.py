@@ -1,0 +1,358 @@
+"""An ensemble scored as a single network is.
+
+Legend: M members, N cases, K classes, H W pixels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from segexp.checkpoint.splits import own_split
+from segexp.config.saved import composed, saved
+from segexp.data.cache import ReadingStore, Store
+from segexp.data.datamodule import reader
+from segexp.data.labels.modes import Labelling, labelling
+from segexp.data.spacing import spacings
+from segexp.data.splits import read_split_csv
+from segexp.errors import CheckpointError, ConfigError, listed
+from segexp.evaluation.case_scores import mean, metric_of, scored, shares
+from segexp.evaluation.grouping import FREE, again, alike, drawn, gaps
+from segexp.evaluation.records import Record, unfinished
+from segexp.evaluation.settings_diff import varying
+from segexp.evaluation.summary_text import counted, number, span
+from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.predictor import Predictor
+from segexp.inference.segmenter import Segmenter
+from segexp.metrics.scores import class_scores
+from segexp.metrics.significance import Interval, bootstrap_interval
+from segexp.types import Case, DataSpec, Sample, Source
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Spacing = tuple[float, float]
+
+
+class Foretold:
+    """Cases whose sample holds, in the place of the image, what its members predict of it: log-probabilities (K, H, W)."""
+
+    def __init__(self, store: Store, members: Sequence[Sequence[Segmenter]], spacings: Sequence[Spacing | None]) -> None:
+        """Choose who predicts what.
+
+        Args:
+            store: N pictures at their own size.
+            members: for each case those whose mean is its prediction, at least one.
+            spacings: the size of a pixel (row, column) of each case, None where it is not known.
+        """
+        self.store, self.members, self.spacings = store, list(range(len(members))), list(spacings)
+        self.predictors = {_ids(each): Predictor(each) for each in members}
+        self.chosen = [_ids(each) for each in members]
+        self.alone: dict[int, list[Array]] = {}
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, position: int) -> Sample:
+        picture = self.store[position]
+        predictor, truth = self.predictors[self.chosen[position]], torch.from_numpy(np.array(picture.mask))
+        alone = self.alone[position] = []
+
+        def count(mask: Array) -> None:
+            alone.append(predictor.labelling.confusion(torch.from_numpy(mask), truth, predictor.spec.num_classes).numpy())
+
+        seen = predictor(picture.image, count)
+        return Sample(position, as_logits(seen.probabilities, overlapping=predictor.spec.overlapping), truth)
+
+    def spacing(self, position: int) -> Spacing | None:
+        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+        return self.spacings[position]
+
+    def by_member(self) -> list[Array]:
+        """Return for each case the confusion matrices (M, K, K) of its members by themselves, once all were asked for.
+
+        Nothing where the cases do not all have the same members, two or more.
+        """
+        if len(set(self.chosen)) != 1 or len(self.chosen[0]) < 2:
+            return []
+        return [np.stack(self.alone[position]) for position in range(len(self))]
+
+
+def _ids(members: Sequence[Segmenter]) -> tuple[int, ...]:
+    return tuple(map(id, members))
+
+
+def as_logits(probabilities: torch.Tensor, *, overlapping: bool) -> torch.Tensor:
+    """Return logits (K, H, W) that `Labelling.probabilities_` turns into these probabilities, to the last digits of float32."""
+    if overlapping:
+        logits = torch.logit(probabilities, eps=1e-7)
+        logits[0] = 0
+        return logits
+    return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+@dataclass
+class Ensemble:
+    """What `Foretold` cases are scored with: their logits are there already.
+
+    Attributes:
+        spec: of the members.
+        postprocessing: probabilities to classes; the members' own are not used.
+        network: nothing is left to do.
+    """
+
+    spec: DataSpec
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    network: nn.Module = field(default_factory=nn.Identity)
+
+    @property
+    def labelling(self) -> Labelling:
+        """What logits and masks mean."""
+        return labelling(self.spec)
+
+    def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return a copy of the logits (K, H, W) of a `Foretold` sample."""
+        assert tuple(image.shape[1:]) == size, "members predict at the image's own size"
+        return image.clone()
+
+    def decide(self, logits: torch.Tensor) -> Any:
+        """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
+        return self.labelling.decide(self.labelling.probabilities_(logits), self.postprocessing)
+
+
+def foretold(data: dict[str, Any], cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> Foretold:
+    """Return cases with what their members predict; everything is read and predicted when it is asked for.
+
+    Args:
+        data: the data section that found them.
+        cases: N.
+        members: who predicts each of them.
+    """
+    store = ReadingStore(reader(data | {"size": None}), cases)
+    return Foretold(store, members, spacings(cases, data.get("spacing")))
+
+
+BEST = "*/checkpoints/best.ckpt"
+
+
+def study_files(folder: Path) -> list[Path]:
+    """Return the best checkpoint of each run of a study; nothing where the folder holds none.
+
+    Of runs that were copied without their settings (`.hydra`), only the checkpoints are known, and nothing is checked.
+
+    Raises:
+        CheckpointError: a run never finished, or a fold has no run.
+    """
+    files = sorted(folder.glob(BEST))
+    jobs = sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")) if files else []
+    problems = {job: problem for job in jobs if (problem := unfinished(job))}
+    done = [job for job in jobs if job not in problems]
+    some = f"To take some of its runs, name them: '[{','.join(map(str, done[:3]))}{',…' if len(done) > 3 else ''}]'"
+    known = settings_of(jobs)
+    count = known[0].folds if known else None
+    if problems:
+        raise CheckpointError(
+            f"{len(problems)} of the {len(jobs)} runs of {folder} never finished: "
+            f"{listed(f'{job.name} ({problem})' for job, problem in problems.items())}",
+            "All runs of a study were expected to be finished: together they are one ensemble, and each case was held out once",
+            f"{again(folder, count)}. {some}",
+        )
+    for runs in alike(known):
+        if lacking := gaps(runs):
+            raise CheckpointError(
+                f"The cross-validation in {folder} is not whole: {lacking}",
+                f"A run of each of the {count} folds was expected, of the same settings",
+                f"{again(folder, count)}. {some}",
+            )
+    return files
+
+
+def differing(files: Iterable[Path]) -> list[str]:
+    """Return the settings in which the runs of some checkpoint files differ, other than seed and fold."""
+    known = alike(settings_of([file.resolve().parent.parent for file in files]))
+    return list(varying([runs[0] for runs in known], FREE)) if len(known) > 1 else []
+
+
+def settings_of(runs: Sequence[Path]) -> list[Record]:
+    """Return what is known of runs, finished or not, whose settings lie beside them: these alone."""
+    return [Record(run, {}, {}, [], config=config) for run in runs if (config := composed(run))]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Cases of one split and who predicts each of them."""
+
+    cases: list[Case]
+    members: list[list[Segmenter]]
+
+    @property
+    def says(self) -> str:
+        """Who predicts a case, in words."""
+        count = len({id(member) for each in self.members for member in each})
+        few, many = (f(len(each) for each in self.members) for f in (min, max))
+        if few == count:
+            return f"all {count} networks"
+        number = str(few) if few == many else f"{few} to {many}"
+        return f"the {number} of {count} networks that held it out"
+
+
+def chosen(
+    members: Sequence[Segmenter], cases: Sequence[Case], data: Mapping[str, Any], split: str | None
+) -> dict[str, Chosen]:
+    """Return the cases to score by split name, and who predicts them: never a member that was trained on them.
+
+    Args:
+        members: at least two.
+        cases: all cases.
+        data: the data section that found them.
+        split: as typed; None takes all cases of other data, val and test of the members' own.
+
+    Raises:
+        ConfigError: a split of other data, which has none that the members agree on; pictures among them that members were
+            trained on; or see `held_out`.
+        DataError: see `held_out`.
+    """
+    if own_data(members, data):
+        return held_out(members, cases, data, split)
+    if split not in (None, "all"):
+        raise ConfigError(
+            f"split={split} of other data is not known to an ensemble", "Each member has a split of its own", "Type split=all"
+        )
+    known = set().union(*map(trained_on, members))
+    seen = [case.id for case in cases if _file(case.image) in known]
+    if seen:
+        raise ConfigError(
+            f"{len(seen)} of the {len(cases)} cases below {data['root']} are pictures that members of the ensemble were "
+            f"trained on: {listed(seen, 3)}",
+            "Such scores would be too good: an ensemble is scored on what none of its members saw",
+            "Type split=val without other data (each case by the members that held it out), or data.root=DIR of other pictures",
+        )
+    return {"all": Chosen(list(cases), [list(members)] * len(cases))}
+
+
+def run_of(member: Segmenter) -> Path:
+    """Return the run directory of a member."""
+    return Path(str(member.facts["file"])).resolve().parent.parent
+
+
+def trained_on(member: Segmenter) -> set[str]:
+    """Return the picture files that a member was trained on, as far as its split.csv lies beside its checkpoint."""
+    run = run_of(member)
+    rows = read_split_csv(run / "split.csv") if (run / "split.csv").is_file() else []
+    root = Path(kept.cwd if (kept := saved(run)) else "", _config(member)["data"]["root"])
+    return {str((root / row["image"]).resolve()) for row in rows if row["split"] == "train"}
+
+
+def _file(source: Source) -> str:
+    return str(Source(source.path.resolve(), source.page))
+
+
+def held_out(
+    members: Sequence[Segmenter], cases: Sequence[Case], data: Mapping[str, Any], split: str | None
+) -> dict[str, Chosen]:
+    """Return the cases of the members' own data that can be scored, each with the members that were not trained on it.
+
+    "val" are the cases that at least one member validated on: of folds every case, by the one run that held it out. "test"
+    are those that are test cases of all members.
+
+    Args:
+        members: at least two.
+        cases: of the data, all of them.
+        data: the data section that found them, for messages.
+        split: as typed; None takes val and, where there is one, test.
+
+    Raises:
+        ConfigError: the split asks for training cases, or there is no case that no member was trained on.
+        DataError: the data changed since a run.
+    """
+    if split in ("train", "all"):
+        raise ConfigError(
+            f"split={split} asks for cases that members of the ensemble were trained on",
+            f"Such scores would be too good: of its own data below {data['root']} an ensemble is scored on what it never saw",
+            "Type split=val (each case by the members that held it out), split=test, or data.root=DIR for other data",
+        )
+    way_out = "Bring the files back, or type data.root=DIR for other data"
+    splits = []
+    for member in members:
+        config = _config(member)
+        splits.append(
+            own_split(cases, config | {"data": config["data"] | {"root": data["root"]}}, member.facts["split_hash"], way_out)
+        )
+    found = {}
+    for name in [split] if split else ["val", "test"]:
+        wanted = any if name == "val" else all
+        own = [case for case in cases if wanted(each[case.id] == name for each in splits)]
+        by = [[m for m, each in zip(members, splits, strict=True) if each[case.id] == name] for case in own]
+        if own:
+            found[name] = Chosen(own, by)
+    if not found:
+        there = listed(sorted({each for one in splits for each in one.values()}))
+        raise ConfigError(
+            f"split={split}: there is no case that is one of all {len(members)} members",
+            f"Their splits are {there}; a test split that no fold trains on comes from data.test_fraction in training",
+            "Type split=val (each case by the members that held it out), or data.root=DIR for other data",
+        )
+    return found
+
+
+def own_data(members: Sequence[Segmenter], data: Mapping[str, Any]) -> bool:
+    """Say whether a data section names the pictures of the members, whatever the masks: the same pattern in the same folder."""
+    sections = [_config(member)["data"] for member in members]
+    here = (Path(data["root"]).resolve(), data.get("image"))
+    return here in [(Path(section["root"]).resolve(), section.get("image")) for section in sections]
+
+
+def _config(member: Segmenter) -> dict[str, Any]:
+    config: Any = member.facts["config"]
+    return dict(config)
+
+
+@dataclass(frozen=True)
+class Singles:
+    """The members of an ensemble on one split.
+
+    Attributes:
+        dice: of each of the M members by itself, mean over cases.
+        gain: of the ensemble's Dice over the mean of the members', case by case.
+    """
+
+    dice: tuple[float, ...]
+    gain: Interval
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What metrics.json holds of it."""
+        ends = {"interval": [self.gain.low, self.gain.high]} if np.isfinite(self.gain.low) else {}
+        return {
+            "dice": [each if np.isfinite(each) else None for each in self.dice],
+            "cases": self.gain.cases,
+            **({"gain": self.gain.mean, **ends} if self.gain.cases else {}),
+        }
+
+    def __str__(self) -> str:
+        low, high, usual = min(self.dice), max(self.dice), float(np.mean(self.dice))
+        alone = f"the {len(self.dice)} networks alone have Dice {number(low)} to {number(high)}, {number(usual)} on average"
+        over = f"95 % interval {span(self.gain, signed=True)}, {counted(self.gain.cases, 'case')}"
+        if not self.gain.excludes():
+            return f"{alone}; the ensemble's {number(self.gain.mean, signed=True)} ({over}) shows no difference"
+        better = "better" if self.gain.mean > 0 else "worse"
+        return f"{alone}; the ensemble is {better} than that: {number(self.gain.mean, signed=True)} ({over})"
+
+
+def singles(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> Singles | None:
+    """Return how the members did by themselves; None where that is not known.
+
+    Args:
+        split: that was scored.
+        rows: of the ensemble, as `cases.csv` has them, of that split.
+        alone: for each of the N cases the confusion matrices (M, K, K) of the members, the same ones for all cases; or nothing.
+    """
+    if not alone:
+        return None
+    record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in rows])
+    together = scored(record, split, metric_of("dice", [record]))
+    each = np.stack([class_scores(matrices).dice[:, 1:] for matrices in alone], axis=1)  # (M, N, K - 1)
+    gain = bootstrap_interval(shares(together.values - each.mean(axis=0)), drawn(together.groups))
+    return Singles(tuple(mean(values) for values in each), gain)

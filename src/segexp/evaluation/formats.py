@@ -1,0 +1,332 @@
+"""The columns of a comparison, as texts for people and as plain numbers for programs."""
+
+import csv
+import io
+import math
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segexp.atomic import whole_file
+from segexp.errors import ConfigError
+from segexp.evaluation.compare import Comparison
+from segexp.evaluation.contrast import Contrast
+from segexp.evaluation.grouping import Entry, unit_count
+from segexp.evaluation.summary_text import number, p_text, span
+
+Value = str | int | float | None
+
+TEXTS = ("run", "seeds", "verdict")
+"""The columns that are no numbers."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        title: above it.
+        columns: headings.
+        rows: cells.
+        right: which columns (0-based) are numbers.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    right: list[int]
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Return the table of scores and, where there are differences, that of differences; empty columns are left out."""
+    name = f"{comparison.split}/{comparison.metric}"
+    found = [_table(name, _score_columns(comparison), comparison.entries)]
+    if comparison.contrasts and comparison.reference:
+        title = f"Difference in {name} to {comparison.reference.name}"
+        found.append(_table(title, _difference_columns(), comparison.contrasts))
+    return found
+
+
+def _table(title: str, columns: dict[str, Callable[[Any], str]], items: Sequence[Any]) -> Table:
+    texts = {heading: [text(item) for item in items] for heading, text in columns.items()}
+    kept = [heading for heading, cells in texts.items() if set(cells) - {"", "-"}]
+    rows = [[texts[heading][n] for heading in kept] for n in range(len(items))]
+    return Table(title, kept, rows, [n for n, heading in enumerate(kept) if heading not in TEXTS])
+
+
+def _score_columns(comparison: Comparison) -> dict[str, Callable[[Any], str]]:
+    return {
+        "run": lambda e: e.name,
+        str(comparison.metric): lambda e: number(e.interval.mean),
+        "95 % interval": lambda e: "-" if math.isnan(e.interval.low) else span(e.interval),
+        "cases": lambda e: str(e.interval.cases),
+        "groups": lambda e: str(_groups(e) or ""),
+        "seeds": _seeds,
+        "± seeds": lambda e: number(e.spread),
+        "folds": lambda e: str(len(e.folds) or ""),
+        "parameters": lambda e: _parameters(e.fact("parameters")),
+        "minutes": lambda e: _shown(e.fact("seconds") / 60, 1),
+        "images/s": lambda e: _shown(e.fact("images_per_second"), 1),
+        "memory GB": lambda e: _shown(e.most("peak_memory_bytes") / 1e9, 2),
+    }
+
+
+def _difference_columns() -> dict[str, Callable[[Any], str]]:
+    return {
+        "run": lambda c: c.entry.name,
+        "difference": lambda c: number(c.difference.mean, signed=True),
+        "95 % interval": lambda c: "-" if math.isnan(c.difference.low) else span(c.difference, signed=True),
+        "p": lambda c: p_text(c.p).removeprefix("p ").removeprefix("= "),
+        "p, Holm": lambda c: p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
+        "better in": lambda c: str(c.better),
+        "worse in": lambda c: str(c.worse),
+        "cases": lambda c: str(c.difference.cases),
+        "verdict": lambda c: "no difference shown" if not c.shown else "better" if c.gain > 0 else "worse",
+    }
+
+
+def plain_rows(comparison: Comparison) -> list[dict[str, Value]]:
+    """Return one row per entry with every number in full, None where there is none."""
+    of = {id(contrast.entry): contrast for contrast in comparison.contrasts}
+    return [_plain(comparison, entry, of.get(id(entry))) for entry in comparison.entries]
+
+
+def _plain(comparison: Comparison, entry: Entry, contrast: Contrast | None) -> dict[str, Value]:
+    row: dict[str, Value] = {
+        "run": entry.name,
+        "metric": str(comparison.metric),
+        "split": comparison.split,
+        "score": entry.interval.mean,
+        "low": entry.interval.low,
+        "high": entry.interval.high,
+        "cases": entry.interval.cases,
+        "groups": _groups(entry),
+        "seeds": _seeds(entry),
+        "seed_sd": entry.spread,
+        "folds": len(entry.folds) or None,
+        "parameters": entry.fact("parameters"),
+        "minutes": entry.fact("seconds") / 60,
+        "images_per_second": entry.fact("images_per_second"),
+        "peak_memory_bytes": entry.most("peak_memory_bytes"),
+        "reference": comparison.reference.name if comparison.reference else None,
+    }
+    difference = contrast.difference if contrast else None
+    row |= {
+        "difference": difference.mean if difference else None,
+        "difference_low": difference.low if difference else None,
+        "difference_high": difference.high if difference else None,
+        "p": contrast.p if contrast else None,
+        "p_holm": contrast.p_holm if contrast else None,
+        "comparisons": contrast.comparisons if contrast else None,
+        "better": contrast.better if contrast else None,
+        "worse": contrast.worse if contrast else None,
+        "shown": str(contrast.shown).lower() if contrast else None,
+        "directories": ";".join(str(run.directory) for run in entry.runs),
+    }
+    counts = ("parameters", "peak_memory_bytes")
+    numbers = {key: value for key, value in row.items() if isinstance(value, float)}
+    return row | {key: None if math.isnan(v) else round(v) if key in counts else v for key, v in numbers.items()}
+
+
+def _groups(entry: Entry) -> int | None:
+    return unit_count(entry.scored.groups) if any(entry.scored.groups) else None
+
+
+def _seeds(entry: Entry) -> str:
+    return " ".join(map(str, entry.seeds)) if len(entry.seeds) <= 5 else f"{len(entry.seeds)} seeds"
+
+
+def _parameters(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k" if value >= 1e3 else f"{value:.0f}"
+
+
+def _shown(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+GAP = 2
+"""Blanks between two columns in the terminal."""
+TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def show(comparison: Comparison) -> None:
+    """Print tables, verdicts and notes; a table wider than the terminal goes on below, and nothing of it is cut."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    room = Console().width if sys.stdout.isatty() else None
+    console = Console(highlight=False, soft_wrap=True, width=10_000)
+    for table in tables(comparison):
+        console.print(Text(table.title, style="bold"))
+        for columns in side_by_side(table, room):
+            grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+            for n in columns:
+                grid.add_column(Text(table.columns[n]), justify="right" if n in table.right else "left", no_wrap=True)
+            for row in table.rows:
+                grid.add_row(*(Text(row[n]) for n in columns))
+            console.print(grid)
+            console.print()
+    for text in (*comparison.verdicts, "", *comparison.notes):
+        console.print(Text(text))
+
+
+def side_by_side(table: Table, room: int | None) -> list[list[int]]:
+    """Return which columns (0-based) fit beside each other, in as many lots as it takes; each begins with the first column.
+
+    Args:
+        table: what is shown.
+        room: cells of a line, of which some signs take two; None for any number.
+    """
+    from rich.cells import cell_len
+
+    width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) + GAP for n in range(len(table.columns))]
+    lots = [[0]]
+    for n in range(1, len(width)):
+        if room is not None and len(lots[-1]) > 1 and sum(width[m] for m in (*lots[-1], n)) - GAP > room:
+            lots.append([0])
+        lots[-1].append(n)
+    return lots
+
+
+def write(comparison: Comparison, output: Path, command: Sequence[str]) -> list[Path]:
+    """Write the comparison to a file, in the form that its ending names, or in all four forms into a folder.
+
+    Args:
+        comparison: what was found.
+        output: a folder, or a file that ends in .csv, .md, .tex or .html; missing folders are made.
+        command: the words that make it again.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: another ending.
+    """
+    ending = form_of(output)
+    files = [output] if ending else [output / f"compare{form}" for form in FORMS]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as part:
+            part.write_text(FORMS[file.suffix](comparison, shlex.join(command)), encoding="utf-8", newline="")
+    return files
+
+
+def form_of(output: Path) -> str:
+    """Return the ending of a file to write; nothing for a folder.
+
+    Raises:
+        ConfigError: the ending of another kind of file.
+    """
+    if output.is_dir():
+        return ""
+    if output.suffix in FORMS:
+        return output.suffix
+    if re.fullmatch(r"\.[a-z]{2,4}", output.suffix):
+        raise ConfigError(
+            f"output={output} ends in {output.suffix}",
+            f"A file that ends in {', '.join(FORMS)} was expected, or a folder for all of them",
+            f"Type output={output.with_suffix('.csv')}",
+        )
+    return ""
+
+
+def as_csv(comparison: Comparison, _: str) -> str:
+    """Return a line per row of the table, numbers in full, empty where there is none."""
+    rows = plain_rows(comparison)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def as_markdown(comparison: Comparison, command: str) -> str:
+    """Return tables, verdicts and notes."""
+    lines = [f"# Comparison of {comparison.split}/{_marked(str(comparison.metric))}", ""]
+    for table in tables(comparison):
+        lines += [f"**{_marked(table.title)}**", "", _row(table.columns)]
+        lines += [_row(["---:" if n in table.right else "---" for n in range(len(table.columns))], raw=True)]
+        lines += [*map(_row, table.rows), ""]
+    lines += [f"- {_marked(text)}" for text in comparison.verdicts]
+    lines += ["", *(f"{_marked(text)}\n" for text in comparison.notes), "```", command, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str], raw: bool = False) -> str:
+    return f"| {' | '.join(cells if raw else map(_marked, cells))} |"
+
+
+def _marked(text: str) -> str:
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+
+
+def as_latex(comparison: Comparison, command: str) -> str:
+    r"""Return a table environment for each table, for a document with \usepackage{booktabs}."""
+    parts = [f"% {line}" for line in (command.replace("\n", " "), r"\usepackage{booktabs}")]
+    for table in tables(comparison):
+        parts += ["", *_tex_table(table)]
+    parts += ["", *(f"% {text}" for text in (*comparison.verdicts, *comparison.notes))]
+    return "\n".join(parts) + "\n"
+
+
+def _tex_table(table: Table) -> list[str]:
+    columns = "".join("r" if n in table.right else "l" for n in range(len(table.columns)))
+    rows = [" & ".join(map(_tex, cells)) + r" \\" for cells in table.rows]
+    return [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(table.title)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(_tex, table.columns)) + r" \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def _tex(text: str) -> str:
+    escaped = "".join(TEX.get(sign, sign) for sign in text)
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+
+
+def as_html(comparison: Comparison, command: str) -> str:
+    """Return a page in one file that loads nothing."""
+    from segexp.reporting import html
+
+    found = [html.table(table.columns, table.rows, table.right) for table in tables(comparison)]
+    titles = [html.element("h3", table.title) for table in tables(comparison)]
+    verdicts = html.element("ul", *(html.element("li", text) for text in comparison.verdicts))
+    runs = [(entry.name, html.element("code", "\n".join(str(r.directory) for r in entry.runs))) for entry in comparison.entries]
+    return html.document(
+        f"Comparison of {comparison.split}/{comparison.metric}",
+        html.section("Scores", *(part for pair in zip(titles, found, strict=True) for part in pair)),
+        html.section("What can be said", verdicts, *map(html.paragraph, comparison.notes)),
+        html.section("Runs", html.facts(runs), html.code(command)),
+    )
+
+
+FORMS: dict[str, Callable[[Comparison, str], str]] = {
+    ".csv": as_csv,
+    ".md": as_markdown,
+    ".tex": as_latex,
+    ".html": as_html,
+}
+"""How a comparison is written, by the ending of the file."""

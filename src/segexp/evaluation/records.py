@@ -1,0 +1,286 @@
+"""A finished run, read back from what lies in its directory; nothing that trains is needed for it."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segexp.config.saved import study_command
+from segexp.data.splits import read_split_csv, split_hash
+from segexp.errors import DataError, listed, nearest
+
+DEEP = 3
+"""Folders below a given one in which runs are looked for."""
+
+MARKS = ("metrics.json", ".hydra", "checkpoints")
+"""A folder with one of these is a run directory."""
+
+
+def find_runs(path: Path) -> list[Path]:
+    """Return the run directories that a path means: itself, or those in it in alphabetical order.
+
+    Raises:
+        DataError: it does not exist, is a file, or holds none.
+    """
+    if not path.is_dir():
+        found = "is a file" if path.is_file() else "does not exist"
+        beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() and not path.exists() else []
+        hint = f" {nearest(path.name, beside)}" if beside else ""
+        raise DataError(
+            f"{path} {found}",
+            f"The directory of a run or of a study was expected.{hint}",
+            "Type the directory that training printed, as in python -m segexp.compare runs/liver/unet/DATE_TIME",
+        )
+    found_runs = list(_below(path, DEEP))
+    if not found_runs:
+        inside = listed(sorted(p.name for p in path.iterdir() if not p.name.startswith("."))) or "nothing"
+        raise DataError(
+            f"{path} holds no run: there is {inside}",
+            "A run directory (with metrics.json and cases.csv), or a folder of them, was expected",
+            "Type the directory that training printed, as in python -m segexp.compare runs/liver/unet/DATE_TIME",
+        )
+    return found_runs
+
+
+def _below(folder: Path, deep: int) -> Iterator[Path]:
+    if any((folder / name).exists() for name in MARKS):
+        yield folder
+    elif deep:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.name.startswith("."):
+                yield from _below(inner, deep - 1)
+
+
+def unfinished(directory: Path) -> str:
+    """Return why a run is not finished, in a few words; nothing when it is."""
+    if (directory / "metrics.json").is_file():
+        return ""
+    failed = directory / "failed.txt"
+    if failed.is_file():
+        reason = failed.read_text(encoding="utf-8").partition("\n\n")[0].strip().removeprefix("segexp: ")
+        return f"failed: {reason[:160].rstrip('.')}{' …' * (len(reason) > 160)}"
+    if (directory / "checkpoints" / "last.ckpt").is_file():
+        return "stopped, or still running"
+    return "stopped before the first epoch ended"
+
+
+NAMING = ("split", "id", "group", "class")
+"""The columns of cases.csv that say what is scored; all others are numbers."""
+
+NEEDED = (*NAMING, "tp", "fp", "fn")
+"""The columns that are always there."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run.
+
+    Attributes:
+        directory: of the run.
+        scores: of metrics.json, by "<split>/<score>"; NaN where one is not defined.
+        facts: what else metrics.json holds: seconds, parameters, images_per_second, peak_memory_bytes …
+        cases: the rows of cases.csv, one per case and class.
+        split: the rows of split.csv; empty where the directory holds scores only.
+        config: as composed; entries that refer to others (`${data.channels}`) are not resolved.
+        choices: the option of each group, as in {"model": "unet"}.
+        overrides: what was typed, "key=value".
+    """
+
+    directory: Path
+    scores: dict[str, float]
+    facts: dict[str, Any]
+    cases: list[dict[str, str]]
+    split: list[dict[str, str]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, the background first."""
+        return tuple(dict.fromkeys(row["class"] for row in self.cases))
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The scores and counts that are there per case and class."""
+        return tuple(name for name in self.cases[0] if name not in NAMING)
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that were scored."""
+        return tuple(dict.fromkeys(row["split"] for row in self.cases))
+
+    @cached_property
+    def split_hash(self) -> str | None:
+        """Which case trained, validated and tested, as one text; None where no split.csv lies."""
+        return split_hash(self.split) if self.split else None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run."""
+        return _whole(self.config.get("seed"))
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold validated, None without folds."""
+        return _whole((self.config.get("data") or {}).get("fold"))
+
+    @property
+    def folds(self) -> int | None:
+        """How many folds there are, None without."""
+        return _whole((self.config.get("data") or {}).get("folds"))
+
+    @property
+    def study(self) -> Path | None:
+        """The folder of the study that the run is a job of."""
+        return self.directory.parent if (self.directory.parent / "multirun.yaml").is_file() else None
+
+
+def read_records(paths: Iterable[Path], skip_unfinished: bool = False) -> tuple[list[Record], list[str]]:
+    """Read the runs that paths mean: run directories, studies, folders of runs. A run that is named twice counts once.
+
+    Args:
+        paths: as typed.
+        skip_unfinished: leave runs out that never finished.
+
+    Returns:
+        The finished runs in the order in which they were typed, and a sentence per run that was left out.
+
+    Raises:
+        DataError: a path does not exist or holds no run, a run never finished, or its files are broken.
+    """
+    directories = list({run.resolve(): run for path in paths for run in find_runs(Path(path))}.values())
+    problems = {run: problem for run in directories if (problem := unfinished(run))}
+    if problems and (not skip_unfinished or len(problems) == len(directories)):
+        all_of_them = len(problems) == len(directories)
+        raise DataError(
+            f"{len(problems)} of {len(directories)} run{'s' * (len(directories) > 1)} never finished: "
+            f"{listed(f'{run} ({problem})' for run, problem in problems.items())}",
+            "Finished runs were expected, each with the metrics.json that training writes last",
+            _go_on(problems) + ("" if all_of_them else ". Or compare the others alone: skip_unfinished=true"),
+        )
+    skipped = [f"{run} never finished ({problem}) and is left out." for run, problem in problems.items()]
+    return [read_record(run) for run in directories if run not in problems], skipped
+
+
+def _go_on(runs: Iterable[Path]) -> str:
+    """Return how to go on with runs that never finished: by the command of their study where they have one."""
+    studies = {run.parent for run in runs}
+    command, cwd = study_command(studies.pop()) if len(studies) == 1 else ("", "")
+    if command:
+        return f"Type{f' in {cwd}' * bool(cwd)}: {command}, which does only what is missing"
+    return "Go on with each: python -m segexp.train resume=RUN; a study by its own command"
+
+
+def read_record(directory: Path) -> Record:
+    """Read one run directory, or the directory that an evaluation wrote.
+
+    Raises:
+        DataError: a file of it is missing or broken.
+    """
+    content = _metrics(directory / "metrics.json")
+    scores = {str(name): float("nan") if value is None else float(value) for name, value in content.pop("scores").items()}
+    cases = _cases(directory / "cases.csv")
+    split = read_split_csv(directory / "split.csv") if (directory / "split.csv").is_file() else []
+    origin = directory
+    if "checkpoint" in content:  # scores of an evaluation: the settings are those of the run whose weights were scored
+        origin = Path(str(content["checkpoint"])).parent.parent
+        with_origin = origin / "metrics.json"
+        content = (_metrics(with_origin) if with_origin.is_file() else {}) | content
+        content.pop("scores", None)
+    config, hydra, overrides = (_yaml(origin / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides"))
+    return Record(
+        directory,
+        scores,
+        content,
+        cases,
+        split,
+        config if isinstance(config, dict) else {},
+        _choices(hydra, overrides),
+        [str(text) for text in overrides] if isinstance(overrides, list) else [],
+    )
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("scores"), dict):
+        raise DataError(
+            f"{path} is not the metrics.json of a run",
+            "JSON with the entry scores was expected",
+            "Copy it again from where the run was made, or leave the run out",
+        )
+    return content
+
+
+def _cases(path: Path) -> list[dict[str, str]]:
+    """Return the rows of cases.csv, whatever columns of scores it has."""
+    rows: list[dict[str, str]] = []
+    columns: list[str] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or ())
+    if not rows or not set(NEEDED) <= set(columns):
+        found = "does not exist" if not path.is_file() else f"has {len(rows)} rows with the columns {', '.join(columns)}"
+        raise DataError(
+            f"{path} {found}",
+            f"A row per scored case and class was expected, with the columns {', '.join(NEEDED)}",
+            f"Write it again: python -m segexp.evaluate checkpoint={path.parent} output=DIR, and compare DIR",
+        )
+    broken = next((n for n, row in enumerate(rows, 2) if None in row or None in row.values() or _broken(row)), None)
+    if broken is not None:
+        raise DataError(
+            f"Line {broken} of {path} is {', '.join(map(str, rows[broken - 2].values()))}",
+            f"A number, or nothing, was expected in each of the columns {', '.join(c for c in columns if c not in NAMING)}",
+            "Copy the file again from where the run was made",
+        )
+    return rows
+
+
+def _broken(row: Mapping[str, str]) -> bool:
+    """Say whether a row has a text where a number belongs."""
+    try:
+        for name, value in row.items():
+            if name not in NAMING and value:
+                float(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _yaml(path: Path) -> Any:
+    """Return what a saved configuration holds; nothing when it is not there."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    except yaml.YAMLError as error:
+        raise DataError(
+            f"{path} is not YAML ({' '.join(str(error).split())[:120]})",
+            "The settings that were saved with the run were expected",
+            "Copy the file again from where the run was made",
+        ) from error
+
+
+def _choices(hydra: Any, words: Any) -> dict[str, str]:
+    """Return the option of each group; where its class was typed (`model._target_=my_nets.Net`) the name of that: Net."""
+    try:
+        chosen = hydra["hydra"]["runtime"]["choices"]
+        found = {str(group): str(option) for group, option in chosen.items() if option and not group.startswith("hydra/")}
+    except (TypeError, KeyError, AttributeError):
+        return {}
+    typed = [str(word).lstrip("+").partition("=") for word in words] if isinstance(words, list) else []
+    own = {key.removesuffix("._target_"): path.rpartition(".")[2] for key, _, path in typed if key.endswith("._target_")}
+    return found | {group: name for group, name in own.items() if group in found}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

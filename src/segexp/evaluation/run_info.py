@@ -1,0 +1,85 @@
+"""What a run says of itself: settings, classes, training images, versions; from `run.json`, else from its checkpoint."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segexp.atomic import whole_file
+from segexp.config.saved import as_plain, composed
+from segexp.errors import SegexpError
+from segexp.evaluation.records import Record
+from segexp.visualization import Colour
+
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a run beside its scores; whatever nobody wrote down is empty.
+
+    Attributes:
+        config: references resolved, with what was found out about the data.
+        classes: names, the background first.
+        palette: a colour per class.
+        fingerprint: of the training images, see `types.Fingerprint`.
+        versions: of the packages, by name.
+        more: whatever else was written down: device, started …
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    palette: tuple[Colour, ...] = ()
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def write_about(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write `run.json`.
+
+    Args:
+        directory: of the run.
+        content: what `checkpoint.describe` returned, and further plain values such as `device` and `started`.
+    """
+    with whole_file(directory / FILE) as part:
+        part.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
+
+
+def read_about(record: Record) -> About:
+    """Return what is known of a run; of an evaluation, what is known of the run whose weights were scored."""
+    directory = origin(record)
+    content = _json(directory / FILE) or _checkpoint(directory)
+    spec, config = as_plain(content.get("spec")), as_plain(content.get("config")) or composed(directory)
+    used = ("config", "spec", "fingerprint", "versions", "preprocessing", "schema")
+    return About(
+        config,
+        tuple(map(str, spec.get("classes") or record.classes)),
+        tuple((int(red), int(green), int(blue)) for red, green, blue in spec.get("palette") or ()),
+        as_plain(content.get("fingerprint")),
+        {name: str(text) for name, text in as_plain(content.get("versions")).items()},
+        {key: value for key, value in content.items() if key not in used},
+    )
+
+
+def origin(record: Record) -> Path:
+    """Return the directory of the run that trained: of an evaluation, another one than its own."""
+    checkpoint = record.facts.get("checkpoint")
+    return Path(str(checkpoint)).parent.parent if checkpoint else record.directory
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return as_plain(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _checkpoint(directory: Path) -> dict[str, Any]:
+    from segexp.checkpoint import find_checkpoint, read_checkpoint
+
+    try:
+        return as_plain(read_checkpoint(find_checkpoint(directory))["segexp"])
+    except SegexpError:
+        return {}

@@ -1,0 +1,172 @@
+"""What distinguishes runs: the settings that differ, and short names made of them."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.evaluation.records import Record
+
+NEUTRAL = (
+    "resume",
+    "study",
+    "run_dir",
+    "tags",
+    "logger",
+    "callbacks",
+    "data.root",
+    "data.cache",
+    "trainer.gpus",
+    "trainer.workers",
+    "hydra",
+)
+"""Settings, with all below them, that leave the scores as they are: where a run lies, what is shown, on what it ran."""
+
+ABSENT = "none"
+"""Stands for a setting that a run does not have."""
+
+_LONGEST = 4
+"""Settings that a name is made of at most."""
+
+
+def varying(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """Return the settings that differ among runs, with the value of each run.
+
+    A group of which the runs chose different options (`model`) stands for all keys in it that follow from the choice.
+
+    Args:
+        records: N runs.
+        without: further keys that are not looked at.
+
+    Returns:
+        N values by key; ABSENT for a run without such a key.
+    """
+    left_out = (*NEUTRAL, *without)
+    flats = [_used(record) for record in records]
+    keys = [key for key in dict.fromkeys(key for each in flats for key in each) if not _under(key, left_out)]
+    differing = {key: values for key in keys if _differ(values := [each.get(key, ABSENT) for each in flats])}
+    found: dict[str, list[Any]] = {}
+    for key, values in differing.items():
+        section = key.partition(".")[0]
+        for groups in ((section,), ("experiment",), ("experiment", section)):
+            if _follows(values, list(zip(*(_options(records, group) for group in groups), strict=True))):
+                found |= {group: _options(records, group) for group in groups}
+                break
+        else:
+            found[key] = values
+    return found
+
+
+def fingerprint(record: Record, without: Iterable[str] = ()) -> str:
+    """Return a text that two runs share when their settings differ in NEUTRAL ones and in `without` only.
+
+    A setting that is null or empty is like one that an older version did not have.
+    """
+    left_out = (*NEUTRAL, *without)
+    kept = {key: value for key, value in _used(record).items() if value not in (None, {}) and not _under(key, left_out)}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _used(record: Record) -> dict[str, Any]:
+    """Return the settings of a run by dotted key, without those of pseudo-labels where it has none."""
+    settings = flat(record.config)
+    off = settings.get("data.unlabeled") is None
+    return {key: value for key, value in settings.items() if not (off and _under(key, ("data.pseudo",)))}
+
+
+def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key; lists are values."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def names(rows: Sequence[Sequence[Record]], without: Iterable[str] = ()) -> list[str]:
+    """Return a short name for each row, each different.
+
+    Names of folders where their user chose them; else the settings that differ, as in "unetpp lr=0.001"; else the part of
+    the path that differs.
+
+    Args:
+        rows: the runs behind each row of a table.
+        without: settings that differ within rows.
+    """
+    firsts = [row[0] for row in rows]
+    folders = [record.directory.resolve().name for record in firsts]
+    if all(len(row) == 1 for row in rows) and all(map(_named, firsts)) and _distinct(folders):
+        return folders
+    if len(rows) == 1:
+        return [firsts[0].choices.get("model") or folders[0]]
+    found = _of_settings(firsts, without) or _of_settings(firsts, ())
+    return found or tails([_folder(row).resolve() for row in rows])
+
+
+def _folder(row: Sequence[Record]) -> Path:
+    """Return the folder of a run, or of the study that several runs are jobs of."""
+    studies = {record.study for record in row}
+    study = studies.pop() if len(row) > 1 and len(studies) == 1 else None
+    return study or row[0].directory
+
+
+def _of_settings(records: Sequence[Record], without: Iterable[str]) -> list[str]:
+    """Return names made of what differs; none where that is too much, or too little to tell the runs apart."""
+    differing = varying(records, without)
+    if not 0 < len(differing) <= _LONGEST:
+        return []
+    short = _short(differing)
+    found = [" ".join(_part(short[key], values[n]) for key, values in differing.items()) for n in range(len(records))]
+    return found if _distinct(found) else []
+
+
+def tails(paths: Sequence[Path]) -> list[str]:
+    """Return the ends of paths, as many parts of each as make them different."""
+    longest = max(len(path.parts) for path in paths)
+    for count in range(1, longest + 1):
+        found = ["/".join(path.parts[-count:]) for path in paths]
+        if _distinct(found):
+            return found
+    return [str(path) for path in paths]
+
+
+def _named(record: Record) -> bool:
+    """Say whether the user gave the folder its name, not the clock or a study."""
+    return record.study is None and not re.match(r"\d{4}-\d\d-\d\d_", record.directory.resolve().name)
+
+
+def _part(key: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{key}={text}" if key else text
+
+
+def _short(keys: Iterable[str]) -> dict[str, str]:
+    """Return what stands before the value in a name: nothing for a group, the last part of a key where it is the only such."""
+    lasts = [key.rpartition(".")[2] for key in keys]
+    return {
+        key: "" if "." not in key and key != "seed" else last if lasts.count(last) == 1 else key
+        for key, last in zip(keys, lasts, strict=True)
+    }
+
+
+def _options(records: Sequence[Record], group: str) -> list[Any]:
+    return [record.choices.get(group, ABSENT) for record in records]
+
+
+def _follows(values: Sequence[Any], choices: Sequence[Any]) -> bool:
+    """Say whether equal choices always have equal values."""
+    seen: dict[Any, Any] = {}
+    return all(seen.setdefault(choice, value) == value for choice, value in zip(choices, values, strict=True))
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    return any(value != values[0] for value in values)
+
+
+def _distinct(texts: Sequence[str]) -> bool:
+    return len(set(texts)) == len(texts)
+
+
+def _under(key: str, roots: Iterable[str]) -> bool:
+    return any(key == root or key.startswith(f"{root}.") for root in roots)

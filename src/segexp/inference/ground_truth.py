@@ -1,0 +1,189 @@
+"""The true masks of images, for a panel: where they are, and which class each value means.
+
+Legend: H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp.data.io.images import page_count, read_mask
+from segexp.data.labels.class_table import LabelTable, merge
+from segexp.data.labels.multilabel import OverlappingTable
+from segexp.data.layout.discovery import PAIRS
+from segexp.data.layout.pairing import list_files
+from segexp.errors import ConfigError, DataError
+from segexp.inference.inputs import ENDINGS, Inventory, Job, by_patterns, ending_of, file_words, stem_of
+from segexp.types import Case, Source
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DEPTH = 16
+"""Folders below that of the masks that are looked into."""
+
+
+def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path, ...]]:
+    """Return the mask files of the jobs that have some.
+
+    Args:
+        inventory: the jobs, and the masks that lie beside their images.
+        where: a folder, in which a mask has the name of its image, or one of the endings that masks commonly have; a pattern
+            with "{id}" in place of the image's name; None takes the masks beside the images.
+
+    Raises:
+        ConfigError: no such folder, and no pattern.
+        DataError: no mask fits any image.
+    """
+    if where is None:
+        root = inventory.root
+        partners = {job: inventory.masks.get(job.image, ()) for job in inventory.jobs}
+        return {job: tuple(root / name for name in names) for job, names in partners.items() if names}
+    if "{id}" in where:
+        found = {job: filled(where, job) for job in inventory.jobs}
+    elif Path(where).is_dir():
+        files = {stem_of(name): Path(where) / name for name in list_files(Path(where), DEPTH) if ending_of(name)}
+        found = {job: _named(files, job) for job in inventory.jobs}
+    else:
+        raise ConfigError(
+            f"truth={where} is neither a folder nor a pattern",
+            "The folder of the masks, or their names with {id} for that of the image, was expected",
+            "Type truth=DIR or 'truth=\"DIR/{id}_mask.png\"'",
+        )
+    if not any(found.values()):
+        raise DataError(
+            f"truth={where} has a mask for none of the {len(inventory.jobs)} images, such as {inventory.jobs[0].image}",
+            "Masks with the names of the images, or an ending such as _mask more, were expected",
+            "Type 'truth=\"DIR/{id}_mask.png\"' with the masks' own ending, or leave truth out",
+        )
+    return {job: (file,) for job, file in found.items() if file is not None}
+
+
+@dataclass(frozen=True)
+class TruthReader:
+    """Decodes true masks by the class table that the network was trained with.
+
+    Attributes:
+        labels: mask values to classes.
+        files: of each job.
+    """
+
+    labels: LabelTable
+    files: Mapping[Job, tuple[Path, ...]]
+
+    def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
+        """Return the mask (H, W) uint8 of one picture, 255 where it does not count; None where nothing is known.
+
+        Raises:
+            DataError: a file is broken, of another size than the image (H, W), or holds a value that no class claims.
+        """
+        masks = []
+        for file in self.files.get(job, ()):
+            page = source.page if source.page is not None and page_count(file) > 1 else None
+            mask = self.labels.encode(read_mask(Source(file, page), self.labels.by_value), str(file))
+            if mask.shape != tuple(size[:2]):
+                raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
+            masks.append(mask)
+        return merge(masks) if masks else None
+
+
+def filled(pattern: str, job: Job) -> Path | None:
+    """Return the file that a pattern gives to a job, with or without its folders; None where there is none."""
+    stem = stem_of(job.image)
+    names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]
+    names += [text.removesuffix(".*") + ending for text in names if text.endswith(".*") for ending in ENDINGS]
+    return next((Path(name) for name in names if Path(name).is_file()), None)
+
+
+def _named(files: Mapping[str, Path], job: Job) -> Path | None:
+    stem = stem_of(job.image)
+    for image_end, mask_end in PAIRS:
+        if not stem.endswith(image_end):
+            continue
+        name = stem.removesuffix(image_end) + mask_end
+        for key in (name, name.rpartition("/")[2]):
+            if key in files and files[key].resolve() != job.file.resolve():
+                return files[key]
+    return None
+
+
+Layers = dict[str, tuple[Path, ...]]
+"""The files of each class."""
+
+
+def find_layers(inventory: Inventory, where: str | None, data: Mapping[str, Any]) -> dict[Job, Layers]:
+    """Return the mask files of the jobs that have some, by class.
+
+    Args:
+        inventory: the jobs, and the masks that lie beside their images.
+        where: a pattern with "{id}" for the image's name and "{class}" for that of the class, as in the names of what is
+            predicted; None takes the masks that the patterns of the training find beside the images.
+        data: the data section of the checkpoint's config.
+
+    Raises:
+        ConfigError: it is no such pattern.
+        DataError: no mask fits any image.
+    """
+    classes = list(data["classes"])[1:]
+    if where is None:
+        names = [*inventory.masks, *(name for masks in inventory.masks.values() for name in masks)]
+        beside = {name: by_patterns(inventory.root, names, data, name) for name in classes}
+        each = {
+            job: {name: tuple(inventory.root / mask for mask in found.get(job.image, ())) for name, found in beside.items()}
+            for job in inventory.jobs
+        }
+    elif "{id}" in where and "{class}" in where:
+        patterns = {name: where.replace("{class}", word) for name, word in zip(classes, file_words(classes), strict=True)}
+        each = {job: {name: _one(pattern, job) for name, pattern in patterns.items()} for job in inventory.jobs}
+    else:
+        raise ConfigError(
+            f"truth={where} names one mask for each image, and the classes of the network may overlap",
+            "The names of the masks with {id} for that of the image and {class} for that of the class were expected",
+            "Type 'truth=\"DIR/{id}_{class}.png\"'",
+        )
+    found = {job: {name: files for name, files in layers.items() if files} for job, layers in each.items()}
+    found = {job: layers for job, layers in found.items() if layers}
+    if where is not None and not found:
+        raise DataError(
+            f"truth={where} has a mask for none of the {len(inventory.jobs)} images, such as {inventory.jobs[0].image}",
+            f"{{class}} stands for {', '.join(file_words(classes))}",
+            "Correct the pattern, or leave truth out",
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class LayersReader:
+    """Decodes true masks by the class table that the network was trained with.
+
+    Attributes:
+        labels: mask values to presence.
+        files: of each job, by class; a class without a file is nowhere in its image.
+    """
+
+    labels: OverlappingTable
+    files: Mapping[Job, Layers]
+
+    def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
+        """Return the mask (H, W) uint8 of one picture, bit sets, 255 where it does not count; None where nothing is known.
+
+        Raises:
+            DataError: a file is broken, of another size than the image (H, W), or holds a value that its class does not have.
+        """
+        layers = self.files.get(job)
+        if not layers:
+            return None
+        named = [(name, file) for name, files in layers.items() for file in files]
+        masks = tuple(Source(file, _page(file, source)) for _, file in named)
+        case = Case(job.image, source, masks, classes=tuple(name for name, _ in named))
+        return self.labels.read(case, tuple(size[:2]))
+
+
+def _one(pattern: str, job: Job) -> tuple[Path, ...]:
+    file = filled(pattern, job)
+    return () if file is None else (file,)
+
+
+def _page(file: Path, source: Source) -> int | None:
+    return source.page if source.page is not None and page_count(file) > 1 else None

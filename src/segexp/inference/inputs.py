@@ -1,0 +1,378 @@
+"""From what the user calls input to jobs with names. Files are listed and headers read; nothing is written."""
+
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp.data.io import nifti
+from segexp.data.io.images import SUFFIXES, page_count, read_image
+from segexp.data.layout.discovery import PAIRS, STACKS
+from segexp.data.layout.pairing import list_files
+from segexp.data.layout.patterns import FIELDS, Pattern, natural, parse
+from segexp.errors import DataError, SegexpError, listed
+from segexp.inference.out_of_distribution import Training
+from segexp.types import Source
+
+ENDINGS = tuple(f".{ending}" for ending in (*reversed(nifti.ENDINGS), *SUFFIXES))
+"""Of all formats that can be read, `.nii.gz` before what it ends with."""
+
+EXTRAS = ("overlay", "probabilities", "labels", "panels", "uncertainty")
+"""Folders beside the masks for what else is written."""
+
+
+def file_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a word for each class that can stand in a file's name: letters, digits, dashes; no two alike."""
+    words: list[str] = []
+    for number, name in enumerate(names, start=1):
+        word = re.sub(r"[^\w-]+", "_", name).strip("_")
+        words.append(word if word and word.lower() not in map(str.lower, words) else f"{word}{number}")
+    return tuple(words)
+
+
+def ending_of(name: str) -> str:
+    """Return the ending of a picture's name as it is written (`.JPG`, `.nii.gz`); empty for other files."""
+    lower = name.lower()
+    return next((name[-len(ending) :] for ending in ENDINGS if lower.endswith(ending) and len(name) > len(ending)), "")
+
+
+def stem_of(name: str) -> str:
+    """Return a picture's name, folders included, without its format."""
+    return name.removesuffix(ending_of(name))
+
+
+SHORTEST = 3
+"""Characters of an ending that is clear enough: `_L` may also be the left eye."""
+
+PAIR_ENDINGS = tuple((image, mask) for image, mask in PAIRS if len(mask) >= SHORTEST)
+"""Endings of image and mask that tell a mask without a word from the checkpoint."""
+
+Partners = dict[str, tuple[str, ...]]
+"""Names of the masks by the name of their image."""
+
+
+def masks_beside(root: Path, names: Sequence[str], data: Mapping[str, object]) -> Partners:
+    """Return the masks among the files of a folder whose image lies there too.
+
+    A mask is what the patterns that the network was trained with call one, as training read them; or what has the name of
+    another file but for an ending such as `_mask` or a word such as `masks` for `images`, also of a folder. Without its image
+    a file is never taken for a mask.
+
+    Args:
+        root: the folder.
+        names: files relative to it, with "/".
+        data: the data section of the checkpoint's config.
+    """
+    found = by_patterns(root, names, data)
+    masks = {mask for partners in found.values() for mask in partners}
+    for image, partners in _by_name([name for name in names if name not in masks]).items():
+        found.setdefault(image, partners)
+    return found
+
+
+def by_patterns(root: Path, names: Sequence[str], data: Mapping[str, object], of_class: str | None = None) -> Partners:
+    """Return what the patterns that the network was trained with call a mask; with `of_class`, one of that class."""
+    patterns = data.get("mask")
+    each = list(patterns.items()) if isinstance(patterns, Mapping) else [(None, patterns)]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, pattern in each:
+        if of_class in (None, name):
+            for image, masks in _by_pattern(root.resolve(), names, data.get("image"), pattern).items():
+                found[image] = (*found.get(image, ()), *masks)
+    return found
+
+
+def _by_pattern(root: Path, names: Sequence[str], image: object, mask: object) -> Partners:
+    if not (isinstance(image, str) and isinstance(mask, str)):
+        return {}
+    images, masks = parse(image, "data.image"), parse(mask, "data.mask")
+    shared = [name for name in FIELDS if name in images.fields & masks.fields and name not in (images.page, masks.page)]
+    masks_first = (masks.literals, masks.key) > (images.literals, images.key)
+    ranked = (masks, images) if masks_first else (images, masks)
+    by_key: dict[Pattern, dict[object, list[str]]] = {images: defaultdict(list), masks: defaultdict(list)}
+    for name in names:
+        for pattern in ranked:  # a file that both fit belongs to the one with more characters of its own
+            key = _key(root, name, pattern, shared)
+            if key is not None:
+                by_key[pattern][key].append(name)
+                break
+    pairs = {key: by_key[masks][key] for key in by_key[images] if key in by_key[masks]}
+    return {name: tuple(sorted(pairs[key])) for key in pairs for name in by_key[images][key]}
+
+
+def _key(root: Path, name: str, pattern: Pattern, shared: Sequence[str]) -> object:
+    """Return where the data set of a file would begin and the fields that pair it, or None where the pattern does not fit.
+
+    The input may be the root of the data set, a folder in it or one above; so the end of the whole path is compared.
+    """
+    parts = (root / name).parts
+    cut = len(parts) - pattern.depth - 1
+    fields = pattern.match("/".join(parts[cut:])) if cut > 0 else None
+    return None if fields is None else (parts[:cut], tuple(fields[field] for field in shared))
+
+
+def _by_name(names: Sequence[str]) -> Partners:
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_stem[stem_of(name)].append(name)
+    found: Partners = {}
+    for stem, masks in by_stem.items():
+        partner = next((image for image in _images_of(stem) if image != stem and image in by_stem), None)
+        if partner:
+            found |= {image: tuple(masks) for image in by_stem[partner]}
+    return found
+
+
+def _images_of(stem: str) -> Iterator[str]:
+    """Yield what the image may be called if this is the name of a mask."""
+    for image_end, mask_end in PAIR_ENDINGS:
+        if stem.endswith(mask_end):
+            yield stem.removesuffix(mask_end) + image_end
+    for image_word, mask_word in STACKS:
+        if stem.count(mask_word) == 1:
+            yield stem.replace(mask_word, image_word)
+
+
+EARLIER, BESIDE = "written by an earlier run", "masks of images here"
+"""Why a file is left out."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to predict.
+
+    Attributes:
+        file: where it is.
+        image: its name relative to the input, with "/": how messages and the review call it.
+        stem: what its outputs are called, folders included, without suffix and format.
+        pages: how many pictures it holds one by one, as a stack or volume; None for a picture of its own.
+    """
+
+    file: Path
+    image: str
+    stem: str
+    pages: int | None = None
+
+    @property
+    def volume(self) -> bool:
+        """Whether it is a NIfTI volume."""
+        return nifti.is_nifti(self.file)
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Its pictures, in their order."""
+        return (Source(self.file),) if self.pages is None else tuple(Source(self.file, page) for page in range(self.pages))
+
+    def label(self, source: Source) -> str:
+        """Return what the review calls one of its pictures."""
+        return self.image if source.page is None else f"{self.image}[{source.page}]"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What tells that an earlier run wrote a file.
+
+    Attributes:
+        suffix: of the masks' names.
+        folders: all output folders, resolved; what lies in them is no input, unless one is the input itself.
+        files: masks that the reviews in those folders list, resolved.
+    """
+
+    suffix: str = ""
+    folders: frozenset[Path] = frozenset()
+    files: frozenset[Path] = frozenset()
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What one input holds.
+
+    Attributes:
+        input: the folder or file.
+        output: the folder of its masks.
+        jobs: in natural order of their names (2 before 10).
+        masks: names of the masks beside their images, which are left out, by the name of the image.
+        notices: what a user should know, in sentences.
+    """
+
+    input: Path
+    output: Path
+    jobs: tuple[Job, ...]
+    masks: Partners = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder that names are relative to."""
+        return self.input if self.input.is_dir() else self.input.parent
+
+
+def take_stock(given: Path, output: Path, channels: int, data: Mapping[str, object], earlier: Earlier) -> Inventory:
+    """List the pictures of one input.
+
+    What lies in the output folder, masks beside their images, and what an earlier run wrote are no inputs; a file that is
+    named itself always is.
+
+    Args:
+        given: a folder, looked through at any depth, or a file.
+        output: the folder of its masks.
+        channels: that the network takes; a TIFF file with just so many gray pages is one picture.
+        data: the data section of the checkpoint's config.
+        earlier: how to know what earlier runs wrote.
+
+    Raises:
+        DataError: the input does not exist, or holds no image.
+    """
+    if not given.exists():
+        here = "" if given.is_absolute() else f" (from {Path.cwd()})"
+        raise DataError(f"input={given} does not exist{here}", "A folder of pictures, or one, was expected", "Type input=DIR")
+    root = given if given.is_dir() else given.parent
+    names = _pictures(root)
+    own = _written(root, names, earlier)
+    masks = masks_beside(root, [name for name in names if name not in own], data)
+    beside = {mask for partners in masks.values() for mask in partners}
+    own |= _suffixed(names, earlier.suffix) - beside  # a mask that no review lists may be the truth
+    if given.is_dir():
+        chosen = [name for name in names if name not in own | beside]
+    elif ending_of(given.name):
+        chosen, own, beside = [given.name], set(), set()
+    else:
+        chosen = []
+    if not chosen:
+        raise _no_image(given, root, own, beside)
+    left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
+    jobs, renamed = _named(root, sorted(chosen, key=natural))
+    counted = tuple(replace(job, pages=_pages(job.file, channels)) for job in jobs)
+    return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
+
+
+def _pictures(root: Path) -> list[str]:
+    try:
+        return [name for name in list_files(root, sys.maxsize) if ending_of(name)]
+    except DataError:  # the folder holds no file at all
+        return []
+
+
+def _written(root: Path, names: Sequence[str], earlier: Earlier) -> set[str]:
+    """Return the names that an earlier run wrote, because they lie in an output folder or a review lists them."""
+    base = root.resolve()
+    inside = [folder for folder in earlier.folders if folder != base and folder.is_relative_to(base)]
+    if base in earlier.folders and earlier.files:
+        inside += [base / extra for extra in EXTRAS]
+    paths = {name: base / name for name in names}
+    return {
+        name for name, path in paths.items() if path in earlier.files or any(path.is_relative_to(folder) for folder in inside)
+    }
+
+
+def _suffixed(names: Sequence[str], suffix: str) -> set[str]:
+    """Return the names that are another one's with the suffix."""
+    stems = {stem_of(name) for name in names}
+    pairs = ((name, stem_of(name)) for name in names if suffix)
+    return {name for name, stem in pairs if stem.endswith(suffix) and stem.removesuffix(suffix) in stems}
+
+
+def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
+    """Return a job for each file, and what is to be said about names that keep their format."""
+    called = {name: stem_of(name) for name in names}
+    while True:
+        counts = Counter(called.values())
+        same = [name for name, stem in called.items() if counts[stem] > 1 and stem != name]
+        if not same:
+            break
+        called |= {name: name for name in same}
+    kept = [name for name, stem in called.items() if stem == name]
+    text = f"{len(kept)} files are called alike but for their format, and keep it in their outputs' names: {listed(kept, 4)}"
+    return [Job(root / name, name, stem) for name, stem in called.items()], text if kept else ""
+
+
+def _pages(file: Path, channels: int) -> int | None:
+    """Return how many pictures of its own a file holds; None for one picture, also where it cannot be read (told later)."""
+    if not (nifti.is_nifti(file) or ending_of(file.name).lower() in (".tif", ".tiff")):
+        return None
+    try:
+        pages = page_count(file)
+        if nifti.is_nifti(file):
+            return pages
+        as_channels = pages == channels and read_image(Source(file, 0)).shape[2] == 1
+        return None if pages == 1 or as_channels else pages
+    except SegexpError:
+        return None
+
+
+def _left_out(names: set[str], why: str) -> str:
+    ordered: list[str] = sorted(names, key=natural)
+    return f"{len(names)} file{'s' if len(names) > 1 else ''} left out ({why}): {listed(ordered, 3)}" if names else ""
+
+
+def _no_image(given: Path, root: Path, own: set[str], beside: set[str]) -> DataError:
+    formats = ", ".join((*SUFFIXES, *nifti.ENDINGS))
+    if not given.is_dir():
+        found = f"input={given} is no picture that can be read, by its name"
+    elif own or beside:
+        reasons = [text for text in (_left_out(own, EARLIER), _left_out(beside, BESIDE)) if text]
+        found = f"input={given} holds no image to predict; {'; '.join(reasons)}"
+    else:
+        there = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+        found = f"input={given} holds no image" + (f"; seen there: {listed(there)}" if there else "; it is empty")
+    return DataError(
+        found, f"Files ending in {formats}, at any depth, were expected", "Type input=DIR with the folder that holds them"
+    )
+
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FIRST = 8
+"""Images looked at."""
+HANDFUL = 16
+"""Different values or colours that a mask may have, and an image hardly."""
+ENOUGH = 1 << 20
+"""Pixels looked at."""
+
+
+def refuse_masks(jobs: Sequence[Job], training: Training) -> None:
+    """Refuse input whose first images all hold only a handful of values, where the training images held many.
+
+    Args:
+        jobs: what would be predicted.
+        training: what is known about the training images.
+
+    Raises:
+        DataError: the files look like masks.
+    """
+    if not len(training.mean) or training.two_valued:
+        return
+    counts: dict[str, int] = {}
+    for job in jobs[:FIRST]:
+        try:
+            counts[job.image] = different_values(read_image(job.sources[len(job.sources) // 2]))
+        except SegexpError:  # told when its turn comes
+            continue
+        if counts[job.image] > HANDFUL:
+            return
+    if max(counts.values(), default=0) < 2:  # blank images are flagged, not refused
+        return
+    first = listed((f"{name} ({count})" for name, count in counts.items()), 3)
+    files = f"The first {len(counts)} files hold" if len(counts) > 1 else "The file holds"
+    raise DataError(
+        f"{files} only a handful of different values, as masks do: {first}",
+        "Images with many values, like those of the training, were expected",
+        "Type input=DIR with the folder of the images; or check=false if these are the images",
+    )
+
+
+def different_values(image: Array) -> int:
+    """Return how many different values or colours an image (H, W, C) has in evenly spread pixels; stops after `HANDFUL`."""
+    pixels = image.reshape(-1, image.shape[2])
+    pixels = pixels[:: max(1, len(pixels) // ENOUGH)]
+    found = 0
+    while len(pixels) and found <= HANDFUL:
+        found += 1
+        pixels = pixels[(pixels != pixels[0]).any(axis=1)]
+    return found

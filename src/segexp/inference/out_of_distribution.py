@@ -1,0 +1,140 @@
+"""Images that leave what the network was trained on.
+
+The training's fingerprint tells the spread of the pixels, not of the images; so an image counts as far off only where hardly
+any image of such a data set could be:
+
+- brightness: the mean of a channel is more than `FAR` pixel deviations from the training mean. The means of images spread less
+  than their pixels, so that (by Chebyshev) at most 1 in 6 images of *any* data set is beyond, and of real ones next to none.
+- range: more than `OUTSIDE` of the pixels of a channel lie outside of what 99 % of the training pixels have.
+- contrast: the deviation within the image is below `FLAT` of that of all training pixels.
+
+Legend: C channels, H W pixels.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segexp.data.preprocessing import to_unit
+from segexp.inference.segmenter import Segmenter
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FAR, OUTSIDE, FLAT = 2.5, 0.25, 0.1
+FACTOR = 2
+"""How many times larger or smaller than every training image a side may be."""
+ENOUGH = 1 << 18
+"""Pixels of an image that its intensities are measured on."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known about the images that a network was trained on.
+
+    Attributes:
+        channels: C.
+        value_range: file values that became 0 and 1; 0 and 255 for 8-bit images.
+        mean, std, p_low, p_high: per channel on the unit scale; empty when unknown.
+        low, high: extremes, likewise.
+        heights, widths: smallest and largest.
+    """
+
+    channels: int
+    value_range: tuple[float, float]
+    mean: Array
+    std: Array
+    p_low: Array
+    p_high: Array
+    low: Array
+    high: Array
+    heights: tuple[int, int] | None = None
+    widths: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, segmenter: Segmenter) -> "Training":
+        """Read it from a segmenter that was loaded from a checkpoint."""
+        found: Any = segmenter.facts.get("fingerprint") or {}
+        numbers = {key: np.array(found.get(key, ()), float) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
+        sizes = np.array([[int(side) for side in size.split("x")] for size in found.get("sizes", {})])
+        spans = [(int(sizes[:, axis].min()), int(sizes[:, axis].max())) if len(sizes) else None for axis in (0, 1)]
+        return cls(segmenter.spec.channels, segmenter.preprocessing.value_range, **numbers, heights=spans[0], widths=spans[1])
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the training images were 8-bit ones."""
+        return tuple(self.value_range) == (0.0, 255.0)
+
+    @property
+    def gray_as_colour(self) -> bool:
+        """Whether the training images seem to be gray ones with three equal channels."""
+        return len(self.mean) == 3 and len(set(self.mean)) == 1 and len(set(self.std)) == 1
+
+    @property
+    def two_valued(self) -> bool:
+        """Whether the training images held hardly more than two values: only then is the deviation as large as it can be.
+
+        Bhatia and Davis (2000), A better bound on the variance: it is at most (high - mean) (mean - low).
+        """
+        bound = (self.high - self.mean) * (self.mean - self.low)
+        return bool((self.std**2 >= 0.9 * bound).any())
+
+
+def flags(image: Array, training: Training) -> tuple[str, ...]:
+    """Say in words where an image (H, W, C), as it is in the file, leaves what the network was trained on."""
+    found = [*_size_flags(image, training), *_type_flags(image, training)]
+    step = max(1, math.isqrt(image.shape[0] * image.shape[1] // ENOUGH))
+    some = image[::step, ::step]
+    if (some == some[0, 0]).all() and (image == image[0, 0]).all():
+        return (*found, "constant: every pixel has the same value")
+    if image.shape[2] != training.channels:
+        some = some.mean(axis=2, keepdims=True).astype(some.dtype) if training.channels == 1 else some.repeat(3, axis=2)
+    if len(training.mean) == some.shape[2]:
+        found += _intensity_flags(to_unit(some, training.value_range).reshape(-1, some.shape[2]), training)
+    return tuple(found)
+
+
+def _size_flags(image: Array, training: Training) -> list[str]:
+    if training.heights is None or training.widths is None:
+        return []
+    for side, (low, high), name in zip(image.shape, (training.heights, training.widths), ("high", "wide"), strict=False):
+        if side > FACTOR * high or FACTOR * side < low:
+            seen = f"{low}" if low == high else f"{low} to {high}"
+            return [f"{'large' if side > high else 'small'}: {side} pixels {name}, training images {seen}"]
+    return []
+
+
+def _type_flags(image: Array, training: Training) -> list[str]:
+    found = []
+    eight = image.dtype == np.uint8
+    if eight and not training.eight_bit:
+        found.append("8-bit values, training images had a deeper type")
+    elif not eight and training.eight_bit:
+        found.append(f"{'16-bit' if image.dtype == np.uint16 else 'floating point'} values, training images were 8-bit")
+    if image.shape[2] == 1 and training.channels == 3 and not training.gray_as_colour:
+        found.append("gray, training images were in colour")
+    elif image.shape[2] == 3 and training.channels == 1 and np.ptp(image, axis=2).any():
+        found.append("in colour, training images were gray")
+    return found
+
+
+def _intensity_flags(pixels: Array, training: Training) -> list[str]:
+    """Compare pixels (N, C) on the unit scale with those of training; one flag at most, the clearest."""
+    spread = np.maximum(training.std, 1e-6)
+    away = (pixels.mean(axis=0) - training.mean) / spread
+    worst = int(np.abs(away).argmax())
+    channel = f" in channel {worst}" if pixels.shape[1] > 1 else ""
+    if abs(away[worst]) > FAR:
+        word = "bright" if away[worst] > 0 else "dark"
+        return [
+            f"{word}: mean {pixels[:, worst].mean():.3g}{channel}, training {training.mean[worst]:.3g} +- {spread[worst]:.2g}"
+        ]
+    above, below = (pixels > training.p_high).mean(axis=0), (pixels < training.p_low).mean(axis=0)
+    for share, word, bound in ((above, "above", training.p_high), (below, "below", training.p_low)):
+        if share.max() > OUTSIDE:
+            return [f"{share.max():.0%} of the pixels are {word} {bound[int(share.argmax())]:.3g}, hardly any in training were"]
+    flat = pixels.std(axis=0) / spread
+    if flat.max() < FLAT:
+        return [f"little contrast: deviation {pixels.std(axis=0).max():.2g}, training {spread.max():.2g}"]
+    return []

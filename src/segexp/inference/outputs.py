@@ -1,0 +1,284 @@
+"""What is written for an image: its mask, and on request more in folders beside it. Every file is whole or not there.
+
+A stack or volume gives one mask file; of everything else each of its pages gives a file of its own, in a folder called like it.
+Classes that may overlap have a mask file each, `NAME_CLASS.png`, that shows where the class is.
+
+Legend: K classes, H W pixels of the image.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segexp.atomic import whole_file
+from segexp.data.io import nifti, tiff
+from segexp.data.io.images import write_png
+from segexp.data.labels.modes import layer
+from segexp.errors import ConfigError, DataError, listed
+from segexp.inference.inputs import Inventory, Job, ending_of, file_words
+from segexp.types import DataSpec, Source
+from segexp.visualization import heat_map, layered, overlay, triptych
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are written.
+
+    Attributes:
+        suffix: added to the name of every output.
+        overlay: the image with the mask over it, PNG.
+        probabilities: float16 (K, H, W), as "npz" (key "probabilities") or "tiff" (a page per class).
+        labels: class indices (of overlapping labels, bit sets), PNG, or TIFF for a stack; of a volume with exclusive classes
+            the mask holds them already.
+        panel: input, truth if it is known, and prediction side by side, PNG.
+        uncertainty: a map with a colour bar, PNG, and its values from 0 to 1, float16, as npz (key "uncertainty").
+        layers: the classes that have a mask of their own, because they may overlap; none where one mask tells them.
+    """
+
+    suffix: str = ""
+    overlay: bool = False
+    probabilities: Literal["npz", "tiff"] | None = None
+    labels: bool = False
+    panel: bool = False
+    uncertainty: bool = False
+    layers: tuple[str, ...] = ()
+
+    def masks(self, job: Job) -> tuple[str, ...]:
+        """Return the names of a job's masks relative to the output folder: one, or one for each class that may overlap."""
+        return tuple(self._name(job, f"_{word}") for word in file_words(self.layers)) or (self._name(job),)
+
+    def labels_file(self, job: Job) -> str | None:
+        """Return the name of a job's class indices, if they get a file of their own."""
+        return f"labels/{self._name(job)}" if self.labels and (self.layers or not job.volume) else None
+
+    def extras(self, job: Job, source: Source) -> dict[str, str]:
+        """Return the names of what else is written for one picture of a job, by kind."""
+        page = "" if source.page is None else f"/{source.page:04d}"
+        name = f"{job.stem}{self.suffix}{page}"
+        kinds = {
+            "overlay": (self.overlay, "overlay", "png"),
+            "probabilities": (bool(self.probabilities), "probabilities", "tif" if self.probabilities == "tiff" else "npz"),
+            "panel": (self.panel, "panels", "png"),
+            "map": (self.uncertainty, "uncertainty", "png"),
+            "values": (self.uncertainty, "uncertainty", "npz"),
+        }
+        return {kind: f"{folder}/{name}.{ending}" for kind, (wanted, folder, ending) in kinds.items() if wanted}
+
+    def files(self, job: Job) -> Iterator[str]:
+        """Yield the names of all outputs of a job, the masks last, as they are written."""
+        for source in job.sources:
+            yield from self.extras(job, source).values()
+        labels = self.labels_file(job)
+        yield from (labels,) if labels else ()
+        yield from self.masks(job)
+
+    def _name(self, job: Job, ending: str = "") -> str:
+        return f"{job.stem}{self.suffix}{ending}{'.png' if job.pages is None else ending_of(job.file.name)}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is to be written of one picture; what nobody asked for is None.
+
+    Attributes:
+        classes: (H, W) uint8, of overlapping labels bit sets.
+        image: (H, W, C) as the network was given it.
+        truth: (H, W) uint8, 255 = ignore.
+        probabilities: (K, H, W) float32.
+        uncertainty: (H, W) float32 from 0 to 1.
+    """
+
+    classes: Array
+    image: Array | None = None
+    truth: Array | None = None
+    probabilities: Array | None = None
+    uncertainty: Array | None = None
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the outputs of the jobs of one folder.
+
+    Attributes:
+        folder: of the masks.
+        wanted: which files.
+        spec: class names and colours.
+    """
+
+    folder: Path
+    wanted: Wanted
+    spec: DataSpec
+
+    def done(self, job: Job) -> bool:
+        """Say whether every output of a job is there."""
+        return all((self.folder / name).is_file() for name in self.wanted.files(job))
+
+    def write_extras(self, job: Job, source: Source, found: Found) -> None:
+        """Write what belongs to one picture."""
+        colours, names, lay = self.spec.palette, self.spec.classes, layered if self.spec.overlapping else overlay
+        for kind, name in self.wanted.extras(job, source).items():
+            path = self.folder / name
+            if kind == "overlay" and found.image is not None:
+                write_png(path, lay(found.image, found.classes, colours))
+            elif kind == "panel" and found.image is not None:
+                title, overlapping = job.label(source), self.spec.overlapping
+                drawn = triptych(found.image, found.truth, found.classes, colours, names, title, overlapping=overlapping)
+                write_png(path, drawn)
+            elif kind == "probabilities" and found.probabilities is not None:
+                _write_probabilities(path, found.probabilities, names)
+            elif kind == "map" and found.uncertainty is not None:
+                write_png(path, heat_map(found.uncertainty, 0.0, 1.0, "uncertainty"))
+            elif kind == "values" and found.uncertainty is not None:
+                _write_npz(path, uncertainty=found.uncertainty.astype(np.float16))
+
+    def write_mask(self, job: Job, classes: Sequence[Array]) -> None:
+        """Write the mask of a job, or one of each class, and its class indices if they are wanted.
+
+        Args:
+            job: the image, stack or volume.
+            classes: (H, W) uint8 of each of its pictures.
+        """
+        labels = self.wanted.labels_file(job)
+        if labels:
+            self._write(job, self.folder / labels, classes)
+        paths = [self.folder / name for name in self.wanted.masks(job)]
+        if self.spec.overlapping:
+            for k, path in enumerate(paths, start=1):
+                self._write_two(job, path, [layer(mask, k) for mask in classes])
+        elif self.spec.num_classes == 2:
+            self._write_two(job, paths[0], classes)
+        else:
+            self._write(job, paths[0], classes, self.spec.palette)
+
+    def _write_two(self, job: Job, path: Path, pages: Sequence[Array]) -> None:
+        """Write masks of 0 and 1, that can be seen; a volume holds class indices."""
+        self._write(job, path, pages if job.volume else [mask * np.uint8(255) for mask in pages])
+
+    def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
+        if job.volume:
+            nifti.write_labels(path, pages, job.file)
+        elif job.pages is None:
+            write_png(path, pages[0], palette)
+        else:
+            tiff.write(path, pages, palette)
+
+
+def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str]) -> None:
+    half = np.empty(probabilities.shape, np.float16)
+    np.copyto(half, probabilities, casting="same_kind")
+    if path.suffix == ".npz":
+        _write_npz(path, probabilities=half, classes=np.array(names))
+    else:
+        tiff.write(path, list(half))
+
+
+def _write_npz(path: Path, **arrays: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def pair_up(inputs: Sequence[str], outputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Return each input with its output folder.
+
+    Several folders with one output get a folder each in it, called like them; where two are called alike, the names of the
+    folders above are added. Files go into the output as they are.
+
+    Raises:
+        ConfigError: an input is named twice, or there are several outputs but not one for each input.
+    """
+    paths = [Path(text) for text in inputs]
+    twice = [str(path) for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if twice or not paths:
+        found = f"input names {listed(twice)} twice" if twice else "input names nothing"
+        raise ConfigError(found, "Each folder or file once was expected", "Type input=DIR or 'input=[DIR,DIR]'")
+    if len(outputs) == len(paths):
+        return list(zip(paths, map(Path, outputs), strict=True))
+    if len(outputs) != 1:
+        raise ConfigError(
+            f"output names {len(outputs)} folders for {len(paths)} inputs",
+            "One folder for all, or one for each input, was expected",
+            "Type output=DIR; every input then gets a folder of its own in it",
+        )
+    folders = [path.resolve() for path in paths if path.is_dir()]
+    return [(path, Path(outputs[0]) / (_called(path.resolve(), folders) if path.is_dir() else "")) for path in paths]
+
+
+def _called(folder: Path, folders: Sequence[Path]) -> Path:
+    """Return the last parts of a path, as many as tell it from the others."""
+    longest = max(len(other.parts) for other in folders)
+    for count in range(1, longest + 1):
+        if sum(other.parts[-count:] == folder.parts[-count:] for other in folders) == 1:
+            return Path(*folder.parts[1:][-count:])
+    return Path(folder.name)
+
+
+def check_collisions(inventories: Sequence[Inventory], files: Mapping[Job, Sequence[Path]]) -> None:
+    """Refuse to write over an image or a truth, or one output over another.
+
+    Args:
+        inventories: all inputs.
+        files: the files that each job will write.
+
+    Raises:
+        ConfigError: naming both files.
+    """
+    kept = {job.file.resolve() for inventory in inventories for job in inventory.jobs}
+    for inventory in inventories:
+        kept |= {(inventory.root / name).resolve() for names in inventory.masks.values() for name in names}
+    writers: dict[Path, Job] = {}
+    for job, paths in files.items():
+        for path in paths:
+            if path.resolve() in kept:
+                raise ConfigError(
+                    f"What is predicted for {job.file} would be written over {path}, which is there already as image or mask",
+                    "Outputs of other names, or in another folder, were expected",
+                    "Type output=DIR with another folder, or another suffix; or delete that file if an interrupted run left it",
+                )
+            other = writers.setdefault(path, job)
+            if other is not job:
+                raise ConfigError(
+                    f"{other.file} and {job.file} would both be written to {path}",
+                    "An output of its own for each image was expected",
+                    "Give each input a folder: 'output=[DIR,DIR]', or predict them one after the other",
+                )
+
+
+def check_writable(folder: Path) -> None:
+    """Make an output folder, and find out before the work whether it can be written.
+
+    Raises:
+        ConfigError: it is the name of a picture.
+        DataError: it cannot be made or written.
+    """
+    if ending_of(folder.name) and not folder.is_dir():
+        raise ConfigError(
+            f"output={folder} names a file", "A folder was expected: masks have their images' names", "Type output=DIR"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".segexp-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def several(value: str | Sequence[str]) -> list[str]:
+    """Return what a key names, one path or a list of them, as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def unwritable(path: Path | str, error: OSError) -> DataError:
+    """Return what to tell about an output that cannot be written."""
+    return DataError(
+        f"{path} cannot be written ({error.strerror or error})",
+        "A folder that can be written and has room was expected",
+        "Make room, or type output=DIR with another folder; the same command again goes on with what is missing",
+    )

@@ -1,0 +1,30 @@
+"""`python -m segexp.models.pretrained_index` writes `pretrained_urls.json` from the installed libraries."""
+
+import json
+from typing import Any
+
+from segexp.atomic import whole_file
+from segexp.models.pretrained import ADDRESSES
+
+
+def addresses() -> dict[str, dict[str, Any]]:
+    """Return where the libraries have the weights of their encoders.
+
+    Returns:
+        "hub": encoder of segmentation_models_pytorch to name of the weights to "repository@revision"; "torch": encoder of
+        torchvision's dilated networks to address.
+    """
+    from segmentation_models_pytorch.encoders import encoders
+
+    from segexp.models.torchvision_net import STRIDES, published
+
+    hub = {
+        name: {key: f"{at['repo_id']}@{at['revision']}" for key, at in encoder["pretrained_settings"].items()}
+        for name, encoder in encoders.items()
+    }
+    return {"hub": hub, "torch": {name: published(name) for name in STRIDES}}
+
+
+if __name__ == "__main__":
+    with whole_file(ADDRESSES) as part:
+        part.write_text(json.dumps(addresses(), indent=1, sort_keys=True) + "\n", encoding="utf-8")

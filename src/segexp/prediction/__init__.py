@@ -1,1 +1,0 @@
-"""Folders of pictures in, folders of masks out: what to read, what to write, what to look at first."""

@@ -1,1 +1,0 @@
-"""Published weights: where they are, on this machine or elsewhere."""

@@ -1,0 +1,175 @@
+"""What a run leaves behind: `cases.csv`, what the report is made of, pictures, `metrics.json`."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from segexp.atomic import whole_file
+from segexp.data.dataset import Prepared
+from segexp.data.io.images import write_png
+from segexp.evaluation.case_scores import ACCURACY
+from segexp.evaluation.records import Record
+from segexp.evaluation.scoring import Scorable, score
+from segexp.explainability.cases import explain_cases
+from segexp.explainability.explainer import Explainer
+from segexp.metrics.calibration import Reliability
+from segexp.metrics.cases import case_rows, write_cases
+from segexp.metrics.measures import Measure, check_spacings
+from segexp.metrics.scores import means, summary
+from segexp.metrics.significance import Interval
+from segexp.reporting.calibration_and_confusion import CALIBRATION_FILE as CALIBRATION
+from segexp.reporting.calibration_and_confusion import CONFUSION_FILE as CONFUSION
+from segexp.reporting.calibration_and_confusion import write_calibration, write_confusion
+from segexp.reporting.gallery import keep_cases, write_explained
+from segexp.reporting.score_sections import split_scores
+from segexp.training.callbacks.image_logging import draw, watched
+from segexp.types import Case
+from segexp.visualization import confusion_figure
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found on one split.
+
+    Attributes:
+        scores: by "<split>/<score>".
+        rows: of `cases.csv`.
+        confusion: (K, K) int64, all cases together; rows truth, columns prediction, see `segexp.metrics.confusion`.
+        reliability: all cases together; None where calibration was not measured.
+    """
+
+    scores: dict[str, float]
+    rows: list[dict[str, object]]
+    confusion: np.ndarray
+    reliability: Reliability | None
+
+
+def score_split(
+    segmenter: Scorable,
+    split: str,
+    cases: Sequence[Case],
+    prepared: Prepared,
+    pictures: int,
+    directory: Path | None,
+    measures: Sequence[Measure] = (),
+    done: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Score one split and draw it.
+
+    Args:
+        segmenter: what predicts.
+        split: its name, for the rows and the file names.
+        cases: N cases.
+        prepared: the same cases as samples.
+        pictures: how many cases the panel shows; 0 draws no case.
+        directory: `<split>_cases.png`, `<split>_confusion.png` and the cases of the report are written into `pictures/` below
+            it; None draws nothing.
+        measures: of each case, beside the counts.
+        done: told each position when it is scored.
+    """
+    names = segmenter.spec.classes
+    check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), len(names))
+    found = score(segmenter, prepared, watched(len(cases), pictures), done, measures)
+    together = found.confusions.sum(axis=0)
+    if directory is not None:
+        folder = directory / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        if pictures:
+            write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), found.kept, segmenter.spec))
+            keep_cases(directory, split, segmenter, cases, prepared, found.confusions)
+        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
+    scores = summary(found.confusions, names)
+    for column, values in found.columns.items():
+        scores |= means(column, values, names)
+    rows = case_rows(split, cases, found.confusions, names, found.columns)
+    return Outcome({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
+
+
+def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepared, count: int, directory: Path) -> None:
+    """Write the heat maps of some cases, spread evenly over a split, for the report.
+
+    Args:
+        explainer: of the best weights.
+        cases: N cases.
+        prepared: the same cases as samples.
+        count: how many are shown.
+        directory: of the run.
+    """
+    segmenter, predicted = explainer.segmenter, {}
+    segmenter.network.eval()
+    for position in watched(len(cases), count):
+        sample = prepared[position]
+        logits = segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1]))
+        predicted[position] = segmenter.decide(logits)
+    found = list(explain_cases(explainer, prepared, cases, predicted))
+    spec, layer = segmenter.spec, explainer.layer.name if explainer.layer else ""
+    write_explained(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
+
+
+def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Sequence[str]) -> dict[str, float]:
+    """Write `cases.csv`, `confusion.csv` and, where it was measured, `calibration.json`; return the scores of all splits."""
+    write_cases(directory / "cases.csv", [row for outcome in outcomes.values() for row in outcome.rows])
+    write_confusion(directory / CONFUSION, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
+    counts = {split: outcome.reliability for split, outcome in outcomes.items() if outcome.reliability is not None}
+    if counts:
+        write_calibration(directory / CALIBRATION, counts, classes[1:])
+    else:
+        (directory / CALIBRATION).unlink(missing_ok=True)  # of an earlier scoring
+    return all_scores(outcomes)
+
+
+def all_scores(outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+    """Return the scores of all splits by "<split>/<score>"."""
+    return {name: value for outcome in outcomes.values() for name, value in outcome.scores.items()}
+
+
+def all_intervals(outcomes: Mapping[str, Outcome]) -> dict[str, Interval]:
+    """Return the interval of every mean over cases by "<split>/<score>" and "<split>/<score>/<class>", as the report has it."""
+    found: dict[str, Interval] = {}
+    for split, outcome in outcomes.items():
+        record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in outcome.rows])
+        part = split_scores(record, split)
+        found |= {f"{split}/{measure}": part.interval(measure) for measure in (*part.measures, ACCURACY)}
+        if len(part.classes) > 1:
+            each = [(measure, k, name) for measure in part.measures for k, name in enumerate(part.classes)]
+            found |= {f"{split}/{measure}/{name}": part.interval(measure, k) for measure, k, name in each}
+    return found
+
+
+def write_metrics(
+    path: Path, scores: dict[str, float], facts: dict[str, Any], intervals: Mapping[str, Interval] = MappingProxyType({})
+) -> None:
+    """Write scores, their intervals and facts as JSON, whole or not at all.
+
+    Args:
+        path: of the file.
+        scores: by name; one that is not defined is null.
+        facts: whatever else is to be told.
+        intervals: of the scores, written as [low, high]; one that is not defined is left out.
+    """
+    finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
+    known = {name: [found.low, found.high] for name, found in intervals.items() if np.isfinite(found.low)}
+    content = {"scores": finite, **({"intervals": known} if known else {}), **facts}
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def sentences(scores: Mapping[str, float], intervals: Mapping[str, Interval] = MappingProxyType({})) -> list[str]:
+    """Return one line per split: Dice, IoU and accuracy, each with its 95 % interval, and over how many cases."""
+    lines = []
+    for split in dict.fromkeys(name.split("/")[0] for name in scores):
+        found = []
+        for key, name in (("dice", "Dice"), ("iou", "IoU"), (ACCURACY, "pixel accuracy")):
+            interval = intervals.get(f"{split}/{key}")
+            known = interval is not None and np.isfinite(interval.low)
+            ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval is not None and known else ""
+            found.append(f"{name} {scores[f'{split}/{key}']:.4f}{ends}")
+        told = ", 95 % intervals in brackets" if any("[" in text for text in found) else ""
+        count = scores[f"{split}/cases"]
+        lines.append(f"{split}: {', '.join(found)} over {count:.0f} case{'s' if count != 1 else ''}{told}")
+    return lines

@@ -1,0 +1,235 @@
+"""What a trained network says about the images that another one is trained on.
+
+Legend: B batch, C channels, K classes, H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segexp.checkpoint import load_segmenter
+from segexp.data.preprocessing import Preprocessing
+from segexp.data.splits import split_as, split_hash
+from segexp.errors import CheckpointError, ConfigError, SegexpError, listed
+from segexp.inference.segmenter import Segmenter
+from segexp.losses.distillation import LossFunction, SoftTargets
+from segexp.types import Case
+
+EIGHT_BIT = (0.0, 255.0)
+"""The range of values of 8-bit images."""
+
+
+class Teacher:
+    """A trained network and how much the student listens to it; it is never trained, and no part of any checkpoint.
+
+    The loss of a step is (1 - weight) * loss + weight * soft, where `soft` is the `SoftTargets` of `teacher(image)`.
+    """
+
+    def __init__(self, segmenter: Segmenter, student: Preprocessing, soft: SoftTargets, weight: float) -> None:
+        """Take a teacher; its weights are frozen.
+
+        Args:
+            segmenter: the trained network.
+            student: how the images of a batch were prepared.
+            soft: (student's logits, teacher's logits, mask) to a scalar.
+            weight: 0 to 1.
+
+        Raises:
+            ConfigError: what the teacher sees cannot be made of what the student sees.
+        """
+        check_preprocessing(segmenter.preprocessing, student)
+        segmenter.network.eval().requires_grad_(False)
+        self.segmenter, self.student, self.soft, self.weight = segmenter, student, soft, weight
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Teacher":
+        """Return itself: it never changes, so a copy of the module, as averages of weights make it, needs no second one."""
+        return self
+
+    def __call__(self, image: Tensor) -> LossFunction:
+        """Return the loss (student's logits (B, K, H, W), mask (B, H, W)) to a scalar that teaches what is seen in a batch."""
+        said = self.logits(image)
+        return lambda logits, mask: self.soft(logits, said, mask)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return the teacher's logits (B, K, H, W) of images (B, C, H, W) that were prepared for the student."""
+        if self.segmenter.device != image.device:
+            self.segmenter.to(image.device)
+        with torch.no_grad(), self.segmenter.autocast():
+            return self.segmenter.forward(renormalized(image, self.student, self.segmenter.preprocessing))
+
+
+def renormalized(image: Tensor, was: Preprocessing, wanted: Preprocessing) -> Tensor:
+    """Return images (B, C, H, W) that were normalised one way, normalised another way; augmentation stays as it is.
+
+    What was clipped stays clipped.
+    """
+    same = ("value_range", "low", "high", "mean", "std")
+    if all(getattr(was, name) == getattr(wanted, name) for name in same):
+        return image
+    mean, std = (_per_channel(values, image) for values in (was.mean, was.std))
+    unit = image * std + mean
+    if was.value_range != wanted.value_range:
+        (low, high), (its_low, its_high) = was.value_range, wanted.value_range
+        unit = (unit * (high - low) + low - its_low) / max(its_high - its_low, 1e-12)
+    if wanted.low is not None and wanted.high is not None:
+        unit = unit.clamp(_per_channel(wanted.low, image), _per_channel(wanted.high, image))
+    return (unit - _per_channel(wanted.mean, image)) / _per_channel(wanted.std, image)
+
+
+def _per_channel(values: Sequence[float], image: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=image.device).view(1, -1, 1, 1)
+
+
+def check_preprocessing(teacher: Preprocessing, student: Preprocessing) -> None:
+    """Refuse a teacher for other kinds of values.
+
+    Raises:
+        ConfigError: one learned from 8-bit images and the other does not.
+    """
+    kinds = ["8-bit" if each.value_range == EIGHT_BIT else "other than 8-bit" for each in (teacher, student)]
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"The teacher was trained on images that are {kinds[0]}, and the training images here are {kinds[1]}",
+            "Values of one kind were expected: their scales cannot be told from each other",
+            "Name a distill.teacher that was trained on such images",
+        )
+
+
+def load_teacher(config: dict[str, Any]) -> Segmenter | None:
+    """Return the network that `distill.teacher` names, None where nobody teaches; its path in the config becomes absolute.
+
+    Raises:
+        ConfigError: its classes, labels, channels or working size are not those of the data.
+        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+    """
+    settings, data = config.get("distill") or {}, config["data"]
+    if not settings.get("weight"):
+        return None
+    path = str(Path(settings["teacher"]).resolve())
+    teacher = named_segmenter("distill.teacher", path, settings.get("trust", ()))
+    check_teacher(teacher, data, str(settings["teacher"]))
+    config["distill"] = {**settings, "teacher": path}
+    return teacher
+
+
+def named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
+    """Return the network of a run that a key names.
+
+    Args:
+        key: "distill.teacher", say; beside it there is a key `trust`.
+        path: of a run directory or checkpoint.
+        trust: packages whose networks may be built from the file.
+
+    Raises:
+        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+    """
+    try:
+        return load_segmenter(path, trust=trust)
+    except CheckpointError as problem:  # its words are about the key that evaluate and predict have
+        section = key.rpartition(".")[0]
+        found, expected, do = (
+            text.replace("checkpoint=", f"{key}=").replace("trust=[", f"{section}.trust=[")
+            for text in (problem.found, problem.expected, problem.do)
+        )
+        raise CheckpointError(found, expected, do) from problem
+
+
+def check_teacher(teacher: Segmenter, data: Mapping[str, Any], name: str) -> None:
+    """Refuse a teacher whose answers mean something else, or that looks at images of another size.
+
+    Args:
+        teacher: the trained network.
+        data: the data section of the student's config.
+        name: of the teacher, as typed.
+
+    Raises:
+        ConfigError: naming what both have.
+    """
+    its, labels = teacher.spec, data.get("labels", "exclusive")
+    theirs = (its.channels, list(its.classes), "overlapping" if its.overlapping else "exclusive")
+    ours = (data["channels"], list(data["classes"]), labels)
+    if theirs != ours:
+        told = [f"{', '.join(classes)} ({kind} labels) in {n} channel(s)" for n, classes, kind in (theirs, ours)]
+        raise ConfigError(
+            f"The teacher {name} tells apart {told[0]}, and the student is to learn {told[1]}",
+            "The same classes in the same order, labels and channels were expected: soft targets are probabilities of classes",
+            "Name another distill.teacher, or the data that it was trained on",
+        )
+    size = data["size"]
+    if teacher.preprocessing.size != (tuple(size) if isinstance(size, list) else size):
+        at, now = (_typed(each) for each in (teacher.preprocessing.size, size))
+        raise ConfigError(
+            f"The teacher {name} was trained with data.size={at}, and the student is trained with data.size={now}",
+            "The same working size was expected: the teacher is shown the student's batches, and knows things by their size",
+            f"Type data.size={at}, or train a teacher with data.size={now}",
+        )
+
+
+def check_unseen(
+    teacher: Segmenter, cases: Sequence[Case], splits: Mapping[str, str], rows: Sequence[Mapping[str, str]]
+) -> str:
+    """Return what can be said about whether the teacher has learned from images that the student is scored on.
+
+    Args:
+        teacher: the trained network.
+        cases: of the student's data.
+        splits: of each case by its id, the student's.
+        rows: of the student's `split.csv`.
+
+    Raises:
+        ConfigError: it has.
+    """
+    run: Any = teacher.facts["config"]
+    trained = teacher.facts["split_hash"]
+    if split_hash(rows) == trained:
+        return "it learned from the same training images"
+    try:
+        its = split_as(run["data"], cases, run["seed"])
+    except SegexpError:
+        its = {}
+    if not its or split_hash({"id": case.id, "split": its[case.id]} for case in cases) != trained:
+        return "it was trained on other data or another split; whether it has seen the images of validation cannot be told"
+    seen = [case.id for case in cases if its[case.id] == "train" and splits[case.id] in ("val", "test")]
+    if seen:
+        raise ConfigError(
+            f"The teacher was trained on {len(seen)} cases that the student is scored on: {listed(seen)}",
+            "A teacher that has not seen them was expected, or the student's score says nothing about new images",
+            f"Give both the same split: {_same_split(run)}",
+        )
+    return "none of the images that it learned from is in this run's validation or test split"
+
+
+def taught(settings: Mapping[str, Any], teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
+    """Return the teacher of a run, and a sentence about it.
+
+    Args:
+        settings: the distill section of the config.
+        teacher: what `load_teacher` returned.
+        student: how images are prepared.
+        seen: what `check_unseen` returned.
+
+    Raises:
+        ConfigError: see `Teacher` and `SoftTargets`.
+    """
+    soft = SoftTargets(settings["temperature"], settings.get("boundary", 0.0), teacher.spec.overlapping)
+    made = Teacher(teacher, student, soft, settings["weight"])
+    size = sum(p.numel() for p in teacher.network.parameters()) / 1e6
+    told = f"Teacher: {type(teacher.network).__name__}, {size:.3g} million parameters, weight {made.weight:g}; {seen}"
+    its = teacher.preprocessing
+    if student.low is not None and (student.low, student.high) != (its.low, its.high):
+        told += "; it sees the images clipped as the student does (data.normalize=percentile), which is not how it was trained"
+    return made, told
+
+
+def _same_split(run: Mapping[str, Any]) -> str:
+    data = run["data"]
+    seed = run["seed"] if data.get("split_seed") is None else data["split_seed"]
+    folds = "" if data.get("folds") is None else f" data.folds={data['folds']} data.fold={data['fold']}"
+    return f"type data.split_seed={seed}{folds}"
+
+
+def _typed(size: Any) -> str:
+    return "null" if size is None else str(list(size) if isinstance(size, tuple) else size).replace(" ", "")

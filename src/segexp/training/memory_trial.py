@@ -1,0 +1,146 @@
+"""Training steps of given batch sizes in a process of its own, which may die.
+
+    python -m segexp.training.memory_trial FOLDER SIZE …
+
+The folder holds a `Job`; what happens is added to its file of reports, line by line, so that the last words of a process that
+is killed are there.
+"""
+
+import gc
+import json
+import pickle
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from segexp.console import quieten
+from segexp.data.preprocessing import Preprocessing
+from segexp.devices import choose_devices, choose_precision, is_memory
+from segexp.errors import SegexpError
+from segexp.inference.segmenter import Segmenter
+from segexp.training import build
+from segexp.training.callbacks.weight_averaging import averaging
+from segexp.training.distillation import load_teacher, taught
+from segexp.training.memory import bound, used
+from segexp.types import Batch, DataSpec
+
+JOB, REPORTS = "job.pickle", "reports.jsonl"
+STEPS = 2
+"""Of the optimizer: in the second its state is there besides everything else."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to train as the run will.
+
+    Attributes:
+        config: of the run, resolved.
+        sample: a batch of one.
+        spec: of the data.
+        preprocessing: of the data.
+    """
+
+    config: dict[str, Any]
+    sample: Batch
+    spec: DataSpec
+    preprocessing: Preprocessing
+
+
+def repeated(sample: Batch, size: int) -> Batch:
+    """Return a batch of `size` times the one sample."""
+    return Batch(
+        image=sample["image"].repeat_interleave(size, dim=0),
+        mask=sample["mask"].repeat_interleave(size, dim=0),
+        index=sample["index"] * size,
+    )
+
+
+def modules(job: Job) -> tuple[build.Parts, Segmenter]:
+    """Return the parts of the run and its segmenter; nothing is compiled."""
+    settings = {**job.config["trainer"], "compile": False}
+    config = {**job.config, "trainer": settings, "resume": None}
+    made, teacher = build.parts(config), load_teacher(config)
+    if teacher is not None:
+        made = replace(made, teacher=taught(config["distill"], teacher, job.preprocessing, "")[0])
+    accelerator, _ = choose_devices(settings["gpus"])
+    precision = choose_precision(settings["precision"], accelerator)
+    limit = config["data"]["max_pixels"]
+    return made, Segmenter(made.network, job.preprocessing, job.spec, limit, precision, settings["channels_last"])
+
+
+def short_trainer(
+    config: dict[str, Any], folder: Path, callbacks: Sequence[pl.Callback], accumulate: int, epochs: int
+) -> pl.Trainer:
+    """Return a trainer on one device that keeps nothing; epochs are -1 for as many as it takes until a callback ends it."""
+    settings = config["trainer"]
+    accelerator, devices = choose_devices(settings["gpus"])
+    precision: Any = choose_precision(settings["precision"], accelerator)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=devices[:1] if isinstance(devices, list) else 1,
+        precision=precision,
+        max_epochs=epochs,
+        gradient_clip_val=settings["clip"],
+        accumulate_grad_batches=accumulate,
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+
+
+def train(job: Job, made: build.Parts, segmenter: Segmenter, size: int, folder: Path) -> None:
+    """Take `STEPS` whole steps with batches of `size`, gathering gradients as the run does."""
+    accumulate = min(2, int(job.config["trainer"]["accumulate"]))
+    trainer = short_trainer(job.config, folder, averaging(job.config["trainer"]), accumulate, epochs=1)
+    batches: Any = [repeated(job.sample, size)] * (STEPS * accumulate)
+    loader: DataLoader[Any] = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+    trainer.fit(build.module(job.config, made, segmenter), loader, loader)  # the second is asked for, and never read
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train with each size in turn, until one is too large."""
+    folder, sizes = Path(arguments[0]), [int(word) for word in arguments[1:]]
+    quieten()
+
+    def report(**words: Any) -> None:
+        with (folder / REPORTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(words) + "\n")
+
+    with (folder / JOB).open("rb") as file:
+        job: Job = pickle.load(file)  # written by the process that started this one
+    accelerator, devices = choose_devices(job.config["trainer"]["gpus"])
+    device = devices[0] if isinstance(devices, list) else 0
+    try:
+        made, segmenter = modules(job)
+        free, most = bound(accelerator, device)
+        report(free=free, most=most)
+        for size in sizes:
+            report(trying=size)
+            with tempfile.TemporaryDirectory() as scratch:
+                train(job, made, segmenter, size, Path(scratch))
+            gc.collect()
+            report(done=size, used=used(accelerator, device))
+    except Exception as error:
+        if is_memory(error):
+            report(short=str(error).splitlines()[0] if str(error) else "")
+            return
+        told = str(error) if isinstance(error, SegexpError) else f"{type(error).__name__}: {error}"
+        report(failed=told)
+
+
+if __name__ == "__main__":
+    from segexp.training import memory_trial  # so that what was pickled has the name that it is looked up by
+
+    memory_trial.main(sys.argv[1:])

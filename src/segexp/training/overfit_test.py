@@ -1,0 +1,296 @@
+"""A short training on a few pictures by Lightning, with the module of every training; no loop of its own."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from segexp.checks.issues import Examination
+from segexp.console import quieten
+from segexp.data.cache import RamStore
+from segexp.data.datamodule import reader, spec_of
+from segexp.data.dataset import EpochSampler, ScoringSet, TrainingSet, collate_scoring, collate_training
+from segexp.data.labels.modes import labelling
+from segexp.data.preprocessing import preprocessing_for, resize_image, resize_mask
+from segexp.data.statistics import Picture, Statistics, check_masks
+from segexp.data.transforms import Augment, sides
+from segexp.devices import choose_devices, choose_precision
+from segexp.errors import DataError
+from segexp.evaluation.scoring import score
+from segexp.inference.segmenter import Segmenter
+from segexp.training import build
+from segexp.training.module import MakeOptimizer
+from segexp.types import IGNORE, Case
+from segexp.visualization import panel
+
+IMAGES = 4
+SIDES = (256, 192, 128, 96, 64)
+"""Sides of the pictures in pixels, of which the largest is taken that leaves time for `STEPS` steps."""
+STEPS = 120
+SHRUNK = 3
+
+
+def choose(examination: Examination) -> list[Case]:
+    """Return the training cases with most foreground, up to four; one that is nearly all foreground has little to tell.
+
+    Raises:
+        DataError: no training case has foreground.
+    """
+
+    def wealth(case: Case) -> float:
+        share = sum(examination.facts[case.id].shares[1:])
+        return share if share <= 0.8 else 1 - share
+
+    readable = [case for case in examination.cases if case.id in examination.facts]
+    training = [case for case in readable if examination.splits.get(case.id) == "train"]
+    rich = [case for case in training if sum(examination.facts[case.id].shares[1:]) > 0]
+    if not rich:
+        raise DataError(
+            f"None of the {len(training)} readable training cases of {examination.data['root']} has a pixel of foreground",
+            "fit=true lets the network learn the pictures with most foreground",
+            "Look at the masks, and at which values data.classes gives to which class; the first class is the background",
+        )
+    return sorted(rich, key=wealth, reverse=True)[:IMAGES]
+
+
+def affordable(
+    segmenter: Segmenter, optimizer: MakeOptimizer, batch: int, seconds: float, steps: int = STEPS
+) -> tuple[int, float]:
+    """Return the side of pictures that leaves time for so many steps, and the seconds of a step, by trying some on a copy."""
+    trial = replace(segmenter, network=copy.deepcopy(segmenter.network).train())
+    images = torch.zeros(batch, segmenter.spec.channels, SIDES[-1], SIDES[-1], device=segmenter.device)
+    update = optimizer(trial.network)
+    passes: list[float] = []
+    updates: list[float] = []
+    for _ in range(3):
+        started = time.monotonic()
+        with trial.autocast():
+            logits = trial.forward(images)
+        logits.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        float(logits.detach().flatten()[0])  # waits for a GPU
+        passed = time.monotonic()
+        update.step()
+        passes, updates = [*passes, passed - started], [*updates, time.monotonic() - passed]
+    one, rest = min(passes[1:]), min(updates[1:])  # the first ones are spent on preparations
+    costs = [(side, rest + one * (side / SIDES[-1]) ** 2) for side in SIDES]
+    return next((pair for pair in costs if pair[1] * steps <= seconds), costs[-1])
+
+
+def reduced(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
+    """Return a window of at most `side` pixels, of a whole picture (`crop` None) after making it up to `SHRUNK` times smaller.
+
+    The window lies where foreground fills it as nearly by half as it can. The mask (H, W) gets the size of the image (h, w).
+    """
+    image, mask = picture.image, resize_mask(picture.mask, picture.image.shape[:2])
+    if crop is None:
+        scale = max(1 / SHRUNK, min(1.0, side / max(mask.shape)))
+        size = max(16, round(mask.shape[0] * scale)), max(16, round(mask.shape[1] * scale))
+        image, mask = resize_image(image, size), resize_mask(mask, size)
+    height, width = mask.shape
+    rows, columns = (min(wanted, side, own) for wanted, own in zip(crop or mask.shape, mask.shape, strict=True))
+    foreground = ((mask != 0) & (mask != IGNORE)).astype(np.float32)
+    counts = cv2.boxFilter(foreground, -1, (columns, rows), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    inside = counts[: height - rows + 1, : width - columns + 1]
+    top, left = np.unravel_index(int(np.abs(inside - rows * columns / 2).argmin()), inside.shape)
+    window = slice(int(top), int(top) + rows), slice(int(left), int(left) + columns)
+    return Picture(image[window].copy(), mask[window].copy())
+
+
+SECONDS = 80.0
+"""Of training; what comes before and after is short."""
+ENOUGH, LEARNED = 0.95, 0.8
+"""The Dice at which the training ends, and from which on learning works."""
+SPECK = 0.02
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far the training was: steps done, seconds since its start, training loss and Dice over the pictures."""
+
+    step: int
+    seconds: float
+    loss: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came out.
+
+    Attributes:
+        cases: ids of the pictures.
+        side: of the pictures, in pixels, at most.
+        moments: from the first to the last; at least one.
+        dice: at the end, see `known`.
+        silent: nothing but background was predicted.
+        picture: (H, W, 3) uint8: input, truth, prediction and errors of each picture.
+    """
+
+    cases: tuple[str, ...]
+    side: int
+    moments: tuple[Moment, ...]
+    dice: float
+    silent: bool
+    picture: np.ndarray
+
+    @property
+    def learned(self) -> bool:
+        """Whether learning works."""
+        return self.dice >= LEARNED
+
+
+def rehearse(
+    config: Mapping[str, Any],
+    cases: Sequence[Case],
+    told: Callable[[Moment], None] = lambda _: None,
+    seconds: float = SECONDS,
+) -> Rehearsal:
+    """Train on a few pictures, without augmentation and with a constant learning rate, until they are known or time is up.
+
+    Args:
+        config: resolved and validated, with the facts about the data.
+        cases: the pictures, see `choose`.
+        told: is told each moment.
+        seconds: after which the training ends.
+
+    Raises:
+        SegexpError: a picture cannot be read, the masks hold one class alone, or the loss is not finite.
+    """
+    quieten()
+    config = {**config, "trainer": {**config["trainer"], "compile": False}}
+    made = build.parts(config)
+    accelerator, _ = choose_devices(config["trainer"]["gpus"])
+    precision = choose_precision(config["trainer"]["precision"], accelerator)
+    data = config["data"]
+    read = reader(data)
+    spec = spec_of(data, read)
+    whole = [read(case) for case in cases]
+    statistics = Statistics(spec.channels, spec.num_classes, labelling(spec))
+    for each in whole:
+        statistics.add(each)
+    check_masks(statistics, spec.classes, "chosen")
+    found = statistics.fingerprint()
+    made, _ = build.balanced(config, made, found.class_share)
+    ready = preprocessing_for(data["normalize"], spec.channels, None, statistics.value_range(), found)
+    segmenter = Segmenter(made.network, ready, spec, None, precision, config["trainer"]["channels_last"])
+    side, step = affordable(segmenter.to(accelerator), made.optimizer, len(cases), seconds)
+    store = RamStore([reduced(each, sides(data["crop"]), side) for each in whole])
+    watch, scoring = Watch(told, seconds), ScoringSet(store, range(len(cases)), ready)
+    epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the pictures are scored
+    training = TrainingSet(store, range(len(cases)), Augment(), ready, config["seed"], repeat=epoch)
+    sampler = EpochSampler(len(training), config["seed"], lambda: watch.epoch)
+    _trainer(config, watch, accelerator, precision).fit(
+        build.module(dict(config), made, segmenter),
+        DataLoader(training, len(cases), sampler=sampler, collate_fn=collate_training, generator=torch.Generator()),
+        DataLoader(scoring, 1, collate_fn=collate_scoring),
+    )
+    return _outcome(segmenter.to(accelerator), scoring, store, cases, side, watch)
+
+
+class Watch(pl.Callback):
+    """Notes loss and Dice after each epoch and ends the training when the pictures are known or the time is up."""
+
+    def __init__(self, told: Callable[[Moment], None], seconds: float) -> None:
+        self.told, self.limit, self.moments, self.epoch = told, seconds, list[Moment](), 0
+        self.started = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """End in the middle of an epoch when the time is up."""
+        trainer.should_stop = trainer.should_stop or time.monotonic() - self.started > self.limit
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note where the training is."""
+        loss = float(trainer.callback_metrics.get("loss/train", np.nan))
+        dice = known(np.asarray(pl_module.confusions))
+        self.epoch += 1
+        self.moments.append(Moment(trainer.global_step, time.monotonic() - self.started, loss, dice))
+        self.told(self.moments[-1])
+        trainer.should_stop = trainer.should_stop or dice >= ENOUGH
+
+
+def _trainer(config: Mapping[str, Any], watch: Watch, accelerator: str, precision: Any) -> pl.Trainer:
+    """Return a trainer that writes nothing and goes on until `watch` ends it."""
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        max_epochs=-1,
+        gradient_clip_val=config["trainer"]["clip"],
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def known(matrices: np.ndarray) -> float:
+    """Return the Dice of all pictures together, the mean over the foreground classes; 0 without any.
+
+    A class with less than `SPECK` of the foreground is left out: a few pixels in a corner say nothing about learning.
+
+    Args:
+        matrices: (N, K, K) counts, rows truth, columns prediction.
+    """
+    together = matrices.sum(axis=0)
+    true, found, right = together.sum(axis=1)[1:], together.sum(axis=0)[1:], np.diag(together)[1:]
+    counted = true > SPECK * true.sum()
+    return float((2 * right[counted] / (true + found)[counted]).mean()) if counted.any() else 0.0
+
+
+def _outcome(
+    segmenter: Segmenter, scoring: ScoringSet, store: RamStore, cases: Sequence[Case], side: int, watch: Watch
+) -> Rehearsal:
+    scored = score(segmenter, scoring, range(len(cases)))
+    rows = [(store[n].image, store[n].mask, scored.kept[n], case.id) for n, case in enumerate(cases)]
+    spec = segmenter.spec
+    return Rehearsal(
+        tuple(case.id for case in cases),
+        side,
+        tuple(watch.moments),
+        known(scored.confusions),
+        not scored.confusions[:, :, 1:].any(),
+        panel(rows, spec.palette, spec.classes, height=192, overlapping=spec.overlapping),
+    )
+
+
+def words(rehearsal: Rehearsal, config: Mapping[str, Any]) -> str:
+    """Return in a sentence or two whether learning works, and else what to look at first."""
+    first, last = rehearsal.moments[0], rehearsal.moments[-1]
+    count, dice, spent = len(rehearsal.cases), rehearsal.dice, f"{last.seconds:.0f} s"
+    images = "one image" if count == 1 else f"{('two', 'three', 'four')[count - 2]} images"
+    if rehearsal.learned:
+        return f"The network learned {images} to Dice {dice:.2f} in {spent}: learning works."
+    found = f"The network did not learn {images}: Dice {dice:.2f} after {last.step} steps in {spent}, {LEARNED} was expected."
+    rate = config["optimizer"].get("lr")
+    if last.step < STEPS / 2:
+        width = config["model"].get("width")
+        smaller = f"model.width={width // 2}" if isinstance(width, int) and width > 8 else "a smaller model"
+        return f"{found} Only {last.step} steps fitted into the time: type {smaller}, a smaller data.size or trainer.gpus=1."
+    if not last.loss < 0.9 * first.loss:
+        return (
+            f"{found} The loss did not fall ({first.loss:.3g} to {last.loss:.3g}): type another optimizer.lr than {rate}, "
+            "or optimizer=adamw."
+        )
+    if rehearsal.silent:
+        return f"{found} Nothing but background is predicted: type loss=ce_dice, or give class weights to the loss."
+    return (
+        f"{found} Look at the picture: is the truth in it what you expect? Objects of a pixel or two need a larger data.size. "
+        f"Else type a higher optimizer.lr than {rate}."
+    )
+
+
+__all__ = ["LEARNED", "Moment", "Rehearsal", "choose", "rehearse", "words"]

@@ -1,0 +1,258 @@
+"""One run from a checked config to its directory: train, score the best weights, write what is found, say where it is."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from segexp.checkpoint import check_resume, describe, load_segmenter
+from segexp.checks.run import look_over
+from segexp.config.naming import TEACHER
+from segexp.console import quieten, terminal
+from segexp.data.datamodule import SegmentationDataModule
+from segexp.data.splits import write_split_csv
+from segexp.data.statistics import Picture
+from segexp.devices import choose_devices, describe_device, deterministic
+from segexp.evaluation.run_info import write_about
+from segexp.inference.postprocessing import Postprocessing
+from segexp.metrics.measures import Measure, check_spacings
+from segexp.metrics.significance import Interval
+from segexp.models.checkpointing import checkpointed
+from segexp.reporting.jobs import PAGE
+from segexp.reporting.run_report import write_run_report
+from segexp.reporting.write import told
+from segexp.training import build
+from segexp.training.artifacts import all_intervals, explain_split, score_split, sentences, write_metrics, write_outcomes
+from segexp.training.callbacks.checkpoint import Checkpoints
+from segexp.training.callbacks.progress import Speed
+from segexp.training.distillation import load_teacher
+from segexp.training.loggers import log_outcome, make_loggers
+from segexp.training.pseudo_labels import add_pseudo_labels
+from segexp.training.tuner import load_cached_auto_values, resolve_auto_values
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM: the run can be resumed. `code` is the exit code that the shell expects."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+def run(config: dict[str, Any], directory: Path, part_of: Path | None = None) -> dict[str, float]:
+    """Train as `config` says and write the run directory.
+
+    Args:
+        config: resolved and validated, plain values; `resume` names the run directory to go on with, or is None.
+        directory: the run directory.
+        part_of: the run that trains this one first; it is that one that is gone on with after an interruption.
+
+    Returns:
+        The scores in `metrics.json`, by "<split>/<score>".
+
+    Raises:
+        SegexpError: whatever the user can mend.
+        Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is whole.
+    """
+    quieten()
+    started = time.monotonic()
+    console = Console(soft_wrap=True, highlight=False)
+    say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
+    say(f"Run directory: {directory}")
+    config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
+    if not (directory / "checkpoints" / "last.ckpt").is_file():
+        config["resume"] = None  # what was interrupted came before the first step of this network
+    with interruptible(), deterministic(config["trainer"]["deterministic"]):
+        try:
+            load_cached_auto_values(config, directory)
+            made, teacher = build.parts(config), load_teacher(config)
+            data = build.datamodule(config, _tracked(console))
+            data.setup()
+            look_over(data, say)
+            for split in ("val", "test"):
+                check_spacings(made.measures, data.spacings(split), data.spec.num_classes)
+            if config["resume"]:
+                check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
+                for name in ("metrics.json", PAGE):  # they say that the run is finished
+                    (directory / name).unlink(missing_ok=True)
+            if config["data"].get("unlabeled"):
+                add_pseudo_labels(config, data, directory, partial(run, part_of=directory), say)
+            write_split_csv(directory / "split.csv", data.split_rows())
+            say(_describe_data(data))
+            say(describe_network(config["model"], made.network))
+            made, weighed = build.balanced(config, made, data.fingerprint.class_share)
+            made, taught = build.with_teacher(config, made, teacher, data)
+            for said in filter(None, (weighed, taught)):
+                say(said)
+            resolve_auto_values(config, directory, data, made, say)
+            loggers = make_loggers(config["logger"], directory, data.spec)
+            best, facts = _fit(config, directory, data, made, loggers)
+            if int(_rank()) != 0:
+                return {}
+            scores, intervals = _score(config, directory, data, best, made.measures)
+            log_outcome(loggers, config, scores, facts["steps"])
+        except Interrupted:
+            if part_of is None:
+                say(_how_to_go_on(directory))
+            raise
+    seconds = time.monotonic() - started
+    found = {"status": "finished", "seconds": round(seconds, 1), **facts}
+    write_metrics(directory / "metrics.json", scores, found, intervals)  # last of all: where it exists, the run is finished
+    page = told(write_run_report, directory)
+    say(_farewell(directory, sentences(scores, intervals), config["trainer"]["monitor"], page))
+    return scores
+
+
+def _fit(
+    config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts, loggers: list[Any]
+) -> tuple[Path, dict[str, Any]]:
+    """Train; return the best checkpoint and what else the training tells."""
+    segmenter = build.segmenter(config, made.network, data)
+    found = data.fingerprint.as_dict()
+    content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
+    monitor = f"val/{config['trainer']['monitor']}"
+    if int(_rank()) == 0:
+        write_about(directory, content | {"device": describe_device(*choose_devices(config["trainer"]["gpus"]))})
+    checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
+    module = build.module(config, made, segmenter)
+    chosen = [*build.callbacks(config, made, checkpoints), *build.explanations(config, segmenter)]
+    trainer = build.trainer(config, directory, chosen, loggers)
+    resume = str(checkpoints.last_path) if config["resume"] else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as leaving:  # how Lightning answers a KeyboardInterrupt, once it has put everything down
+        raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
+    speed = next(c for c in chosen if isinstance(c, Speed))
+    return checkpoints.best_path, {
+        "best_epoch": checkpoints.best_epoch,
+        "parameters": sum(p.numel() for p in made.network.parameters()),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "images_per_second": round(speed.images_per_second, 3),
+        "precision": segmenter.precision,
+        "peak_memory_bytes": _peak_memory(),
+    }
+
+
+def _score(
+    config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Score the best weights on the val and test splits, write what is found, and the pictures; return means and intervals."""
+    accelerator, _ = choose_devices(config["trainer"]["gpus"])
+    package = str(config["model"]["_target_"]).split(".")[0]
+    segmenter = load_segmenter(best, device=accelerator, trust=[package])
+    segmenter.postprocessing = Postprocessing()  # a run that is resumed may have been tuned before
+    shown = config["callbacks"]["pictures"]
+    outcomes = {
+        split: score_split(segmenter, split, cases, data.scoring_set(split), shown, directory, measures)
+        for split in ("val", "test")
+        if (cases := data.cases_of(split))
+    }
+    if count := config["callbacks"].get("explain"):
+        explain_split(build.explainer(config, segmenter), data.cases_of("val"), data.scoring_set("val"), count, directory)
+    return write_outcomes(directory, outcomes, segmenter.spec.classes), all_intervals(outcomes)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into `Interrupted` at the next instruction; leave the handlers as they were."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # one is enough: the way out is not interrupted again
+        if hasattr(signal, "SIGCHLD"):  # nor by loaders that the same signal ended
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tracked(console: Console) -> Any:
+    def tracked(pictures: Iterator[Picture], count: int) -> Iterator[Picture]:
+        shown = terminal() and count > 20
+        yield from track(pictures, "Reading pictures", count, console=console, transient=True, disable=not shown)
+
+    return tracked
+
+
+def _describe_data(data: SegmentationDataModule) -> str:
+    counts = {split: len(data.members(split)) for split in ("train", "val", "test")}
+    split = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    share = ", ".join(f"{n} {s:.1%}" for n, s in zip(data.spec.classes, data.fingerprint.class_share, strict=True))
+    return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}"
+
+
+def describe_network(model: dict[str, Any], network: torch.nn.Module) -> str:
+    """Return what is trained in a sentence: its class, its size, and what its encoder, where it has one, starts from.
+
+    Args:
+        model: the model section of a config.
+        network: built from it.
+    """
+    name = " ".join([str(model["_target_"]).rpartition(".")[2], *([model["architecture"]] if "architecture" in model else [])])
+    text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"
+    if blocks := checkpointed(network):
+        text += f"; the inner maps of {len(blocks)} blocks are computed again in the backward pass"
+    if "weights" not in model:
+        return text
+    start = {"none": "random weights", "imagenet": "weights learned on ImageNet"}.get(model["weights"], "the weights of a file")
+    return f"{text}; encoder {model.get('encoder')} starts from {start} (model.weights={model['weights']})"
+
+
+def _how_to_go_on(directory: Path) -> str:
+    first, last = (folder / "checkpoints" / "last.ckpt" for folder in (directory / TEACHER, directory))
+    if first.is_file() and not last.is_file():
+        return (
+            f"Interrupted before the first step of the network that learns from all images; {first} is the state of the one "
+            f"that labels them. To go on: python -m segexp.train 'resume={directory}'"
+        )
+    if not last.is_file():
+        return f"Interrupted before the first step; nothing to go on with in {directory}. Start again with the same command."
+    return (
+        f"Interrupted. The state after the last complete epoch is in {last}. "
+        f"To go on: python -m segexp.train 'resume={directory}'"
+    )
+
+
+def _farewell(directory: Path, scores: list[str], monitor: str, page: str) -> str:
+    lines = [
+        f"Scores of the weights with the best val/{monitor}:",
+        *scores,
+        f"Run directory: {directory}",
+        page,
+        f"Pictures: {directory / 'pictures'}",
+        f"TensorBoard: tensorboard --logdir {directory}",
+    ]
+    return "\n".join(lines)
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _rank() -> str:
+    return os.environ.get("LOCAL_RANK", "0")

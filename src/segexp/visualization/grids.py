@@ -1,0 +1,174 @@
+"""Several pictures on one sheet: panels, contact sheets, and the text around them.
+
+Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, of overlapping labels bit sets (`segexp.data.labels.modes`),
+255 = ignore; class 0 is the background.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from segexp.data.labels.modes import MOST, has
+from segexp.types import IGNORE
+from segexp.visualization.images import INK, PAPER, Array, Colour, Palette, to_display
+from segexp.visualization.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, errors, layered, overlay
+
+Row = tuple[Array, Array, Array, str]
+"""image (H, W, C), truth (H, W), prediction (H, W), title."""
+
+GAP = 10
+COLUMNS = ("input", "truth", "prediction", "errors")
+
+
+def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256, overlapping: bool = False) -> Array:
+    """Return one sheet (H, W, 3) uint8: a row per case with input, truth, prediction and errors, and a legend below.
+
+    Args:
+        rows: the cases; the sizes may differ, each is shown `height` pixels high, or lower where it is very wide.
+        palette: a colour per class.
+        classes: a name per class.
+        height: of a picture, in pixels.
+        overlapping: the masks hold bit sets.
+    """
+    strips, lay = [], layered if overlapping else overlay
+    for image, truth, prediction, title in rows:
+        shown, real, guess = fitted(height, image, truth, prediction)
+        wrong = errors(real, guess, shown, overlapping)
+        cells = [shown, lay(shown, real, palette), lay(shown, guess, palette), wrong]
+        strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping)}"))
+    column = max((cells[0].shape[1] for cells, _ in strips), default=height)
+    width = 4 * (column + GAP) + GAP
+    sheets = [header(COLUMNS, column), *(strip(cells, text, width, column) for cells, text in strips)]
+    return np.concatenate([*sheets, legend(width, _classes(palette, classes), _kinds(classes))])
+
+
+def triptych(
+    image: Array,
+    truth: Array | None,
+    prediction: Array,
+    palette: Palette,
+    classes: Sequence[str],
+    title: str = "",
+    height: int = 384,
+    overlapping: bool = False,
+) -> Array:
+    """Return one sheet (H, W, 3) uint8: input | truth | prediction, a title above and the classes below.
+
+    Args:
+        image: (H, W, C).
+        truth: (H, W); None leaves its place out.
+        prediction: (H, W).
+        palette: a colour per class.
+        classes: a name per class.
+        title: of the picture; the Dice against the truth is added.
+        height: of a picture, in pixels; lower where it is very wide.
+        overlapping: the masks hold bit sets.
+    """
+    lay = layered if overlapping else overlay
+    masks = [prediction] if truth is None else [truth, prediction]
+    shown, *small = fitted(height, image, *masks)
+    cells = [shown, *(lay(shown, mask, palette) for mask in small)]
+    column = max(shown.shape[1], 120)
+    width = len(cells) * (column + GAP) + GAP
+    names = COLUMNS[:3] if truth is not None else ("input", "prediction")
+    text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping)}"
+    ignored = [("ignored", IGNORED[0])] if truth is not None and (truth == IGNORE).any() else []
+    sheets = [header(names, column), strip(cells, text, width, column)]
+    return np.concatenate([*sheets, legend(width, [*_classes(palette, classes), *ignored])])
+
+
+def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str:
+    """Return "Dice 0.912", the mean over the classes in the truth, or what is to be said when there are none."""
+    known = truth != IGNORE
+    scores = []
+    for k in range(1, MOST + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
+        pair = (truth, prediction)
+        real, guess = ((has(mask, k) if overlapping else mask == k) & known for mask in pair)
+        if real.any():
+            scores.append(2 * (real & guess).sum() / (real.sum() + guess.sum()))
+    if scores:
+        return f"Dice {np.mean(scores):.3f}"
+    false = int(((prediction != 0) & known).sum())
+    return f"no foreground, {false} px of false alarm" if false else "no foreground, none predicted"
+
+
+def contact_sheet(images: Sequence[Array], columns: int = 6, side: int = 192) -> Array:
+    """Return all images on one sheet (H, W, 3) uint8, each within a square of `side` pixels."""
+    count = -(-len(images) // columns)
+    sheet = np.full((count * (side + GAP) + GAP, columns * (side + GAP) + GAP, 3), PAPER, np.uint8)
+    for place, image in enumerate(images):
+        shown = to_display(image)
+        scale = side / max(shown.shape[:2])
+        size = max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale))
+        shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+        top = GAP + place // columns * (side + GAP) + (side - size[1]) // 2
+        left = GAP + place % columns * (side + GAP) + (side - size[0]) // 2
+        sheet[top : top + size[1], left : left + size[0]] = shown
+    return sheet
+
+
+def font(size: int) -> Any:
+    """Return the font of all sheets, `size` pixels high."""
+    return ImageFont.load_default(size)
+
+
+def fitted(height: int, image: Array, *masks: Array) -> list[Array]:
+    """Return the image as RGB and its masks, `height` pixels high, or lower where they are very wide."""
+    tall, wide = masks[0].shape
+    scale = height / max(tall, wide / 2)
+    size = max(1, round(wide * scale)), max(1, round(tall * scale))
+    shown = cv2.resize(to_display(image), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return [shown, *(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in masks)]
+
+
+def _classes(palette: Palette, classes: Sequence[str]) -> list[tuple[str, Colour]]:
+    """Return the entries of a legend for all classes but the background."""
+    return list(zip(classes, palette, strict=True))[1:]
+
+
+def _kinds(classes: Sequence[str]) -> list[tuple[str, Colour]]:
+    """Return the entries of a legend for the picture of errors."""
+    wrong = [("wrong class", WRONG_CLASS)] if len(classes) > 2 else []
+    return [("correct", CORRECT), ("missed", MISSED), ("false alarm", FALSE_ALARM), *wrong, ("ignored", IGNORED[0])]
+
+
+def header(names: Sequence[str], column: int) -> Array:
+    """Return the line above the columns of a sheet, each `column` pixels wide."""
+    paper = Image.new("RGB", (len(names) * (column + GAP) + GAP, 30), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for place, text in enumerate(names):
+        draw.text((GAP + place * (column + GAP) + column / 2, 16), text, INK, font(16), anchor="mm")
+    return np.asarray(paper)
+
+
+def strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
+    """Return one row of the panel: the title, below it the cells, each in the middle of its column."""
+    paper = Image.new("RGB", (width, cells[0].shape[0] + 24 + GAP), PAPER)
+    ImageDraw.Draw(paper).text((GAP, 12), title, INK, font(14), anchor="lm")
+    for place, cell in enumerate(cells):
+        paper.paste(Image.fromarray(cell), (GAP + place * (column + GAP) + (column - cell.shape[1]) // 2, 24))
+    return np.asarray(paper)
+
+
+def legend(width: int, *lines: Sequence[tuple[str, Colour]]) -> Array:
+    """Return lines of colours and what they mean, broken to the sheet's width."""
+    places: list[tuple[int, int, str, Colour]] = []
+    y = 14
+    for line in lines:
+        x = GAP
+        for text, colour in line:
+            step = 30 + round(font(14).getlength(text)) + 16
+            if x > GAP and x + step > width:
+                x, y = GAP, y + 24
+            places.append((x, y, text, colour))
+            x += step
+        y += 24
+    paper = Image.new("RGB", (width, y), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for x, y, text, colour in places:
+        draw.rectangle((x, y - 8, x + 22, y + 8), fill=tuple(colour), outline=INK)
+        draw.text((x + 30, y), text, INK, font(14), anchor="lm")
+    return np.asarray(paper)

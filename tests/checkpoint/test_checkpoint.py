@@ -1,0 +1,340 @@
+"""Checkpoints: one file rebuilds the segmenter, nothing else is needed, and nothing in it is run."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segexp.checkpoint import (
+    SCHEMA,
+    check_resume,
+    describe,
+    find_checkpoint,
+    load_segmenter,
+    read_checkpoint,
+    store_postprocessing,
+    without_pretrained,
+)
+from segexp.checkpoint.splits import check_spec
+from segexp.data.preprocessing import Preprocessing
+from segexp.errors import CheckpointError, ConfigError
+from segexp.inference.postprocessing import Postprocessing
+from segexp.models import EncoderDecoder, UNet
+from segexp.types import DataSpec
+
+MODEL = {"_target_": "segexp.models.UNet", "in_channels": 1, "num_classes": 2, "width": 2, "depth": 2}
+SPEC = DataSpec("toy", ("background", "thing"), 1, ((0, 0, 0), (255, 128, 0)))
+CONFIG: dict[str, Any] = {"model": MODEL, "trainer": {"channels_last": True}, "data": {"max_pixels": None}}
+
+
+def written(path: Path, **changes: Any) -> tuple[Path, UNet]:
+    """A checkpoint of a small U-Net, as training writes it."""
+    torch.manual_seed(1)
+    network = UNet(1, 2, width=2, depth=2)
+    content = describe(
+        {**CONFIG, **changes.pop("config", {})}, SPEC, Preprocessing(1, 24, mean=(0.4,), std=(0.2,)), "ab12", "32", {}
+    )
+    weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": weights, "segexp": {**content, **changes}}, path)
+    return path, network.eval()
+
+
+def test_it_rebuilds_everything(tmp_path: Path) -> None:
+    path, network = written(tmp_path / "best.ckpt")
+    segmenter = load_segmenter(path)
+    assert segmenter.spec == SPEC
+    assert segmenter.preprocessing == Preprocessing(1, 24, mean=(0.4,), std=(0.2,))
+    assert segmenter.facts["split_hash"] == "ab12"
+    assert not segmenter.network.training
+    image = np.random.default_rng(0).integers(0, 255, (40, 48, 1)).astype(np.uint8)
+    with torch.no_grad():
+        logits = network(segmenter.preprocessing.prepare(image)[None])
+    expected = torch.nn.functional.interpolate(logits, size=(40, 48), mode="bilinear", align_corners=False)[0].argmax(0)
+    assert segmenter.classes(image).tolist() == expected.tolist()
+
+
+def test_it_holds_plain_values_only(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    values = torch.load(path, weights_only=True)["segexp"]
+    assert values["schema"] == SCHEMA
+    assert set(values["versions"]) == {"segexp", "torch", "pytorch-lightning", "numpy", "python"}
+
+
+def test_a_run_directory_means_its_best_weights(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    last, _ = written(tmp_path / "checkpoints" / "last.ckpt")
+    assert find_checkpoint(tmp_path) == last
+    best, _ = written(tmp_path / "checkpoints" / "best.ckpt")
+    assert find_checkpoint(tmp_path) == best
+    assert find_checkpoint(tmp_path / "checkpoints") == best
+
+
+def test_no_such_run_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "run_one").mkdir()
+    with pytest.raises(CheckpointError, match=r"checkpoint=.*run_on does not exist.*Did you mean run_one"):
+        find_checkpoint(tmp_path / "run_on")
+    with pytest.raises(CheckpointError, match=r"is a folder without checkpoints/best\.ckpt"):
+        find_checkpoint(tmp_path / "run_one")
+
+
+def test_an_exported_file_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"liver\.onnx does not exist"):
+        find_checkpoint(tmp_path / "liver.onnx")
+    (tmp_path / "liver.onnx").touch()
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(tmp_path / "liver.onnx")
+    assert str(caught.value) == (
+        f"checkpoint={tmp_path / 'liver.onnx'} is an exported file. A trained network was expected: a run directory or a .ckpt "
+        "file. Type checkpoint=RUN with the run that it was exported from; liver.onnx.json names it."
+    )
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "empty", "code"])
+def test_a_broken_file_is_named(kind: str, tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    data = path.read_bytes()
+    contents = {"truncated": data[: len(data) // 2], "text": b"not a checkpoint", "empty": b"", "code": pickle.dumps(Path("x"))}
+    path.write_bytes(contents[kind])
+    with pytest.raises(CheckpointError, match=r"best\.ckpt cannot be read as a checkpoint.*name another one with checkpoint="):
+        read_checkpoint(path)
+
+
+def test_a_foreign_file_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"model": {"w": torch.zeros(1)}, "epoch": 3}, path)
+    with pytest.raises(CheckpointError, match=r"other\.pt is a torch file but not one of segexp's: it holds model, epoch"):
+        read_checkpoint(path)
+
+
+def test_another_form_names_the_version_that_wrote_it(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", schema=99, versions={"segexp": "9.9"})
+    with pytest.raises(
+        CheckpointError, match=r"has form 99 and this segexp .* reads form 1.*Install the version that wrote it \(9\.9\)"
+    ):
+        read_checkpoint(path)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {**MODEL, "width": 4}})
+    with pytest.raises(CheckpointError, match=r"The weights in .*best\.ckpt do not fit the network it names"):
+        load_segmenter(path)
+
+
+def test_a_network_of_a_stranger_is_not_built(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {"_target_": "os.getcwd"}})
+    with pytest.raises(CheckpointError, match=r"trust=\[os\]"):
+        load_segmenter(path)
+
+
+def test_a_network_whose_code_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {"_target_": "my_missing_nets.Tiny"}})
+    with pytest.raises(CheckpointError) as caught:
+        load_segmenter(path)
+    assert str(caught.value) == (
+        "The checkpoint's network is my_missing_nets.Tiny, and the package my_missing_nets is not found. A checkpoint holds "
+        "the weights of a network and not its code, which must be there under the name it had in training. Put the folder that "
+        "holds my_missing_nets on PYTHONPATH, or install it with pip; then, if you trust where it comes from, type "
+        "trust=[my_missing_nets]."
+    )
+
+
+# Pretrained weights -------------------------------------------------------------------------------------------------------
+
+ENCODER = {
+    "_target_": "segexp.models.EncoderDecoder",
+    "in_channels": 1,
+    "num_classes": 2,
+    "architecture": "unet",
+    "encoder": "tu-test_resnet",
+    "decoder": {"channels": [8, 8, 8, 8, 8]},
+}
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "/gone/resnet.pth"])
+def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("check_answer", "downloaded"):
+        monkeypatch.setattr(f"segexp.models.pretrained.{name}", lambda url, *_: asked.append(url))
+    path, _ = written(tmp_path / "best.ckpt", config={"model": {**ENCODER, "weights": weights}})
+    network = EncoderDecoder(**{key: value for key, value in ENCODER.items() if key != "_target_"})
+    values = torch.load(path, weights_only=True)
+    values["state_dict"] = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(values, path)
+    segmenter = load_segmenter(path)
+    assert asked == []
+    assert segmenter.facts["config"]["model"]["weights"] == weights, "what it was trained from is still known"
+    image = torch.randn(1, 1, 32, 48)
+    torch.testing.assert_close(segmenter.network(image), network.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "changed"),
+    [
+        ({"_target_": "segexp.models.EncoderDecoder", "weights": "imagenet"}, {"weights": "none"}),
+        ({"_target_": "segexp.models.TorchvisionNet", "weights": "a.pth"}, {"weights": "none"}),
+        ({"_target_": "segexp.models.UNet", "width": 2}, {}),
+        ({"_target_": "torchvision.models.segmentation.fcn_resnet50"}, {"weights": None, "weights_backbone": None}),
+        ({"_target_": "segmentation_models_pytorch.Unet", "encoder_weights": "imagenet"}, {"encoder_weights": None}),
+        ({"_target_": "segmentation_models_pytorch.create_model", "arch": "unet"}, {"encoder_weights": None}),
+        ({"_target_": "my_nets.Tiny", "weights": "imagenet"}, {}),
+    ],
+)
+def test_pretrained_weights_are_left_out(model: dict[str, Any], changed: dict[str, Any]) -> None:
+    before = dict(model)
+    assert without_pretrained(model) == {**model, **changed}
+    assert model == before
+
+
+# The stored post-processing ----------------------------------------------------------------------------------------------
+
+RULE = Postprocessing(0.35, 20, largest_component=True, fill_holes=True)
+RECORD: dict[str, Any] = {"parameters": RULE.as_dict(), "gain": 0.02, "low": 0.01, "high": 0.03, "cases": 20}
+
+
+def trained(path: Path) -> dict[str, Any]:
+    """A checkpoint with all that Lightning puts beside the weights; returns its values."""
+    written(path)
+    values = torch.load(path, weights_only=True)
+    weights = list(values["state_dict"].values())
+    momentum = {n: {"step": torch.tensor(3.0), "exp_avg": torch.randn_like(w.float())} for n, w in enumerate(weights)}
+    values |= {"epoch": 3, "optimizer_states": [{"state": momentum}], "current_model_state": dict(values["state_dict"])}
+    torch.save(values, path)
+    return values
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say whether plain values and tensors are equal, the tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return (a.dtype, a.shape, a.stride(), a.numpy().tobytes()) == (b.dtype, b.shape, b.stride(), b.numpy().tobytes())
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def test_an_old_checkpoint_has_no_post_processing(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    assert load_segmenter(path).postprocessing.is_identity
+
+
+def test_post_processing_is_stored_beside_untouched_weights(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+    path.chmod(0o640)
+    store_postprocessing(path, RECORD)
+    after = torch.load(path, weights_only=True)
+    assert after["segexp"].pop("postprocessing") == RECORD
+    assert same(before, after)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+    segmenter = load_segmenter(path)
+    assert segmenter.postprocessing == RULE
+    assert segmenter.facts["postprocessing"] == RECORD
+
+
+def test_the_segmenter_applies_what_is_stored(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    image = np.random.default_rng(0).integers(0, 255, (40, 48, 1)).astype(np.uint8)
+    probabilities = load_segmenter(path).probabilities(image)
+    store_postprocessing(path, {"parameters": Postprocessing(0.45, 6).as_dict()})
+    expected = Postprocessing(0.45, 6).apply(probabilities)
+    assert load_segmenter(path).classes(image).tolist() == expected.tolist()
+
+
+def test_it_is_replaced_and_taken_out_again(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+    for record in (RECORD, {**RECORD, "gain": 0.5}):
+        store_postprocessing(path, record)
+        assert read_checkpoint(path)["segexp"]["postprocessing"] == record
+    store_postprocessing(path, None)
+    assert same(before, read_checkpoint(path))
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), RuntimeError("No space left on device\nat 0x1")])
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.ckpt"
+    before = trained(path)
+
+    def full(values: Any, part: Path) -> None:
+        part.write_bytes(b"half of it")
+        raise problem
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError) as caught:
+        store_postprocessing(path, RECORD)
+    assert str(caught.value) == (
+        f"{path} cannot be written (No space left on device). The chosen post-processing is stored in the checkpoint, so its "
+        "folder must be writable and have room for a copy. Copy the run to a folder of your own and name that one with "
+        "checkpoint=…."
+    )
+    assert same(before, read_checkpoint(path))
+    assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+@pytest.mark.parametrize("stored", [{"parameters": {"sharpen": 3}}, {"parameters": {"threshold": 7.0}}, {}])
+def test_post_processing_of_another_version_names_it(stored: dict[str, Any], tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", postprocessing=stored, versions={"segexp": "9.9"})
+    with pytest.raises(CheckpointError) as caught:
+        load_segmenter(path)
+    assert str(caught.value) == (
+        f"{path} stores a post-processing that this segexp does not know: {stored}. Parameters that python -m segexp.evaluate "
+        "tune=postprocess stored were expected. Install the version that wrote it: {'segexp': '9.9'}."
+    )
+
+
+# Overlapping labels --------------------------------------------------------------------------------------------------------
+
+
+def test_labels_that_overlap_are_remembered_and_those_of_older_files_do_not(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    values = torch.load(path, weights_only=True)
+    assert values["segexp"]["spec"].pop("overlapping") is False
+    torch.save(values, tmp_path / "old.ckpt")
+    assert load_segmenter(tmp_path / "old.ckpt").spec == SPEC
+    values["segexp"]["spec"]["overlapping"] = True
+    torch.save(values, tmp_path / "sets.ckpt")
+    assert load_segmenter(tmp_path / "sets.ckpt").spec == replace(SPEC, overlapping=True)
+
+
+def test_a_resumed_run_keeps_its_labels(tmp_path: Path) -> None:
+    config = {**CONFIG, "optimizer": {}}
+    path, _ = written(tmp_path / "last.ckpt", config=config)
+    check_resume(path, config, SPEC, "ab12")
+    check_resume(path, {**config, "data": {"labels": "exclusive"}}, SPEC, "ab12")
+    with pytest.raises(CheckpointError, match=r"was trained with data\.labels exclusive \(now overlapping\)\. A resumed run"):
+        check_resume(path, {**config, "data": {"labels": "overlapping"}}, SPEC, "ab12")
+
+
+def test_a_resumed_run_does_not_end_before_it_begins(tmp_path: Path) -> None:
+    config = {**CONFIG, "optimizer": {}}
+    path, _ = written(tmp_path / "last.ckpt", config=config)
+    values = torch.load(path, weights_only=True)
+    torch.save({**values, "epoch": 7}, path)
+    for trainer in ({"max_epochs": 8}, {"max_epochs": 3, "minutes": 5.0}, {"max_epochs": None, "minutes": None}):
+        check_resume(path, {**config, "trainer": trainer}, SPEC, "ab12")
+    with pytest.raises(ConfigError) as error:
+        check_resume(path, {**config, "trainer": {"max_epochs": 7, "minutes": None}}, SPEC, "ab12")
+    assert str(error.value) == (
+        f"trainer.max_epochs=7, and {path} has 8 epochs behind it. To go on, more than these were expected. Type "
+        "trainer.max_epochs=16, say."
+    )
+
+
+def test_other_data_must_have_labels_of_the_same_kind() -> None:
+    data: dict[str, Any] = {"classes": {"background": 0, "thing": 255}, "channels": 1}
+    check_spec(data, SPEC)
+    check_spec({**data, "labels": "overlapping"}, replace(SPEC, overlapping=True))
+    with pytest.raises(ConfigError) as error:
+        check_spec({**data, "labels": "exclusive"}, replace(SPEC, overlapping=True))
+    assert str(error.value) == (
+        "data.labels=exclusive, and the checkpoint was trained with overlapping labels. Labels of the same kind were expected: "
+        "they decide what the network's output means. Leave data.labels out."
+    )

@@ -1,0 +1,47 @@
+"""python -m segexp.report: the pages written again."""
+
+import shutil
+
+import pytest
+
+from segexp.cli.report import main
+
+
+def test_the_page_of_a_run_is_written_again(full_run, tmp_path, capsys):
+    run = full_run(tmp_path / "run")
+    assert main([str(run)]) == 0
+    first = (run / "report.html").read_text(encoding="utf-8")
+    shutil.rmtree(run / "pictures")
+    assert main([str(run)]) == 0
+    assert len((run / "report.html").read_text(encoding="utf-8")) < len(first)
+    assert capsys.readouterr().out == f"{run / 'report.html'}\n" * 2
+
+
+def test_a_problem_is_one_paragraph(tmp_path, capsys):
+    assert main([str(tmp_path / "nothing")]) == 1
+    found = capsys.readouterr()
+    assert found.err.startswith(f"segexp: {tmp_path / 'nothing'} does not exist.")
+    assert found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0)])
+def test_help(words, code, capsys):
+    assert main(words) == code
+    assert "python -m segexp.report RUN_OR_STUDY" in capsys.readouterr().out
+
+
+def test_a_page_that_fails_does_not_fail_the_run(full_run, tmp_path):
+    from segexp.reporting.run_report import write_run_report
+    from segexp.reporting.write import told
+
+    run = full_run(tmp_path / "run", pictures=False)
+    assert told(write_run_report, run) == f"Report: {run / 'report.html'}"
+    (run / "cases.csv").unlink()
+    text = told(write_run_report, run)
+    assert text.startswith(f"The report could not be written. {run / 'cases.csv'} does not exist.")
+    assert text.endswith(f"To try again: python -m segexp.report {run}")
+
+    def broken(directory):
+        raise ZeroDivisionError("by nothing")
+
+    assert "ZeroDivisionError: by nothing." in told(broken, run)

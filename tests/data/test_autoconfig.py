@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segexp.data.autoconfig import DEMO, FACTS, complete
+from segexp.data.datamodule import find, reader
+from segexp.data.synthetic import datasets
+from segexp.errors import DataError
+
+OPEN = {"root": "", "image": None, "mask": None, "groups": None, "classes": None, "ignore": [], "threshold": None}
+OPEN |= {"channels": None, "size": None}
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Six small pictures in place of the usual number."""
+    true = datasets.make_demo
+    monkeypatch.setattr(datasets, "make_demo", lambda root, family: true(root, family, count=6, size=64))
+
+
+def test_a_layout_that_is_given_stays_and_nothing_is_looked_at():
+    assert complete({**OPEN, "root": "/nowhere", "image": "{id}.png"}) == ({}, "")
+
+
+def test_every_family_has_its_layout():
+    assert set(DEMO) == set(datasets.FAMILIES)
+    assert all(set(layout) <= set(FACTS) for layout in DEMO.values())
+
+
+@pytest.mark.parametrize("family", datasets.FAMILIES)
+def test_a_family_is_generated_and_described_so_that_it_can_be_read(tmp_path, few, family):
+    data = {**OPEN, "root": str(tmp_path), "family": family}
+    found, sentence = complete(data)
+    assert Path(found["root"]).parent == tmp_path
+    assert sentence == f"Generated pictures ({family}) in {found['root']}"
+    full = data | found
+    cases = find(full)
+    assert len(cases) == 6
+    for case in cases:
+        picture = reader(full)(case)
+        assert picture.image.shape[2] == found["channels"]
+        assert set(np.unique(picture.mask)) <= {0, 1}
+    assert {case.split for case in cases} == ({"train", "val"} if family == "organ" else {None})
+    assert len({case.group for case in cases}) == (2 if family == "organ" else 1)
+
+
+def test_what_the_user_says_of_a_family_wins(tmp_path, few):
+    found, _ = complete({**OPEN, "root": str(tmp_path), "family": "organ", "classes": {"rest": 0, "liver": 255}})
+    assert found["classes"] == {"rest": 0, "liver": 255}
+    assert found["image"] == DEMO["organ"]["image"]
+
+
+def test_an_open_layout_is_recognised_and_the_reason_told(tmp_path):
+    root = datasets.make_demo(tmp_path, "organ", count=6, size=64)
+    found, sentence = complete({**OPEN, "root": str(root)})
+    assert {key: found[key] for key in ("image", "mask", "channels")} == {
+        "image": "{split}/{id}.png",
+        "mask": "{split}/{id}_mask.png",
+        "channels": 1,
+    }
+    assert sentence.startswith(f"Layout of {root}: ")
+    assert len(sentence) > 60
+    assert len(find({**OPEN, **found, "root": str(root)})) == 6
+
+
+def test_what_the_user_says_of_a_recognised_folder_wins(tmp_path):
+    root = datasets.make_demo(tmp_path, "organ", count=6, size=64)
+    found, _ = complete({**OPEN, "root": str(root), "channels": 3, "classes": {"air": 0, "liver": 255}})
+    assert (found["channels"], found["classes"]) == (3, {"air": 0, "liver": 255})
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    with pytest.raises(DataError) as caught:
+        complete({**OPEN, "root": str(tmp_path / "nowhere")})
+    assert str(tmp_path / "nowhere") in str(caught.value)

@@ -1,0 +1,79 @@
+"""Every network of conf/model leaves the framework, but for those that docs/export.md names."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from segexp.config import register_resolvers
+from segexp.deployment import formats as writing
+from segexp.deployment.formats import FORMATS
+from segexp.deployment.modules import Bare
+from segexp.deployment.runtime import runner
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "export.md"
+FILES = {path.stem: path for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
+SMALL = yaml.safe_load((Path(__file__).resolve().parents[1] / "small_networks.yaml").read_text(encoding="utf-8"))
+"""The networks of libraries, and what makes each of them small; the others have a `width`."""
+SIZES = ((1, 64, 64), (3, 97, 131), (1, 128, 160))
+every_network = pytest.mark.parametrize("name", FILES)
+
+
+def not_exported():
+    """The networks that docs/export.md excludes."""
+    (names,) = re.findall(r"Not exported:\s*(.+?)\.(?:\s|$)", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return set() if names.strip("`* ") == "none" else set(re.findall(r"\w+", names))
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The text of the page."""
+    if not DOCS.is_file():
+        pytest.skip("docs/export.md, which names the networks that are exported, is not written yet")
+    return DOCS.read_text(encoding="utf-8")
+
+
+def test_the_page_names_every_network(documented):
+    rows = set(re.findall(r"^\|\s*`(\w+)`", documented, flags=re.MULTILINE))
+    assert rows & set(FILES) == set(FILES) - not_exported()
+    assert not_exported() <= set(FILES)
+
+
+def network(name):
+    """A small edition of a network, whose statistics are those of noise."""
+    register_resolvers()
+    facts = {"data": {"channels": 3, "num_classes": 2}, "deep_supervision": None}
+    config = OmegaConf.create({**facts, "model": OmegaConf.load(FILES[name])})
+    arguments = OmegaConf.to_container(config.model, resolve=True)
+    torch.manual_seed(0)
+    made = get_class(arguments.pop("_target_"))(**(arguments | SMALL.get(name, {"width": 4})))
+    made.train()
+    with torch.no_grad():
+        made(torch.randn(4, 3, 64, 64))
+    return made.eval()
+
+
+@pytest.mark.slow
+@every_network
+def test_the_files_give_what_the_network_gives(name, tmp_path, monkeypatch):
+    if DOCS.is_file() and name in not_exported():
+        pytest.skip(f"docs/export.md says why {name} is not exported")
+    own = network(name)
+    module, example = Bare(own), torch.zeros(2, 3, 96, 80)
+    captured = writing.program(module, example)  # once for both formats, for it takes half of the time
+    monkeypatch.setattr(writing, "program", lambda *_: captured)
+    writing.write_program(module, example, tmp_path / "net.pt2")
+    writing.write_onnx(module, example, tmp_path / "net.onnx", "logits")
+    for kind in ("torch_export", "onnx"):
+        exported = runner(tmp_path / f"net{FORMATS[kind].suffix}", kind, "fp32")
+        for batch, height, width in SIZES:
+            image = torch.randn(batch, 3, height, width)
+            with torch.inference_mode():
+                expected, found = own(image).softmax(dim=1), exported(image).softmax(dim=1)
+            assert found.shape == (batch, 2, height, width), kind
+            assert float((expected - found).abs().max()) < 1e-4, (kind, batch, height, width)

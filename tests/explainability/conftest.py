@@ -1,0 +1,3 @@
+"""Networks whose explanation is known."""
+
+from fixtures.explainability import known, learned, segmenter  # noqa: F401

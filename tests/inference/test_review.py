@@ -1,0 +1,111 @@
+"""review.csv: the order of its rows, and what is kept of an earlier one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segexp.errors import DataError
+from segexp.inference.review import NAME, Review, masks_in, read_earlier, read_rows, write_rows
+from segexp.types import DataSpec
+
+
+def test_rows_come_back(tmp_path):
+    rows = [{"file": 'a,"b"\n.png', "share": "0.5", "more": "x"}, {"file": "é.png"}]
+    path = write_rows(tmp_path / "t.csv", ("file", "share"), rows)
+    assert read_rows(path) == [{"file": 'a,"b"\n.png', "share": "0.5"}, {"file": "é.png", "share": ""}]
+    assert path.read_bytes().startswith(b"file,share\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00\x81", b"", b'file\n"' + 200_000 * b"x"])
+def test_a_table_that_is_missing_or_broken_has_no_rows(content, tmp_path):
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    assert read_rows(tmp_path / "t.csv") == []
+
+
+def test_a_row_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path):
+    (tmp_path / "t.csv").write_text("file,share\na.png,0.5\nb.png")
+    assert read_rows(tmp_path / "t.csv") == [{"file": "a.png", "share": "0.5"}, {"file": "b.png", "share": ""}]
+
+
+def test_a_table_that_cannot_be_written_says_what_to_type(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(DataError) as caught:
+        write_rows(tmp_path / "out" / "t.csv", ("file",), [{"file": "a"}])
+    assert str(caught.value).startswith(f"{Path(tmp_path, 'out', 't.csv')} cannot be written (Not a directory)")
+
+
+def test_the_table_of_before_stays_where_writing_fails(tmp_path):
+    path = write_rows(tmp_path / "t.csv", ("file",), [{"file": "a"}])
+
+    def rows():
+        yield {"file": "b"}
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError, match="No space left on device"):
+        write_rows(path, ("file",), rows())
+    assert read_rows(path) == [{"file": "a"}]
+    assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
+
+
+SPEC = DataSpec("toy", ("background", "liver", "tumour"), 1, ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+
+
+def test_flags_then_disagreement_then_entropy(tmp_path):
+    review = Review(tmp_path, SPEC)
+    classes = np.array([[0, 1, 1, 2]], np.uint8)
+    review.add("calm.png", "calm.png", [], {"entropy": 0.1, "disagreement": 0.2}, classes)
+    review.add("unsure.png", "unsure.png", [], {"entropy": 0.9, "disagreement": 0.2}, classes)
+    review.add("torn.png", "torn.png", [], {"entropy": 0.0, "disagreement": 0.7, "mutual_information": 0.3}, classes)
+    review.add("odd.png", "odd.png", ["dark", "small"], {"entropy": 0.0, "disagreement": 0.0}, classes)
+    review.add("broken.png", "", ["not predicted: it is cut"])
+    assert review.write() == tmp_path / NAME
+    lines = (tmp_path / NAME).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "image,mask,flags,disagreement,mutual_information,entropy,share_liver,share_tumour,size"
+    assert lines[1] == "broken.png,,not predicted: it is cut,,,,,,"
+    assert lines[2] == "odd.png,odd.png,dark; small,0.0000,,0.0000,0.5000,0.2500,1x4"
+    assert [line.partition(",")[0] for line in lines[3:]] == ["torn.png", "unsure.png", "calm.png"]
+
+
+def test_rows_of_before_are_kept_while_their_masks_are_there(tmp_path):
+    review = Review(tmp_path, SPEC)
+    for name in ("a.png", "b.png"):
+        review.add(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8))
+        (tmp_path / name).touch()
+    review.add("c.png", "", ["not predicted"])
+    review.write()
+    assert set(read_earlier(tmp_path)) == {"a.png", "b.png"}
+    (tmp_path / "a.png").unlink()
+    assert masks_in(read_earlier(tmp_path).values()) == ["b.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"image\n", b"\xff\xfe\x00broken", b"other,columns\n1,2\n"])
+def test_a_broken_review_counts_as_none(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    assert read_earlier(tmp_path) == {}
+
+
+def test_nothing_to_say_writes_nothing(tmp_path):
+    assert Review(tmp_path, SPEC).write() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    review = Review(tmp_path / "gone", SPEC)
+    review.add("a.png", "a.png", [])
+    with pytest.raises(DataError, match=r"gone/review\.csv cannot be written \(No such file"):
+        review.write()
+
+
+def test_masks_of_overlapping_classes(tmp_path):
+    spec = DataSpec("toy", ("no", "cell", "nucleus"), 1, ((0, 0, 0),) * 3, overlapping=True)
+    review = Review(tmp_path, spec)
+    review.add("a.png", "a_cell.png;a_nucleus.png", [], {"entropy": 0.1}, np.array([[0, 1, 3, 3]], np.uint8))
+    review.write()
+    assert (tmp_path / NAME).read_text().splitlines()[1].endswith(",0.7500,0.5000,1x4"), "shares may add up to more than 1"
+    (tmp_path / "a_cell.png").touch()
+    assert not read_earlier(tmp_path), "one of the two is missing"
+    (tmp_path / "a_nucleus.png").touch()
+    assert masks_in(read_earlier(tmp_path).values()) == ["a_cell.png", "a_nucleus.png"]

@@ -1,0 +1,220 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segexp.data.preprocessing import Preprocessing
+from segexp.errors import DataError
+from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.segmenter import Segmenter
+from segexp.types import DataSpec
+
+SPEC = DataSpec("toy", ("background", "cell", "wall"), 3, ((0, 0, 0), (255, 0, 0), (0, 255, 0)))
+
+
+class Toy(nn.Module):
+    """A small network that notes what it was called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Conv2d(8, 3, 1)
+        self.calls = []
+
+    def forward(self, image):
+        logits = self.head(self.body(image))
+        last = image.is_contiguous(memory_format=torch.channels_last)
+        self.calls.append({"shape": tuple(image.shape), "last": last, "dtype": logits.dtype, "training": self.training})
+        return logits
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Toy()
+
+
+def segmenter(network, **more):
+    return Segmenter(network, Preprocessing(3, (32, 32), mean=(0.5,) * 3, std=(0.25,) * 3), SPEC, **more)
+
+
+def image(height=45, width=61, dtype=np.uint8):
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3))
+    return values.astype(dtype)
+
+
+def test_spec_counts_its_classes():
+    assert SPEC.num_classes == 3
+
+
+def test_probabilities_sum_to_one_at_the_own_size(network):
+    out = segmenter(network).probabilities(image())
+    assert out.shape == (3, 45, 61)
+    assert out.dtype == torch.float32
+    assert out.min() >= 0
+    torch.testing.assert_close(out.sum(dim=0), torch.ones(45, 61))
+    assert not out.requires_grad
+    assert network.calls[0]["shape"] == (1, 3, 32, 32)
+
+
+def test_classes_are_the_most_probable_ones(network):
+    parts = segmenter(network)
+    found = parts.classes(image())
+    assert found.shape == (45, 61)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, parts.probabilities(image()).argmax(0).numpy())
+    assert len(np.unique(found)) > 1  # not a test of nothing
+
+
+def test_prediction_switches_dropout_off_and_is_repeatable(network):
+    parts = segmenter(network.train())
+    first = parts.probabilities(image())
+    assert first.equal(parts.probabilities(image()))
+    assert not any(call["training"] for call in network.calls)
+
+
+def test_logits_leave_the_network_in_its_mode(network):
+    parts = segmenter(network.train())
+    prepared = parts.preprocessing.prepare(image())
+    parts.logits(prepared, (45, 61))
+    assert network.training
+    network.eval()
+    logits = parts.logits(prepared, (45, 61))
+    assert not network.training
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits.softmax(0), parts.probabilities(image()))
+
+
+@pytest.mark.parametrize(
+    ("precision", "inside"), [("32", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
+)
+def test_autocast_is_as_told_and_ends(network, precision, inside):
+    parts = segmenter(network, precision=precision)
+    out = parts.probabilities(image())
+    assert network.calls[0]["dtype"] == inside
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.sum(dim=0), torch.ones(45, 61))
+    assert not torch.is_autocast_enabled("cpu")
+    torch.testing.assert_close(out, segmenter(network).probabilities(image()), atol=0.02, rtol=0)
+
+
+def test_full_precision_holds_inside_a_foreign_autocast(network):
+    parts = segmenter(network, precision="32")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        parts.probabilities(image())
+    assert network.calls[0]["dtype"] == torch.float32
+
+
+def test_channels_last_changes_the_layout_and_nothing_else(network):
+    fast = segmenter(network, channels_last=True).probabilities(image())
+    plain = segmenter(network, channels_last=False).probabilities(image())
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
+    assert [call["last"] for call in network.calls] == [True, False]
+
+
+def large(network, height=200, width=310, **more):
+    """A segmenter that works at the image's own size in windows of 64, and an image for it."""
+    parts = segmenter(network, max_pixels=64 * 64, **more)
+    parts.preprocessing = Preprocessing(3, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.15), value_range=(3.0, 200.0))
+    return parts, image(height, width)
+
+
+def test_large_images_are_seen_through_windows(network):
+    parts, picture = large(network)
+    assert parts.probabilities(picture).shape == (3, 200, 310)
+    assert {call["shape"] for call in network.calls} == {(1, 3, 64, 64)}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("max_pixels", [None, 64 * 64, 70 * 100])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("size", [None, 1.3, (150, 80)])
+def test_an_array_and_the_same_prepared_give_the_same_bits(network, dtype, max_pixels, channels_last, size):
+    parts = segmenter(network.eval(), max_pixels=max_pixels, channels_last=channels_last)
+    parts.preprocessing = Preprocessing(3, size, (3.0, 200.0), (0.1,) * 3, (0.9,) * 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.15))
+    picture = image(123, 211, dtype)
+    logits = parts.logits(parts.preprocessing.prepare(picture), (123, 211))
+    assert parts.probabilities(picture).equal(logits.softmax(dim=0))
+    np.testing.assert_array_equal(parts.classes(picture), parts.decide(logits))
+
+
+def test_a_large_image_is_never_prepared_as_a_whole(network, monkeypatch):
+    seen = []
+    finish = Preprocessing.finish
+    monkeypatch.setattr(Preprocessing, "finish", lambda self, part: seen.append(part.shape[:2]) or finish(self, part))
+    parts, picture = large(network)
+    parts.classes(picture)
+    assert len(seen) > 1
+    assert max(height * width for height, width in seen) <= 64 * 64
+
+
+class Small(nn.Module):
+    """A network on a GPU with room for so many pixels."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.body, self.seen = room, nn.Conv2d(3, 3, 1), []
+
+    def forward(self, images):
+        pixels = images.shape[0] * images.shape[2] * images.shape[3]
+        self.seen.append(pixels)
+        if pixels > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return self.body(images)
+
+
+def test_windows_shrink_until_the_memory_suffices_and_it_is_said_what_to_type(network):
+    parts, picture = large(Small(20_000))
+    expected = Segmenter(parts.network, parts.preprocessing, SPEC, 64 * 64).probabilities(picture)
+    parts.network.seen.clear()
+    parts.max_pixels = None
+    with pytest.warns(UserWarning, match="max_pixels=") as told:
+        found = parts.probabilities(picture)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert parts.max_pixels == 200 * 310 // 4
+    assert [str(warning.message) for warning in told] == [
+        f"The GPU's memory does not suffice for {n} pixels at once. Large images are now seen through windows of {n // 2} "
+        f"pixels; type max_pixels={n // 2} (data.max_pixels={n // 2} in training) to begin with those."
+        for n in (62_000, 31_000)
+    ]
+    parts.probabilities(picture)  # the next image begins with what has worked, and nothing is said
+    assert max(parts.network.seen[-9:]) <= 20_000
+
+
+def test_memory_for_not_even_the_smallest_window_is_an_error(network):
+    parts, picture = large(Small(100))
+    with pytest.raises(torch.OutOfMemoryError):
+        parts.probabilities(picture)
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 1), (40, 40, 4), (40, 40)])
+def test_an_image_with_other_channels_is_refused(network, shape):
+    with pytest.raises(
+        DataError, match=r"The image has .* channels, shape .*The network takes 3.*Convert the image to 3 channels"
+    ):
+        segmenter(network).probabilities(np.zeros(shape, np.uint8))
+
+
+def test_classes_follow_the_postprocessing(network):
+    two = Segmenter(nn.Conv2d(3, 2, 1), Preprocessing(3), DataSpec("toy", ("a", "b"), 3, ((0, 0, 0), (255, 0, 0))))
+    share = two.probabilities(image())[1].numpy()
+    np.testing.assert_array_equal(two.classes(image()), share > 0.5)
+    two.postprocessing = Postprocessing(threshold=float(np.median(share)))
+    np.testing.assert_array_equal(two.classes(image()), share > np.median(share))
+    logits = two.logits(two.preprocessing.prepare(image()), (45, 61))
+    np.testing.assert_array_equal(two.decide(logits), two.classes(image()))
+
+
+def test_a_batch_of_prepared_images_gives_logits(network):
+    parts = segmenter(network.eval())
+    batch = torch.randn(2, 3, 24, 40)
+    assert parts.forward(batch).shape == (2, 3, 24, 40)
+    assert parts.forward(batch).requires_grad
+    assert parts.arrange(batch).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_moving_returns_itself(network):
+    parts = segmenter(network)
+    assert parts.to("cpu") is parts
+    assert parts.device == torch.device("cpu")
+    assert parts.facts == {}
