@@ -29,7 +29,8 @@ from network_dice import Job, train
 from rich.console import Console
 from rich.table import Table
 
-from segexp.config import completed, conf_dir, register_resolvers
+from segexp.api.configuration import completed
+from segexp.config import conf_dir, register_resolvers
 from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.splits import split_as

@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.flop_counter import FlopCounterMode
 
-from segexp.config import completed, conf_dir, register_resolvers
+from segexp.api.configuration import completed
+from segexp.config import conf_dir, register_resolvers
 from segexp.config.experiment import fit_to_choices
 from segexp.devices import choose_devices, choose_precision
 from segexp.training import build

@@ -24,7 +24,8 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-from segexp.config import completed, conf_dir, register_resolvers
+from segexp.api.configuration import completed
+from segexp.config import conf_dir, register_resolvers
 from segexp.console import quieten
 from segexp.data.io.images import write_png
 from segexp.inference.segmenter import Segmenter

@@ -55,7 +55,7 @@ class DataSpec:
         classes: class names by index; the first one is the background.
         channels: image channels, C.
         palette: one RGB colour (0-255) per class, for pictures.
-        overlapping: a pixel may have several classes: masks hold bit sets (`segexp.data.labels.modes`) in the place of class indices.
+        overlapping: a pixel may have several classes: masks hold bit sets (`data.labels.modes`) in the place of class indices.
     """
 
     name: str

@@ -224,7 +224,7 @@ def test_words_that_do_not_fit(runs, refused, word, text):
 
 
 def test_help_imports_nothing_heavy(runs):
-    code = "import sys; from segexp.cli.compare import main; code = main(['--help']); print('\\n'.join(sys.modules)); sys.exit(code)"
+    code = "import sys; from segexp.cli.compare import main; code = main(['--help']); print(*sys.modules); sys.exit(code)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Compare finished runs: ")

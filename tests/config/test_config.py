@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segexp import config
+from segexp.api.configuration import completed
 from segexp.errors import ConfigError, DataError, DeviceError
 
 
@@ -232,7 +233,7 @@ def test_facts_about_the_data_reach_the_network(monkeypatch):
         }
     )
     OmegaConf.set_struct(composed, True)
-    values, sentence = config.completed(composed)
+    values, sentence = completed(composed)
     assert values["model"] == {"in_channels": 3, "num_classes": 3}
     assert values["data"]["classes"] == {"a": 0, "b": 1, "c": 2}
     assert sentence == "looked at here"
@@ -241,13 +242,13 @@ def test_facts_about_the_data_reach_the_network(monkeypatch):
 def test_a_wrong_data_key_is_reported_before_the_data_are_read():
     composed = OmegaConf.create({"data": {"name": "d", "root": 3, "image": None}})
     with pytest.raises(ConfigError, match=r"data\.root is 3 \(a whole number\); expected text"):
-        config.completed(composed)
+        completed(composed)
 
 
 def test_a_missing_data_folder_is_a_data_error(tmp_path):
     composed = OmegaConf.create({"data": {"name": "d", "root": str(tmp_path / "nowhere"), "image": None}})
     with pytest.raises(DataError, match="nowhere"):
-        config.completed(composed)
+        completed(composed)
 
 
 def test_resolvers_may_be_registered_again():

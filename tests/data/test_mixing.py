@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from segexp.config.instantiate import check_signature
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EpochSampler, TrainingSet, collate_training
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING, joined
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL, join_layers
 from segexp.data.mixing import ClassMix, CutMix, Mixed, Mosaic
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
@@ -52,7 +52,7 @@ def test_image_and_mask_stay_together_whatever_the_sizes(mix, dtype):
     before = [(image.copy(), mask.copy()) for image, mask in (own, *others)]
     for first in range(3):
         for seed in range(8):
-            image, mask = mix(own, [*others[first:], *others[:first]][: mix.partners], EXCLUSIVE, rng(seed))
+            image, mask = mix(own, [*others[first:], *others[:first]][: mix.partners], MULTICLASS, rng(seed))
             assert image.shape == (40, 60, 3)
             assert (image.dtype, mask.dtype, mask.shape) == (dtype, np.uint8, (40, 60))
             assert agree(image, mask)
@@ -66,7 +66,7 @@ def test_image_and_mask_stay_together_whatever_the_sizes(mix, dtype):
 @pytest.mark.parametrize("mix", MIXES, ids=NAMES)
 def test_any_number_of_channels(mix, channels):
     pairs = [(np.full((32, 32, channels), n, np.uint8), np.full((32, 32), n, np.uint8)) for n in range(4)]
-    image, mask = mix(pairs[0], pairs[1:][: mix.partners], EXCLUSIVE, rng())
+    image, mask = mix(pairs[0], pairs[1:][: mix.partners], MULTICLASS, rng())
     assert image.shape == (32, 32, channels)
     assert np.array_equal(image, np.repeat(mask[..., None], channels, axis=2))
     assert (mask > 0).any()
@@ -77,7 +77,7 @@ def test_a_box_covers_its_share_and_comes_from_its_own_place(area):
     own, other = coded(1, (100, 140)), coded(2, (100, 140))
     places = set()
     for seed in range(30):
-        image, mask = CutMix(1.0, area)(own, [other], EXCLUSIVE, rng(seed))
+        image, mask = CutMix(1.0, area)(own, [other], MULTICLASS, rng(seed))
         box = image[..., 0] == 2
         rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
         assert box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all(), "a box, and all of it"
@@ -91,7 +91,7 @@ def test_a_box_covers_its_share_and_comes_from_its_own_place(area):
 def test_where_the_other_picture_is_smaller_the_box_is_ignored_beyond_it():
     own, other = coded(1, (60, 60)), coded(2, (20, 20))
     for seed in range(10):
-        image, mask = CutMix(1.0, 0.9)(own, [other], EXCLUSIVE, rng(seed))
+        image, mask = CutMix(1.0, 0.9)(own, [other], MULTICLASS, rng(seed))
         assert (mask[image[..., 0] == 2] != IGNORE).sum() <= 19 * 19
         assert ((image[..., 0] == 2) & (mask == IGNORE)).sum() > 1000
 
@@ -100,7 +100,7 @@ def test_of_two_classes_all_of_the_foreground_is_pasted():
     own = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 8), np.uint8)
     labels = np.zeros((8, 8), np.uint8)
     labels[2:5, 2:5], labels[6], own[1][2, 2], own[1][7] = 1, IGNORE, IGNORE, IGNORE
-    image, mask = ClassMix(1.0)(own, [(np.full((8, 8, 1), 9, np.uint8), labels)], EXCLUSIVE, rng())
+    image, mask = ClassMix(1.0)(own, [(np.full((8, 8, 1), 9, np.uint8), labels)], MULTICLASS, rng())
     assert np.array_equal(image[..., 0] == 9, labels == 1), "neither the background nor what is ignored comes along"
     assert np.array_equal(mask == 1, labels == 1), "what was ignored is known where something was pasted"
     assert np.array_equal(mask == IGNORE, own[1] * (labels != 1) == IGNORE)
@@ -111,7 +111,7 @@ def test_half_of_the_classes_are_pasted_each_at_times():
     seen = set()
     for seed in range(60):
         own = np.zeros((6, 6, 1), np.uint8), np.full((6, 6), 7, np.uint8)
-        image, mask = ClassMix(1.0)(own, [(labels[..., None], labels)], EXCLUSIVE, rng(seed))
+        image, mask = ClassMix(1.0)(own, [(labels[..., None], labels)], MULTICLASS, rng(seed))
         chosen = set(np.unique(mask)) - {7}
         assert len(chosen) == 3
         assert np.array_equal(mask, np.where(np.isin(labels, list(chosen)), labels, 7))
@@ -122,7 +122,7 @@ def test_half_of_the_classes_are_pasted_each_at_times():
 
 def test_without_foreground_nothing_is_pasted():
     own, empty = coded(1), (coded(2)[0], np.zeros((40, 60), np.uint8))
-    image, mask = ClassMix(1.0)(own, [empty], EXCLUSIVE, rng())
+    image, mask = ClassMix(1.0)(own, [empty], MULTICLASS, rng())
     assert np.array_equal(image, own[0])
     assert np.array_equal(mask, own[1])
 
@@ -130,12 +130,12 @@ def test_without_foreground_nothing_is_pasted():
 def test_where_labels_overlap_a_pixel_comes_with_all_of_its_classes():
     cell, nucleus = np.zeros((2, 12, 12), np.uint8)
     cell[2:9, 2:9], nucleus[4:6, 4:6] = 1, 1
-    labels = joined([cell, nucleus])
+    labels = join_layers([cell, nucleus])
     labels[11] = IGNORE
-    own = np.zeros((12, 12, 1), np.uint8), joined([np.eye(12, dtype=np.uint8), np.zeros((12, 12), np.uint8)])
+    own = np.zeros((12, 12, 1), np.uint8), join_layers([np.eye(12, dtype=np.uint8), np.zeros((12, 12), np.uint8)])
     found = set()
     for seed in range(20):
-        image, mask = ClassMix(1.0)(own, [(np.full((12, 12, 1), 9, np.uint8), labels)], OVERLAPPING, rng(seed))
+        image, mask = ClassMix(1.0)(own, [(np.full((12, 12, 1), 9, np.uint8), labels)], MULTILABEL, rng(seed))
         pasted = image[..., 0] == 9
         assert np.array_equal(mask, np.where(pasted, labels, own[1]))
         assert np.array_equal(pasted, cell == 1) or np.array_equal(pasted, nucleus == 1)
@@ -148,7 +148,7 @@ def test_a_mosaic_has_a_window_of_each_of_four():
     pairs = [coded(n, shape) for n, shape in ((1, (80, 80)), (2, (80, 80)), (3, (30, 100)), (4, (200, 90)))]
     corners = set()
     for seed in range(30):
-        image, mask = Mosaic(1.0, 0.25)(pairs[0], pairs[1:], EXCLUSIVE, rng(seed))
+        image, mask = Mosaic(1.0, 0.25)(pairs[0], pairs[1:], MULTICLASS, rng(seed))
         which = image[..., 0]
         assert set(np.unique(which)) == {1, 2, 3, 4}
         row, column = int((which[:, 0] == which[0, 0]).sum()), int((which[0] == which[0, 0]).sum())
@@ -165,7 +165,7 @@ def test_a_mosaic_has_a_window_of_each_of_four():
 def test_the_smallest_pictures(mix):
     pairs = [(np.full((2, 3, 1), n, np.uint8), np.full((2, 3), n, np.uint8)) for n in range(4)]
     for seed in range(50):
-        image, mask = mix(pairs[0], pairs[1:][: mix.partners], EXCLUSIVE, rng(seed))
+        image, mask = mix(pairs[0], pairs[1:][: mix.partners], MULTICLASS, rng(seed))
         assert np.array_equal(image[..., 0], mask)
 
 

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from segexp.data.labels.class_table import LabelTable
-from segexp.data.labels.modes import OVERLAPPING
+from segexp.data.labels.modes import MULTILABEL
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.statistics import Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.errors import ConfigError, DataError
@@ -297,12 +297,12 @@ def test_shares_of_overlapping_classes_may_add_up_to_more_than_one(tmp_path):
     masks = (save(tmp_path / "c.png", cell), save(tmp_path / "n.png", nucleus))
     table = OverlappingTable({"background": 0, "cell": 255, "nucleus": 255}, ignore=7)
     picture = Reader(1, table)(Case("a", image, masks, classes=("cell", "nucleus")))
-    statistics = Statistics(1, 3, OVERLAPPING)
+    statistics = Statistics(1, 3, MULTILABEL)
     statistics.add(picture)
     assert statistics.fingerprint().class_share == pytest.approx([180 / 380, 200 / 380, 100 / 380])
     assert not glance(picture).empty
     check_masks(statistics, table.names, "training")
-    nothing = Statistics(1, 3, OVERLAPPING)
+    nothing = Statistics(1, 3, MULTILABEL)
     nothing.add(Picture(picture.image, picture.mask * 0))
     with pytest.raises(DataError, match=r"Every mask of the 1 training images is all one value \(class background\)"):
         check_masks(nothing, table.names, "training")

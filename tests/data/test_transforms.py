@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from segexp.data.labels.modes import OVERLAPPING
+from segexp.data.labels.modes import MULTILABEL
 from segexp.data.transforms import Augment, Foreground, cut
 from segexp.errors import ConfigError, DataError
 
@@ -362,7 +362,7 @@ def test_a_pixel_of_an_overlapping_class_may_have_others():
     mask[10:50, 10:50] = 1
     mask[20:24, 20:24] = 3
     mask[30:40, 30:40] = 255
-    foreground, generator = Foreground(mask, OVERLAPPING), rng()
+    foreground, generator = Foreground(mask, MULTILABEL), rng()
     drawn = [foreground.draw(mask, 1.0, generator) for _ in range(2000)]
     found = np.array([mask[place] for place in drawn])
     assert set(found) == {1, 3}

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from segexp.checkpoint.files import is_exported
 from segexp.deployment import formats
 from segexp.deployment.formats import (
     FORMATS,
     ExportError,
     check_format,
-    is_exported,
     program,
     quiet,
     round_up,

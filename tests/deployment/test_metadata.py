@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segexp import __version__
-from segexp.deployment.formats import sidecar_of
+from segexp.checkpoint.files import sidecar_of
 from segexp.deployment.metadata import content, digest, facts_of, read_sidecar, write_sidecar
 from segexp.errors import CheckpointError
 from segexp.inference.postprocessing import Postprocessing

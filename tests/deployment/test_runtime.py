@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from segexp.checkpoint.files import sidecar_of
 from segexp.deployment import runtime as loading
-from segexp.deployment.formats import sidecar_of
 from segexp.deployment.metadata import content, write_sidecar
 from segexp.deployment.runtime import ProgramRunner, check_device, check_runtime, load_exported, runner, runs_on
 from segexp.errors import CheckpointError, ConfigError, DeviceError

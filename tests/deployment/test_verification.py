@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.deployment import verification as latency
 from segexp.deployment.verification import (
     BATCHES,
@@ -57,17 +57,17 @@ def test_a_batch_takes_the_pictures_in_turns():
 def test_the_largest_difference_and_the_changed_pixels():
     one = torch.tensor([[[[0.9, 0.6]], [[0.1, 0.4]]]])
     other = torch.tensor([[[[0.8, 0.45]], [[0.2, 0.55]]]])
-    found = compared(one, other, EXCLUSIVE)
+    found = compared(one, other, MULTICLASS)
     assert (found.batch, found.height, found.width, found.changed, found.pixels) == (1, 1, 2, 1, 2)
     assert found.largest == pytest.approx(0.15)
-    assert compared(one, one, EXCLUSIVE) == Agreement(1, 1, 2, 0.0, 0, 2)
+    assert compared(one, one, MULTICLASS) == Agreement(1, 1, 2, 0.0, 0, 2)
 
 
 def test_sets_of_classes_are_compared_as_sets():
     one = torch.tensor([[[[0.1]], [[0.9]], [[0.4]]]])
     other = torch.tensor([[[[0.1]], [[0.9]], [[0.6]]]])
-    assert compared(one, other, OVERLAPPING).changed == 1
-    assert compared(one, other, EXCLUSIVE).changed == 0
+    assert compared(one, other, MULTILABEL).changed == 1
+    assert compared(one, other, MULTICLASS).changed == 0
 
 
 def test_classes_alone_have_no_difference_of_probabilities():
@@ -106,9 +106,9 @@ def test_what_is_no_number_is_no_agreement():
     sound = torch.full((1, 2, 2, 2), 0.5)
     broken = sound.clone()
     broken[0, 0, 1, 1] = float("nan")
-    found = compared(sound, broken, EXCLUSIVE)
+    found = compared(sound, broken, MULTICLASS)
     assert found.largest == math.inf
-    assert disagreement([compared(sound, sound, EXCLUSIVE), found]) == "a probability is no number (at 1 x 2x2)"
+    assert disagreement([compared(sound, sound, MULTICLASS), found]) == "a probability is no number (at 1 x 2x2)"
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from segexp.api.loading import checkpoint_files, load_members
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.api.loading import checkpoint_files, load_members, unlike
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.splits import assign_splits, split_hash, split_table, write_split_csv
 from segexp.data.statistics import Picture
 from segexp.errors import CheckpointError, ConfigError, DataError
@@ -30,7 +30,6 @@ from segexp.evaluation.ensemble import (
 )
 from segexp.evaluation.scoring import score
 from segexp.inference.predictor import Predictor
-from segexp.inference.summary import unlike
 from segexp.metrics.cases import case_rows
 from segexp.metrics.confusion import confusion
 from segexp.types import Case, Source
@@ -53,11 +52,11 @@ def counts(mask, truth):
     return confusion(torch.from_numpy(mask), torch.from_numpy(truth), 2).numpy()
 
 
-@pytest.mark.parametrize("labelling", [EXCLUSIVE, OVERLAPPING])
+@pytest.mark.parametrize("labelling", [MULTICLASS, MULTILABEL])
 def test_probabilities_survive_being_logits(labelling):
     raw = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)) * 4
     probabilities = labelling.probabilities_(raw)
-    again = labelling.probabilities_(as_logits(probabilities.clone(), overlapping=labelling is OVERLAPPING))
+    again = labelling.probabilities_(as_logits(probabilities.clone(), overlapping=labelling is MULTILABEL))
     assert torch.allclose(again, probabilities, atol=1e-6)
 
 

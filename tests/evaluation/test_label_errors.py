@@ -9,7 +9,7 @@ import torch
 
 from segexp.api.loading import checkpoint_files, load_members
 from segexp.checks.run import examine
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.label_errors import class_qualities, disagreement, disputes, lines, ranked, write_ranking
 from segexp.types import Case, Source
@@ -25,13 +25,13 @@ def test_the_quality_of_each_class_by_hand():
     slack = 3e-3
     first, own_first = (2 * 0.5 + slack) / (1.2 + 1 + slack), (2 * 0.5 + slack) / (1.2 + 1 + slack)
     second, own_second = (2 * 0.3 + slack) / (0.4 + 1 + slack), slack / (0.4 + slack)
-    found = class_qualities(probabilities, mask, guess, EXCLUSIVE)
+    found = class_qualities(probabilities, mask, guess, MULTICLASS)
     assert found.tolist() == pytest.approx([first / own_first, min(1, second / own_second)], abs=1e-6)
     bits, guess = np.array([[0, 3, 255, 1]], np.uint8), np.array([[0, 1, 2, 0]], np.uint8)  # both classes; the first; ignored
     first = (2 * 1.0 + slack) / (1.2 + 2 + slack)
-    found = class_qualities(probabilities, bits, guess, OVERLAPPING)
+    found = class_qualities(probabilities, bits, guess, MULTILABEL)
     assert found.tolist() == pytest.approx([min(1, first / own_first), 1], abs=1e-6)
-    wrong = class_qualities(probabilities, np.array([[1, 0, 0, 0]], np.uint8), guess, OVERLAPPING)
+    wrong = class_qualities(probabilities, np.array([[1, 0, 0, 0]], np.uint8), guess, MULTILABEL)
     total = 1.3 + 4e-3
     assert wrong[0] == pytest.approx((2 * 0.2 + 4e-3) / (total + 1) / ((2 * 0.5 + 4e-3) / (total + 1)), abs=1e-6)
 
@@ -41,7 +41,7 @@ def test_a_network_that_is_sure_of_nothing_does_not_blame_every_mask():
     mask[5:15, 5:15] = 1
     for sure in (0.55, 0.99):
         chance = torch.from_numpy(np.where(mask, sure, 1 - sure).astype(np.float32))
-        found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), mask, EXCLUSIVE)
+        found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), mask, MULTICLASS)
         assert found.quality == 1
 
 
@@ -50,22 +50,22 @@ def test_a_few_doubtful_pixels_do_not_make_an_empty_mask_wrong():
     chance[0, :2] = 0.6
     empty, both = np.zeros((100, 100), np.uint8), torch.stack([1 - chance, chance])
     guess = (chance > 0.5).numpy().astype(np.uint8)
-    found = disagreement(case("a"), empty, both, guess, EXCLUSIVE)
+    found = disagreement(case("a"), empty, both, guess, MULTICLASS)
     assert (found.dice, found.only_predicted) == (0, 2)
     assert found.quality > 0.85
-    assert np.isnan(disagreement(case("b"), empty + np.uint8(255), both, guess, EXCLUSIVE).quality)
+    assert np.isnan(disagreement(case("b"), empty + np.uint8(255), both, guess, MULTICLASS).quality)
 
 
 def test_counts_and_dice():
     mask, guess = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     mask[:2], guess[1:3] = 1, 1
     chance = torch.from_numpy(np.where(guess, 0.9, 0.1).astype(np.float32))
-    found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), guess, EXCLUSIVE)
+    found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), guess, MULTICLASS)
     assert (found.only_given, found.only_predicted, found.dice) == (4, 4, 0.5)
     own = 2 * 8 * 0.9 + 0.016
     assert found.quality == pytest.approx((2 * (4 * 0.9 + 4 * 0.1) + 0.016) / own, abs=1e-6)
     nothing = np.zeros((4, 4), np.uint8)
-    assert disagreement(case("b"), nothing, torch.stack([1 - chance, chance]), nothing, EXCLUSIVE).dice == 1
+    assert disagreement(case("b"), nothing, torch.stack([1 - chance, chance]), nothing, MULTICLASS).dice == 1
 
 
 def test_emptied_shifted_and_eroded_masks_come_first():
@@ -82,7 +82,7 @@ def test_emptied_shifted_and_eroded_masks_come_first():
         "ignored": np.full_like(true, 255),
     }
     both = torch.stack([1 - chance, chance])
-    order = [each.case.id for each in ranked(disagreement(case(n), m, both, true, EXCLUSIVE) for n, m in masks.items())]
+    order = [each.case.id for each in ranked(disagreement(case(n), m, both, true, MULTICLASS) for n, m in masks.items())]
     assert set(order[:3]) == {"shifted", "eroded", "empty"}
     assert order[3:] == ["sloppy", "good", "ignored"]
 

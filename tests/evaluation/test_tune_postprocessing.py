@@ -10,7 +10,7 @@ import torch
 
 from segexp.data.cache import RamStore
 from segexp.data.dataset import ScoringSet
-from segexp.data.labels.modes import OVERLAPPING
+from segexp.data.labels.modes import MULTILABEL
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.errors import ConfigError
@@ -467,7 +467,7 @@ def test_overlapping_classes_are_counted_as_they_are_decided():
         matrices = []
         for n in range(3):
             sample = cases[n]
-            probabilities = OVERLAPPING.probabilities_(whole.logits(sample.image, tuple(sample.mask.shape)))
-            decided = torch.from_numpy(OVERLAPPING.decide(probabilities, candidate))
+            probabilities = MULTILABEL.probabilities_(whole.logits(sample.image, tuple(sample.mask.shape)))
+            decided = torch.from_numpy(MULTILABEL.decide(probabilities, candidate))
             matrices.append(overlapping_confusion(decided, sample.mask, 3).numpy())
         assert found.dice[m] == pytest.approx(summary(np.stack(matrices), spec.classes)["dice"], abs=1e-12)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.errors import ConfigError
 from segexp.explainability.regions import box_pixels, class_index, pixels_of, point, weights
 from segexp.types import DataSpec
@@ -83,8 +83,8 @@ def test_a_class_that_does_not_exist(target, spec, message):
 
 def test_ignored_pixels_have_no_class():
     mask = np.array([[0, 1, 2, 3, 255]], np.uint8)
-    assert pixels_of(EXCLUSIVE, mask, 2).tolist() == [[False, False, True, False, False]]
-    assert pixels_of(OVERLAPPING, mask, 2).tolist() == [[False, False, True, True, False]]
+    assert pixels_of(MULTICLASS, mask, 2).tolist() == [[False, False, True, False, False]]
+    assert pixels_of(MULTILABEL, mask, 2).tolist() == [[False, False, True, True, False]]
 
 
 def test_a_box_is_cut_at_the_image():

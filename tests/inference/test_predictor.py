@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from segexp.data.labels.modes import OVERLAPPING, has
+from segexp.data.labels.modes import MULTILABEL, has_label
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import ConfigError, DataError
 from segexp.inference import views
@@ -228,13 +228,13 @@ def test_overlapping_classes_are_decided_by_their_mean_probability():
     mean = (one.probabilities(image()) + two.probabilities(image())) / 2
     torch.testing.assert_close(found.probabilities, mean)
     for k in (1, 2):
-        assert np.array_equal(has(found.classes, k), (mean[k] > 0.5).numpy())
-    np.testing.assert_allclose(found.uncertainty, OVERLAPPING.entropy(mean), atol=1e-6)
-    masks = [OVERLAPPING.decide(each.probabilities(image()), Postprocessing()) for each in (one, two)]
+        assert np.array_equal(has_label(found.classes, k), (mean[k] > 0.5).numpy())
+    np.testing.assert_allclose(found.uncertainty, MULTILABEL.entropy(mean), atol=1e-6)
+    masks = [MULTILABEL.decide(each.probabilities(image()), Postprocessing()) for each in (one, two)]
     dice = []
     for mask in masks:
         for k in (1, 2):
-            here, there = has(mask, k), has(found.classes, k)
+            here, there = has_label(mask, k), has_label(found.classes, k)
             dice.append(2 * (here & there).sum() / (here.sum() + there.sum()))
     assert found.scores["disagreement"] == pytest.approx(1 - np.mean(dice))
     assert 0 <= found.scores["mutual_information"] < found.scores["entropy"] <= 1
@@ -243,7 +243,7 @@ def test_overlapping_classes_are_decided_by_their_mean_probability():
 def test_a_threshold_is_welcome_where_classes_overlap():
     rule = Postprocessing(0.7)
     found = Predictor([member(0, SETS)], postprocessing=rule)(image())
-    assert np.array_equal(has(found.classes, 2), (found.probabilities[2] > 0.7).numpy())
+    assert np.array_equal(has_label(found.classes, 2), (found.probabilities[2] > 0.7).numpy())
 
 
 def test_members_with_labels_of_another_kind_are_refused():

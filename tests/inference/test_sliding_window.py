@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from segexp.inference import lay, plan, segment, softmax_
-from segexp.inference.sliding_window import STRIP, UNIT, Axis, cost, place_for
+from segexp.data.labels.modes import STRIP, softmax_
+from segexp.inference import lay, plan, segment
+from segexp.inference.sliding_window import UNIT, Axis, cost, place_for
 from segexp.inference.sliding_window import lay as lay_windows
 from segexp.inference.sliding_window import plan as plan_windows
 

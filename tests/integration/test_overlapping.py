@@ -14,7 +14,7 @@ from segexp.cli.check import main as check_main
 from segexp.cli.predict import main as predict_main
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import read_image, read_mask, write_png
-from segexp.data.labels.modes import has, layer
+from segexp.data.labels.modes import has_label, label_layer
 from segexp.data.transforms import Augment
 from segexp.types import Source
 
@@ -92,7 +92,7 @@ def test_masks_are_sets_all_the_way_to_the_batch(cells, data):
     for position, case in enumerate(module.cases):
         mask = module.store[position].mask
         for k, real in enumerate(truth(cells, case.id), start=1):
-            assert np.array_equal(has(mask, k), real)
+            assert np.array_equal(has_label(mask, k), real)
     shares = module.fingerprint.class_share
     assert shares[0] + shares[1] == pytest.approx(1), "every nucleus is in a cell"
     assert 0 < shares[2] < shares[1]
@@ -160,7 +160,7 @@ def test_validation_scores_and_the_segmenter_decide_alike(run, cells):
             continue
         k = NAMES.index(row["class"])
         image = read_image(Source(cells / "data" / row["id"] / "image.png"), 1)
-        found, real = has(segmenter.classes(image), k), truth(cells, row["id"])[k - 1]
+        found, real = has_label(segmenter.classes(image), k), truth(cells, row["id"])[k - 1]
         assert int(row["tp"]) == (found & real).sum()
         assert int(row["fp"]) == (found & ~real).sum()
 
@@ -192,14 +192,14 @@ def test_predict_writes_a_mask_for_each_class(run, cells, tmp_path, capfd):
     assert masks == [f"c{n}/image_{name}.png" for n in range(8) for name in NAMES[1:]]
     sets = read_mask(Source(tmp_path / "labels" / "c1" / "image.png"))
     for k, name in enumerate(NAMES[1:], start=1):
-        assert np.array_equal(read_mask(Source(tmp_path / "c1" / f"image_{name}.png")), 255 * layer(sets, k))
+        assert np.array_equal(read_mask(Source(tmp_path / "c1" / f"image_{name}.png")), 255 * label_layer(sets, k))
     with np.load(tmp_path / "probabilities" / "c1" / "image.npz") as stored:
         assert stored["classes"].tolist() == list(NAMES)
-        assert np.mean((stored["probabilities"][1] > 0.5) != has(sets, 1)) < 0.01
+        assert np.mean((stored["probabilities"][1] > 0.5) != has_label(sets, 1)) < 0.01
     assert all((tmp_path / folder / "c7" / "image.png").is_file() for folder in ("overlay", "panels"))
     review = {row["image"]: row for row in rows(tmp_path / "review.csv")}
     assert review["c1/image.png"]["mask"] == "c1/image_cell.png;c1/image_nucleus.png"
-    assert float(review["c1/image.png"]["share_cell"]) == pytest.approx(has(sets, 1).mean(), abs=1e-4)
+    assert float(review["c1/image.png"]["share_cell"]) == pytest.approx(has_label(sets, 1).mean(), abs=1e-4)
     assert predict_main([*words, *more]) == 0
     assert "8 done before" in capfd.readouterr().out
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.data.labels.modes import layer
+from segexp.data.labels.modes import label_layer
 from segexp.metrics.confusion import CaseCounts, confusion, of_each_class, overlapping_confusion
 from segexp.metrics.scores import class_scores, summary
 
@@ -28,7 +28,7 @@ def test_each_class_is_counted_as_by_itself(classes):
     truth, prediction = sets(0, classes), sets(1, classes, ignored=False)
     matrix = overlapping_confusion(prediction, truth, classes)
     alone = [
-        confusion(*(torch.from_numpy(layer(mask.numpy(), k)) for mask in (prediction, truth)), 2).numpy()
+        confusion(*(torch.from_numpy(label_layer(mask.numpy(), k)) for mask in (prediction, truth)), 2).numpy()
         for k in range(1, classes)
     ]
     np.testing.assert_array_equal(of_each_class(matrix.numpy()), alone)

@@ -1,4 +1,4 @@
-"""The networks' weights and images are drawn anew for each test, always the same; a hub of pretrained weights on this machine."""
+"""The networks' weights and images are drawn anew for each test, always the same; a hub on this machine."""
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from segexp.data.io.images import write_png
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.synthetic.datasets import make_demo
 from segexp.errors import CheckpointError, ConfigError, DataError
@@ -64,12 +64,12 @@ def masks(folder, cases):
 
 def test_confidence_is_the_probability_of_the_chosen_class():
     chances = torch.tensor([0.2, 0.5, 0.3]).view(3, 1, 1).expand(3, 2, 2)
-    assert torch.equal(confidence(chances, EXCLUSIVE), torch.full((2, 2), 0.5))
+    assert torch.equal(confidence(chances, MULTICLASS), torch.full((2, 2), 0.5))
 
 
 def test_where_labels_overlap_it_is_that_of_the_least_certain_decision():
     chances = torch.tensor([[0.1, 0.4], [0.9, 0.6], [0.05, 0.01]]).view(3, 1, 2)
-    assert confidence(chances, OVERLAPPING).flatten().tolist() == pytest.approx([0.9, 0.6])
+    assert confidence(chances, MULTILABEL).flatten().tolist() == pytest.approx([0.9, 0.6])
 
 
 def test_sure_pixels_get_their_class_and_others_are_ignored(cases, tmp_path):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from segexp.checkpoint import find_checkpoint, load_segmenter
-from segexp.deployment.formats import is_exported
+from segexp.checkpoint.files import is_exported
 from segexp.deployment.runtime import load_exported, runs_on
 from segexp.devices import choose_devices
-from segexp.errors import CheckpointError, ConfigError
-from segexp.evaluation.ensemble import study_files
+from segexp.errors import CheckpointError, ConfigError, listed
+from segexp.evaluation.ensemble import differing, study_files
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -41,6 +41,12 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
         members = [] if own else study_files(path)
         files += members or [find_checkpoint(path)]
     return list(dict.fromkeys(files))
+
+
+def unlike(files: Sequence[Path]) -> str:
+    """Return what to say of an ensemble of networks that were not made alike: of a sweep some may be bad."""
+    keys = differing(files) if len(files) > 1 else []
+    return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
 
 
 def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:

@@ -1,12 +1,14 @@
 """A prediction from start to end, as conf/predict.yaml describes it."""
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.api.loading import checkpoint_files, device_for, load_members, make_predictor
+from segexp.api.loading import checkpoint_files, device_for, load_members, make_predictor, unlike
 from segexp.data.labels.multilabel import OverlappingTable, label_table
+from segexp.errors import DataError, listed
 from segexp.inference.folder import Folder, Report, Truth, predict_folder, progress
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
 from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
@@ -14,8 +16,64 @@ from segexp.inference.out_of_distribution import Training
 from segexp.inference.outputs import Wanted, Writer, check_collisions, check_writable, pair_up, several
 from segexp.inference.predictor import Predictor
 from segexp.inference.review import Review, masks_in, read_earlier
-from segexp.inference.summary import failed, say_how, say_what, say_where
 from segexp.types import DataSpec
+
+
+def say_what(inventories: Sequence[Inventory], files: Sequence[Path], predictor: Predictor) -> None:
+    """Print where the results will be, what predicts and what is predicted."""
+    say_where(inventories)
+    views = f", {predictor.views} views" if predictor.views > 1 else ""
+    rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
+    _say(f"Network: {listed(files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})")
+    if note := unlike(files):
+        _say(note)
+    for inventory in inventories:
+        _say(f"Input: {inventory.input}, {_count(len(inventory.jobs), 'image')}")
+        for notice in inventory.notices:
+            _say(f"  {notice}")
+
+
+def say_how(outcome: Report, skipped: int, seconds: float, reviews: Collection[Path]) -> None:
+    """Print how many images were predicted, how fast, and which file says what to look at first."""
+    slices = f" ({outcome.pictures} pages and slices)" if outcome.pictures > outcome.done else ""
+    speed = f" ({outcome.pictures / max(seconds, 1e-9):.3g} a second)" if outcome.pictures else ""
+    done = f"; {skipped} done before (overwrite=true predicts them again)" if skipped else ""
+    _say(f"{_count(outcome.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}")
+    if outcome.flagged:
+        _say(f"{_count(outcome.flagged, 'picture')} unlike the training images: look at the top of {listed(reviews, 3)}")
+    elif reviews:
+        _say(f"What to look at first: {listed(reviews, 3)}")
+    if outcome.untrue:
+        _say(f"{_count(len(outcome.untrue), 'panel')} without truth: {outcome.untrue[0]}")
+
+
+def failed(outcome: Report) -> DataError:
+    """Return what names the images that could not be predicted."""
+    count = len(outcome.failures)
+    reasons = "; ".join(
+        f"{job.image} ({reason.removeprefix(f'{job.file} ')})" for job, reason in list(outcome.failures.items())[:5]
+    )
+    more = f"; and {count - 5} more, at the top of the review" if count > 5 else ""
+    total = _count(count + outcome.done, "image")
+    return DataError(
+        f"{count} of {total} could not be predicted: {reasons}{more}",
+        "" if not outcome.done else "All others were",
+        "Mend or remove what is named; the same command again does what is missing",
+    )
+
+
+def say_where(inventories: Sequence[Inventory]) -> None:
+    """Print where the masks are."""
+    _say(f"Masks: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def predict(config: Mapping[str, Any]) -> Report:

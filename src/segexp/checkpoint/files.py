@@ -7,11 +7,25 @@ import torch
 
 from segexp import __version__
 from segexp.atomic import whole_file
-from segexp.deployment.formats import is_exported, sidecar_of
 from segexp.errors import CheckpointError, listed, nearest
 
 SCHEMA = 1
 """Version of the "segexp" entry; raised when its form changes."""
+
+
+EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt", "openvino": ".xml"}
+"""The endings of exported files, by format."""
+
+
+def sidecar_of(model: Path) -> Path:
+    """Return where the sidecar of an exported file lies."""
+    return model.with_name(f"{model.name}.json")
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
+    known = not path.is_dir() and path.suffix in EXPORT_SUFFIXES.values()
+    return known and (path.suffix != EXPORT_SUFFIXES["torchscript"] or sidecar_of(path).is_file())
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -17,7 +17,7 @@ from segexp.errors import listed
 
 RARE_CLASS = 0.05
 """Share of the pixels below which random crops meet a class too seldom."""
-MAX_LISTED_MASKS = 6
+MAX_MASKS = 6
 
 
 def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
@@ -70,7 +70,7 @@ def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table:
         findings.append(Finding("warning", "absent", text, do))
     if held:
         where = [id_ for id_, row in zip(ids, shares, strict=True) if any(row[table.names.index(name)] for name in held)]
-        text = f"The class {listed(held)} occurs in no training mask, but in {listed(where, MAX_LISTED_MASKS)}: it cannot be learned"
+        text = f"The class {listed(held)} occurs in no training mask, but in {listed(where, MAX_MASKS)}: it cannot be learned"
         do = "Move such cases into the training split, or type data.split_seed=1 where the split is random"
         findings.append(Finding("warning", "absent", text, do, tuple(where)))
     return findings
@@ -80,7 +80,7 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
     empty = tuple(id_ for id_, row in zip(ids, shares, strict=True) if not row[1:].any())
     if not empty:
         return []
-    text = f"{len(empty)} of {len(ids)} masks are empty (background alone): {listed(empty, MAX_LISTED_MASKS)}"
+    text = f"{len(empty)} of {len(ids)} masks are empty (background alone): {listed(empty, MAX_MASKS)}"
     if len(empty) > len(ids) / 2:
         do = "Look whether they should be; data.crop=256 data.foreground_crops=0.33 makes training meet the others more often"
         return [Finding("warning", "empty", text, do, empty)]

@@ -16,7 +16,7 @@ import numpy as np
 from segexp.checks.issues import Examination
 from segexp.checks.leakage import suggest_groups
 from segexp.data.datamodule import reader
-from segexp.data.labels.modes import has
+from segexp.data.labels.modes import has_label
 from segexp.data.layout.infer_classes import spread
 from segexp.errors import SegexpError
 from segexp.types import IGNORE, Case
@@ -240,7 +240,7 @@ def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolut
         except SegexpError:  # one of the findings tells
             continue
         if examination.data.get("labels") == "overlapping":  # each class is as thick as it is without the others
-            masks += [has(mask, k) * np.uint8(k) for k in range(1, len(classes))]
+            masks += [has_label(mask, k) * np.uint8(k) for k in range(1, len(classes))]
         else:
             masks.append(mask)
     names = list(classes)

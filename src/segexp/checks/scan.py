@@ -17,7 +17,7 @@ import numpy as np
 from segexp.checks.issues import CaseFacts
 from segexp.data.io.images import read_image, read_mask
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, value_counts
-from segexp.data.labels.modes import EXCLUSIVE, OVERLAPPING
+from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
 from segexp.data.labels.spec import Value, gray, packed
 from segexp.errors import DataError
@@ -313,7 +313,7 @@ def _facts(case: Case, image: Array, masks: Sequence[MaskLook], labels: Array | 
         values.update({str(value): count for value, count in mask.counts.items()})
     shares: tuple[float, ...] = ()
     if labels is not None and table is not None:
-        labelling = OVERLAPPING if isinstance(table, OverlappingTable) else EXCLUSIVE
+        labelling = MULTILABEL if isinstance(table, OverlappingTable) else MULTICLASS
         pixels = labelling.pixels(labels, len(table.names))
         shares = tuple((pixels / max(1, np.count_nonzero(labels != IGNORE))).tolist())
     height, width, channels = image.shape

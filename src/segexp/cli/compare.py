@@ -62,9 +62,9 @@ def compare(config: dict[str, Any]) -> "Comparison":
             not of the same data.
     """
     from segexp.evaluation import compare as comparison
-    from segexp.evaluation.formats import form_of, show, write
     from segexp.evaluation.grouping import check_folds
     from segexp.evaluation.records import read_records
+    from segexp.reporting.comparison import form_of, show, write
 
     output = Path(config["output"]) if config["output"] else None
     if output:

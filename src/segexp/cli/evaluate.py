@@ -71,12 +71,11 @@ def evaluate(config: dict[str, Any]) -> dict[str, float]:
         ConfigError: a wrong data key, other classes or channels than those of the checkpoint, or keys that do not go together.
         DataError: the data are not what the checkpoint's config says, or differ from those of the run.
     """
-    from segexp.api.loading import checkpoint_files, device_for, load_members
+    from segexp.api.loading import checkpoint_files, device_for, load_members, unlike
     from segexp.checkpoint.splits import check_spec, merged
     from segexp.console import quieten
     from segexp.evaluation.tune_postprocessing import check_tunable
     from segexp.inference.outputs import several
-    from segexp.inference.summary import unlike
 
     named = several(config["checkpoint"])
     if config["tune"]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from segexp import __version__
 from segexp.cli.overrides import CommandLine
 from segexp.cli.suggest import explain, options
-from segexp.config import completed, conf_dir, register_resolvers, validate
+from segexp.config import conf_dir, register_resolvers, validate
 from segexp.config.experiment import fit_to_choices, running
 from segexp.config.instantiate import fit_to_targets
 from segexp.config.naming import bare
@@ -111,12 +111,14 @@ def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
     """Return a composed configuration as plain, validated values; say what was taken back, and found out about the data.
 
     Raises:
-        SegexpError: see `config.completed`, `config.validate` and `published.early.check_weights`.
+        SegexpError: see `api.configuration.completed`, `config.validate` and `models.pretrained.check_weights`.
     """
     if config.get("resume") is None and config.get("fit", True):  # `check` builds a network for fit=true alone
         check_weights(config.get("model") or {})
     fit_to_targets(config, typed_keys())
     taken_back = fit_to_choices(config, typed_keys(), *running())
+    from segexp.api.configuration import completed
+
     values, found = completed(config)
     validate(values)
     if os.environ.get("LOCAL_RANK", "0") == "0":

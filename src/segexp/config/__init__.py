@@ -94,28 +94,15 @@ def plain(config: "DictConfig") -> dict[str, Any]:
     return {str(key): value for key, value in dict(values).items()}  # type: ignore[arg-type]
 
 
-def completed(config: "DictConfig") -> tuple[dict[str, Any], str]:
-    """Return `plain` values in which the facts about the data are filled in, and a sentence that says what was found.
+def with_data(config: "DictConfig", found: Mapping[str, Any]) -> "DictConfig":
+    """Return the configuration with what was found out about the data, so that interpolations on it can be resolved."""
+    from omegaconf import OmegaConf
 
-    Channels and classes reach the network and the loss by interpolation, so the data come first.
-
-    Raises:
-        ConfigError: see `plain`; or a key of the data section is wrong.
-        DataError: the folder of the data is missing or holds no known layout.
-    """
-    from omegaconf import OmegaConf, open_dict
-
-    from segexp.data.autoconfig import complete
-
-    values = plain(config)
-    report(list(check_fields("data", values["data"], SECTIONS["data"])))
-    found, sentence = complete(values["data"])
-    if not found:
-        return values, sentence
-    with open_dict(config):
-        for key, value in found.items():
-            OmegaConf.update(config, f"data.{key}", value, merge=False)
-    return plain(config), sentence
+    changed = config.copy()
+    OmegaConf.set_struct(changed, False)
+    for key, value in found.items():
+        OmegaConf.update(changed, f"data.{key}", value, merge=False)
+    return changed
 
 
 def validate(config: Mapping[str, Any], supplied: Mapping[str, Collection[str]] = SUPPLIED) -> None:

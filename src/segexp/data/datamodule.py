@@ -23,7 +23,7 @@ from segexp.data.dataset import (
     collate_training,
 )
 from segexp.data.io.images import image_size
-from segexp.data.labels.modes import labelling
+from segexp.data.labels.modes import label_mode
 from segexp.data.labels.multilabel import label_table
 from segexp.data.layout.pairing import find_cases
 from segexp.data.mixing import Mix, Mixed
@@ -109,7 +109,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.cases = find(self.data)
         self.splits = split_as(self.data, self.cases, self.seed)
         self._check_sizes()
-        statistics = Statistics(self.spec.channels, self.spec.num_classes, labelling(self.spec))
+        statistics = Statistics(self.spec.channels, self.spec.num_classes, label_mode(self.spec))
         self.store = self._fill(statistics)
         check_masks(statistics, self.spec.classes, "training")
         self.fingerprint = statistics.fingerprint()
@@ -168,7 +168,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.pseudo is not None:
             store, count, share = self.pseudo
             training = Together(labelled, self._samples(store, range(count)), share)
-        return Mixed(training, self.mix, self.seed, labelling(self.spec)) if self.mix is not None else training
+        return Mixed(training, self.mix, self.seed, label_mode(self.spec)) if self.mix is not None else training
 
     def _samples(self, store: Store, members: Sequence[int]) -> TrainingSet:
         return TrainingSet(
@@ -179,7 +179,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.seed,
             self.data["repeat"],
             self.data.get("foreground_crops", 0.0),
-            labelling(self.spec),
+            label_mode(self.spec),
         )
 
     def val_dataloader(self, batch_size: int = 1) -> DataLoader[list[Sample]]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
 from segexp.data.cache import Store
-from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.data.preprocessing import Preprocessing, resize_mask, to_unit
 from segexp.data.transforms import Draw, Foreground
 from segexp.types import IGNORE, Batch, Sample
@@ -49,7 +49,7 @@ class TrainingSet(Dataset[Drawn]):
         seed: int,
         repeat: int = 1,
         foreground_crops: float = 0.0,
-        labelling: Labelling = EXCLUSIVE,
+        labelling: LabelMode = MULTICLASS,
     ) -> None:
         """Choose the pictures.
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from segexp.config.validation import Range
 from segexp.data.dataset import Drawing, Drawn, Key
-from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.data.transforms import Array, cut
 from segexp.types import IGNORE
 
@@ -31,7 +31,7 @@ class Mix(Protocol):
     p: float
     partners: int
 
-    def __call__(self, own: Pair, others: Sequence[Pair], labelling: Labelling, rng: np.random.Generator) -> Pair:
+    def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
         """Return a new pair of the size of `own`; the sizes of the others may differ."""
 
 
@@ -48,7 +48,7 @@ class CutMix:
         """Choose how often, and the share of the picture that the box covers."""
         self.p, self.area = p, area
 
-    def __call__(self, own: Pair, others: Sequence[Pair], labelling: Labelling, rng: np.random.Generator) -> Pair:
+    def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
         """Return `own` with a box of the other one."""
         image, mask = own[0].copy(), own[1].copy()
         height_share = math.exp(rng.random() * math.log(self.area))  # from area to 1, so that the width's is too
@@ -76,7 +76,7 @@ class ClassMix:
         """Choose how often; a sample whose partner has no foreground stays as it is."""
         self.p = p
 
-    def __call__(self, own: Pair, others: Sequence[Pair], labelling: Labelling, rng: np.random.Generator) -> Pair:
+    def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
         """Return `own` with the chosen classes of the other one."""
         image, mask = own[0].copy(), own[1].copy()
         other, labels = _fitted(others[0], mask.shape, rng)
@@ -98,7 +98,7 @@ class Mosaic:
         """Choose how often, and the share of each side that the window of a picture has at least."""
         self.p, self.margin = p, margin
 
-    def __call__(self, own: Pair, others: Sequence[Pair], labelling: Labelling, rng: np.random.Generator) -> Pair:
+    def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
         """Return a mosaic of `own` and the others, each at a random corner."""
         image, mask = np.empty_like(own[0]), np.empty_like(own[1])
         middle = [min(side - 1, max(1, round(side * rng.uniform(self.margin, 1 - self.margin)))) for side in mask.shape]
@@ -113,7 +113,7 @@ class Mosaic:
 class Mixed(Dataset[Drawn]):
     """Training samples of which some are mixed; asked by (epoch, position), as those of one picture are."""
 
-    def __init__(self, pictures: Drawing, mix: Mix, seed: int, labelling: Labelling = EXCLUSIVE) -> None:
+    def __init__(self, pictures: Drawing, mix: Mix, seed: int, labelling: LabelMode = MULTICLASS) -> None:
         """Take the samples and the way to mix.
 
         Args:

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from segexp.data.io.images import read_image
-from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.data.labels.multilabel import Labels
 from segexp.data.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.errors import DataError
@@ -79,7 +79,7 @@ class Statistics:
 
     channels: int
     classes: int
-    labelling: Labelling = EXCLUSIVE
+    labelling: LabelMode = MULTICLASS
     count: int = 0
     pixels: int = 0
     total: np.ndarray = field(init=False)

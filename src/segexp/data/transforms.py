@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.errors import ConfigError, DataError, nearest
 from segexp.types import IGNORE
 
@@ -33,7 +33,7 @@ class Foreground:
     Kept are the pixels of each class above each row: a few kilobytes however large the mask is.
     """
 
-    def __init__(self, mask: Array, labelling: Labelling = EXCLUSIVE) -> None:
+    def __init__(self, mask: Array, labelling: LabelMode = MULTICLASS) -> None:
         """Count the pixels of each class, row by row; class 0 is the background and 255 ignored.
 
         Args:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from segexp.checkpoint.files import sidecar_of
 from segexp.data.preprocessing import working_size
 from segexp.deployment.certificate import Held, Subject, certify, lines, record, write_record
-from segexp.deployment.formats import FORMATS, ExportError, sidecar_of, write_onnx, write_openvino, write_program, write_script
+from segexp.deployment.formats import FORMATS, ExportError, write_onnx, write_openvino, write_program, write_script
 from segexp.deployment.metadata import content, digest, write_sidecar
 from segexp.deployment.modules import Returns, deployed
 from segexp.deployment.plan import Made, Material, Wanted

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segexp.checkpoint.files import EXPORT_SUFFIXES
 from segexp.errors import ConfigError, SegexpError, nearest
 
 OLDEST, NEWEST, OPSET = 18, 23, 20
@@ -41,24 +42,17 @@ class Format:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", "export", ("onnx", "onnxruntime", "onnxscript"), ("fp32", "fp16", "int8"), "ONNX"),
-    "torch_export": Format(".pt2", "", (), ("fp32", "bf16", "fp16"), "torch.export"),
-    "torchscript": Format(".pt", "", (), ("fp32", "bf16", "fp16"), "TorchScript"),
+    "onnx": Format(EXPORT_SUFFIXES["onnx"], "export", ("onnx", "onnxruntime", "onnxscript"), ("fp32", "fp16", "int8"), "ONNX"),
+    "torch_export": Format(EXPORT_SUFFIXES["torch_export"], "", (), ("fp32", "bf16", "fp16"), "torch.export"),
+    "torchscript": Format(EXPORT_SUFFIXES["torchscript"], "", (), ("fp32", "bf16", "fp16"), "TorchScript"),
     "openvino": Format(
-        ".xml", "openvino", ("openvino", "onnx", "onnxruntime", "onnxscript"), ("fp32", "bf16", "int8"), "OpenVINO"
+        EXPORT_SUFFIXES["openvino"],
+        "openvino",
+        ("openvino", "onnx", "onnxruntime", "onnxscript"),
+        ("fp32", "bf16", "int8"),
+        "OpenVINO",
     ),
 }
-SUFFIXES = {each.suffix: name for name, each in FORMATS.items()}
-
-
-def sidecar_of(model: Path) -> Path:
-    """Return where the sidecar of an exported file lies."""
-    return model.with_name(f"{model.name}.json")
-
-
-def is_exported(path: Path) -> bool:
-    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
-    return not path.is_dir() and path.suffix in SUFFIXES and (path.suffix != ".pt" or sidecar_of(path).is_file())
 
 
 def check_format(name: str, precision: str, opset: int, output: Path) -> None:
@@ -92,10 +86,11 @@ def check_format(name: str, precision: str, opset: int, output: Path) -> None:
             f"Type output={output / f'NAME{known.suffix}'}",
         )
     if output.suffix != known.suffix:
+        known_suffix = output.suffix in EXPORT_SUFFIXES.values()
         raise ConfigError(
             f"output={output} does not end as a file of format={name} does",
             f"{known.title} files end in {known.suffix}",
-            f"Type output={output.with_suffix(known.suffix) if output.suffix in SUFFIXES else f'{output}{known.suffix}'}",
+            f"Type output={output.with_suffix(known.suffix) if known_suffix else f'{output}{known.suffix}'}",
         )
 
 

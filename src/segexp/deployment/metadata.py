@@ -11,8 +11,8 @@ from typing import Any
 
 from segexp import __version__
 from segexp.atomic import whole_file
+from segexp.checkpoint.files import sidecar_of
 from segexp.data.preprocessing import Preprocessing
-from segexp.deployment.formats import sidecar_of
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter

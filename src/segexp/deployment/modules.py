@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segexp.data.labels.modes import OVERLAPPING
+from segexp.data.labels.modes import MULTILABEL
 from segexp.data.preprocessing import Preprocessing, Size, share_of
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing
@@ -64,7 +64,7 @@ ONE = 2048
 def resized(image: Tensor, height: int, width: int) -> Tensor:
     """Return images (B, C, H, W) float32 of whole numbers 0 to 255 at (h, w), whole numbers again.
 
-    They are those of `segexp.data.preprocessing.resize_image`, bit for bit, but for halves: where the ratio of the sizes has an even
+    They are those of `data.preprocessing.resize_image`, bit for bit, but for halves: where the ratio of the sizes has an even
     number above that is no power of two, 6/5 say, means of just a half are rounded as float32 has it, and may be another by 1.
     """
     tall, wide = image.shape[2], image.shape[3]
@@ -298,5 +298,5 @@ def deployed(segmenter: Segmenter, precision: str = "fp32", returns: Returns = "
     bare = Bare(segmenter.network, HALVES[precision])
     if returns == "logits":
         return bare.eval()
-    overlapping = segmenter.labelling is OVERLAPPING
+    overlapping = segmenter.labelling is MULTILABEL
     return Whole(bare, segmenter.preprocessing, returns, overlapping, segmenter.postprocessing.threshold).eval()

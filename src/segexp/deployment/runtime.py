@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segexp.deployment.formats import FORMATS, SUFFIXES, quiet, sidecar_of
+from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_of
+from segexp.deployment.formats import FORMATS, quiet
 from segexp.deployment.metadata import facts_of, read_sidecar
 from segexp.errors import CheckpointError, ConfigError, DeviceError
 from segexp.inference.segmenter import Segmenter
@@ -162,7 +163,7 @@ class opened:  # noqa: N801 - reads as the context manager that it is
 def runs_on(path: Path, device: str) -> bool:
     """Return whether the runtime of an exported file, by its ending, has a device."""
     try:
-        check_device(path, SUFFIXES[path.suffix], device)
+        check_device(path, next(name for name, suffix in EXPORT_SUFFIXES.items() if suffix == path.suffix), device)
     except DeviceError:
         return False
     return True

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segexp.data.labels.modes import Labelling
+from segexp.data.labels.modes import LabelMode
 from segexp.inference.postprocessing import Postprocessing
 
 BATCHES = (1, 3)
@@ -76,7 +76,7 @@ def _fitted(image: Array, height: int, width: int) -> Array:
     return image
 
 
-def compared(expected: Tensor, found: Tensor, labelling: Labelling) -> Agreement:
+def compared(expected: Tensor, found: Tensor, labelling: LabelMode) -> Agreement:
     """Compare probabilities (B, K, H, W) of two networks, the decisions between classes too."""
     one, other = (decisions(each, labelling) for each in (expected, found))
     apart = (expected - found).abs().nan_to_num(nan=float("inf"))
@@ -88,7 +88,7 @@ def compared_classes(expected: Array, found: Array) -> Agreement:
     return Agreement(*_shape(expected), float("nan"), int((expected != found).sum()), expected.size)
 
 
-def decisions(probabilities: Tensor, labelling: Labelling) -> Array:
+def decisions(probabilities: Tensor, labelling: LabelMode) -> Array:
     """Return the most probable class (B, H, W) of each pixel; of overlapping labels, bit sets."""
     return np.stack([labelling.decide(each, Postprocessing()) for each in probabilities])
 

@@ -16,7 +16,7 @@ from segexp.checkpoint.splits import own_split
 from segexp.config.saved import composed, saved
 from segexp.data.cache import ReadingStore, Store
 from segexp.data.datamodule import reader
-from segexp.data.labels.modes import Labelling, labelling
+from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
 from segexp.data.splits import read_split_csv
 from segexp.errors import CheckpointError, ConfigError, listed
@@ -108,9 +108,9 @@ class Ensemble:
     network: nn.Module = field(default_factory=nn.Identity)
 
     @property
-    def labelling(self) -> Labelling:
+    def labelling(self) -> LabelMode:
         """What logits and masks mean."""
-        return labelling(self.spec)
+        return label_mode(self.spec)
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Return a copy of the logits (K, H, W) of a `Foretold` sample."""

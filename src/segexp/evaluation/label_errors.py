@@ -16,7 +16,7 @@ import torch
 from segexp.atomic import whole_file
 from segexp.checkpoint.splits import check_spec
 from segexp.checks.issues import Examination
-from segexp.data.labels.modes import Labelling
+from segexp.data.labels.modes import LabelMode
 from segexp.data.labels.multilabel import label_table
 from segexp.data.splits import read_split_csv
 from segexp.data.statistics import Reader
@@ -53,7 +53,7 @@ class Disagreement:
     only_predicted: int
 
 
-def disagreement(case: Case, mask: Array, probabilities: torch.Tensor, prediction: Array, labelling: Labelling) -> Disagreement:
+def disagreement(case: Case, mask: Array, probabilities: torch.Tensor, prediction: Array, labelling: LabelMode) -> Disagreement:
     """Compare a mask with what was predicted out of fold.
 
     Args:
@@ -71,7 +71,7 @@ def disagreement(case: Case, mask: Array, probabilities: torch.Tensor, predictio
     return Disagreement(case, quality, dice, int(counts[1:, 0].sum()), int(counts[0, 1:].sum()))
 
 
-def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array, labelling: Labelling) -> Array:
+def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array, labelling: LabelMode) -> Array:
     """Return for each of the K - 1 foreground classes how well the mask agrees with the probabilities, from 0 to 1.
 
     The soft Dice of mask and probabilities (Milletari et al., "V-Net", 2016, arXiv:1606.04797, with p itself in the place of

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segexp.data.dataset import Prepared
-from segexp.data.labels.modes import Labelling
+from segexp.data.labels.modes import LabelMode
 from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.calibration import Calibration, Reliability, pooled
 from segexp.metrics.measures import Measure
@@ -24,7 +24,7 @@ class Scorable(Protocol):
     postprocessing: Postprocessing
 
     @property
-    def labelling(self) -> Labelling:
+    def labelling(self) -> LabelMode:
         """What logits and masks mean."""
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from segexp.data.labels.modes import Labelling
+from segexp.data.labels.modes import LabelMode
 from segexp.errors import ConfigError, listed, nearest
 from segexp.types import DataSpec
 
@@ -46,7 +46,7 @@ def class_index(target: str | int | None, spec: DataSpec) -> int:
     return index
 
 
-def pixels_of(labelling: Labelling, mask: Array, k: int) -> Array:
+def pixels_of(labelling: LabelMode, mask: Array, k: int) -> Array:
     """Return where (H, W) bool class k is in a mask (H, W)."""
     found: Array = labelling.has(mask, k) & (mask != 255)
     return found

@@ -17,7 +17,7 @@ import numpy as np
 from segexp.atomic import whole_file
 from segexp.data.io import nifti, tiff
 from segexp.data.io.images import write_png
-from segexp.data.labels.modes import layer
+from segexp.data.labels.modes import label_layer
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.inputs import Inventory, Job, ending_of, file_words
 from segexp.types import DataSpec, Source
@@ -150,7 +150,7 @@ class Writer:
         paths = [self.folder / name for name in self.wanted.masks(job)]
         if self.spec.overlapping:
             for k, path in enumerate(paths, start=1):
-                self._write_two(job, path, [layer(mask, k) for mask in classes])
+                self._write_two(job, path, [label_layer(mask, k) for mask in classes])
         elif self.spec.num_classes == 2:
             self._write_two(job, paths[0], classes)
         else:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from segexp.data.labels.modes import EXCLUSIVE, Labelling
+from segexp.data.labels.modes import MULTICLASS, LabelMode, strips
 from segexp.errors import ConfigError, listed
-from segexp.inference import strips, views
+from segexp.inference import views
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.types import DataSpec
@@ -26,7 +26,7 @@ class Prediction:
     Attributes:
         probabilities: (K, H, W) float32 on the CPU, the mean over views; of exclusive classes summing to 1.
         classes: (H, W) uint8; of overlapping labels, bit sets.
-        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`Labelling`); None when not asked for.
+        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`LabelMode`); None when not asked for.
         scores: "entropy", the mean of that over pixels. With several views also "mutual_information", how much less of it
             (0 to 1) a view has by itself: what the views do not agree on; and "disagreement" (0 to 1), 1 - the mean over
             views of the mean Dice over foreground classes between the view's mask and the final one, where a class that is
@@ -72,7 +72,7 @@ class Predictor:
         return self.members[0].spec
 
     @property
-    def labelling(self) -> Labelling:
+    def labelling(self) -> LabelMode:
         """What probabilities and masks mean."""
         return self.members[0].labelling
 
@@ -129,7 +129,7 @@ class Predictor:
                 yield member.probabilities(image, view)
 
 
-def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelling: Labelling = EXCLUSIVE) -> float:
+def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelling: LabelMode = MULTICLASS) -> float:
     """Return the mean over pixels of the entropy of probabilities (K, H, W), from 0 to 1.
 
     Args:
@@ -146,7 +146,7 @@ def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelli
     return total / (probabilities.shape[1] * probabilities.shape[2])
 
 
-def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, labelling: Labelling) -> float:
+def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, labelling: LabelMode) -> float:
     """Return 1 - the mean foreground Dice of packed masks with the consensus (H, W) uint8."""
     agreement = 0.0
     for packed in masks:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from segexp.atomic import whole_file
-from segexp.data.labels.modes import labelling
+from segexp.data.labels.modes import label_mode
 from segexp.inference.outputs import unwritable
 from segexp.types import DataSpec
 
@@ -86,7 +86,7 @@ class Review:
         row = {"image": image, "mask": mask, "flags": "; ".join(flagged)}
         row |= {name: f"{value:.4f}" for name, value in (scores or {}).items() if name in SCORES}
         if classes is not None:
-            shares = labelling(self.spec).pixels(classes, self.spec.num_classes) / max(1, classes.size)
+            shares = label_mode(self.spec).pixels(classes, self.spec.num_classes) / max(1, classes.size)
             row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.classes) if k}
             row["size"] = f"{classes.shape[0]}x{classes.shape[1]}"
         self.rows[image] = row

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segexp.data.labels.modes import Labelling, labelling
+from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import DataError
 from segexp.inference import IDENTITY, SMALLEST, Read, View, segment
@@ -52,9 +52,9 @@ class Segmenter:
         return next(self.network.parameters()).device
 
     @property
-    def labelling(self) -> Labelling:
+    def labelling(self) -> LabelMode:
         """What logits and masks mean."""
-        return labelling(self.spec)
+        return label_mode(self.spec)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the precision's context."""
@@ -76,7 +76,7 @@ class Segmenter:
         return self._segment(lambda rows, columns: image[:, rows, columns].to(self.device), working, size, IDENTITY)
 
     def probabilities(self, image: np.ndarray, view: View = IDENTITY) -> torch.Tensor:
-        """Return probabilities (K, H, W) float32, see `Labelling`, of an image array (H, W, C) uint8, uint16 or float32.
+        """Return probabilities (K, H, W) float32, see `LabelMode`, of an image array (H, W, C) uint8, uint16 or float32.
 
         They are where the weights are, or in main memory where a GPU has no room for them. A large image is prepared window
         by window.

@@ -7,7 +7,7 @@ laid evenly over the image; up to `UNIT` - 1 pixels beyond its end are its refle
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -121,9 +121,6 @@ def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> 
 Read = Callable[[slice, slice], torch.Tensor]
 """Returns the prepared image (C, rows, columns) float32 between these rows and columns, where the network is."""
 
-STRIP = 1 << 20
-"""Values that are worked on at once where a map is changed strip by strip."""
-
 
 def segment(
     network: Network,
@@ -200,17 +197,3 @@ def place_for(shape: tuple[int, ...], device: torch.device) -> torch.device:
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = torch.cuda.mem_get_info(device)[0] + unused
     return device if 2 * 4 * math.prod(shape) <= free else torch.device("cpu")
-
-
-def softmax_(logits: torch.Tensor) -> torch.Tensor:
-    """Turn logits (K, H, W) into probabilities, in place; returns them."""
-    for rows in strips(logits):
-        logits[:, rows] = logits[:, rows].softmax(dim=0)
-    return logits
-
-
-def strips(of: torch.Tensor) -> Iterator[slice]:
-    """Yield the rows of a map (K, H, W) in strips of about `STRIP` values."""
-    step = max(1, STRIP // (of.shape[0] * of.shape[2]))
-    for top in range(0, of.shape[1], step):
-        yield slice(top, top + step)

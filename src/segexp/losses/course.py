@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from segexp.config.milestones import read_moment
 from segexp.errors import ConfigError
 from segexp.losses.base import check_range
+from segexp.milestones import read_moment
 
 Points = float | Mapping[Any, Any] | Sequence[Any]
 """As in a config: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""

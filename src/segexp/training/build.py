@@ -14,7 +14,6 @@ from segexp.checkpoint import without_pretrained
 from segexp.config import weighed_classes
 from segexp.config.auto import AUTO, asks_for_weights, with_class_weights, with_rate
 from segexp.config.instantiate import instantiate
-from segexp.config.milestones import moment
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.statistics import Picture
 from segexp.data.transforms import Augment
@@ -29,6 +28,7 @@ from segexp.losses.contract import check_losses
 from segexp.losses.overlapping import Overlapping, of_two_classes
 from segexp.metrics.measures import Measure, check_measures
 from segexp.metrics.scores import summary
+from segexp.milestones import moment
 from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
 from segexp.models.encoding import need_encoder

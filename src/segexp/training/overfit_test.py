@@ -17,7 +17,7 @@ from segexp.console import quieten
 from segexp.data.cache import RamStore
 from segexp.data.datamodule import reader, spec_of
 from segexp.data.dataset import EpochSampler, ScoringSet, TrainingSet, collate_scoring, collate_training
-from segexp.data.labels.modes import labelling
+from segexp.data.labels.modes import label_mode
 from segexp.data.preprocessing import preprocessing_for, resize_image, resize_mask
 from segexp.data.statistics import Picture, Statistics, check_masks
 from segexp.data.transforms import Augment, sides
@@ -172,7 +172,7 @@ def rehearse(
     read = reader(data)
     spec = spec_of(data, read)
     whole = [read(case) for case in cases]
-    statistics = Statistics(spec.channels, spec.num_classes, labelling(spec))
+    statistics = Statistics(spec.channels, spec.num_classes, label_mode(spec))
     for each in whole:
         statistics.add(each)
     check_masks(statistics, spec.classes, "chosen")

@@ -25,7 +25,7 @@ from segexp.checkpoint import load_segmenter
 from segexp.config.naming import TEACHER
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import read_image, write_png
-from segexp.data.labels.modes import Labelling
+from segexp.data.labels.modes import LabelMode
 from segexp.data.statistics import Picture, glance, read_all
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, DataError, listed
@@ -40,7 +40,7 @@ Rows = list[dict[str, Any]]
 Track = Callable[[Iterator[Any], int], Iterator[Any]]
 
 
-def confidence(probabilities: torch.Tensor, labelling: Labelling) -> torch.Tensor:
+def confidence(probabilities: torch.Tensor, labelling: LabelMode) -> torch.Tensor:
     """Return how sure a network is of each pixel (H, W), given probabilities (K, H, W).
 
     That is the probability of the most probable class; where labels overlap, that of the least certain of the decisions

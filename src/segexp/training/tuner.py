@@ -24,11 +24,11 @@ import torch
 
 from segexp.atomic import whole_file
 from segexp.config.auto import AUTO, RATE
-from segexp.config.milestones import Moment
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.dataset import collate_training
 from segexp.devices import choose_devices
 from segexp.errors import ConfigError, SegexpError
+from segexp.milestones import Moment
 from segexp.training import build
 from segexp.training.build import Parts
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder

@@ -1,6 +1,6 @@
 """Several pictures on one sheet: panels, contact sheets, and the text around them.
 
-Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, of overlapping labels bit sets (`segexp.data.labels.modes`),
+Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, of overlapping labels bit sets;
 255 = ignore; class 0 is the background.
 """
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segexp.data.labels.modes import MOST, has
+from segexp.data.labels.modes import MAX_LABELS, has_label
 from segexp.types import IGNORE
 from segexp.visualization.images import INK, PAPER, Array, Colour, Palette, to_display
 from segexp.visualization.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, errors, layered, overlay
@@ -84,9 +84,9 @@ def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str
     """Return "Dice 0.912", the mean over the classes in the truth, or what is to be said when there are none."""
     known = truth != IGNORE
     scores = []
-    for k in range(1, MOST + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
+    for k in range(1, MAX_LABELS + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
         pair = (truth, prediction)
-        real, guess = ((has(mask, k) if overlapping else mask == k) & known for mask in pair)
+        real, guess = ((has_label(mask, k) if overlapping else mask == k) & known for mask in pair)
         if real.any():
             scores.append(2 * (real & guess).sum() / (real.sum() + guess.sum()))
     if scores:

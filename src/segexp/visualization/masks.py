@@ -2,14 +2,14 @@
 
 The colours of errors are from Okabe and Ito's set, which colour-blind readers can tell apart.
 
-Legend: C channels, H W pixels; a mask (H, W) holds class indices, of overlapping labels bit sets (`segexp.data.labels.modes`), 255 =
+Legend: C channels, H W pixels; a mask (H, W) holds class indices, of overlapping labels bit sets (`data.labels.modes`), 255 =
 ignore; class 0 is the background.
 """
 
 import cv2
 import numpy as np
 
-from segexp.data.labels.modes import has
+from segexp.data.labels.modes import has_label
 from segexp.types import IGNORE
 from segexp.visualization.images import Array, Colour, Palette, strips, to_display
 
@@ -50,7 +50,7 @@ def layered(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> 
     """
     result = to_display(image)
     for k in range(1, len(palette)):
-        result = overlay(result, has(mask, k).astype(np.uint8), (palette[0], palette[k]), alpha)
+        result = overlay(result, has_label(mask, k).astype(np.uint8), (palette[0], palette[k]), alpha)
     return overlay(result, np.where(mask == IGNORE, np.uint8(IGNORE), np.uint8(0)), palette, alpha)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segexp.config.milestones import Moment
+from segexp.milestones import Moment
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.callbacks.lr_schedule import Schedule
 

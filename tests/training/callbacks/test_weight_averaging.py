@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segexp.config.milestones import Moment
 from segexp.errors import ConfigError
+from segexp.milestones import Moment
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.lr_schedule import Schedule
 from segexp.training.callbacks.weight_averaging import StochasticWeightAveraging, as_scored, averaging, held_from

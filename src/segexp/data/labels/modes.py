@@ -1,8 +1,8 @@
 """What classes that exclude each other and classes that may overlap do not share: from logits to a decision, and its counts.
 
 With exclusive classes a pixel has one class and a mask (H, W) holds its index. With overlapping ones a pixel has a set of
-them, a mask holds bit sets (`segexp.data.labels.modes`), and each foreground class is a question of its own: is it here, against the
-background's logit? Both masks are uint8, 0 is the background and 255 ignored.
+them, a mask holds bit sets (bit k - 1 for class k), and each foreground class is a question of its own: is it here, against
+the background's logit? Both masks are uint8, 0 is the background and 255 ignored.
 
 Legend: K classes (0 is the background), H W pixels.
 """
@@ -14,9 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from segexp.data.labels import modes as bits
-from segexp.inference import softmax_, strips
-from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.calibration import Reliability, reliability
 from segexp.metrics.confusion import confusion, overlapping_confusion
 from segexp.metrics.measures import Measure
@@ -24,24 +21,24 @@ from segexp.types import IGNORE, DataSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST = 7
+MAX_LABELS = 7
 """Foreground classes that a byte holds: with eight of them, all together would be 255."""
 
 
-def has(mask: Array, k: int) -> Array:
+def has_label(mask: Array, k: int) -> Array:
     """Return where (H, W) bool class k, 1 or more, is in a mask of bit sets."""
     found: Array = (mask & np.uint8(1 << (k - 1)) != 0) & (mask != IGNORE)
     return found
 
 
-def layer(mask: Array, k: int) -> Array:
+def label_layer(mask: Array, k: int) -> Array:
     """Return class k of a mask of bit sets as a mask of two classes: (H, W) uint8, 0 or 1, 255 = ignore."""
     found: Array = (mask >> np.uint8(k - 1)) & np.uint8(1)
     found[mask == IGNORE] = IGNORE
     return found
 
 
-def joined(layers: Sequence[Array]) -> Array:
+def join_layers(layers: Sequence[Array]) -> Array:
     """Return the mask of bit sets of one mask of two classes per foreground class, in their order; what one ignores, all do.
 
     Args:
@@ -55,20 +52,47 @@ def joined(layers: Sequence[Array]) -> Array:
     return out
 
 
-def pixels(mask: Array, classes: int) -> Array:
+def count_labels(mask: Array, classes: int) -> Array:
     """Return how many pixels (K,) int64 have each class; the first entry counts those that have none."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[: 1 << MOST]
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[: 1 << MAX_LABELS]
     found, sets = np.zeros(classes, np.int64), np.arange(len(counts))
     found[0] = counts[0]
-    for k in range(1, min(classes, MOST + 1)):
+    for k in range(1, min(classes, MAX_LABELS + 1)):
         found[k] = counts[sets >> (k - 1) & 1 == 1].sum()
     return found
 
 
 Spacing = tuple[float, float]
 
+STRIP = 1 << 20
+"""Values that are worked on at once where a map is changed strip by strip."""
 
-class Labelling(Protocol):
+
+def softmax_(logits: torch.Tensor) -> torch.Tensor:
+    """Turn logits (K, H, W) into probabilities, in place; returns them."""
+    for rows in strips(logits):
+        logits[:, rows] = logits[:, rows].softmax(dim=0)
+    return logits
+
+
+def strips(of: torch.Tensor) -> Iterator[slice]:
+    """Yield the rows of a map (K, H, W) in strips of about `STRIP` values."""
+    step = max(1, STRIP // (of.shape[0] * of.shape[2]))
+    for top in range(0, of.shape[1], step):
+        yield slice(top, top + step)
+
+
+class DecisionRule(Protocol):
+    """What makes a mask of probabilities: a `Postprocessing`."""
+
+    def check(self, classes: int) -> None:
+        """Refuse to decide between K classes where the rule cannot."""
+
+    def apply(self, probabilities: torch.Tensor) -> Array:
+        """Return the mask (H, W) uint8 that probabilities (K, H, W) mean."""
+
+
+class LabelMode(Protocol):
     """The meaning of logits and masks."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
@@ -77,14 +101,14 @@ class Labelling(Protocol):
     def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
         """Return how much logits (B, K, h, w) speak for class k, (B, h, w), before any softmax or sigmoid."""
 
-    def check(self, rule: Postprocessing, classes: int) -> None:
+    def check(self, rule: DecisionRule, classes: int) -> None:
         """Refuse a post-processing that K classes cannot have.
 
         Raises:
             ConfigError: naming both.
         """
 
-    def decide(self, probabilities: torch.Tensor, rule: Postprocessing) -> Array:
+    def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
         """Return the mask (H, W) uint8 that probabilities (K, H, W) mean: the one decision there is."""
 
     def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
@@ -120,7 +144,7 @@ class Labelling(Protocol):
         """Return the entropy (H, W) of probabilities (K, H, W), 0 where all is certain and 1 where nothing is."""
 
 
-class Exclusive:
+class Multiclass:
     """One class per pixel: softmax, and the most probable class."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
@@ -131,11 +155,11 @@ class Exclusive:
         """Return the logit of the class."""
         return logits[:, k]
 
-    def check(self, rule: Postprocessing, classes: int) -> None:
+    def check(self, rule: DecisionRule, classes: int) -> None:
         """Refuse a threshold for other than two classes."""
         rule.check(classes)
 
-    def decide(self, probabilities: torch.Tensor, rule: Postprocessing) -> Array:
+    def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
         """Return class indices (H, W)."""
         return rule.apply(probabilities)
 
@@ -182,7 +206,7 @@ class Exclusive:
         return entropy.div_(math.log(probabilities.shape[0]))
 
 
-class Overlapping:
+class Multilabel:
     """A set of classes per pixel: the probability of class k is sigmoid(logit_k - logit_0), whatever the others have."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
@@ -197,18 +221,18 @@ class Overlapping:
         """Return what the sigmoid is taken of: the logit of the class above that of the background."""
         return logits[:, k] - logits[:, 0]
 
-    def check(self, rule: Postprocessing, classes: int) -> None:
+    def check(self, rule: DecisionRule, classes: int) -> None:
         """Accept everything: each class is there or not, so a threshold works for any number of them."""
         rule.check(2)
 
-    def decide(self, probabilities: torch.Tensor, rule: Postprocessing) -> Array:
+    def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
         """Return bit sets (H, W); the rule is applied to each foreground class by itself."""
-        return bits.joined([rule.apply(self.chances(probabilities, (0, k))) for k in range(1, len(probabilities))])
+        return join_layers([rule.apply(self.chances(probabilities, (0, k))) for k in range(1, len(probabilities))])
 
     def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
         """Yield each foreground class and its absence, and where it is, 0 or 1, 255 = ignore."""
         for k in range(1, classes):
-            yield [0, k], bits.layer(mask, k)
+            yield [0, k], label_layer(mask, k)
 
     def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
         """Return the probabilities (2, H, W) that a class is not and is there."""
@@ -217,11 +241,11 @@ class Overlapping:
 
     def has(self, mask: Array, k: int) -> Array:
         """Return where bit k - 1 is set."""
-        return bits.has(mask, k)
+        return has_label(mask, k)
 
     def pixels(self, mask: Array, classes: int) -> Array:
         """Return how many pixels have each class."""
-        return bits.pixels(mask, classes)
+        return count_labels(mask, classes)
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts of each class against its absence."""
@@ -239,7 +263,7 @@ class Overlapping:
         """Return what the measure gives for each class in a mask of its own, in which there is nothing but class k."""
         columns: dict[str, list[float]] = {column: [] for column in measure.columns}
         for k in range(1, classes):
-            real, guess = (np.where(bits.has(mask, k), np.uint8(k), np.uint8(0)) for mask in (truth, prediction))
+            real, guess = (np.where(has_label(mask, k), np.uint8(k), np.uint8(0)) for mask in (truth, prediction))
             real[truth == IGNORE] = IGNORE
             chance = None
             if probabilities is not None and measure.needs_probabilities:
@@ -267,9 +291,9 @@ class Overlapping:
         return both.mean(dim=0).div_(math.log(2))
 
 
-EXCLUSIVE, OVERLAPPING = Exclusive(), Overlapping()
+MULTICLASS, MULTILABEL = Multiclass(), Multilabel()
 
 
-def labelling(spec: DataSpec) -> Labelling:
+def label_mode(spec: DataSpec) -> LabelMode:
     """Return what the masks and logits of these data mean."""
-    return OVERLAPPING if spec.overlapping else EXCLUSIVE
+    return MULTILABEL if spec.overlapping else MULTICLASS

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.data.labels.class_table import LabelTable, merge, read_labels
-from segexp.data.labels.modes import MOST, joined
+from segexp.data.labels.modes import MAX_LABELS, join_layers
 from segexp.data.labels.palettes import Colour, class_colours
 from segexp.data.labels.spec import checked_classes, checked_values, rgb
 from segexp.errors import ConfigError, listed, nearest
@@ -44,10 +44,10 @@ class OverlappingTable:
         """
         object.__setattr__(self, "classes", checked_classes(self.classes))
         object.__setattr__(self, "ignore", checked_values(self.ignore, "data.ignore", empty=True))
-        if len(self.classes) > MOST + 1:
+        if len(self.classes) > MAX_LABELS + 1:
             raise ConfigError(
                 f"data.classes names {len(self.classes) - 1} foreground classes that may overlap",
-                f"At most {MOST} are possible, beside the background",
+                f"At most {MAX_LABELS} are possible, beside the background",
                 "Leave some out of data.classes and data.mask; classes that exclude each other need no data.labels=overlapping",
             )
         for name in self.names[1:]:
@@ -84,7 +84,7 @@ class OverlappingTable:
             own = [mask for mask, each in zip(case.masks, case.classes, strict=True) if each == name]
             layers[name] = read_labels(own, self.of(name), case.image, size)
         nowhere = np.zeros_like(next(iter(layers.values())))
-        return joined([layers.get(name, nowhere) for name in self.names[1:]])
+        return join_layers([layers.get(name, nowhere) for name in self.names[1:]])
 
 
 Labels = LabelTable | OverlappingTable
@@ -107,7 +107,7 @@ def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
     layers = {name: np.zeros_like(encoded[0]) for name in labels.names[1:]}
     for name in dict.fromkeys(case.classes):
         layers[name] = merge([mask for mask, each in zip(encoded, case.classes, strict=True) if each == name])
-    return joined(list(layers.values()))
+    return join_layers(list(layers.values()))
 
 
 def label_table(data: Mapping[str, Any]) -> Labels:
@@ -154,14 +154,14 @@ def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:
             known = f"{names[0]} is the background, where no other class is" if name == names[0] else nearest(name, names[1:])
             raise ConfigError(
                 f"data.mask names {name}, which is no foreground class of data.classes",
-                f"A pattern for each of {listed(names[1:], MOST)} was expected. {known}",
+                f"A pattern for each of {listed(names[1:], MAX_LABELS)} was expected. {known}",
                 f"Type 'data.mask={{{example}}}'",
             )
     lacking = [name for name in names[1:] if name not in mask]
     if lacking:
         raise ConfigError(
-            f"data.mask has no pattern for {listed(lacking, MOST)}",
-            f"With data.labels=overlapping each of {listed(names[1:], MOST)} has files of its own",
+            f"data.mask has no pattern for {listed(lacking, MAX_LABELS)}",
+            f"With data.labels=overlapping each of {listed(names[1:], MAX_LABELS)} has files of its own",
             f"Type 'data.mask={{{example}}}'",
         )
 
@@ -174,7 +174,7 @@ def _check_optional(optional: list[str], names: tuple[str, ...]) -> None:
             )
     if set(optional) == set(names[1:]):
         raise ConfigError(
-            f"data.optional_masks names every class, {listed(optional, MOST)}",
+            f"data.optional_masks names every class, {listed(optional, MAX_LABELS)}",
             "One class at least has a file for each image: else an image that nobody labelled would be one without anything",
             "Leave out the class whose mask is always there",
         )

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from segexp.config.milestones import Moment
+from segexp.milestones import Moment
 
 
 class FreezeEncoder(pl.Callback):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segexp.config.milestones import Moment, moment
+from segexp.milestones import Moment, moment
 
 
 def averaging(settings: Mapping[str, Any]) -> list[pl.Callback]:

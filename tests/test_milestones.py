@@ -2,8 +2,8 @@
 
 import pytest
 
-from segexp.config.milestones import Moment, moment, read_moment
 from segexp.errors import ConfigError
+from segexp.milestones import Moment, moment, read_moment
 
 
 @pytest.mark.parametrize(

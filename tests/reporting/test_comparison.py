@@ -12,7 +12,7 @@ import pytest
 
 from segexp.errors import ConfigError
 from segexp.evaluation.compare import compare
-from segexp.evaluation.formats import (
+from segexp.reporting.comparison import (
     Table,
     as_csv,
     as_html,

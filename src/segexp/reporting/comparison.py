@@ -17,6 +17,7 @@ from segexp.evaluation.compare import Comparison
 from segexp.evaluation.contrast import Contrast
 from segexp.evaluation.grouping import Entry, unit_count
 from segexp.evaluation.summary_text import number, p_text, span
+from segexp.reporting import html
 
 Value = str | int | float | None
 
@@ -309,8 +310,6 @@ def _tex(text: str) -> str:
 
 def as_html(comparison: Comparison, command: str) -> str:
     """Return a page in one file that loads nothing."""
-    from segexp.reporting import html
-
     found = [html.table(table.columns, table.rows, table.right) for table in tables(comparison)]
     titles = [html.element("h3", table.title) for table in tables(comparison)]
     verdicts = html.element("ul", *(html.element("li", text) for text in comparison.verdicts))
