@@ -1,8 +1,8 @@
 """Every command of README, of the pages and of the help texts is typed and does its work, on small pictures.
 
 Each is typed as it stands, in a folder where RUN, DIR, STUDY and their kin exist; what makes it take seconds is added. Only
-what needs another machine is replaced: a GPU by the CPU, pretrained weights by random ones (tests/models fetches
-some from a server of its own), a launcher of processes by one in this process (tests/cli has it); of the jobs of a study those are left
+what needs another machine is replaced: a GPU by the CPU, pretrained weights by random ones (tests/models fetches some from a
+server of its own), a launcher of processes by one in this process (tests/cli has it); of the jobs of a study those are left
 that bring a new value. `test_tutorial.py` types the tutorial.
 """
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segexp.data.labels.modes import (
+    MAX_LABELS,
     MULTICLASS,
     MULTILABEL,
     count_labels,
