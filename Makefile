@@ -57,7 +57,7 @@ tensorboard: setup ## look at all runs in TensorBoard
 
 sweep: setup ## a small study: three networks on the generated pictures
 	$(BIN)/python -m segexp.train -m model=unet,unetpp,dilated model.width=8 data=demo data.size=128 optimizer.lr=3e-3 \
-		trainer.minutes=1 trainer.batch_size=4 trainer.validate_every=5 $(ARGS)
+		trainer.minutes=1 data.batch_size=4 trainer.check_val_every_n_epoch=5 $(ARGS)
 
 notebooks: setup ## run the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_notebooks.py

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import nn
 
 from segexp.config import conf_dir, plain, register_resolvers
-from segexp.config.instantiate import instantiate
+from segexp.config.components import instantiate
 from segexp.models.checkpointing import checkpoint_activations, checkpointed, record
 
 FACTS = ["data=liver", "data.root=nowhere"]

@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from segexp.checkpoint import load_segmenter
 from segexp.console import quieten
-from segexp.evaluation.compare import Comparison, compare
+from segexp.evaluation.compare import Comparison, compare_records
 from segexp.evaluation.records import read_record
 from segexp.inference.segmenter import Segmenter
 
@@ -72,7 +72,7 @@ def study(data: str, root: Path, folder: Path, arguments: argparse.Namespace) ->
 def compared(made: Study) -> Comparison:
     """Return the taught student against the one that learned alone, over the validation cases."""
     records = [read_record(job.folder) for job in (*made.alone, *made.taught)]
-    return compare(records, split="val", reference=str(made.alone[0].folder))
+    return compare_records(records, split="val", reference=str(made.alone[0].folder))
 
 
 def memory(segmenter: Segmenter) -> int:

@@ -34,7 +34,7 @@ from segexp.config import conf_dir, register_resolvers
 from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.splits import split_as
-from segexp.evaluation.compare import Comparison, compare
+from segexp.evaluation.compare import Comparison, compare_records
 from segexp.evaluation.records import read_record
 from segexp.types import Case
 
@@ -140,7 +140,7 @@ def jobs(name: str, made: Subset, folder: Path, arguments: argparse.Namespace) -
 
 def compared(done: Sequence[Job]) -> Comparison:
     """Return all methods against the first one, over the validation cases."""
-    return compare([read_record(job.folder) for job in done], split="val", reference=str(done[0].folder))
+    return compare_records([read_record(job.folder) for job in done], split="val", reference=str(done[0].folder))
 
 
 def table(name: str, made: Subset, done: Sequence[Job], found: Comparison) -> Table:

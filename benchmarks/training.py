@@ -6,7 +6,7 @@ precision and memory format on one batch that is already in memory. The framewor
 logging, callbacks and progress; validation is left out of both.
 
     python benchmarks/training.py                       # the CPU, 256x256
-    python benchmarks/training.py trainer.gpus=1 trainer.workers=16 --sizes 256 512
+    python benchmarks/training.py trainer.gpus=1 data.num_workers=16 --sizes 256 512
 """
 
 import argparse

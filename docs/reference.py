@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from segexp.config import conf_dir, schema
-from segexp.config.instantiate import locate
+from segexp.config.components import locate
 from segexp.config.validation import expectation
 
 PAGE = Path(__file__).with_name("reference.md")

@@ -59,8 +59,8 @@ def small(slices: Path) -> list[str]:
         "model.width=4",
         "model.depth=2",
         "trainer.gpus=0",
-        "trainer.batch_size=2",
-        "trainer.workers=0",
+        "data.batch_size=2",
+        "data.num_workers=0",
     ]
 
 

@@ -79,7 +79,7 @@ def choose_precision(precision: str | int, accelerator: str) -> str:
 
 
 def choose_workers(workers: str | int, accelerator: str) -> int:
-    """Return the number of loader processes for `trainer.workers`.
+    """Return the number of loader processes for `data.num_workers`.
 
     Args:
         workers: "auto" or a count. "auto" loads in the training process where the CPU trains (a second one would take its

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class SegexpError(Exception):
@@ -41,6 +42,26 @@ class CheckpointError(SegexpError):
 
 class DeviceError(SegexpError):
     """The machine lacks the device that was asked for."""
+
+
+def require_packages(*packages: str, extra: str, purpose: str) -> None:
+    """Refuse to begin where packages of an extra are missing, without importing them.
+
+    Args:
+        packages: by the names that they are imported by.
+        extra: of segexp that brings them.
+        purpose: what they are needed for, such as "format=onnx".
+
+    Raises:
+        ConfigError: naming those that are missing, and the extra.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
+            f"The extra {extra} brings {'it' if len(missing) == 1 else 'them'}",
+            f"Type pip install 'segexp[{extra}]'",
+        )
 
 
 def sentence(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import torch
 
+from fixtures.configs import train_config
 from segexp.checkpoint import describe
 from segexp.cli.explain import main
 from segexp.data.io.images import read_image, write_png
@@ -37,7 +38,7 @@ def run(tmp_path_factory):
     data = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"background": 0, "cell": 255}, "max_pixels": 6000}
     data |= {"ignore": [], "threshold": None}
     spec = DataSpec("toy", ("background", "cell"), 1, ((0, 0, 0), (230, 159, 0)))
-    config = {"model": model, "trainer": {"channels_last": True}, "data": data}
+    config = train_config({"model": model, "trainer": {"channels_last": True}, "data": data})
     content = describe(config, spec, Preprocessing(1, None, (0.0, 255.0)), "ab12", "32", FOUND)
     (folder / "checkpoints").mkdir()
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from segexp.api.loading import checkpoint_files, chosen_rule, device_for, load_members, make_predictor
+from segexp.api.predict import predict
+from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
 
-CONFIG = {"tta": "none", "uncertainty": False, "max_pixels": None, "postprocess": "stored"}
+CONFIG = PredictConfig(checkpoint="run", input="in", output="out")
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def test_members_that_do_not_fit(tmp_path, make_trained_run):
         make_predictor(members[:2], CONFIG)
     with pytest.raises(ConfigError, match=r"channels: 1 and .*c/checkpoints/best\.ckpt"):
         make_predictor(members[::2], CONFIG)
-    with pytest.raises(ConfigError, match=r"tta=flip is not a test-time augmentation\. .*Did you mean flips"):
-        make_predictor(members[:1], CONFIG | {"tta": "flip"})
+    with pytest.raises(ConfigError, match=r"tta is 'flip' \(text\); expected none \| flips \| dihedral"):
+        predict(runs[0], tmp_path, tmp_path / "out", tta="flip")
 
 
 def test_the_rule_and_the_window(tmp_path, make_trained_run):
@@ -72,14 +74,14 @@ def test_the_rule_and_the_window(tmp_path, make_trained_run):
     member.postprocessing = Postprocessing(min_area=5)
     assert make_predictor([member], CONFIG).rule == Postprocessing(min_area=5)
     assert member.max_pixels == 9999
-    made = make_predictor([member], CONFIG | {"postprocess": "none", "max_pixels": 0, "tta": "dihedral"})
+    made = make_predictor([member], CONFIG.changed(postprocess="none", max_pixels=0, tta="dihedral"))
     assert (made.rule, made.views, member.max_pixels) == (Postprocessing(), 8, None)
 
 
 def test_a_threshold_is_for_two_classes(tmp_path, make_trained_run):
     three = load_members(checkpoint_files([str(make_trained_run(tmp_path / "b", classes=3))]), "cpu", [])
     with pytest.raises(ConfigError, match=r"threshold=0\.3 of the post-processing is for two classes, and the network has 3"):
-        make_predictor(three, CONFIG | {"postprocess": {"threshold": 0.3}})
+        make_predictor(three, CONFIG.changed(postprocess={"threshold": 0.3}))
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,12 @@ def test_a_threshold_is_for_two_classes(tmp_path, make_trained_run):
     [
         ("stored", Postprocessing(0.4, 7)),
         ("none", Postprocessing()),
-        ({"start": "stored", "threshold": None, "min_area": None, "fill_holes": True}, Postprocessing(0.4, 7, fill_holes=True)),
-        ({"min_area": 0}, Postprocessing(0.4)),
-        ({"start": "none", "largest_component": True}, Postprocessing(largest_component=True)),
+        (
+            PostprocessConfig(start="stored", threshold=None, min_area=None, fill_holes=True),
+            Postprocessing(0.4, 7, fill_holes=True),
+        ),
+        (PostprocessConfig(min_area=0), Postprocessing(0.4)),
+        (PostprocessConfig(start="none", largest_component=True), Postprocessing(largest_component=True)),
     ],
 )
 def test_what_is_typed_replaces_what_is_stored(typed, rule):
@@ -99,7 +104,7 @@ def test_what_is_typed_replaces_what_is_stored(typed, rule):
 def test_what_a_member_is_put_on(tmp_path, make_trained_run):
     (member,) = load_members([make_trained_run(tmp_path / "a") / "checkpoints" / "best.ckpt"], "cpu", [])
     assert member.device == torch.device("cpu")
-    assert Path(str(member.facts["file"])) == tmp_path / "a" / "checkpoints" / "best.ckpt"
+    assert member.origin.file == tmp_path / "a" / "checkpoints" / "best.ckpt"
 
 
 def test_exported_files_are_named_like_checkpoints(tmp_path, make_trained_run):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.configs import data_config, train_config
 from segexp.checkpoint import (
     SCHEMA,
     check_resume,
@@ -20,6 +21,7 @@ from segexp.checkpoint import (
     without_pretrained,
 )
 from segexp.checkpoint.splits import check_spec
+from segexp.config.schema import Component, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
@@ -35,9 +37,8 @@ def written(path: Path, **changes: Any) -> tuple[Path, UNet]:
     """A checkpoint of a small U-Net, as training writes it."""
     torch.manual_seed(1)
     network = UNet(1, 2, width=2, depth=2)
-    content = describe(
-        {**CONFIG, **changes.pop("config", {})}, SPEC, Preprocessing(1, 24, mean=(0.4,), std=(0.2,)), "ab12", "32", {}
-    )
+    config = train_config({**CONFIG, **changes.pop("config", {})})
+    content = describe(config, SPEC, Preprocessing(1, 24, mean=(0.4,), std=(0.2,)), "ab12", "32", {})
     weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     torch.save({"state_dict": weights, "segexp": {**content, **changes}}, path)
     return path, network.eval()
@@ -48,7 +49,9 @@ def test_it_rebuilds_everything(tmp_path: Path) -> None:
     segmenter = load_segmenter(path)
     assert segmenter.spec == SPEC
     assert segmenter.preprocessing == Preprocessing(1, 24, mean=(0.4,), std=(0.2,))
-    assert segmenter.facts["split_hash"] == "ab12"
+    assert segmenter.origin.split_hash == "ab12"
+    assert segmenter.origin.config == train_config(CONFIG)
+    assert (segmenter.origin.file, segmenter.origin.tuned) == (path, False)
     assert not segmenter.network.training
     image = np.random.default_rng(0).integers(0, 255, (40, 48, 1)).astype(np.uint8)
     with torch.no_grad():
@@ -113,7 +116,7 @@ def test_a_foreign_file_says_what_it_holds(tmp_path: Path) -> None:
 def test_another_form_names_the_version_that_wrote_it(tmp_path: Path) -> None:
     path, _ = written(tmp_path / "best.ckpt", schema=99, versions={"segexp": "9.9"})
     with pytest.raises(
-        CheckpointError, match=r"has form 99 and this segexp .* reads form 1.*Install the version that wrote it \(9\.9\)"
+        CheckpointError, match=r"has form 99 and this segexp .* reads 1, 2\..*Install the version that wrote it \(9\.9\)"
     ):
         read_checkpoint(path)
 
@@ -166,7 +169,7 @@ def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, mo
     torch.save(values, path)
     segmenter = load_segmenter(path)
     assert asked == []
-    assert segmenter.facts["config"]["model"]["weights"] == weights, "what it was trained from is still known"
+    assert segmenter.origin.config.model.arguments["weights"] == weights, "what it was trained from is still known"
     image = torch.randn(1, 1, 32, 48)
     torch.testing.assert_close(segmenter.network(image), network.eval()(image), rtol=1e-4, atol=1e-4)
 
@@ -184,9 +187,9 @@ def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, mo
     ],
 )
 def test_pretrained_weights_are_left_out(model: dict[str, Any], changed: dict[str, Any]) -> None:
-    before = dict(model)
-    assert without_pretrained(model) == {**model, **changed}
-    assert model == before
+    component = Component.model_validate(model)
+    assert without_pretrained(component).plain() == {**model, **changed}
+    assert component.plain() == model
 
 
 # The stored post-processing ----------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ def test_post_processing_is_stored_beside_untouched_weights(tmp_path: Path) -> N
     assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]
     segmenter = load_segmenter(path)
     assert segmenter.postprocessing == RULE
-    assert segmenter.facts["postprocessing"] == RECORD
+    assert segmenter.origin.tuned
 
 
 def test_the_segmenter_applies_what_is_stored(tmp_path: Path) -> None:
@@ -290,6 +293,53 @@ def test_post_processing_of_another_version_names_it(stored: dict[str, Any], tmp
     )
 
 
+# Version 0.1, whose keys had other names ----------------------------------------------------------------------------------
+
+
+def old(path: Path) -> Path:
+    """A checkpoint as segexp 0.1 wrote it."""
+    written(path, schema=1, versions={"segexp": "0.1.0"})
+    values = torch.load(path, weights_only=True)
+    config = values["segexp"]["config"]
+    for key in ("batch_size", "num_workers", "labels"):
+        del config["data"][key]
+    for key in ("check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "accumulate_grad_batches"):
+        del config["trainer"][key]
+    del config["trainer"]["gradient_clip_val"]
+    config["trainer"] |= {"batch_size": 3, "workers": 1, "validate_every": 2, "limit_batches": 5, "clip": 0.5, "accumulate": 4}
+    torch.save(values, path)
+    return path
+
+
+def test_a_checkpoint_of_the_version_before_is_read_under_the_names_of_now(tmp_path: Path) -> None:
+    segmenter = load_segmenter(old(tmp_path / "best.ckpt"))
+    config = segmenter.origin.config
+    assert (config.data.batch_size, config.data.num_workers, config.data.labels) == (3, 1, "exclusive")
+    trainer = config.trainer
+    assert (trainer.check_val_every_n_epoch, trainer.limit_train_batches, trainer.limit_val_batches) == (2, 5, 5)
+    assert (trainer.gradient_clip_val, trainer.accumulate_grad_batches) == (0.5, 4)
+    assert segmenter.spec == SPEC
+
+
+def test_a_run_of_the_version_before_is_resumed_with_that_version(tmp_path: Path) -> None:
+    path = old(tmp_path / "last.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"was written by segexp 0\.1\.0, and .*Type pip install segexp==0\.1\.0 to resume"
+    ):
+        check_resume(path, train_config(CONFIG), SPEC, "ab12")
+
+
+def test_a_configuration_that_cannot_be_understood_is_named(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    values = torch.load(path, weights_only=True)
+    for config, reason in ((values["segexp"]["config"] | {"seed": "nought"}, "seed: "), ([], "")):
+        torch.save({**values, "segexp": {**values["segexp"], "config": config}}, path)
+        with pytest.raises(
+            CheckpointError, match=rf"best\.ckpt holds a configuration that segexp .* does not understand \({reason}"
+        ):
+            load_segmenter(path)
+
+
 # Overlapping labels --------------------------------------------------------------------------------------------------------
 
 
@@ -305,23 +355,26 @@ def test_labels_that_overlap_are_remembered_and_those_of_older_files_do_not(tmp_
 
 
 def test_a_resumed_run_keeps_its_labels(tmp_path: Path) -> None:
-    config = {**CONFIG, "optimizer": {}}
-    path, _ = written(tmp_path / "last.ckpt", config=config)
+    config = train_config(CONFIG)
+    path, _ = written(tmp_path / "last.ckpt")
     check_resume(path, config, SPEC, "ab12")
-    check_resume(path, {**config, "data": {"labels": "exclusive"}}, SPEC, "ab12")
+    check_resume(path, config.updated({"data.labels": "exclusive"}), SPEC, "ab12")
     with pytest.raises(CheckpointError, match=r"was trained with data\.labels exclusive \(now overlapping\)\. A resumed run"):
-        check_resume(path, {**config, "data": {"labels": "overlapping"}}, SPEC, "ab12")
+        check_resume(path, config.updated({"data.labels": "overlapping"}), SPEC, "ab12")
 
 
 def test_a_resumed_run_does_not_end_before_it_begins(tmp_path: Path) -> None:
-    config = {**CONFIG, "optimizer": {}}
-    path, _ = written(tmp_path / "last.ckpt", config=config)
+    path, _ = written(tmp_path / "last.ckpt")
     values = torch.load(path, weights_only=True)
     torch.save({**values, "epoch": 7}, path)
+
+    def of(trainer: dict[str, Any]) -> TrainConfig:
+        return train_config({**CONFIG, "trainer": trainer})
+
     for trainer in ({"max_epochs": 8}, {"max_epochs": 3, "minutes": 5.0}, {"max_epochs": None, "minutes": None}):
-        check_resume(path, {**config, "trainer": trainer}, SPEC, "ab12")
+        check_resume(path, of(trainer), SPEC, "ab12")
     with pytest.raises(ConfigError) as error:
-        check_resume(path, {**config, "trainer": {"max_epochs": 7, "minutes": None}}, SPEC, "ab12")
+        check_resume(path, of({"max_epochs": 7, "minutes": None}), SPEC, "ab12")
     assert str(error.value) == (
         f"trainer.max_epochs=7, and {path} has 8 epochs behind it. To go on, more than these were expected. Type "
         "trainer.max_epochs=16, say."
@@ -329,11 +382,11 @@ def test_a_resumed_run_does_not_end_before_it_begins(tmp_path: Path) -> None:
 
 
 def test_other_data_must_have_labels_of_the_same_kind() -> None:
-    data: dict[str, Any] = {"classes": {"background": 0, "thing": 255}, "channels": 1}
+    data = data_config(classes={"background": 0, "thing": 255}, channels=1)
     check_spec(data, SPEC)
-    check_spec({**data, "labels": "overlapping"}, replace(SPEC, overlapping=True))
+    check_spec(data.changed(labels="overlapping"), replace(SPEC, overlapping=True))
     with pytest.raises(ConfigError) as error:
-        check_spec({**data, "labels": "exclusive"}, replace(SPEC, overlapping=True))
+        check_spec(data.changed(labels="exclusive"), replace(SPEC, overlapping=True))
     assert str(error.value) == (
         "data.labels=exclusive, and the checkpoint was trained with overlapping labels. Labels of the same kind were expected: "
         "they decide what the network's output means. Leave data.labels out."

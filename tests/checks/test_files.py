@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import OPEN, typed
+from fixtures.configs import data_config
 from segexp.checks.files import check_images, check_inventory, check_splits, short
 from segexp.checks.mask_values import check_shares
 from segexp.checks.run import settle
@@ -119,35 +120,35 @@ def test_values_of_no_class_do_not_count(tmp_path):
 def test_what_an_examination_goes_by(copy):
     root, data = copy()
     assert settle(data).findings == []
-    found = settle({**data, **OPEN})
+    found = settle(data.changed(**OPEN))
     assert found.recognised
     assert found.findings == []
-    assert found.data["channels"] == 1
-    given = settle({**data, **OPEN, "classes": {"a": 0, "b": 255}, "groups": "^(..)"})
+    assert found.data.channels == 1
+    given = settle(data.changed(**{**OPEN, "classes": {"a": 0, "b": 255}, "groups": "^(..)"}))
     assert not given.recognised
-    assert given.data["classes"] == {"a": 0, "b": 255}
+    assert given.data.classes == {"a": 0, "b": 255}
     assert {case.group for case in given.inventory.cases} == {"tr", "va"}
-    classes, channels = settle({**data, "classes": None, "channels": None}).findings
+    classes, channels = settle(data.changed(classes=None, channels=None)).findings
     assert typed(classes.do) == {"classes": {"background": 0, "foreground": 255}}
     assert typed(channels.do) == {"channels": 1}
     for path in root.glob("*/*_mask.png"):
         path.write_bytes(b"")
-    broken = settle({**data, **OPEN})
-    assert broken.data["classes"] is None
+    broken = settle(data.changed(**OPEN))
+    assert broken.data.classes is None
     assert "None of the 24 masks can be read" in broken.findings[0].found
     with pytest.raises(DataError, match="does not exist"):
-        settle({**data, "root": str(root / "none")})
+        settle(data.changed(root=str(root / "none")))
 
 
 def test_generated_data_are_generated(tmp_path, copy):
     _, data = copy()
-    found = settle({**data, **OPEN, "family": "organ", "root": str(tmp_path / "new")})
+    found = settle(data.changed(**OPEN, family="organ", root=str(tmp_path / "new")))
     assert len(found.inventory.cases) == 48
     assert found.layout.startswith("Generated pictures (organ) in ")
     assert not found.recognised
 
 
-DATA = {"channels": 1, "image": "{id}.png", "mask": "{id}_mask.png"}
+DATA = data_config(channels=1, image="{id}.png", mask="{id}_mask.png")
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def looks_of_images(root: Path, images: list[np.ndarray], masks: list[np.ndarray
 
 
 def told(looks, **data) -> list[tuple[str, str, tuple[str, ...]]]:
-    return [(finding.level, finding.kind, finding.cases) for finding in check_images(looks, {**DATA, **data})]
+    return [(finding.level, finding.kind, finding.cases) for finding in check_images(looks, DATA.changed(**data))]
 
 
 def test_nothing_to_say(tmp_path, images):
@@ -185,13 +186,13 @@ def test_gray_among_colour(tmp_path, images):
     colour = [np.dstack([image, image // 2, image]) for image in images]
     mixed = looks_of_images(tmp_path, [*colour[:4], images[4], np.dstack([images[5]] * 3)])
     assert told(mixed, channels=3) == [("warning", "channels", ("4", "5"))]
-    (finding,) = check_images(mixed, {**DATA, "channels": 3})
+    (finding,) = check_images(mixed, DATA.changed(channels=3))
     assert finding.found == "2 of 6 images are gray, the others colour: 4, 5"
     assert finding.do.endswith("with data.channels=3 all are read alike")
     looks = looks_of_images(tmp_path, colour)
     assert told(looks, channels=1) == [("warning", "channels", ())]
     assert told(looks, channels=2) == [("error", "channels", tuple("012345"))]
-    assert "Type data.channels=3" in check_images(looks, {**DATA, "channels": 2})[0].do
+    assert "Type data.channels=3" in check_images(looks, DATA.changed(channels=2))[0].do
     assert told(looks_of_images(tmp_path, images), channels=3) == [("note", "channels", ())]
 
 

@@ -1,22 +1,23 @@
 """Leakage by groups, names, tables and series; the lines that are said to mend it do."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fixtures.checks import applied, typed, write
+from fixtures.configs import data_config
 from segexp.checks import cheap
 from segexp.checks.leakage import check_groups, check_names, check_series, find_stems
 from segexp.checks.scan import surveyed
+from segexp.config.schema import DataConfig
 from segexp.data.layout.groups import grouped
 from segexp.data.layout.pairing import find_cases
 from segexp.data.splits import assign_splits
 from segexp.types import Case, Source
 
-SIDE = {"image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
-FLAT = {"image": "{id}.png", "mask": "{id}_mask.png"}
+SIDE = data_config(image="{split}/{id}.png", mask="{split}/{id}_mask.png")
+FLAT = data_config(image="{id}.png", mask="{id}_mask.png")
 
 
 def touched(root: Path, names: list[str]) -> Path:
@@ -27,10 +28,9 @@ def touched(root: Path, names: list[str]) -> Path:
     return root
 
 
-def looked(root: Path, data: dict[str, Any]) -> tuple[list[Case], dict[str, str]]:
-    cases = find_cases(root, data["image"], data["mask"], groups=data.get("groups"))
-    keys = {key: data[key] for key in ("folds", "fold") if key in data}
-    return cases, assign_splits(cases, seed=0, val_fraction=0.3, **keys)
+def looked(root: Path, data: DataConfig) -> tuple[list[Case], dict[str, str]]:
+    cases = find_cases(root, data.image, data.mask, groups=data.groups)
+    return cases, assign_splits(cases, seed=0, val_fraction=0.3, folds=data.folds, fold=data.fold)
 
 
 SLICES = [f"p{patient:02d}_{n:03d}" for patient in range(6) for n in range(5)]
@@ -43,7 +43,7 @@ def test_slices_split_at_random(tmp_path):
     assert "p00 (5 cases), p01 (5 cases), p02 (5 cases)" in finding.found
     assert "the random split puts" in finding.found
     mended = applied(FLAT, finding.do)
-    assert mended["groups"] == r"^(?:.*/)?([^/_]+)_"
+    assert mended.groups == r"^(?:.*/)?([^/_]+)_"
     cases, splits = looked(root, mended)
     assert len({case.group for case in cases}) == 6
     assert all(len({splits[case.id] for case in cases if case.group == f"p0{n}"}) == 1 for n in range(6))
@@ -75,7 +75,7 @@ def test_numbers_that_start_anew_in_each_split_are_doubted(tmp_path):
 
 def test_groups_in_a_test_split_are_to_be_moved_by_hand(tmp_path):
     names = [f"train/{name}" for name in SLICES[:20]] + [f"val/{name}" for name in SLICES[20:25]] + ["test/p00_9", "test/p05_0"]
-    data = {**SIDE, "groups": r"(p\d+)_"}
+    data = SIDE.changed(groups=r"(p\d+)_")
     (finding,) = check_groups(*looked(touched(tmp_path, names), data))
     assert finding.found.startswith("1 group has cases in more than one split: p00 (5 in train, as train/p00_000 and 1 in test")
     assert finding.do.startswith("Move the cases of a group into one split; train and val alone")
@@ -90,7 +90,7 @@ def test_a_table_beside_the_pictures(tmp_path):
     (finding,) = check_names(cases, splits, root)
     assert finding.level == "warning"
     assert finding.found.startswith("list.csv names the scan of each case, and no groups are declared")
-    assert applied(FLAT, finding.do)["groups"] == {"file": "list.csv", "match": "{name}", "column": "scan"}
+    assert applied(FLAT, finding.do).groups == {"file": "list.csv", "match": "{name}", "column": "scan"}
     assert check_names(*looked(root, applied(FLAT, finding.do)), root) == []
     assert [found.kind for found in cheap(cases, splits, root=root)] == ["leakage"]
     on_disk = touched(tmp_path / "disk", [f"{'train' if n < 8 else 'val'}/{n:03d}" for n in range(12)])
@@ -146,7 +146,7 @@ def test_cheap_says_what_examine_says(tmp_path):
 
 def test_nothing_to_say_of_a_clean_set(copy):
     root, data = copy()
-    cases = find_cases(root, data["image"], data["mask"], groups=data["groups"])
+    cases = find_cases(root, data.image, data.mask, groups=data.groups)
     splits = assign_splits(cases, seed=0)
     assert cheap(cases, splits, {case.id: case.id for case in cases}, root=root) == []
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fixtures.configs import data_config
 from segexp.checks.issues import Examination, Finding
 from segexp.checks.leakage import suggest_groups
 from segexp.checks.propose_config import flow, propose, resolution, thickness, typical
@@ -40,7 +41,7 @@ LEFT = {"folds", "fold"}
 
 
 def proposed(root, taken=(), **typed):
-    data = OPEN | {"root": str(root)} | typed
+    data = data_config(OPEN | {"root": str(root)} | typed)
     made = propose(examine(data, alignment=False), data, taken)
     assert made is not None
     return made
@@ -94,7 +95,8 @@ def test_names_that_look_like_slices_of_patients_give_the_groups(tmp_path):
         write_png(tmp_path / "masks" / f"{name}.png", mask)
     made = proposed(tmp_path)
     assert isinstance(made.values["groups"], str)
-    again = {**OPEN, "root": str(tmp_path), **{k: made.values[k] for k in ("image", "mask", "classes", "channels", "groups")}}
+    keys = {key: made.values[key] for key in ("image", "mask", "classes", "channels", "groups")}
+    again = data_config({**OPEN, **keys}, root=str(tmp_path))
     assert {case.group for case in examine(again, alignment=False).cases} == {"p00", "p01", "p02"}
 
 
@@ -189,11 +191,11 @@ def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path):
 
 def test_errors_are_said_in_the_file_and_unknown_classes_give_none(tmp_path):
     root = pictures(tmp_path)
-    data = OPEN | {"root": str(root)}
+    data = data_config(OPEN, root=str(root))
     found = examine(data, alignment=False)
     found.findings.insert(0, Finding("error", "size", "one mask is larger", "mend it"))
     assert "# The check found 1 error; it cannot be trained" in propose(found, data).text
-    assert propose(Examination({**data, "classes": None}, "nothing"), data) is None
+    assert propose(Examination(data.changed(classes=None), "nothing"), data) is None
 
 
 @pytest.mark.parametrize(

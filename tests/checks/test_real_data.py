@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fixtures.checks import BASE, serious
+from fixtures.checks import OPEN, serious
+from fixtures.configs import data_config
 from segexp.checks import examine
 from segexp.checks.duplicates import copies
 from segexp.checks.scan import small_picture, surveyed
+from segexp.config.schema import DataConfig
 from segexp.data.io.images import read_image
 from segexp.data.layout.inventory import take_inventory
 
@@ -38,8 +40,8 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-def section(real_data: Path, name: str) -> dict[str, Any]:
-    return {**BASE, "channels": 1, **SETS[name], "root": str(real_data / name)}
+def section(real_data: Path, name: str) -> DataConfig:
+    return data_config({"channels": 1, **SETS[name]}, root=str(real_data / name))
 
 
 @pytest.mark.slow
@@ -50,14 +52,14 @@ def test_real_sets_are_clean(real_data, name):
     assert serious(found) == []
     assert {finding.kind for finding in found.findings} <= {"unused", "rare"}
     assert len(found.facts) == len(found.cases) == {"isbi": 30, "liver": 140, "skin": 98, "landcover": 32}[name]
-    open_ = examine({**data, "image": None, "mask": None, "classes": None, "channels": None, "groups": None, "ignore": []})
+    open_ = examine(data.changed(**OPEN, ignore=[]))
     assert serious(open_) == []
 
 
 @pytest.mark.slow
 def test_neighbouring_slices_of_real_scans_are_no_copies(real_data):
     data = section(real_data, "liver")
-    cases = take_inventory(data["root"], data["image"], data["mask"]).cases
+    cases = take_inventory(data.root, data.image, data.mask).cases
     looks, faults = surveyed(cases, None)
     assert faults == []
     pictures = [look.picture for look in looks]

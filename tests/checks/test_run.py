@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fixtures.checks import OPEN, applied, only, read, serious, typed, write
+from fixtures.configs import data_config
 from segexp.checks.run import equal_pictures, examine, look_over, quick
 from segexp.data import statistics
 from segexp.data.datamodule import SegmentationDataModule
@@ -23,7 +24,7 @@ quickly = partial(examine, alignment=False)
 @pytest.mark.parametrize("family", ["organ", "membranes", "lesion"])
 def test_a_clean_set_has_no_error_and_no_warning(copy, family):
     _, data = copy(family)
-    for section in (data, {**data, **OPEN}):
+    for section in (data, data.changed(**OPEN)):
         found = examine(section)
         assert serious(found) == []
         assert not found.failed
@@ -39,10 +40,10 @@ def test_what_is_found_out(copy):
             passed.append(count)
             yield each
 
-    found = quickly({**data, **OPEN}, track=track)
+    found = quickly(data.changed(**OPEN), track=track)
     assert passed == [24] * 24
-    assert found.data["image"] == "{split}/{id}.png"
-    assert found.data["classes"] == {"background": 0, "foreground": 255}
+    assert found.data.image == "{split}/{id}.png"
+    assert found.data.classes == {"background": 0, "foreground": 255}
     assert found.layout.startswith(f'Layout of {root}: images and masks side by side, masks end in "_mask". image={{split}}')
     facts = found.facts["train/003"]
     assert (facts.size, facts.channels, facts.dtype) == ((128, 128), 1, "uint8")
@@ -98,10 +99,10 @@ def test_a_value_that_no_class_claims(copy):
     assert typed(finding.do) == {"classes.organ": [255, 254], "ignore": [254]}
     assert serious(quickly(applied(data, finding.do.partition(", or ")[0]))) == []
     assert serious(quickly(applied(data, finding.do.partition(", or ")[2]))) == []
-    made_up = only(quickly({**data, **OPEN}), "unclaimed")
+    made_up = only(quickly(data.changed(**OPEN)), "unclaimed")
     assert made_up.level == "error"
     assert "data=auto took the mask value 254 for a class of its own" in made_up.found
-    assert serious(quickly(applied({**data, **OPEN}, made_up.do))) == []
+    assert serious(quickly(applied(data.changed(**OPEN), made_up.do))) == []
 
 
 def test_soft_masks(copy):
@@ -125,7 +126,7 @@ def test_soft_masks_of_a_few_values_do_not_become_classes(copy):
         small = cv2.resize(read(path), (64, 64), interpolation=cv2.INTER_NEAREST)
         soft = cv2.resize(small, (128, 128), interpolation=cv2.INTER_LINEAR)
         write(path, (soft // 64 * 64).clip(0, 255))
-    finding = only(quickly({**data, **OPEN}), "soft_mask")
+    finding = only(quickly(data.changed(**OPEN)), "soft_mask")
     assert "data=auto took each for a class" in finding.found
     assert typed(finding.do) == {"classes": {"background": 0, "foreground": 192}, "threshold": 96}
 
@@ -174,12 +175,12 @@ def test_unmatched_files(copy):
     root, data = copy()
     (root / "val/001.png").unlink()
     (root / "train/005_mask.png").rename(root / "train/005_msk.png")
-    for section in (data, {**data, **OPEN}):
+    for section in (data, data.changed(**OPEN)):
         image, mask = (f for f in quickly(section).findings if f.kind == "unmatched")
         assert image.cases == ("train/005.png", "train/005_msk.png")
         assert "(for train/005.png it would be train/005_mask.png)" in image.found
         assert mask.cases == ("val/001_mask.png",)
-        assert typed(mask.do) == {"image": data["image"], "mask": data["mask"]}
+        assert typed(mask.do) == {"image": data.image, "mask": data.mask}
 
 
 def test_wrong_size_and_broken_files(copy):
@@ -189,7 +190,7 @@ def test_wrong_size_and_broken_files(copy):
         content = (root / name).read_bytes()
         (root / name).write_bytes(content[: len(content) // 2])
     (root / "val/000.png").write_bytes(b"")
-    for section in (data, {**data, **OPEN}):
+    for section in (data, data.changed(**OPEN)):
         found = quickly(section)
         assert serious(found) == ["unreadable", "size"]
         assert only(found, "unreadable").cases == ("train/006", "train/008", "val/000")
@@ -214,27 +215,27 @@ def test_many_faults_at_once_are_all_told(copy):
 
 def test_images_and_masks_exchanged(copy):
     _, data = copy()
-    found = quickly({**data, "image": data["mask"], "mask": data["image"]})
+    found = quickly(data.changed(image=data.mask, mask=data.image))
     assert serious(found) == ["exchanged"]
-    assert typed(only(found, "exchanged").do) == {"image": data["image"], "mask": data["mask"]}
+    assert typed(only(found, "exchanged").do) == {"image": data.image, "mask": data.mask}
 
 
 def test_masks_of_other_values_than_typed(copy):
     _, data = copy()
-    found = quickly({**data, "classes": {"background": 0, "organ": 1}})
+    found = quickly(data.changed(classes={"background": 0, "organ": 1}))
     assert serious(found) == ["unclaimed"]
     assert only(found, "unclaimed").do == "Type data.classes.organ=255"
 
 
 def test_no_folder_no_layout_no_case(copy, tmp_path):
     _, data = copy()
-    missing = quickly({**data, "root": str(tmp_path / "none")})
+    missing = quickly(data.changed(root=str(tmp_path / "none")))
     assert serious(missing) == ["layout"]
     assert "Type data.root=DIR" in only(missing, "layout").do
     (tmp_path / "other").mkdir()
     write(tmp_path / "other" / "x.png", np.zeros((4, 4), np.uint8))
-    assert "No known layout fits" in only(quickly({**data, **OPEN, "root": str(tmp_path / "other")}), "layout").found
-    nothing = quickly({**data, "image": "x/{id}.png", "mask": "y/{id}.png", "groups": None})
+    assert "No known layout fits" in only(quickly(data.changed(**OPEN, root=str(tmp_path / "other"))), "layout").found
+    nothing = quickly(data.changed(image="x/{id}.png", mask="y/{id}.png", groups=None))
     assert serious(nothing) == ["no_case", "unused"]
     assert nothing.cases == []
 
@@ -242,14 +243,14 @@ def test_no_folder_no_layout_no_case(copy, tmp_path):
 def test_a_wrong_key_is_an_error_of_the_command_line(copy):
     _, data = copy()
     with pytest.raises(ConfigError, match="unknown field"):
-        quickly({**data, "image": "{name}.png"})
+        quickly(data.changed(image="{name}.png"))
     with pytest.raises(ConfigError, match="Both a and b claim"):
-        quickly({**data, "classes": {"a": 0, "b": 0}})
+        quickly(data.changed(classes={"a": 0, "b": 0}))
 
 
 def test_a_split_that_cannot_be_made_is_a_finding(copy):
     _, data = copy()
-    found = quickly({**data, "folds": 40, "fold": 0})
+    found = quickly(data.changed(folds=40, fold=0))
     assert serious(found) == ["split"]
     assert found.splits == {}
     assert len(found.facts) == 24
@@ -267,7 +268,7 @@ def overlapping(cells, tmp_path):
     labels = {"labels": "overlapping", "mask": patterns, "optional_masks": ["nucleus"], "classes": classes}
     base = {"groups": None, "ignore": [], "threshold": None, "size": None, "crop": None, "val_fraction": 0.25}
     rest = {"test_fraction": 0.0, "folds": None, "fold": None, "channels": 1, "image": "{id}/image.png"}
-    return root, {"name": "cells", "root": str(root), **base, **rest, **labels}
+    return root, data_config({**base, **rest, **labels}, name="cells", root=str(root))
 
 
 def test_overlapping_classes_are_examined_by_themselves(overlapping):
@@ -302,7 +303,7 @@ def test_faults_in_the_files_of_one_class_are_named_with_it(overlapping):
 def test_the_layout_of_overlapping_classes_is_not_guessed(overlapping):
     _, data = overlapping
     with pytest.raises(ConfigError, match=r"data\.labels=overlapping with a layout that is to be found out"):
-        examine({**data, "image": None})
+        examine(data.changed(image=None))
 
 
 DATA = {
@@ -344,8 +345,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def ready(root, **data):
-    made = SegmentationDataModule(DATA | {"root": str(root)} | data, Augment(crop=data.get("crop")), batch_size=2)
+def ready(root, **keys):
+    data = data_config(DATA | {"root": str(root), "batch_size": 2} | keys)
+    made = SegmentationDataModule(data, Augment(crop=data.crop))
     made.setup()
     return made
 

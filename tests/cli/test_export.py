@@ -354,7 +354,7 @@ def test_a_folder_that_cannot_be_written(run, export, tmp_path):
 def test_liver_slices_get_the_same_masks(real_data, train, tmp_path):
     root = real_data / "liver"
     words = ["data=liver", f"data.root={root}", "data.size=128", "model=unet", "model.width=4", "model.depth=3"]
-    words += ["callbacks=none", "trainer.gpus=0", "trainer.workers=0", "trainer.batch_size=16"]
+    words += ["callbacks=none", "trainer.gpus=0", "data.num_workers=0", "data.batch_size=16"]
     words += ["trainer.precision=32", "trainer.max_epochs=1"]
     assert train(*words, f"run_dir={tmp_path / 'run'}") == 0
     assert main([f"checkpoint={tmp_path / 'run'}", f"output={tmp_path / 'liver.onnx'}"]) == 0

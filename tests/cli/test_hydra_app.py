@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from segexp import __version__
+from segexp.api.train import discard_empty
 from segexp.cli import hydra_app
 from segexp.cli.overrides import parse
 from segexp.cli.train import main
+from segexp.config.schema import TrainConfig
 from segexp.errors import ConfigError, DataError
 
 DATA = ["data=liver", "data.root=pictures", "trainer.gpus=0"]
@@ -49,15 +51,15 @@ def train(tmp_path, monkeypatch, capfd):
     root.handlers[:], root.level = handlers, level
 
 
-def test_a_run_gets_plain_values_and_its_directory(train, tmp_path):
+def test_a_run_gets_its_configuration_and_its_directory(train, tmp_path):
     assert train("model=unetpp", "seed=3", "optimizer.lr=0.5") == 0
     config, directory = train.runs[0]
-    assert type(config) is dict
-    assert config["model"]["_target_"] == "segexp.models.UNetPlusPlus"
-    assert config["model"]["in_channels"] == config["data"]["channels"] == 1
-    assert (config["seed"], config["optimizer"]["lr"], config["resume"]) == (3, 0.5, None)
+    assert isinstance(config, TrainConfig)
+    assert config.model.target == "segexp.models.UNetPlusPlus"
+    assert config.model.arguments["in_channels"] == config.data.channels == 1
+    assert (config.seed, config.optimizer.arguments["lr"], config.resume) == (3, 0.5, None)
     assert directory.parent == tmp_path / "runs" / "liver" / "unetpp"
-    assert config["run_dir"] == str(directory)
+    assert config.run_dir == str(directory)
     assert (directory / ".hydra" / "overrides.yaml").is_file()
     assert (train.out, train.err) == ("", "")
     assert Path.cwd() == tmp_path
@@ -78,7 +80,7 @@ def test_flags_and_overrides_mix_and_a_users_options_are_found(train, tmp_path):
     text = "_target_: segexp.models.UNet\nin_channels: 1\nnum_classes: 2\nwidth: 4\n"
     (tmp_path / "mine" / "model" / "small.yaml").write_text(text)
     assert train("model=small", "--config-dir", "mine", "seed=1") == 0
-    assert train.runs[0][0]["model"]["width"] == 4
+    assert train.runs[0][0].model.arguments["width"] == 4
     assert train.runs[0][1].parent.name == "small"
 
 
@@ -86,7 +88,7 @@ def test_a_users_main_configuration(train, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "myrun.yaml").write_text("defaults: [train, _self_]\nseed: 5\n")
     assert train("--config-dir", "mine", "--config-name", "myrun") == 0
-    assert train.runs[0][0]["seed"] == 5
+    assert train.runs[0][0].seed == 5
 
 
 @pytest.mark.parametrize(
@@ -99,12 +101,29 @@ def test_a_users_main_configuration(train, tmp_path):
         (["data.image={id}.png"], "The value of data.image cannot be read: {id}.png."),
         (["model=unet,unetpp"], "names several values, and one run takes one. For a study of all of them add -m"),
         (["+seed=3"], "+seed adds a key that is already there. Type it without the +"),
-        (["--gpu"], "The command line is not understood: unrecognized arguments: --gpu."),
+        (["--gpu"], "--gpu is typed as a flag. Keys are typed as key=value. Type trainer.gpus=VALUE."),
+        (["--model", "unet"], "--model unet is typed as a flag. Keys are typed as key=value. Type model=unet."),
+        (["--batch-size=4"], "--batch-size=4 is typed as a flag. Keys are typed as key=value. Type data.batch_size=4."),
+        (["--epochs", "5"], "--epochs 5 is typed as a flag. Keys are typed as key=value. Type trainer.max_epochs=5."),
+        (
+            ["trainer.lr=0.1"],
+            "trainer.lr is not a key of this configuration. It is called optimizer.lr. Type optimizer.lr=0.1.",
+        ),
+        (
+            ["+trainer.profilr=simple"],
+            "trainer.profilr is neither a key of segexp nor an argument of Lightning's Trainer. Did you mean profiler?",
+        ),
+        (["+trainer.callbacks=[]"], "trainer.callbacks is set by segexp. Type callbacks=default, callbacks=explain or"),
+        (
+            ["trainer.batch_size=4"],
+            "trainer.batch_size is not a key of this configuration. It is called data.batch_size. Type data.batch_size=4.",
+        ),
+        (["+trainer.batch_size=4"], "trainer.batch_size is called data.batch_size now. Write data.batch_size in its place"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
         (["--config-name", "nothing"], "There is no main configuration nothing.yaml in"),
         (["trainer.max_epochs=many"], "trainer.max_epochs is 'many' (text); expected a whole number"),
         (["+model.foo=1"], "model.foo is not an argument of segexp.models.UNet."),
-        (["trainer.batch_size=0"], "trainer.batch_size is 0 (a whole number); expected auto or a whole number, 1 or more."),
+        (["data.batch_size=0"], "data.batch_size is 0 (a whole number); expected auto or a whole number, 1 or more."),
         (["resume=x", "-m"], "resume= and -m are together"),
         (["-m", "seed=1,1"], "seed=1,1 names a value twice."),
         (["-m", "model=unet,unett"], "model=unett does not exist."),
@@ -171,10 +190,10 @@ def test_resume_goes_on_in_the_runs_own_directory(train, tmp_path):
     assert train("only", f"resume={directory}") == 0
     for config, where in train.runs[1:]:
         assert where == directory
-        assert config["resume"] == str(directory)
-        assert config["model"]["_target_"] == "segexp.models.UNetPlusPlus"
-        assert config["trainer"]["max_epochs"] == 7
-        assert config["data"]["root"] == str(tmp_path / "pictures")
+        assert config.resume == str(directory)
+        assert config.model.target == "segexp.models.UNetPlusPlus"
+        assert config.trainer.max_epochs == 7
+        assert config.data.root == str(tmp_path / "pictures")
 
 
 def test_resume_of_no_run_is_code_1(train):
@@ -211,14 +230,14 @@ def test_flags_in_any_order():
     assert (line.value("seed"), line.value("nothing")) == (1, None)
 
 
-def test_rim_turns_results_and_errors_into_codes(capsys):
-    assert hydra_app.rim(lambda: None) == 0
-    assert hydra_app.rim(lambda: 3) == 3
+def test_run_cli_turns_results_and_errors_into_codes(capsys):
+    assert hydra_app.run_cli(lambda: None) == 0
+    assert hydra_app.run_cli(lambda: 3) == 3
 
     def fail():
         raise hydra_app.Stopped(ConfigError("wrong"))
 
-    assert hydra_app.rim(fail) == 2
+    assert hydra_app.run_cli(fail) == 2
     assert capsys.readouterr().err == "segexp: wrong.\n"
 
 
@@ -228,7 +247,7 @@ def test_only_an_empty_run_directory_is_discarded(tmp_path):
         (tmp_path / name / ".hydra" / "config.yaml").write_text("a: 1")
         if extra:
             (tmp_path / name / extra).write_text("")
-        hydra_app.discard_empty(tmp_path / name)
+        discard_empty(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["user"]
     assert (tmp_path / "user" / ".hydra" / "config.yaml").is_file()
 

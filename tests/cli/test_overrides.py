@@ -1,32 +1,29 @@
 """A class table that is typed stands for the whole table, however it is typed and wherever it goes."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from segexp.cli.overrides import parse
-from segexp.config import plain, register_resolvers
+from segexp.config.composition import compose, plain
 
 TABLE = "data.classes={cell: 0, edge: 255}"
 
 
-def classes(conf, *words):
-    register_resolvers()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        return plain(compose("train", overrides=parse(words).overrides))["data"]
+def classes(*words):
+    return plain(compose("train", parse(words).overrides))["data"]
 
 
 @pytest.mark.parametrize("data", ["liver", "landcover", "auto"])
 @pytest.mark.parametrize("sign", ["", "+", "++"])
-def test_a_typed_table_takes_the_place_of_the_files(conf, data, sign):
-    found = classes(conf, f"data={data}", f"{sign}{TABLE}", "data.root=x")
+def test_a_typed_table_takes_the_place_of_the_files(data, sign):
+    found = classes(f"data={data}", f"{sign}{TABLE}", "data.root=x")
     assert list(found["classes"].items()) == [("cell", 0), ("edge", 255)]
     assert found["num_classes"] == 2
 
 
-def test_single_classes_are_changed_in_place(conf):
-    found = classes(conf, "data=liver", "data.classes.liver=[255,7]", "+data.classes.tumour=128")
+def test_single_classes_are_changed_in_place():
+    found = classes("data=liver", "data.classes.liver=[255,7]", "+data.classes.tumour=128")
     assert found["classes"] == {"background": 0, "liver": [255, 7], "tumour": 128}
-    assert classes(conf, TABLE, "data.classes.edge=9")["classes"] == {"cell": 0, "edge": 9}
+    assert classes(TABLE, "data.classes.edge=9")["classes"] == {"cell": 0, "edge": 9}
 
 
 def test_everything_else_is_left_as_typed():
@@ -41,13 +38,11 @@ def test_a_table_that_was_expanded_before_is_expanded_alike():
     assert again == once
 
 
-def test_points_of_a_weight_take_the_place_of_the_files(conf):
+def test_points_of_a_weight_take_the_place_of_the_files():
     typed = "loss.terms.dice.weight={0: 0.0, 50%: 1.0}"
     assert parse([typed]).overrides == ["++loss.terms.dice.weight=null", f"+{typed}"]
     assert parse(["loss.terms.dice.weight=[[0,1],[9,0]]"]).overrides == ["loss.terms.dice.weight=[[0,1],[9,0]]"]
-    register_resolvers()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        loss = plain(compose("train", overrides=parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
+    loss = plain(compose("train", parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
     assert loss["terms"]["dice"]["weight"] == {0: 0.0, 50: 1.0}
     assert loss["terms"]["ce"]["weight"] == 1.0
 

@@ -262,10 +262,10 @@ def test_liver_and_landcover(real_data, tmp_path, train):
             "model.width=4",
             "model.depth=2",
             "trainer.max_epochs=1",
-            "trainer.batch_size=4",
+            "data.batch_size=4",
             "trainer.gpus=0",
             "callbacks=none",
         ]
-        assert train(*data, *tiny, "trainer.workers=0", f"run_dir={run}") == 0
+        assert train(*data, *tiny, "data.num_workers=0", f"run_dir={run}") == 0
         assert main([f"checkpoint={run}", f"input={real_data / folder}", f"output={out}", "panel=true", "gpus=0"]) == 0
         assert len(rows(out)) == len(list(out.rglob("panels/**/*.png"))) == images

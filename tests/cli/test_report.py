@@ -2,8 +2,6 @@
 
 import shutil
 
-import pytest
-
 from segexp.cli.report import main
 
 
@@ -24,10 +22,17 @@ def test_a_problem_is_one_paragraph(tmp_path, capsys):
     assert found.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0)])
-def test_help(words, code, capsys):
-    assert main(words) == code
+def test_help(capsys):
+    assert main(["--help"]) == 0
     assert "python -m segexp.report RUN_OR_STUDY" in capsys.readouterr().out
+
+
+def test_no_folder_is_named(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().err == (
+        "segexp: No folder is named. The directory of a run or a study was expected. Type python -m segexp.report "
+        "RUN_OR_STUDY.\n"
+    )
 
 
 def test_a_page_that_fails_does_not_fail_the_run(full_run, tmp_path):

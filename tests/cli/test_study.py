@@ -19,7 +19,7 @@ BASE = ["-m", "data=liver", "data.root=pictures", "trainer.gpus=0"]
 
 
 def score(config):
-    return 0.5 + config["seed"] / 100 + (0.2 if "PlusPlus" in config["model"]["_target_"] else 0)
+    return 0.5 + config.seed / 100 + (0.2 if "PlusPlus" in config.model.target else 0)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def study(tmp_path, monkeypatch, capfd):
             command.configs[directory.name] = config
             (directory / "checkpoints").mkdir(exist_ok=True)
             (directory / "checkpoints" / "last.ckpt").write_text("x")
-            if config["seed"] in (problems or {}):
-                raise problems[config["seed"]]
+            if config.seed in (problems or {}):
+                raise problems[config.seed]
             content = {"status": "finished", "scores": {"val/dice": score(config)}, "seconds": 90.0, "parameters": 5}
             (directory / "metrics.json").write_text(json.dumps(content))
             return content["scores"]
@@ -82,7 +82,7 @@ def test_jobs_have_fixed_names_and_a_table(study, tmp_path):
         "seconds": "90.0",
         "parameters": "5",
     }
-    assert study.configs["model-unet_seed-1"]["resume"] is None
+    assert study.configs["model-unet_seed-1"].resume is None
 
 
 def test_the_same_command_again_skips_what_is_finished(study, tmp_path):
@@ -118,14 +118,14 @@ def test_a_failing_job_leaves_the_others_standing_and_is_named(study, tmp_path):
     assert study("seed=1,2,3,4", "study=mine", problems={3: problems[3]}) == 1
     assert study.ran == ["seed-2", "seed-3"]
     assert not (directory / "seed-2" / "failed.txt").exists()
-    assert study.configs["seed-2"]["resume"] == str(directory / "seed-2")
+    assert study.configs["seed-2"].resume == str(directory / "seed-2")
     assert study("seed=1,2,3,4", "study=mine") == 0
 
 
 def test_a_configuration_that_is_wrong_for_one_value_fails_one_job(study):
-    assert study("trainer.batch_size=0,2", "study=mine") == 1
-    assert study.ran == ["trainer.batch_size-2"]
-    assert "Failed: trainer.batch_size-0. trainer.batch_size is 0" in study.out
+    assert study("data.batch_size=0,2", "study=mine") == 1
+    assert study.ran == ["data.batch_size-2"]
+    assert "Failed: data.batch_size-0. data.batch_size is 0" in study.out
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(study, tmp_path):
@@ -135,7 +135,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(study, tmp_path):
     assert "1 of 2 jobs are not done. The same command again" in study.out
     assert study("seed=1,2,3", "study=mine") == 0
     assert study.ran == ["seed-2", "seed-3"]
-    assert study.configs["seed-2"]["resume"] == str(tmp_path / "runs" / "studies" / "mine" / "seed-2")
+    assert study.configs["seed-2"].resume == str(tmp_path / "runs" / "studies" / "mine" / "seed-2")
 
 
 def test_a_named_study_grows_but_does_not_mix_fixed_settings(study):
@@ -153,7 +153,7 @@ def test_values_that_folders_cannot_be_named_after(study, tmp_path):
     names = sorted(path.name for path in (tmp_path / "runs" / "studies" / "mine").iterdir() if path.is_dir())
     assert len(names) == 4
     assert not [name for name in names if set(name) & set("=, /[]'\"")]
-    assert {config["data"]["root"] for config in study.configs.values()} == {"a/b", "c d"}
+    assert {config.data.root for config in study.configs.values()} == {"a/b", "c d"}
 
 
 def test_ranges_and_a_folder_of_ones_own(study, tmp_path):

@@ -4,10 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from segexp.config import plain, register_resolvers, validate
+from segexp.config.composition import compose, defaults_of, plain
+from segexp.config.schema import COMMANDS, TrainConfig
+from segexp.config.validation import validate
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -17,9 +18,7 @@ OPEN = {"root": "somewhere", "classes": "{background: 0, thing: 255}", "channels
 
 
 def composed(*overrides, main="train"):
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(main, overrides=list(overrides))
+    return compose(main, overrides)
 
 
 def filled(*overrides):
@@ -39,9 +38,9 @@ def name_of(file):
 
 @pytest.mark.parametrize("file", OPTIONS, ids=name_of)
 def test_option_composes_and_validates(file, monkeypatch):
-    monkeypatch.setattr("segexp.config.find_spec", lambda _: object())  # optional loggers need not be installed
+    monkeypatch.setattr("segexp.config.validation.find_spec", lambda _: object())  # optional loggers need not be installed
     values = filled(name_of(file))
-    validate(values)
+    assert validate(values).plain().keys() == TrainConfig.model_fields.keys()
     if file.parent.name in ("distill", "mix"):
         assert (file.parent.name in values) == (file.stem != "none"), "what is off leaves the settings of a run as they were"
     elif file.parent.name not in ("data", "experiment"):
@@ -62,7 +61,8 @@ def test_the_glob_found_all():
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.parent == CONF], ids=lambda f: f.stem)
 def test_main_configurations_compose(file):
-    assert composed(main=file.stem)
+    empty = {"distill", "mix"}
+    assert set(COMMANDS[file.stem].model_fields) - empty <= set(composed(main=file.stem))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(CONF)))
@@ -73,12 +73,13 @@ def test_files_are_short(file):
 def test_the_command_line_wins_over_the_experiment_and_that_over_the_groups(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /model: unetpp\n\nseed: 7\ntrainer:\n  max_epochs: 9\n  batch_size: 3\n"
+        "# @package _global_\ndefaults:\n  - override /model: unetpp\n\n"
+        "seed: 7\ntrainer:\n  max_epochs: 9\ndata:\n  batch_size: 3\n"
     )
     base = ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"]
-    config = composed(*base, "trainer.batch_size=5")
+    config = composed(*base, "data.batch_size=5")
     assert config.model._target_.endswith("UNetPlusPlus")
-    assert (config.seed, config.trainer.max_epochs, config.trainer.batch_size) == (7, 9, 5)
+    assert (config.seed, config.trainer.max_epochs, config.data.batch_size) == (7, 9, 5)
     assert composed(*base, "model=unet").model._target_.endswith("UNet")
 
 
@@ -95,4 +96,9 @@ def test_several_loggers_at_once():
 def test_debug_is_small_and_otherwise_the_default():
     debug, default = composed("trainer=debug").trainer, composed().trainer
     assert set(debug) == set(default)
-    assert (debug.max_epochs, debug.limit_batches) == (2, 2)
+    assert (debug.max_epochs, debug.limit_train_batches, debug.limit_val_batches) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train", "check"}))
+def test_a_main_configuration_holds_the_keys_of_its_model_with_their_defaults(command):
+    assert OmegaConf.to_container(composed(main=command)) == defaults_of(COMMANDS[command])

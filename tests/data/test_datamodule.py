@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from fixtures.configs import data_config
 from segexp.data import datamodule
 from segexp.data.cache import DiskStore, RamStore, ReadingStore
 from segexp.data.datamodule import SegmentationDataModule, quiet_worker
@@ -58,11 +59,14 @@ def loose(tmp_path):
     return {"root": str(tmp_path), "image": "pictures/{group}_{id}.png", "mask": "masks/{group}_{id}.png", "groups": None}
 
 
-def module(root=None, *, batch_size=2, workers=0, seed=0, transforms=FLIPS, ready=True, **data):
-    values = DATA | ({"root": str(root)} if root else {}) | data
-    made = SegmentationDataModule(
-        values, Augment(transforms, crop=values["crop"]), batch_size=batch_size, workers=workers, seed=seed
-    )
+def section(root=None, **keys):
+    """The data section, read two at a time in this process."""
+    return data_config({**DATA, **({"root": str(root)} if root else {}), "batch_size": 2, "num_workers": 0}, **keys)
+
+
+def module(root=None, *, seed=0, transforms=FLIPS, ready=True, **keys):
+    data = section(root, **keys)
+    made = SegmentationDataModule(data, Augment(transforms, crop=data.crop), seed=seed)
     if ready:
         made.setup()
     return made
@@ -118,7 +122,7 @@ def test_the_pass_over_the_pictures_can_be_watched(organ):
             seen.append(count)
             yield picture
 
-    made = SegmentationDataModule(DATA | {"root": str(organ)}, Augment(), batch_size=2, track=track)
+    made = SegmentationDataModule(section(organ), Augment(), track=track)
     made.setup()
     assert seen == [12] * 12
 
@@ -220,7 +224,7 @@ def test_auto_asks_for_the_decoded_size(organ, monkeypatch):
 @pytest.mark.parametrize("kind", ["ram", "disk", "none"])
 def test_the_number_of_workers_changes_no_batch(organ, cache, kind):
     def epochs(workers):
-        made = module(organ, workers=workers, cache=kind)
+        made = module(organ, num_workers=workers, cache=kind)
         loader = made.train_dataloader()
         return [batch for epoch in range(2) for batch in loader if at_epoch(made, epoch + 1)]
 
@@ -306,8 +310,8 @@ def test_a_batch_larger_than_the_training_set(organ):
     with pytest.raises(ConfigError) as caught:
         module(organ, batch_size=40, repeat=2)
     text = str(caught.value)
-    assert "trainer.batch_size=40 is more than the 12 training samples of an epoch (6 images, data.repeat=2)" in text
-    assert "Type trainer.batch_size=12 or less, or a higher data.repeat" in text
+    assert "data.batch_size=40 is more than the 12 training samples of an epoch (6 images, data.repeat=2)" in text
+    assert "Type data.batch_size=12 or less, or a higher data.repeat" in text
     assert module(organ, batch_size=12, repeat=2).train_dataloader()
 
 
@@ -325,6 +329,11 @@ def test_a_crop_larger_than_every_image(organ, size, crop, side):
 def test_a_crop_that_fits_some_images_is_taken(loose):
     batch = next(iter(module(**loose, crop=30).train_dataloader()))
     assert batch["image"].shape[2:] == (30, 30)
+
+
+def test_a_layout_that_nobody_named_is_no_pattern(organ):
+    with pytest.raises(ConfigError, match=r"^data\.image is ''\. A pattern of file names is needed"):
+        module(organ, image=None)
 
 
 def test_both_problems_are_found_before_a_picture_is_decoded(organ, monkeypatch):
@@ -366,8 +375,8 @@ def test_a_worker_ignores_ctrl_c_and_takes_one_thread():
 
 
 def test_workers_stay_between_epochs(organ):
-    assert module(organ, workers=1).train_dataloader().persistent_workers
-    assert not module(organ, workers=0).train_dataloader().persistent_workers
+    assert module(organ, num_workers=1).train_dataloader().persistent_workers
+    assert not module(organ, num_workers=0).train_dataloader().persistent_workers
 
 
 # Crops around the foreground, and what the pass leaves for the check ------------------------------------------------------
@@ -384,7 +393,7 @@ def test_crops_around_the_foreground_need_a_crop(organ):
 
 def test_crops_around_the_foreground_are_the_same_for_any_number_of_workers(organ):
     settings = {"crop": 16, "foreground_crops": 0.8, "repeat": 2, "transforms": FLIPS}
-    alone, together = (list(at_epoch(module(organ, workers=n, **settings), 1).train_dataloader()) for n in (0, 2))
+    alone, together = (list(at_epoch(module(organ, num_workers=n, **settings), 1).train_dataloader()) for n in (0, 2))
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
     plain = list(at_epoch(module(organ, **{**settings, "foreground_crops": 0.0}), 1).train_dataloader())
     held = [sum(float((batch["mask"] == 1).any(-1).any(-1).sum()) for batch in batches) for batches in (alone, plain)]
@@ -416,7 +425,7 @@ def test_pictures_with_pseudo_labels_take_part_in_training_alone(organ, tmp_path
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_mixes_is_asked_for_the_training_samples_alone(organ, workers):
-    plain, made = module(organ), module(organ, workers=workers)
+    plain, made = module(organ), module(organ, num_workers=workers)
     made.mix = CutMix(1.0)
     pairs = list(zip(at_epoch(plain, 2).train_dataloader(), at_epoch(made, 2).train_dataloader(), strict=True))
     assert all(one["index"] == other["index"] and not one["image"].equal(other["image"]) for one, other in pairs)

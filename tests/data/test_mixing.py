@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from segexp.config.instantiate import check_signature
+from segexp.config.components import check_signature
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EpochSampler, TrainingSet, collate_training
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL, join_layers

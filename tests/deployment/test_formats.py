@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from segexp import errors
 from segexp.checkpoint.files import is_exported
-from segexp.deployment import formats
 from segexp.deployment.formats import (
     FORMATS,
     ExportError,
@@ -40,15 +40,14 @@ def test_each_format_in_each_of_its_precisions(name):
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda package: None if package == "onnxscript" else object())
+    monkeypatch.setattr(errors, "find_spec", lambda package: None if package == "onnxscript" else object())
     assert refused() == (
-        "format=onnx needs onnxscript, which is not installed. They come with the extra export. Type pip install "
-        "'segexp[export]'."
+        "format=onnx needs onnxscript, which is not installed. The extra export brings it. Type pip install 'segexp[export]'."
     )
-    monkeypatch.setattr(formats, "find_spec", lambda package: None)
+    monkeypatch.setattr(errors, "find_spec", lambda package: None)
     assert refused("openvino", output="a.xml") == (
-        "format=openvino needs openvino, onnx, onnxruntime, onnxscript, which are not installed. They come with the extra "
-        "openvino. Type pip install 'segexp[openvino]'."
+        "format=openvino needs openvino, onnx, onnxruntime, onnxscript, which are not installed. The extra openvino brings "
+        "them. Type pip install 'segexp[openvino]'."
     )
     check_format("torch_export", "fp32", 20, Path("a.pt2"))
 

@@ -35,7 +35,7 @@ ARGUED = r"`(python -m segexp\.\w+\s[^`]+)`"
 """A command in a sentence; without a word after it, it is a name."""
 
 SMALL = [
-    *("trainer.gpus=0", "trainer.workers=0", "trainer.batch_size=2", "trainer.max_epochs=8"),
+    *("trainer.gpus=0", "data.num_workers=0", "data.batch_size=2", "trainer.max_epochs=8"),
     *("data.size=null", "data.crop=null", "data.repeat=1", "callbacks=none"),
 ]
 """What is trained beforehand takes seconds too."""
@@ -48,7 +48,13 @@ RUNS = {
     "unetpp": ["model=unetpp", "model.width=4", "model.depth=4", "deep_supervision=[1,0.5,0.25]"],
 }
 QUICK = {
-    "train": ["trainer.minutes=null", "trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.gpus=0", "trainer.workers=0"],
+    "train": [
+        "trainer.minutes=null",
+        "trainer.max_epochs=1",
+        "trainer.limit_batches=2",
+        "trainer.gpus=0",
+        "data.num_workers=0",
+    ],
     "evaluate": ["gpus=0"],
     "predict": ["gpus=0"],
     "explain": ["gpus=0"],

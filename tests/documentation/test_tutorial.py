@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 DEMO = "organ_48x256_seed0_v1"
 QUICK = {
-    "train": "trainer.minutes=null trainer.max_epochs=2 trainer.batch_size=2 trainer.workers=0 trainer.gpus=0 model.width=4 "
+    "train": "trainer.minutes=null trainer.max_epochs=2 data.batch_size=2 data.num_workers=0 trainer.gpus=0 model.width=4 "
     "model.depth=2 callbacks.progress=false",
     "evaluate": "gpus=0",
     "predict": "gpus=0",

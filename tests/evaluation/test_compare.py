@@ -5,7 +5,13 @@ import pytest
 
 from segexp.errors import ConfigError, DataError
 from segexp.evaluation.case_scores import Metric
-from segexp.evaluation.compare import compare, difference_of_data, difference_of_measure, difference_of_training, place_of
+from segexp.evaluation.compare import (
+    compare_records,
+    difference_of_data,
+    difference_of_measure,
+    difference_of_training,
+    place_of,
+)
 from segexp.evaluation.grouping import gather
 from segexp.metrics.significance import bootstrap_interval, paired_interval
 
@@ -24,7 +30,7 @@ def two(made):
 
 
 def test_two_runs(two):
-    found = compare(two)
+    found = compare_records(two)
     assert (str(found.metric), found.split) == ("dice", "val")
     assert [entry.name for entry in found.entries] == ["unetpp_run", "unet_run"], "the best first"
     assert found.entries[0].interval == bootstrap_interval((BASE + GAIN).round(6))
@@ -37,25 +43,25 @@ def test_two_runs(two):
 
 
 def test_another_metric(two):
-    found = compare(two, metric="iou/liver")
+    found = compare_records(two, metric="iou/liver")
     iou = (BASE + GAIN) / (2 - (BASE + GAIN))
     assert found.entries[0].interval.mean == pytest.approx(iou.mean(), abs=1e-6)
     assert "its iou/liver is higher by" in found.verdicts[0]
-    assert compare(two, metric="accuracy").entries[0].name == "unetpp_run"
-    assert compare(two, metric="fp").entries[0].name == "unetpp_run", "fewer are better"
-    assert compare(two, metric="dice", better="low").entries[0].name == "unet_run"
+    assert compare_records(two, metric="accuracy").entries[0].name == "unetpp_run"
+    assert compare_records(two, metric="fp").entries[0].name == "unetpp_run", "fewer are better"
+    assert compare_records(two, metric="dice", better="low").entries[0].name == "unet_run"
 
 
 def test_a_reference_by_directory_or_name(two, tmp_path, monkeypatch):
     for name in (str(two[0].directory), "unet_run"):
-        found = compare(two, reference=name)
+        found = compare_records(two, reference=name)
         assert found.reference is not None
         assert found.reference.name == "unet_run"
         assert found.contrasts[0].difference.mean == pytest.approx(GAIN.mean(), abs=1e-5)
     monkeypatch.chdir(tmp_path)
     assert place_of("./unet_run/", found.entries) == 1
     with pytest.raises(ConfigError) as caught:
-        compare(two, reference="unet_ran")
+        compare_records(two, reference="unet_ran")
     assert str(caught.value) == (
         "reference=unet_ran is none of the runs that are compared. The directory of one of them, or a name from the table, was "
         "expected. Did you mean unet_run, unetpp_run? Type its directory among the others as well."
@@ -63,7 +69,7 @@ def test_a_reference_by_directory_or_name(two, tmp_path, monkeypatch):
 
 
 def test_one_run(two):
-    found = compare(two[:1])
+    found = compare_records(two[:1])
     assert (found.contrasts, found.reference) == ([], None)
     assert found.verdicts == ["There is one row, unet_run: nothing to compare it with."]
     assert found.entries[0].interval == bootstrap_interval(BASE)
@@ -75,12 +81,12 @@ def test_seeds(made):
         made(f"{model}{seed}", cases(BASE + gain + noise[n]), settings={"seed": seed}, choices={"model": model})
         for n, (model, gain, seed) in enumerate((m, g, s) for m, g in (("unet", 0), ("unetpp", GAIN)) for s in (0, 1))
     ]
-    found = compare(runs)
+    found = compare_records(runs)
     assert [(entry.name, entry.seeds) for entry in found.entries] == [("unetpp", (0, 1)), ("unet", (0, 1))]
     expected = (BASE + noise[:2].mean(axis=0)) - (BASE + GAIN + noise[2:].mean(axis=0))
     assert found.contrasts[0].difference.mean == pytest.approx(expected.mean(), abs=1e-5)
     assert found.contrasts[0].difference.cases == 12, "cases, not runs times cases"
-    separate = compare(runs, seeds_together=False)
+    separate = compare_records(runs, seeds_together=False)
     assert len(separate.entries) == 4
     assert separate.contrasts[0].comparisons == 6
 
@@ -97,12 +103,12 @@ def test_a_cross_validation(made):
         for model, values in (("unet", BASE), ("unetpp", BASE + GAIN))
         for fold in range(3)
     ]
-    found = compare(runs)
+    found = compare_records(runs)
     assert [(entry.name, len(entry.scored.ids)) for entry in found.entries] == [("unetpp", 12), ("unet", 12)]
     assert found.contrasts[0].difference.mean == pytest.approx(-GAIN.mean(), abs=1e-5)
     assert "Each case is scored by the run of the fold that did not train on it." in found.notes
     with pytest.raises(DataError, match=r"12 in unetpp and 8 in unet .* unet has 2 of 3 folds\)"):
-        compare(runs[1:])
+        compare_records(runs[1:])
 
 
 def cases_of(values, fold):
@@ -112,8 +118,8 @@ def cases_of(values, fold):
 def test_other_data_are_refused_or_not_paired(made, two):
     other = made("other", {"x": [0.5], "y": [0.6]})
     with pytest.raises(DataError, match=r"^The runs cannot be compared case by case: different val cases are scored: 12 in "):
-        compare([*two, other])
-    found = compare([*two, other], allow_different_data=True)
+        compare_records([*two, other])
+    found = compare_records([*two, other], allow_different_data=True)
     assert [entry.name for entry in found.entries] == ["unetpp_run", "unet_run", "other"]
     assert (found.contrasts, found.reference, found.verdicts) == ([], None, [])
     assert found.notes[-1].startswith("The runs cannot be compared case by case: different val cases are scored")
@@ -125,8 +131,8 @@ def test_other_data_are_refused_or_not_paired(made, two):
 def test_other_training_cases_are_refused_or_said(made, two):
     other = made("other", cases(BASE - 0.1), train=("t0",))
     with pytest.raises(DataError, match="were trained on different splits: the same cases are scored, but not the same cases"):
-        compare([*two, other])
-    found = compare([*two, other], allow_different_data=True)
+        compare_records([*two, other])
+    found = compare_records([*two, other], allow_different_data=True)
     assert len(found.contrasts) == 2, "the same cases can be paired"
     assert found.notes[-1].endswith("not the same cases train; so a difference may come from the training cases.")
 
@@ -134,15 +140,15 @@ def test_other_training_cases_are_refused_or_said(made, two):
 def test_other_classes_are_refused(made, two):
     other = made("other", cases(BASE), classes=("background", "tumour"))
     with pytest.raises(DataError, match="the classes differ: background, liver in unetpp_run, and background, tumour in other"):
-        compare([*two, other])
+        compare_records([*two, other])
 
 
 def test_seeds_in_one_row_are_told_how_to_be_compared(made):
     runs = [made(f"run{seed}", {"a": [0.8], "b": [0.7 + seed / 100]}, settings={"seed": seed}) for seed in (0, 1)]
-    found = compare(runs)
+    found = compare_records(runs)
     (verdict,) = found.verdicts
     assert verdict.endswith(": nothing to compare it with. Its seeds are compared by seeds=separate.")
-    assert len(compare(runs, seeds_together=False).contrasts) == 1
+    assert len(compare_records(runs, seeds_together=False).contrasts) == 1
 
 
 CASES = {"a": [0.9], "b": [0.8]}

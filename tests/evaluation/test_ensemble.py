@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from fixtures.configs import data_config, train_config
 from segexp.api.loading import checkpoint_files, load_members, unlike
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.splits import assign_splits, split_hash, split_table, write_split_csv
@@ -30,6 +31,7 @@ from segexp.evaluation.ensemble import (
 )
 from segexp.evaluation.scoring import score
 from segexp.inference.predictor import Predictor
+from segexp.inference.segmenter import Provenance
 from segexp.metrics.cases import case_rows
 from segexp.metrics.confusion import confusion
 from segexp.types import Case, Source
@@ -226,11 +228,12 @@ CASES = cases_of("pictures")
 
 
 def member(seed=0, file="nowhere/checkpoints/best.ckpt", **keys):
-    """What is known of a run: its config, its file, and the hash of its split."""
+    """What is known of a run: its configuration, its file, and the hash of its split."""
     data = {"root": "pictures", "image": "{id}.png", **KEYS, **keys}
     splits = assign_splits(CASES, seed=seed, **{key: data[key] for key in KEYS})
     found = split_hash({"id": id_, "split": split} for id_, split in splits.items())
-    return SimpleNamespace(facts={"config": {"data": data, "seed": seed}, "split_hash": found, "file": file}, splits=splits)
+    config = train_config({"data": data, "seed": seed})
+    return SimpleNamespace(origin=Provenance(Path(file), config, found), splits=splits)
 
 
 def folds(**keys):
@@ -238,7 +241,7 @@ def folds(**keys):
 
 
 def choose(members, split=None, cases=CASES, root="pictures"):
-    return chosen(members, cases, {"root": root, "image": "{id}.png"}, split)
+    return chosen(members, cases, data_config(root=root, image="{id}.png"), split)
 
 
 def test_every_case_of_folds_is_predicted_by_the_one_that_held_it_out():
@@ -330,10 +333,13 @@ def test_pages_of_a_stack_are_told_apart(tmp_path):
 
 
 def test_what_are_the_data_of_the_members(tmp_path):
+    def section(folder, **keys):
+        return data_config(root=str(tmp_path / folder), **keys)
+
     members = folds(root=str(tmp_path / "a"))
-    assert own_data(members, {"root": str(tmp_path / "b" / ".." / "a"), "image": "{id}.png", "mask": "better/{id}.png"})
-    assert not own_data(members, {"root": str(tmp_path / "b"), "image": "{id}.png"})
-    assert not own_data(members, {"root": str(tmp_path / "a"), "image": "*/{id}.png"})
+    assert own_data(members, section("b/../a", image="{id}.png", mask="better/{id}.png"))
+    assert not own_data(members, section("b", image="{id}.png"))
+    assert not own_data(members, section("a", image="*/{id}.png"))
 
 
 def test_who_predicts_in_words():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.configs import data_config
 from segexp.api.loading import checkpoint_files, load_members
 from segexp.checks.run import examine
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
@@ -138,7 +139,8 @@ def study(tmp_path, make_trained_run):
 @pytest.fixture
 def ask(pictures):
     return lambda *runs, root=pictures: disputes(
-        examine(DATA | {"root": str(root)}, alignment=False), load_members(checkpoint_files(list(map(str, runs))), "cpu", [])
+        examine(data_config(DATA, root=str(root)), alignment=False),
+        load_members(checkpoint_files(list(map(str, runs))), "cpu", []),
     )
 
 
@@ -220,8 +222,8 @@ def test_a_mask_that_cannot_be_read_is_said(study, ask, pictures, tmp_path, save
 
 
 def test_data_whose_classes_nobody_knows(pictures):
-    found = examine(DATA | {"root": str(pictures), "classes": None}, alignment=False)
-    found.data["classes"] = None
+    found = examine(data_config(DATA, root=str(pictures), classes=None), alignment=False)
+    found.data = found.data.changed(classes=None)
     with pytest.raises(DataError, match=r"The classes of these data are not known\. .* Type them as in training: data=NAME"):
         disputes(found, [])
 

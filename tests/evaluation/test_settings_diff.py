@@ -29,13 +29,13 @@ def test_what_leaves_the_scores_as_they_are_does_not_count(dated):
     one, other = dated({"trainer.gpus": 0, "data.root": "a", "tags": ["x"]}), dated({"trainer.gpus": 1, "data.root": "b"})
     assert varying([one, other]) == {}
     assert fingerprint(one) == fingerprint(other)
-    assert fingerprint(one) != fingerprint(dated({"trainer.batch_size": 2}))
+    assert fingerprint(one) != fingerprint(dated({"data.batch_size": 2}))
     assert fingerprint(dated({"seed": 1}), ["seed"]) == fingerprint(one, ["seed"])
 
 
 def test_a_setting_that_is_null_is_like_one_that_is_not_there(dated):
     assert fingerprint(dated({"distill": None, "more": {}})) == fingerprint(dated())
-    assert fingerprint(dated({"trainer.clip": 0.0})) != fingerprint(dated()), "nought is a value"
+    assert fingerprint(dated({"trainer.gradient_clip_val": 0.0})) != fingerprint(dated()), "nought is a value"
 
 
 def test_how_pseudo_labels_are_made_counts_where_there_are_some(dated):

@@ -447,9 +447,9 @@ def test_what_a_checkpoint_remembers_are_plain_values():
 )
 def test_what_is_no_validation_of_the_run_is_refused(split, keys, paragraph):
     with pytest.raises(ConfigError) as caught:
-        check_tunable(split, keys, {})
+        check_tunable(split, keys, None)
     assert str(caught.value) == paragraph
-    check_tunable("val", ["root"], {"prune_to": None})
+    check_tunable("val", ["root"], None)
 
 
 def test_overlapping_classes_are_counted_as_they_are_decided():

@@ -1,5 +1,7 @@
 """From an image to a map: where maps point, that they follow the weights, and what is refused."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,13 +9,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from fixtures.configs import train_config
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import DataError
 from segexp.explainability.attribution import METHODS, OF_LAYER, grad_cam
 from segexp.explainability.explainer import make_explainer, over_image
 from segexp.explainability.regions import point
 from segexp.explainability.target_layers import Layer, choose_layer, explainable
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.models import UNet, UNetPaper
 from segexp.types import DataSpec
 
@@ -106,7 +109,8 @@ def test_classes_that_may_overlap_are_scored_against_the_background(known, segme
 def test_what_is_hidden_has_the_mean_colour_of_the_training_images(known, segmenter):
     image, everywhere = np.full((16, 16, 1), 0.5, np.float32), np.ones((16, 16), bool)
     for mean, total in ((0.0, 0.5), (0.4, 0.1)):
-        made = segmenter(known(), facts={"fingerprint": {"mean": [mean]}})
+        origin = Provenance(Path("best.ckpt"), train_config(), fingerprint={"mean": [mean]})
+        made = segmenter(known(), provenance=origin)
         assert make_explainer(made, 1, "integrated_gradients")(image, everywhere).values.sum() == pytest.approx(total, abs=1e-4)
 
 

@@ -8,7 +8,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from torch import nn
 
-from segexp.config import register_resolvers
+from segexp.config.composition import register_resolvers
 from segexp.errors import ConfigError
 from segexp.explainability.target_layers import choose_layer, explainable
 from segexp.models import EncoderDecoder, UNet, UNetPaper

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixtures.configs import data_config
 from segexp.data.io import tiff
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.multilabel import OverlappingTable
@@ -14,11 +15,11 @@ from segexp.inference.inputs import Inventory, Job
 from segexp.types import Source
 
 CLASSES = {"background": 0, "whole cell": 255, "nucleus": 255}
-DATA = {
-    "classes": CLASSES,
-    "image": "{id}/image.png",
-    "mask": {"whole cell": "{id}/cell.png", "nucleus": "{id}/nucleus_*.png"},
-}
+DATA = data_config(
+    classes=CLASSES,
+    image="{id}/image.png",
+    mask={"whole cell": "{id}/cell.png", "nucleus": "{id}/nucleus_*.png"},
+)
 
 
 @pytest.fixture

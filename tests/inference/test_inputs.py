@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from fixtures.configs import data_config
 from segexp.errors import DataError
 from segexp.inference.inputs import (
     HANDFUL,
@@ -28,7 +29,7 @@ LIVER = {"image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
 
 
 def masks(names, data, root=ROOT):
-    return masks_beside(Path(root), names, data)
+    return masks_beside(Path(root), names, data_config(data))
 
 
 def test_side_by_side_by_the_patterns_of_training():
@@ -101,7 +102,9 @@ def test_masks_of_several_classes():
         "a/image.png": ("a/cell.png", "a/nucleus_1.png", "a/nucleus_2.png"),
         "b/image.png": ("b/cell.png",),
     }
-    assert by_patterns(Path("/cells"), names, data, "nucleus") == {"a/image.png": ("a/nucleus_1.png", "a/nucleus_2.png")}
+    assert by_patterns(Path("/cells"), names, data_config(data), "nucleus") == {
+        "a/image.png": ("a/nucleus_1.png", "a/nucleus_2.png")
+    }
     flat = {"image": "{id}.png", "mask": {"cell": "{id}_cell.png", "nucleus": "{id}_nucleus.png"}}
     assert masks(["a.png", "a_cell.png", "a_nucleus.png"], flat, "/x") == {"a.png": ("a_cell.png", "a_nucleus.png")}
 
@@ -121,7 +124,7 @@ def folder(tmp_path):
 
 
 def stock(given, output=Path("elsewhere"), channels=1, data=None, **earlier):
-    return take_stock(Path(given), Path(output), channels, data or {}, Earlier(**earlier))
+    return take_stock(Path(given), Path(output), channels, data_config(data), Earlier(**earlier))
 
 
 def named(inventory):

@@ -4,19 +4,21 @@ import math
 import re
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from fixtures.configs import train_config
 from segexp.data.labels.modes import MULTILABEL, has_label
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import ConfigError, DataError
 from segexp.inference import views
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor, entropy
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.models import UNet
 from segexp.types import DataSpec
 
@@ -179,8 +181,14 @@ def test_memory_does_not_grow_with_the_views(monkeypatch):
     assert max(most) == 1
 
 
+def loaded(file):
+    """Where a member comes from."""
+    return Provenance(Path(file), train_config())
+
+
 def test_members_with_other_classes_are_refused_by_name():
-    first, other = member(facts={"file": "runs/a/best.ckpt"}), fixed([0.5] * 40, facts={"file": "runs/b/best.ckpt"})
+    first = member(provenance=loaded("runs/a/best.ckpt"))
+    other = fixed([0.5] * 40, provenance=loaded("runs/b/best.ckpt"))
     expected = (
         "runs/a/best.ckpt takes the classes background, cell, wall and runs/b/best.ckpt takes the classes background, cell. "
         "Members of an ensemble with the same classes in the same order and the same channels were expected. "
@@ -192,9 +200,9 @@ def test_members_with_other_classes_are_refused_by_name():
 
 def test_members_with_other_channels_are_refused_by_name():
     gray = DataSpec("toy", SPEC.classes, 1, SPEC.palette)
-    other = Segmenter(UNet(1, 3, width=4, depth=2), Preprocessing(1), gray, facts={"file": "b.ckpt"})
+    other = Segmenter(UNet(1, 3, width=4, depth=2), Preprocessing(1), gray, provenance=loaded("b.ckpt"))
     with pytest.raises(ConfigError, match=r"a\.ckpt takes images with channels: 3 and b\.ckpt takes images with channels: 1"):
-        Predictor([member(facts={"file": "a.ckpt"}), other])
+        Predictor([member(provenance=loaded("a.ckpt")), other])
 
 
 def test_nothing_to_predict_with_is_refused():

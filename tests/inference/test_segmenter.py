@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from segexp.data.io.images import write_png
 from segexp.data.preprocessing import Preprocessing
-from segexp.errors import DataError
+from segexp.errors import CheckpointError, DataError
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.types import DataSpec
@@ -187,6 +189,16 @@ def test_memory_for_not_even_the_smallest_window_is_an_error(network):
         parts.probabilities(picture)
 
 
+def test_a_gray_image_needs_no_axis_for_its_channel_and_may_be_a_file(tmp_path):
+    gray = Segmenter(nn.Conv2d(1, 2, 1), Preprocessing(1), DataSpec("toy", ("a", "b"), 1, ((0, 0, 0), (255, 0, 0))))
+    values = image()[..., 0]
+    write_png(tmp_path / "gray.png", values)
+    expected = gray.classes(values[..., None])
+    assert len(np.unique(expected)) == 2
+    for given in (values, tmp_path / "gray.png", str(tmp_path / "gray.png"), Image.fromarray(values)):
+        np.testing.assert_array_equal(gray.predict(given), expected)
+
+
 @pytest.mark.parametrize("shape", [(40, 40, 1), (40, 40, 4), (40, 40)])
 def test_an_image_with_other_channels_is_refused(network, shape):
     with pytest.raises(
@@ -217,4 +229,6 @@ def test_moving_returns_itself(network):
     parts = segmenter(network)
     assert parts.to("cpu") is parts
     assert parts.device == torch.device("cpu")
-    assert parts.facts == {}
+    assert parts.provenance is None
+    with pytest.raises(CheckpointError, match="This network was not loaded from a file"):
+        parts.origin  # noqa: B018

@@ -179,9 +179,9 @@ KEYS = {
         "that fits into the image was expected. Type data.crop=64 or less, or data.crop=null for whole images.",
     ),
     "batch_larger_than_the_training_set": (
-        ["trainer.batch_size=6"],
-        "trainer.batch_size=6 is more than the 5 training samples of an epoch (5 images, data.repeat=1). A batch at most as "
-        "large as the training set was expected. Type trainer.batch_size=5 or less, or a higher data.repeat.",
+        ["data.batch_size=6"],
+        "data.batch_size=6 is more than the 5 training samples of an epoch (5 images, data.repeat=1). A batch at most as "
+        "large as the training set was expected. Type data.batch_size=5 or less, or a higher data.repeat.",
     ),
     "unknown_option": (
         ["model=unett"],
@@ -213,9 +213,9 @@ KEYS = {
         "loss.class_weights has 3 entries, but data liver has 2 classes. Give one weight per class, the background first.",
     ),
     "several": (
-        ["model.width=wide", "trainer.batch_size=-1"],
+        ["model.width=wide", "data.batch_size=-1"],
         "The configuration has 2 problems:\n  1. model.width is 'wide' (text); expected a whole number\n"
-        "  2. trainer.batch_size is -1 (a whole number); expected auto or a whole number, 1 or more.",
+        "  2. data.batch_size is -1 (a whole number); expected auto or a whole number, 1 or more.",
     ),
 }
 

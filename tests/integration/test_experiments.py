@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from segexp.cli.train import main
 from segexp.config import plain, register_resolvers, validate
 from segexp.config.experiment import fit_to_choices
-from segexp.config.instantiate import instantiate
+from segexp.config.components import instantiate
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
 
@@ -100,7 +100,7 @@ def test_there_are_four_published_recipes_and_one_of_ours_per_data_set() -> None
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_trains(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code = main([f"experiment={experiment}", *SMALL, *data_for(experiment, tmp_path), "trainer.batch_size=2", "run_dir=run"])
+    code = main([f"experiment={experiment}", *SMALL, *data_for(experiment, tmp_path), "data.batch_size=2", "run_dir=run"])
     said = capsys.readouterr()
     assert code == 0, said.err
     assert "val: Dice" in said.out

@@ -19,7 +19,13 @@ FOLDS = ("data.folds=3", "data.fold=range(3)")
 TINY = (
     *("data=liver", "data.size=64", "data.cache=ram", "augment=flips", "metrics=none", "callbacks=none", "logger=csv"),
     *("model=unet", "model.width=8", "model.depth=3", "optimizer.lr=0.005"),
-    *("trainer.gpus=0", "trainer.workers=0", "trainer.batch_size=4", "trainer.max_epochs=15", "trainer.validate_every=5"),
+    *(
+        "trainer.gpus=0",
+        "data.num_workers=0",
+        "data.batch_size=4",
+        "trainer.max_epochs=15",
+        "trainer.check_val_every_n_epoch=5",
+    ),
 )
 
 

@@ -67,7 +67,7 @@ def stopped(tmp_path, small):
 
 @pytest.mark.parametrize(
     ("number", "words", "group"),
-    [(signal.SIGINT, [], False), (signal.SIGTERM, ["trainer.workers=2"], True)],
+    [(signal.SIGINT, [], False), (signal.SIGTERM, ["data.num_workers=2"], True)],
     ids=["ctrl_c", "sigterm_to_the_loaders_too"],
 )
 def test_interrupted_in_the_middle_of_training(stopped, train, whole, tmp_path, number, words, group):

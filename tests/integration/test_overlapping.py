@@ -33,7 +33,7 @@ def data(cells):
 def tiny(cells):
     """What makes a training of seconds."""
     model = ["model=unet", "model.width=8", "model.depth=2"]
-    trainer = ["trainer.gpus=0", "trainer.batch_size=2", "trainer.workers=0", "trainer.max_epochs=2", "optimizer.lr=0.01"]
+    trainer = ["trainer.gpus=0", "data.batch_size=2", "data.num_workers=0", "trainer.max_epochs=2", "optimizer.lr=0.01"]
     return ["--config-dir", cells / "conf", "data=cells", *model, *trainer, "data.repeat=8", "augment=flips"]
 
 

@@ -17,7 +17,7 @@ KINDS = {
         "model=unetpp",
         "model.depth=3",
         "deep_supervision=[2.0,1.0]",
-        "trainer.accumulate=2",
+        "trainer.accumulate_grad_batches=2",
         "augment=elastic",
         "optimizer=sgd",
     ],
@@ -30,7 +30,7 @@ KINDS = {
         "loss.terms.ce.loss.class_weights=auto",
     ],
     "mixed": ["mix=mosaic", "mix.p=0.7", "data.crop=48"],
-    "float32": ["trainer.precision=32", "trainer.channels_last=false", "data.crop=48", "trainer.validate_every=2"],
+    "float32": ["trainer.precision=32", "trainer.channels_last=false", "data.crop=48", "trainer.check_val_every_n_epoch=2"],
 }
 
 
@@ -83,7 +83,7 @@ def test_the_same_seed_twice(trained):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # more than this machine has cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_changes_nothing(trained, workers):
-    assert same(state(trained("plain")), state(trained(f"workers{workers}", f"trainer.workers={workers}")))
+    assert same(state(trained("plain")), state(trained(f"workers{workers}", f"data.num_workers={workers}")))
 
 
 def test_what_is_watched_changes_nothing(trained):
@@ -169,7 +169,7 @@ def test_a_resumed_student_ends_as_an_uninterrupted_one(trained, train, small, t
 
 
 def steps(kind):
-    return 4 * (3 if "trainer.accumulate=2" in KINDS[kind] else 5)
+    return 4 * (3 if "trainer.accumulate_grad_batches=2" in KINDS[kind] else 5)
 
 
 def test_a_run_resumed_twice_and_with_other_workers(trained, train, small, tmp_path, interrupted):
@@ -177,7 +177,7 @@ def test_a_run_resumed_twice_and_with_other_workers(trained, train, small, tmp_p
     interrupted(0, 2)
     assert train(*small, "trainer.max_epochs=4", "data.repeat=2", f"run_dir={run}") == 128 + signal.SIGINT
     interrupted(3, 0)
-    assert train(f"resume={run}", "trainer.workers=1") == 128 + signal.SIGINT
+    assert train(f"resume={run}", "data.num_workers=1") == 128 + signal.SIGINT
     assert train(f"resume={run}") == 0
     assert same(state(trained("plain")), state(run))
     assert scores(trained("plain")) == scores(run)

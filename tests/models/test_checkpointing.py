@@ -163,6 +163,4 @@ def test_a_network_that_cannot_do_it_is_refused_in_words(network, reason):
     text = str(caught.value)
     assert text.startswith(f"trainer.checkpoint_activations=true does not work with the network mine.Net: {reason}")
     assert "Expected modules inside it that give the same again for the same input, and leave that as it is." in text
-    assert text.endswith(
-        "Type trainer.checkpoint_activations=false; a smaller data.crop or trainer.batch_size saves memory too."
-    )
+    assert text.endswith("Type trainer.checkpoint_activations=false; a smaller data.crop or data.batch_size saves memory too.")

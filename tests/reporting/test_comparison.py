@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segexp.errors import ConfigError
-from segexp.evaluation.compare import compare
+from segexp.evaluation.compare import compare_records
 from segexp.reporting.comparison import (
     Table,
     as_csv,
@@ -39,12 +39,12 @@ def cases(values):
 def found(made):
     """Three runs; one has a name that no form may take for its own signs."""
     odd = r"50%_a&b$x^2~{c}|<b>*\d"
-    return compare([made("unet", cases(BASE)), made(odd, cases(BASE - 0.05)), made("wide", cases(BASE + 0.02))])
+    return compare_records([made("unet", cases(BASE)), made(odd, cases(BASE - 0.05)), made("wide", cases(BASE + 0.02))])
 
 
 @pytest.fixture
 def seeds(made):
-    return compare(
+    return compare_records(
         [made(str(n), cases(BASE + n / 100), settings={"seed": n}, groups=dict.fromkeys(IDS, "x")) for n in range(2)]
     )
 
@@ -82,7 +82,7 @@ def test_columns_that_say_nothing_are_left_out(seeds, made):
     assert "folds" not in row
     bare = made("bare", cases(BASE))
     bare.facts.clear()
-    assert tables(compare([bare]))[0].columns == ["run", "dice", "95 % interval", "cases", "seeds"]
+    assert tables(compare_records([bare]))[0].columns == ["run", "dice", "95 % interval", "cases", "seeds"]
 
 
 def test_csv_has_every_number_in_full(found):

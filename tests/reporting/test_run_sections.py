@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segexp.config.saved import Saved
+from segexp.config.saved_runs import Saved
 from segexp.evaluation.run_info import About
 from segexp.reporting.run_sections import (
     ABSENT,

@@ -115,7 +115,7 @@ def content(page):
 def test_jobs_are_read_in_any_state(study_study):
     jobs = jobs_of_study(study_study)
     assert [job.record is not None for job in jobs] == [True, False, True, True, True, False]
-    assert jobs[1].problem == "failed: No memory <left>. Type trainer.batch_size=2."
+    assert jobs[1].problem == "failed: No memory <left>. Type data.batch_size=2."
     assert jobs[5].problem == "stopped, or still running"
     assert jobs[0].settings == {"data": "liver", "model": "dilated", "seed": "1"}
     assert varying_keys(jobs) == ["model", "seed"]
@@ -150,7 +150,7 @@ def test_page_has_scores_plots_and_reasons(study_study):
         "The same study again",
     ]
     assert "4 of 6 jobs finished." in page
-    assert "failed: No memory &lt;left&gt;. Type trainer.batch_size=2." in page
+    assert "failed: No memory &lt;left&gt;. Type data.batch_size=2." in page
     assert re.findall(r"<h3>([^<]*)</h3>", page) == ["model", "seed", "Dice on the validation cases"]
     assert page.count('class="dot"') == 8
     assert "<td>model</td><td>dilated (2), unet (2), unetpp (2)</td>" in page

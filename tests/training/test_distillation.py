@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,35 +12,37 @@ import pytest
 import torch
 from torch import nn
 
+from fixtures.configs import data_config, train_config
+from segexp.config.schema import DistillConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.splits import split_as, split_hash
 from segexp.errors import CheckpointError, ConfigError
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.losses import CrossEntropy, scales_loss
 from segexp.losses.distillation import SoftTargets
-from segexp.metrics.scores import summary
 from segexp.models import UNet, UNetPlusPlus
+from segexp.optim import Constant
+from segexp.training.build import Components
 from segexp.training.distillation import Teacher, check_teacher, check_unseen, load_teacher, renormalized, taught
-from segexp.training.module import SegmentationModule
+from segexp.training.task import SegmentationTask
 from segexp.types import Batch, Case, DataSpec, Source
 
 SPEC = DataSpec("toy", ("background", "thing"), 1, ((0, 0, 0), (255, 128, 0)))
 EIGHT = Preprocessing(1, value_range=(0.0, 255.0))
-DATA = {"classes": {"background": 0, "thing": 255}, "channels": 1, "size": None, "labels": "exclusive"}
-SPLIT = {"split_seed": None, "val_fraction": 0.4, "test_fraction": 0.0, "folds": None, "fold": None}
+DATA = data_config(classes={"background": 0, "thing": 255}, channels=1)
+SPLIT = data_config(val_fraction=0.4)
 
 
-def segmenter(spec=SPEC, preprocessing=EIGHT, facts=None):
+def segmenter(spec=SPEC, preprocessing=EIGHT, origin=None):
     torch.manual_seed(0)
     network = UNet(spec.channels, spec.num_classes, width=2, depth=2)
-    return Segmenter(network, preprocessing, spec, facts=facts or {})
+    return Segmenter(network, preprocessing, spec, provenance=origin)
 
 
 def test_a_teacher_of_the_same_kind_is_taken():
     check_teacher(segmenter(), DATA, "runs/t")
-    check_teacher(segmenter(preprocessing=replace(EIGHT, size=(32, 40))), {**DATA, "size": [32, 40]}, "runs/t")
-    older = {key: value for key, value in DATA.items() if key != "labels"}
-    check_teacher(segmenter(), older, "runs/t")
+    check_teacher(segmenter(preprocessing=replace(EIGHT, size=(32, 40))), DATA.changed(size=[32, 40]), "runs/t")
+    check_teacher(segmenter(preprocessing=replace(EIGHT, size=32)), DATA.changed(size=32), "runs/t")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_a_teacher_of_the_same_kind_is_taken():
 )
 def test_other_classes_labels_or_channels_are_named_with_both_lists(spec, data, theirs, ours):
     with pytest.raises(ConfigError) as error:
-        check_teacher(segmenter(spec, replace(EIGHT, channels=spec.channels)), {**DATA, **data}, "runs/t")
+        check_teacher(segmenter(spec, replace(EIGHT, channels=spec.channels)), DATA.changed(**data), "runs/t")
     assert error.value.found == f"The teacher runs/t tells apart {theirs}, and the student is to learn {ours}"
     assert "same classes in the same order" in error.value.expected
     assert "distill.teacher" in error.value.do
@@ -83,7 +86,7 @@ def test_other_classes_labels_or_channels_are_named_with_both_lists(spec, data, 
 @pytest.mark.parametrize(("its", "ours", "told"), [(128, None, "128"), (None, 0.5, "null"), ((32, 40), 40, "[32,40]")])
 def test_another_working_size_is_refused(its, ours, told):
     with pytest.raises(ConfigError) as error:
-        check_teacher(segmenter(preprocessing=replace(EIGHT, size=its)), {**DATA, "size": ours}, "runs/t")
+        check_teacher(segmenter(preprocessing=replace(EIGHT, size=its)), DATA.changed(size=ours), "runs/t")
     assert f"trained with data.size={told}, and the student is trained with data.size=" in error.value.found
     assert f"Type data.size={told}" in error.value.do
 
@@ -99,9 +102,9 @@ def rows(cases, splits):
 
 def trained_on(cases, **settings):
     """A teacher that was trained with these settings of the split."""
-    run = {"data": {**SPLIT, **settings}, "seed": 0}
-    facts = {"config": run, "split_hash": split_hash(rows(cases, split_as(run["data"], cases, 0)))}
-    return segmenter(facts=facts)
+    run = train_config({"data": {"val_fraction": 0.4, **settings}})
+    trained = split_hash(rows(cases, split_as(run.data, cases, 0)))
+    return segmenter(origin=Provenance(Path("runs/t/checkpoints/best.ckpt"), run, trained))
 
 
 def test_the_same_split_is_said(cases):
@@ -121,7 +124,7 @@ def test_a_teacher_that_was_trained_on_what_the_student_is_scored_on_is_refused(
 
 
 def test_the_way_out_names_the_fold(cases):
-    splits = split_as({**SPLIT, "folds": 5, "fold": 1}, cases, 0)
+    splits = split_as(SPLIT.changed(folds=5, fold=1), cases, 0)
     with pytest.raises(ConfigError, match=r"type data\.split_seed=3 data\.folds=5 data\.fold=0"):
         check_unseen(trained_on(cases, split_seed=3, folds=5, fold=0), cases, splits, rows(cases, splits))
 
@@ -140,7 +143,7 @@ def test_what_cannot_be_told_is_said(cases):
 
 
 def test_the_sentence_about_a_teacher():
-    settings = {"temperature": 3.0, "weight": 0.4, "boundary": 1.0}
+    settings = DistillConfig(temperature=3.0, weight=0.4, boundary=1.0)
     made, told = taught(settings, segmenter(), EIGHT, "it is new")
     assert (made.weight, made.soft.temperature, made.soft.boundary, made.soft.overlapping) == (0.4, 3.0, 1.0, False)
     count = sum(p.numel() for p in made.segmenter.network.parameters())
@@ -153,11 +156,11 @@ def test_the_sentence_about_a_teacher():
 
 @pytest.mark.parametrize("settings", [None, {}, {"teacher": "nowhere", "weight": 0.0}])
 def test_nobody_teaches(settings):
-    assert load_teacher({"distill": settings, "data": DATA}) is None
+    assert load_teacher(train_config({"distill": settings})) is None
 
 
 def test_a_teacher_that_is_not_there(tmp_path):
-    config = {"distill": {"teacher": str(tmp_path / "unet_1"), "weight": 0.5}, "data": DATA}
+    config = train_config({"distill": {"teacher": str(tmp_path / "unet_1"), "weight": 0.5}})
     (tmp_path / "unet_2").mkdir()
     with pytest.raises(CheckpointError) as error:
         load_teacher(config)
@@ -234,8 +237,8 @@ def test_a_weight_of_nothing_is_no_teacher(runs, train, tmp_path):
 
 @pytest.mark.slow
 def test_a_student_of_overlapping_labels_with_heads(train, cells, tmp_path):
-    words = ["--config-dir", str(cells / "conf"), "data=cells", "callbacks=none", "trainer.gpus=0", "trainer.workers=0"]
-    words += ["trainer.batch_size=2", "trainer.max_epochs=1", "model.depth=2", "model.width=4"]
+    words = ["--config-dir", str(cells / "conf"), "data=cells", "callbacks=none", "trainer.gpus=0", "data.num_workers=0"]
+    words += ["data.batch_size=2", "trainer.max_epochs=1", "model.depth=2", "model.width=4"]
     assert train(*words, f"run_dir={tmp_path / 't'}") == 0
     deep = ["model=unetpp", "deep_supervision=true", "distill=kd", f"distill.teacher={tmp_path / 't'}"]
     assert train(*words, *deep, f"run_dir={tmp_path / 's'}") == 0
@@ -282,16 +285,12 @@ def teacher(student=EIGHT_TEACHER, weight=0.25, soft=None, **settings):
     return Teacher(segmenter_teacher(**settings), student, soft or SoftTargets(), weight)
 
 
-def module(network, taught):
-    """A module around a network, with what it logs kept in `module.logged`."""
-    made = SegmentationModule(
-        Segmenter(network, EIGHT_TEACHER, SPEC),
-        CrossEntropy(),
-        lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
-        lambda matrices: summary(matrices, SPEC.classes),
-        scales_loss,
-        teacher=taught,
-    )
+def task(network, taught):
+    """A task around a network, with what it logs kept in `task.logged`."""
+    config = train_config({"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}})
+    components = Components(network, CrossEntropy(), scales_loss, Constant(), [], taught)
+    made = SegmentationTask.from_components(config, components, Segmenter(network, EIGHT_TEACHER, SPEC))
+    made.training_progress = lambda: 0.0
     made.logged = {}
     made.log = lambda name, value, **_: made.logged.setdefault(name, float(value))
     made.print = lambda text: made.logged.setdefault("printed", text)
@@ -360,7 +359,7 @@ def test_the_teacher_runs_in_the_precision_it_was_trained_in(batch):
 def test_a_step_is_the_two_losses_by_weight(batch):
     torch.manual_seed(1)
     student, taught = UNet(1, 2, width=2, depth=2).eval(), teacher(soft=SoftTargets(3.0, boundary=1.0))
-    made = module(student, taught)
+    made = task(student, taught)
     loss = made.training_step(batch, 0)
     logits = student(batch["image"])
     soft = SoftTargets(3.0, boundary=1.0)(logits, taught.segmenter.network(batch["image"]), batch["mask"])
@@ -372,7 +371,7 @@ def test_a_step_is_the_two_losses_by_weight(batch):
 def test_every_head_of_deep_supervision_is_taught(batch):
     torch.manual_seed(1)
     student = UNetPlusPlus(1, 2, width=2, depth=3, deep_supervision=True)
-    made = module(student, teacher(weight=1.0))
+    made = task(student, teacher(weight=1.0))
     loss = made.training_step(batch, 0)
     loss.backward()
     assert all(p.grad is not None for name, p in student.named_parameters() if "head" in name)
@@ -385,9 +384,9 @@ def test_every_head_of_deep_supervision_is_taught(batch):
 def test_the_teacher_is_left_as_it_is(batch):
     taught = teacher()
     before = copy.deepcopy(taught.segmenter.network.state_dict())
-    made = module(UNet(1, 2, width=2, depth=2), taught)
+    made = task(UNet(1, 2, width=2, depth=2), taught)
     made.train()
-    optimizer = made.configure_optimizers()
+    optimizer = made.configure_optimizers()["optimizer"]
     for _ in range(3):
         optimizer.zero_grad()
         made.training_step(batch, 0).backward()
@@ -400,14 +399,14 @@ def test_the_teacher_is_left_as_it_is(batch):
 
 def test_its_weights_are_in_no_checkpoint_and_no_optimizer():
     student = UNet(1, 2, width=2, depth=2)
-    made = module(student, teacher())
+    made = task(student, teacher())
     assert set(made.state_dict()) == {f"network.{name}" for name in student.state_dict()}
-    trained = {id(p) for group in made.configure_optimizers().param_groups for p in group["params"]}
+    trained = {id(p) for group in made.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
     assert trained == {id(p) for p in student.parameters()} == {id(p) for p in made.parameters()}
 
 
 def test_a_copy_of_the_module_has_the_same_teacher():
-    made = module(UNet(1, 2, width=2, depth=2), teacher())
+    made = task(UNet(1, 2, width=2, depth=2), teacher())
     assert copy.deepcopy(made).teacher is made.teacher
 
 
@@ -415,7 +414,7 @@ def test_a_teacher_who_says_nan_is_named(batch):
     taught = teacher()
     with torch.no_grad():
         next(taught.segmenter.network.parameters()).fill_(float("nan"))
-    made = module(UNet(1, 2, width=2, depth=2), taught)
+    made = task(UNet(1, 2, width=2, depth=2), taught)
     assert made.training_step(batch, 0) is None
     assert "terms {'distill': nan}" in made.logged["printed"]
     assert "loss/distill" not in made.logged
@@ -432,6 +431,6 @@ def test_any_network_can_be_a_student(batch):
     class Pixel(nn.Conv2d):
         """The smallest network there is."""
 
-    made = module(Pixel(1, 2, 1), teacher())
+    made = task(Pixel(1, 2, 1), teacher())
     made.training_step(batch, 0).backward()
     assert made.network.weight.grad.any()

@@ -11,6 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
+from fixtures.configs import train_config
+from segexp.config.schema import DataConfig, LoggerConfig, TrainerConfig
 from segexp.console import quieten
 from segexp.errors import ConfigError
 from segexp.metrics.scores import summary
@@ -132,7 +134,7 @@ CONFIG = {
         "terms": {"ce": {"weight": 1.0, "loss": {"_target_": "a.b.CrossEntropy"}}},
     },
     "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-3},
-    "trainer": {"compile": False, "minutes": None},
+    "trainer": {"compile": False, "minutes": None, "gpus": [0, 1]},
     "seed": 3,
     "callbacks": {"pictures": 4},
     "logger": {"tensorboard": True},
@@ -141,30 +143,39 @@ CONFIG = {
     "study": "s",
     "tags": None,
 }
+CHOICES = (
+    *("name", "size", "crop", "spacing", "repeat", "foreground_crops", "normalize", "batch_size", "split_seed"),
+    *("val_fraction", "test_fraction", "allow_leakage"),
+)
+"""Keys of the data section that every run chooses."""
 
 
 def test_a_row_holds_the_choices_in_short():
-    assert settings(CONFIG) == {
+    row = settings(train_config(CONFIG))
+    common = {key: value for key, value in row.items() if not key.startswith(("data.", "trainer."))}
+    assert common == {
         "model": "UNet",
         "model.width": 8,
         "model.up": "bilinear",
-        "data.name": "liver",
-        "data.crop": "none",
-        "data.size": "[64, 96]",
         "augment": "HorizontalFlip, Affine",
         "loss": "WeightedSum",
         "loss.terms.ce.weight": 1.0,
         "loss.terms.ce.loss": "CrossEntropy",
         "optimizer": "Adam",
         "optimizer.lr": 1e-3,
-        "trainer.compile": "false",
-        "trainer.minutes": "none",
+        "scheduler": "Constant",
         "seed": 3,
     }
+    data = {key.removeprefix("data."): value for key, value in row.items() if key.startswith("data.")}
+    trainer = {key.removeprefix("trainer."): value for key, value in row.items() if key.startswith("trainer.")}
+    assert set(data) == set(CHOICES) < set(DataConfig.model_fields)
+    assert [data[key] for key in ("name", "crop", "size", "batch_size")] == ["liver", "none", "[64, 96]", 8]
+    assert set(trainer) == set(TrainerConfig.model_fields)
+    assert [trainer[key] for key in ("compile", "minutes", "gpus", "max_epochs")] == ["false", "none", "[0, 1]", 100]
 
 
 def test_no_augmentation_is_a_choice_too():
-    assert settings({"augment": {"transforms": []}}) == {"augment": "none"}
+    assert settings(train_config({"augment": {"transforms": []}}))["augment"] == "none"
 
 
 def test_flat_values_are_numbers_or_text():
@@ -173,18 +184,26 @@ def test_flat_values_are_numbers_or_text():
     assert flatten({"x": 1}, "model.") == {"model.x": 1}
 
 
+def further(config):
+    """What stands in the row of a run besides what each has."""
+    usual = settings(train_config())
+    return {key: value for key, value in settings(train_config(config)).items() if usual.get(key) != value}
+
+
 def test_folds_are_a_choice_where_there_are_some():
-    assert settings({"data": {"folds": None, "fold": None, "size": 64}}) == {"data.size": 64}
-    assert settings({"data": {"folds": 5, "fold": 0}}) == {"data.folds": 5, "data.fold": 0}
+    assert further({"data": {"folds": None, "fold": None, "size": 64}}) == {"data.size": 64}
+    assert further({"data": {"folds": 5, "fold": 0}}) == {"data.folds": 5, "data.fold": 0}
 
 
 def test_mixing_and_unlabelled_images_are_choices_where_there_are_some():
     pseudo = {"teacher": None, "confidence": 0.9}
-    assert settings({"data": {"name": "a", "unlabeled": None, "pseudo": pseudo}}) == {"data.name": "a"}
-    assert settings({"data": {"unlabeled": "more", "pseudo": pseudo}, "mix": {"_target_": "a.b.CutMix", "p": 0.5}}) == {
+    assert further({"data": {"name": "a", "unlabeled": None, "pseudo": pseudo}}) == {"data.name": "a"}
+    assert further({"data": {"unlabeled": "more", "pseudo": pseudo}, "mix": {"_target_": "a.b.CutMix", "p": 0.5}}) == {
         "data.unlabeled": "more",
         "data.pseudo.teacher": "none",
         "data.pseudo.confidence": 0.9,
+        "data.pseudo.share": 0.5,
+        "data.pseudo.trust": "none",
         "mix": "CutMix",
         "mix.p": 0.5,
     }
@@ -316,18 +335,17 @@ def closed(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("chosen", [{}, {"csv": True}, {"tensorboard": None}])
+@pytest.mark.parametrize("chosen", [{}, {"csv": True}, {"csv": False}, {"tensorboard": False}])
 def test_csv_is_always_written(tmp_path, chosen):
-    (only,) = make_loggers(chosen, tmp_path, SPEC)
+    (only,) = make_loggers(LoggerConfig(**chosen), tmp_path, SPEC)
     only.log_metrics({"loss/train": 0.5}, 1)
     only.save()
     assert (tmp_path / "csv" / "metrics.csv").read_text().split() == ["loss/train,step", "0.5,1"]
 
 
 def test_each_switch_makes_its_logger(tmp_path, closed):
-    made = make_loggers(
-        {"tensorboard": True, "mlflow": {"experiment_name": "a", "tracking_uri": None}, "wandb": True}, tmp_path, SPEC
-    )
+    mlflow = {"experiment_name": "a", "tracking_uri": None}
+    made = make_loggers(LoggerConfig(tensorboard=True, mlflow=mlflow, wandb=True), tmp_path, SPEC)
     made[1].finalize("success")
     assert [type(made[0]), type(made[1]), *made[2:]] == [pl.loggers.CSVLogger, Board, "mlflow", "wandb"]
     assert closed == [("mlflow", {"experiment_name": "a"}, tmp_path), ("wandb", {}, tmp_path)]
@@ -337,7 +355,7 @@ def test_each_switch_makes_its_logger(tmp_path, closed):
 def test_curves_of_before_a_resume_are_kept(tmp_path):
     quieten()  # Lightning warns that it deletes them
     for n in range(3):
-        (logger,) = make_loggers({}, tmp_path, SPEC)
+        (logger,) = make_loggers(LoggerConfig(), tmp_path, SPEC)
         logger.log_metrics({"loss/train": float(n)}, n)
         logger.save()
     files = {path.name: path.read_text().split()[1] for path in (tmp_path / "csv").glob("*.csv")}
@@ -358,19 +376,23 @@ class Noted:
 
 
 def test_settings_and_final_scores_are_written_once(tmp_path, closed, monkeypatch):
-    made, tracker, tables = make_loggers({"tensorboard": True}, tmp_path, SPEC), Noted(), []
+    made, tracker, tables = make_loggers(LoggerConfig(tensorboard=True), tmp_path, SPEC), Noted(), []
     monkeypatch.setattr(Board, "log_table", lambda self, *told: tables.append(told))
     made[1].finalize("success")
     scores = {"val/dice": 0.75, "val/iou": 0.6, "val/accuracy": 0.9, "test/dice": 0.5, "test/iou": math.nan}
-    log_outcome([*made, tracker], {"seed": 3, "logger": {"csv": True}}, scores, 12)
+    config = train_config({"seed": 3, "logger": {"csv": True}})
+    log_outcome([*made, tracker], config, scores, 12)
     final = {"hp/dice": 0.75, "hp/iou": 0.6, "hp/test_dice": 0.5}
-    assert tables == [({"seed": 3}, final, 12)]
-    assert tracker.told == [{"seed": 3}, (final, 12)]
+    row = settings(config)
+    assert row["seed"] == 3
+    assert not any(key.startswith("logger") for key in row)
+    assert tables == [(row, final, 12)]
+    assert tracker.told == [row, (final, 12)]
     assert closed == ["closed"]
     assert not (tmp_path / "csv" / "hparams.yaml").exists()
 
 
 def test_a_score_that_is_not_there_is_left_out(closed):
     tracker = Noted()
-    log_outcome([tracker], {"seed": 0}, {"test/iou": 0.25}, 1)
+    log_outcome([tracker], train_config(), {"test/iou": 0.25}, 1)
     assert tracker.told[1] == ({"hp/test_iou": 0.25}, 1)

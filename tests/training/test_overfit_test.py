@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
+from fixtures.configs import data_config, train_config
 from segexp.checks.issues import CaseFacts, Examination
 from segexp.checks.run import examine
-from segexp.config import plain, register_resolvers
+from segexp.config.composition import compose, plain
+from segexp.config.schema import CheckConfig, TrainConfig
+from segexp.config.validation import validate
 from segexp.data.statistics import Picture
 from segexp.errors import DataError
 from segexp.training.overfit_test import SIDES, Moment, Rehearsal, affordable, choose, known, reduced, rehearse, words
@@ -17,13 +19,13 @@ from segexp.types import Case, Source
 
 
 @pytest.fixture
-def config(conf, small):
-    """A composed configuration of the check on the small slices, with more typed."""
+def config(small):
+    """The training of a composed configuration of the check on the small slices, with more typed."""
 
     def made(*more):
-        register_resolvers()
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            return plain(compose("check", overrides=[*small, "optimizer.lr=0.01", *more]))
+        values = plain(compose("check", [*small, "optimizer.lr=0.01", *more]))
+        others = set(CheckConfig.model_fields) - set(TrainConfig.model_fields)
+        return validate({key: value for key, value in values.items() if key not in others})
 
     return made
 
@@ -58,7 +60,9 @@ def test_a_small_network_learns_four_pictures_by_heart(config, cases):
 
 @pytest.mark.slow
 def test_time_ends_what_does_not_learn(config, cases):
-    values = config("optimizer.lr=1e-9", "model=unetpp", "loss=focal_dice", "trainer.precision=32", "trainer.clip=null")
+    values = config(
+        "optimizer.lr=1e-9", "model=unetpp", "loss=focal_dice", "trainer.precision=32", "trainer.gradient_clip_val=null"
+    )
     found = rehearse(values, cases, seconds=3)
     assert not found.learned
     assert found.moments[-1].seconds < 20
@@ -82,7 +86,7 @@ def examined(*shares, split="train"):
         f"c{n}": CaseFacts(f"c{n}", (10, 10), 1, "uint8", 0, 1, {}, (1 - share, share) if share is not None else ())
         for n, share in enumerate(shares)
     }
-    return Examination({"root": "/there"}, "", cases, dict.fromkeys(facts, split), facts)
+    return Examination(data_config(root="/there"), "", cases, dict.fromkeys(facts, split), facts)
 
 
 def test_the_pictures_with_most_foreground_are_chosen():
@@ -102,9 +106,8 @@ def test_without_foreground_there_is_nothing_to_learn(found, count):
 
 
 def test_the_choice_takes_the_examination_as_it_is(slices):
-    data = {"root": str(slices), "image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png", "groups": None, "name": "s"}
-    data |= {"classes": {"background": 0, "liver": 255}, "ignore": [], "threshold": None, "channels": 1}
-    data |= {"val_fraction": 0.2, "test_fraction": 0.0, "folds": None, "fold": None, "size": None, "crop": None}
+    where = {"root": str(slices), "image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
+    data = data_config(where, classes={"background": 0, "liver": 255}, channels=1)
     found = choose(examine(data, alignment=False))
     assert len(found) == 4
     assert {case.split for case in found} == {"train"}
@@ -172,6 +175,9 @@ def outcome(dice, losses=(1.0, 0.2), steps=200, silent=False, count=4):
     return Rehearsal(tuple("abcd")[:count], 128, moments, dice, silent, np.zeros((1, 1, 3), np.uint8))
 
 
+NETWORK = {"_target_": "segexp.models.UNet", "in_channels": 1, "num_classes": 2}
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
@@ -191,7 +197,7 @@ def outcome(dice, losses=(1.0, 0.2), steps=200, silent=False, count=4):
     ],
 )
 def test_the_verdict_says_what_to_look_at(found, text):
-    assert text in words(found, {"optimizer": {"lr": 0.001}, "model": {"width": 16}})
+    assert text in words(found, train_config({"model": NETWORK | {"width": 16}}))
 
 
 @pytest.mark.parametrize(
@@ -199,5 +205,5 @@ def test_the_verdict_says_what_to_look_at(found, text):
     [({"width": 64}, "model.width=32"), ({"width": 8}, "a smaller model"), ({"encoder": "resnet34"}, "a smaller model")],
 )
 def test_too_few_steps_ask_for_less_than_there_is(model, advice):
-    text = words(outcome(0.5, steps=20), {"optimizer": {"lr": 0.001}, "model": model})
+    text = words(outcome(0.5, steps=20), train_config({"model": NETWORK | model}))
     assert f"into the time: type {advice}, a smaller data.size" in text

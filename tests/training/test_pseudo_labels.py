@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from fixtures.configs import train_config
 from segexp.data.io.images import write_png
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.preprocessing import Preprocessing
@@ -19,8 +20,9 @@ from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.training import pseudo_labels as one_round
-from segexp.training.module import SegmentationModule
 from segexp.training.pseudo_labels import check_labels, confidence, label, summed_up, with_masks
+from segexp.training.run import absolute_paths
+from segexp.training.task import SegmentationTask
 from segexp.types import Case, DataSpec, Source
 
 
@@ -150,7 +152,7 @@ def round_of(monkeypatch, tmp_path, segmenter, spec):
     """Begin a round whose teacher is named; nothing of it is read from a file."""
     monkeypatch.setattr(one_round, "named_segmenter", lambda *_: segmenter)
     settings = {"teacher": "RUN", "confidence": 0.9, "share": 0.5, "trust": []}
-    config = {"data": {"unlabeled": "DIR", "pseudo": settings}, "trainer": {"gpus": 0}}
+    config = absolute_paths(train_config({"data": {"unlabeled": "DIR", "pseudo": settings}, "trainer": {"gpus": 0}}))
     data = SimpleNamespace(spec=spec, cases=[], splits={}, split_rows=list)
     one_round.add_pseudo_labels(config, data, tmp_path, pytest.fail, lambda _: None)
 
@@ -179,10 +181,8 @@ def test_a_teacher_that_has_learned_from_scored_images_is_refused(tmp_path, monk
 def test_several_gpus_need_a_teacher_that_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(one_round, "choose_devices", lambda _: ("cuda", 2))
     monkeypatch.setattr(one_round, "find_unlabeled", lambda *_: ([], "Unlabelled: …"))
-    config = {
-        "data": {"unlabeled": "DIR", "pseudo": {"teacher": None, "confidence": 0.9, "share": 0.5}},
-        "trainer": {"gpus": 2},
-    }
+    pseudo = {"teacher": None, "confidence": 0.9, "share": 0.5}
+    config = train_config({"data": {"unlabeled": "DIR", "pseudo": pseudo}, "trainer": {"gpus": 2}})
     with pytest.raises(ConfigError, match=r"on 2 GPUs without a data\.pseudo\.teacher.*then type data\.pseudo\.teacher=RUN"):
         one_round.add_pseudo_labels(config, SimpleNamespace(track=None), tmp_path, pytest.fail, lambda _: None)
 
@@ -265,7 +265,7 @@ def test_a_named_teacher_gives_the_same_student(whole, extra, train, small, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize(("phase", "epoch"), [("teacher", 1), ("student", 0), ("student", 1)])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, extra, train, small, tmp_path, monkeypatch, phase, epoch, capfd):
-    run, original, left = tmp_path / "run", SegmentationModule.training_step, [(phase, epoch)]
+    run, original, left = tmp_path / "run", SegmentationTask.training_step, [(phase, epoch)]
 
     def step(module, drawn, index):
         now = "teacher" if "teacher" in str(module.trainer.default_root_dir) else "student"
@@ -274,7 +274,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(whole, extra, train, small, 
             signal.raise_signal(signal.SIGINT)
         return original(module, drawn, index)
 
-    monkeypatch.setattr(SegmentationModule, "training_step", step)
+    monkeypatch.setattr(SegmentationTask, "training_step", step)
     words = [*small, EPOCHS, f"data.unlabeled={extra}", "data.pseudo.confidence=0.5", f"run_dir={run}"]
     assert train(*words) == 130
     said = capfd.readouterr().out

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
+from segexp.config.schema import Component, TrainConfig
 from segexp.data.io.images import read_image
 from segexp.inference.postprocessing import Postprocessing
 from segexp.losses.balance import balanced_weights
@@ -21,6 +22,7 @@ from segexp.metrics.cases import COLUMNS
 from segexp.training import build
 from segexp.training.callbacks import image_logging
 from segexp.training.run import describe_network
+from segexp.training.task import SegmentationTask
 from segexp.types import Source
 
 pytestmark = pytest.mark.slow
@@ -194,6 +196,13 @@ def test_the_checkpoint_is_plain_values_and_describes_itself(run, slices):
         assert content["preprocessing"]["mean"] == content["fingerprint"]["mean"]
         assert set(content["versions"]) >= {"segexp", "torch", "pytorch-lightning", "numpy", "python"}
         json.dumps(content)
+        assert "hyper_parameters" not in values, "the configuration is the one place that says them"
+
+
+def test_the_checkpoint_is_one_of_lightning_too(run):
+    task = SegmentationTask.load_from_checkpoint(run / "checkpoints" / "best.ckpt", weights_only=True).eval()
+    image = torch.randn(1, 1, 64, 64)
+    assert torch.equal(task(image), load_segmenter(run).forward(image))
 
 
 def test_the_loaded_segmenter_gives_pixel_for_pixel_what_validation_counted(finished, slices):
@@ -232,13 +241,13 @@ class Measured(pl.Callback):
 
 def test_scores_do_not_depend_on_the_validation_batch_size(run):
     values = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    config = values["segexp"]["config"]
-    data = build.datamodule(config)
+    config = TrainConfig.model_validate(values["segexp"]["config"])
+    data = build.build_datamodule(config)
     data.setup()
-    made = build.parts(config)
-    module = build.module(config, made, build.segmenter(config, made.network, data))
+    made = build.build_components(config)
+    module = SegmentationTask.from_components(config, made, build.build_segmenter(config, made.network, data))
     module.load_state_dict(values["state_dict"])
-    measured = Measured(made.measures, data.scoring_set("val"), config["data"]["num_classes"])
+    measured = Measured(made.measures, data.scoring_set("val"), config.data.num_classes)
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=module.segmenter.precision,
@@ -286,7 +295,7 @@ def test_every_network_trains(file, tmp_path, train, small):
     scores = metrics(tmp_path / "run")["scores"]
     assert 0 <= scores["val/dice"] <= 1
     after = load_segmenter(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    before = build.parts(after.facts["config"]).network
+    before = build.build_components(after.origin.config).network
     pairs = zip(before.parameters(), after.network.parameters(), strict=True)
     same = [a for a, b in pairs if a.requires_grad and torch.equal(a, b)]
     # Squeeze and excitation has hidden layers of one or two units here, whose ReLU may be dead from the start.
@@ -306,7 +315,7 @@ def test_images_of_different_sizes_share_a_batch(tmp_path, train, small):
     run = tmp_path / "run"
     words = ["data=paired_folders", f"data.root={tmp_path}", "data.size=null", "data.val_fraction=0.4"]
     base = [word for word in small if not word.startswith("data")]
-    assert train(*base, *words, "trainer.batch_size=5", "trainer.max_epochs=1", f"run_dir={run}") == 0
+    assert train(*base, *words, "data.batch_size=5", "trainer.max_epochs=1", f"run_dir={run}") == 0
     by_case = defaultdict(int)
     for row in rows_of(run):
         by_case[row["id"]] += int(row["tp"]) + int(row["fn"])
@@ -344,13 +353,13 @@ def test_a_plateau_lowers_the_learning_rate(tmp_path, train, small):
 
 def test_accumulated_batches_are_one_step(tmp_path, train, small):
     run = tmp_path / "run"
-    assert train(*small, "trainer.accumulate=2", "data.repeat=2", "trainer.max_epochs=2", f"run_dir={run}") == 0
+    assert train(*small, "trainer.accumulate_grad_batches=2", "data.repeat=2", "trainer.max_epochs=2", f"run_dir={run}") == 0
     assert metrics(run)["steps"] == 2 * 3, "five batches are three steps: the last one has what is left"
     assert curve(run, "lr")[-1] == pytest.approx(1e-3 * (1 - 5 / 6) ** 0.9)
 
 
 def test_minutes_end_a_training_and_the_schedule_stretches_to_them(tmp_path, train, small):
-    run, words = tmp_path / "run", ["trainer.minutes=0.04", "trainer.max_epochs=1", "trainer.validate_every=1000"]
+    run, words = tmp_path / "run", ["trainer.minutes=0.04", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1000"]
     assert train(*small, *words, f"run_dir={run}") == 0
     facts = metrics(run)
     assert facts["epochs"] > 1, "max_epochs does not count"
@@ -419,7 +428,7 @@ def test_what_is_worth_a_word_is_said_before_training(slices, tmp_path, train, s
 def test_crops_around_the_foreground_train_the_same_twice(tmp_path, train, small):
     words = ["data.crop=32", "data.repeat=2", "trainer.max_epochs=2", "data.foreground_crops=0.5"]
     states = []
-    for name, more in (("a", []), ("b", ["trainer.workers=2"]), ("c", ["data.foreground_crops=0"])):
+    for name, more in (("a", []), ("b", ["data.num_workers=2"]), ("c", ["data.foreground_crops=0"])):
         assert train(*small, *words, *more, f"run_dir={tmp_path / name}") == 0
         values = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         states.append(torch.cat([tensor.flatten().float() for tensor in values.values()]))
@@ -463,4 +472,4 @@ def test_class_weights_of_the_training_split_are_said_kept_and_found_again(tmp_p
     ],
 )
 def test_the_first_lines_say_what_is_trained_and_what_it_starts_from(model, expected):
-    assert describe_network(model, nn.Linear(1499, 1000)) == expected
+    assert describe_network(Component(**model), nn.Linear(1499, 1000)) == expected

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from segexp.errors import ConfigError, SegexpError
-from segexp.training import build
+from segexp.training import build, task
 from segexp.training import tuner as batch_size
 from segexp.training.memory_trial import repeated
+from segexp.training.optimizers import make_optimizer
 from segexp.training.tuner import (
     FILE,
     HIGHEST,
@@ -84,10 +85,10 @@ def test_a_batch_is_the_sample_many_times(config, data):
 
 @pytest.mark.slow
 def test_whole_steps_in_a_process_of_its_own(config, data, tmp_path):
-    values = config("trainer.batch_size=auto", "trainer.ema=0.9", "trainer.accumulate=2", "optimizer.lr=auto")
+    values = config("data.batch_size=auto", "trainer.ema=0.9", "trainer.accumulate_grad_batches=2", "optimizer.lr=auto")
     size, told = find_batch_size(values, data(values))
     assert size == 5
-    assert re.match(r"trainer\.batch_size=auto: 5 \(steps with 5 images of 1x64x64 took [01]\.\d\d GB of ", told)
+    assert re.match(r"data\.batch_size=auto: 5 \(steps with 5 images of 1x64x64 took [01]\.\d\d GB of ", told)
     assert told.endswith(" GB free; that is the whole training split)")
     assert not list(tmp_path.iterdir())
 
@@ -99,7 +100,7 @@ def test_a_process_that_meets_its_bound_leaves_what_it_has_said(config, data, tm
         "import segexp.training.memory_trial as m\nm.free_memory = lambda: int(m.peak_memory() + 0.4e9)\nm.HEADROOM = 0.0\n"
     )
     monkeypatch.setattr("sys.path", [str(tmp_path), *__import__("sys").path])
-    values = config("trainer.batch_size=auto", "model.width=16", "trainer.precision=32")
+    values = config("data.batch_size=auto", "model.width=16", "trainer.precision=32")
     prepared = data(values)
     monkeypatch.setattr(prepared, "members", lambda split: list(range(16)) if split == "train" else [])
     monkeypatch.setattr(batch_size, "largest_sample", lambda _: sample)
@@ -127,7 +128,7 @@ def test_what_a_process_says_before_it_dies_counts(tmp_path, monkeypatch):
     with pytest.raises(SegexpError) as caught:
         ended(0, {"failed": "The loss is nan."})
     assert str(caught.value) == (
-        "trainer.batch_size=auto cannot take a training step: The loss is nan. Type a number, such as trainer.batch_size=4, to "
+        "data.batch_size=auto cannot take a training step: The loss is nan. Type a number, such as data.batch_size=4, to "
         "see where it happens."
     )
     with pytest.raises(SegexpError, match="cannot take a training step: ValueError: boom"):
@@ -136,11 +137,11 @@ def test_what_a_process_says_before_it_dies_counts(tmp_path, monkeypatch):
 
 def test_none_at_all(config, data, monkeypatch):
     monkeypatch.setattr(batch_size, "attempt", lambda *_: Tried({}, 2_000_000_000))
-    values = config("trainer.batch_size=auto")
+    values = config("data.batch_size=auto")
     with pytest.raises(ConfigError) as caught:
         find_batch_size(values, data(values))
     assert str(caught.value) == (
-        "trainer.batch_size=auto finds no size: a training step with one image of 1x64x64 does not fit into 88% of the 2.00 GB "
+        "data.batch_size=auto finds no size: a training step with one image of 1x64x64 does not fit into 88% of the 2.00 GB "
         "that are free of main memory. Memory for at least one image was expected. Type data.crop=32, or model.width=2, or "
         "trainer.checkpoint_activations=true; or end what else uses the memory."
     )
@@ -148,29 +149,27 @@ def test_none_at_all(config, data, monkeypatch):
 
 def test_the_answer_is_kept_for_the_next_time(config, data, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_size, "attempt", lambda _, sizes: Tried(dict.fromkeys(sizes, 10**9), 4 * 10**9))
-    values, said = config("trainer.batch_size=auto"), []
+    values, said = config("data.batch_size=auto"), []
     prepared = data(values)
-    resolve_auto_values(values, tmp_path, prepared, None, said.append)
-    assert values["trainer"]["batch_size"] == prepared.batch_size == 5
+    resolved = resolve_auto_values(values, tmp_path, prepared, None, said.append)
+    assert resolved.data.batch_size == prepared.batch_size == 5
     assert len(said) == 2
-    assert json.loads((tmp_path / FILE).read_text()) == {"trainer.batch_size": 5}
-    again = config("trainer.batch_size=auto", "optimizer.lr=auto")
-    load_cached_auto_values(again, tmp_path)
-    assert again["trainer"]["batch_size"] == 5
-    assert again["optimizer"]["lr"] == "auto", "nobody has asked for it yet"
-    typed = config("trainer.batch_size=3")
-    load_cached_auto_values(typed, tmp_path)
-    assert typed["trainer"]["batch_size"] == 3
+    assert json.loads((tmp_path / FILE).read_text()) == {"data.batch_size": 5}
+    again = load_cached_auto_values(config("data.batch_size=auto", "optimizer.lr=auto"), tmp_path)
+    assert again.data.batch_size == 5
+    assert again.optimizer.arguments["lr"] == "auto", "nobody has asked for it yet"
+    typed = load_cached_auto_values(config("data.batch_size=3"), tmp_path)
+    assert typed.data.batch_size == 3
 
 
 @pytest.mark.slow
 def test_the_command_trains_with_what_it_finds_and_goes_on_with_it(train, small, tmp_path, capfd):
     run = tmp_path / "run"
     words = [word for word in small if "batch_size" not in word]
-    assert train(*words, "trainer.batch_size=auto", "trainer.max_epochs=1", f"run_dir={run}") == 0
-    assert "trainer.batch_size=auto: 5 (steps with 5 images of 1x64x64 took" in " ".join(capfd.readouterr().out.split())
+    assert train(*words, "data.batch_size=auto", "trainer.max_epochs=1", f"run_dir={run}") == 0
+    assert "data.batch_size=auto: 5 (steps with 5 images of 1x64x64 took" in " ".join(capfd.readouterr().out.split())
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["segexp"]["config"]["trainer"]["batch_size"] == 5
+    assert kept["segexp"]["config"]["data"]["batch_size"] == 5
     assert kept["global_step"] == 1
     assert train(f"resume={run}", "trainer.max_epochs=2") == 0
     assert "looking for" not in capfd.readouterr().out
@@ -255,7 +254,7 @@ def states(made):
 
 def test_a_rate_is_found_and_nothing_else_has_changed(config, data, tmp_path):
     values = config(*WORDS, "model.dropout=0.2", "trainer.encoder_lr_scale=0.1", "trainer.freeze_encoder=1")
-    made, prepared = build.parts(values), data(values)
+    made, prepared = build.build_components(values), data(values)
     before, draws = states(made), torch.random.get_rng_state()
     rate, told = find_learning_rate(values, prepared, made, tmp_path)
     assert 1e-5 < rate <= 1
@@ -265,21 +264,22 @@ def test_a_rate_is_found_and_nothing_else_has_changed(config, data, tmp_path):
     for one, two in zip(before, states(made), strict=True):
         assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
     assert all(p.requires_grad for p in made.network.parameters())
-    assert values["optimizer"]["lr"] == "auto", "kept by `settle` alone"
+    assert not (tmp_path / FILE).exists(), "kept by `resolve_auto_values` alone"
     again, _ = find_learning_rate(values, prepared, made, tmp_path)
     assert again == rate
 
 
 def test_the_rates_rise_by_the_same_factor_and_a_factor_of_a_group_stays(config, data, monkeypatch):
     values = config(*WORDS, "trainer.encoder_lr_scale=0.1")
-    made, seen = build.parts(values), []
+    made, seen = build.build_components(values), []
 
-    def noting(network):
-        optimizer = made.optimizer(network)
+    def noting(config, network):
+        optimizer = make_optimizer(config, network)
         optimizer.register_step_pre_hook(lambda this, *_: seen.append([group["lr"] for group in this.param_groups]))
         return optimizer
 
-    curve = range_test(values, data(values), replace(made, optimizer=noting))
+    monkeypatch.setattr(task, "make_optimizer", noting)
+    curve = range_test(values, data(values), made)
     assert len(seen) == len(curve.losses) <= STEPS
     assert curve.rates[0] == LOWEST
     assert np.geomspace(LOWEST, HIGHEST, STEPS)[: len(seen)] == pytest.approx([rates[0] for rates in seen])
@@ -287,8 +287,8 @@ def test_the_rates_rise_by_the_same_factor_and_a_factor_of_a_group_stays(config,
 
 
 def test_it_ends_where_the_loss_diverges(config, data):
-    values = config("optimizer=sgd", *WORDS, "trainer.clip=null")
-    made = build.parts(values)
+    values = config("optimizer=sgd", *WORDS, "trainer.gradient_clip_val=null")
+    made = build.build_components(values)
 
     class Steep(torch.nn.Module):
         def forward(self, logits, mask):
@@ -301,7 +301,7 @@ def test_it_ends_where_the_loss_diverges(config, data):
 
 def test_without_a_fall_there_is_a_picture_and_words(config, data, tmp_path):
     values = config(*WORDS)
-    made = build.parts(values)
+    made = build.build_components(values)
 
     class Constant(torch.nn.Module):
         def forward(self, logits, mask):
@@ -312,17 +312,17 @@ def test_without_a_fall_there_is_a_picture_and_words(config, data, tmp_path):
     assert str(caught.value) == (
         "optimizer.lr=auto finds no learning rate: the training loss does not fall between 1e-07 and 1 by more than it "
         f"scatters, see {tmp_path / PICTURE}. A loss was expected that falls at some rate. Type optimizer.lr=1e-3, a larger "
-        "trainer.batch_size, or python -m segexp.check … fit=true to see whether the network can learn these data at all."
+        "data.batch_size, or python -m segexp.check … fit=true to see whether the network can learn these data at all."
     )
     assert (tmp_path / PICTURE).is_file()
 
 
 def test_the_config_takes_auto_and_the_optimizer_a_rate_as_soon_as_there_is_one(config):
     values = config("optimizer.lr=auto")
-    made = build.parts(values)
-    assert {group["lr"] for group in made.optimizer(made.network).param_groups} == {1e-3}
-    values["optimizer"]["lr"] = 0.25
-    assert {group["lr"] for group in made.optimizer(made.network).param_groups} == {0.25}
+    made = build.build_components(values)
+    assert {group["lr"] for group in make_optimizer(values, made.network).param_groups} == {1e-3}
+    found = values.updated({"optimizer.lr": 0.25})
+    assert {group["lr"] for group in make_optimizer(found, made.network).param_groups} == {0.25}
     with pytest.raises(ConfigError, match=r"optimizer\.lr is 'automatic'"):
         config("optimizer.lr=automatic")
 
@@ -334,7 +334,7 @@ def test_a_resumed_run_keeps_what_was_found(train, small, tmp_path, capfd):
     found = json.loads((run / "found.json").read_text())["optimizer.lr"]
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["segexp"]["config"]["optimizer"]["lr"] == found
-    assert kept["optimizer_states"][0]["param_groups"][0]["base_lr"] == found
+    assert kept["optimizer_states"][0]["param_groups"][0]["initial_lr"] == found
     assert train(*small, f"optimizer.lr={found}", "trainer.max_epochs=1", f"run_dir={tmp_path / 'typed'}") == 0
     typed = torch.load(tmp_path / "typed" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(torch.equal(t, typed["state_dict"][n]) for n, t in kept["state_dict"].items()), "as if it had been typed"

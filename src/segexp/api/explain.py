@@ -2,15 +2,18 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segexp.api.calls import plain_values, short_traceback
 from segexp.api.loading import checkpoint_files, device_for, load_members
 from segexp.api.predict import truth_of
-from segexp.errors import ConfigError, DataError, listed
+from segexp.config.schema import ExplainConfig
+from segexp.config.validation import report, validate_section
+from segexp.errors import ConfigError, DataError, listed, require_packages
 from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
 from segexp.explainability.folder import Asked, Folder, Report, Table, Writer, explain_folder, read_earlier
@@ -81,8 +84,52 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def explain(config: Mapping[str, Any]) -> Report:
-    """Explain as `conf/explain.yaml` says; print where the results are; return what came of it.
+@short_traceback
+def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> Report:
+    """Write heat maps of what in an image speaks for a class, and a table of where they point; what `segexp explain` does.
+
+    Args:
+        checkpoint: a run or a checkpoint.
+        input: a folder of images at any depth, a file, or a list of them.
+        output: the folder of the heat maps, or one for each input.
+        keys: the other keys of the command: `method="occlusion"`, `target="liver"`, `region="truth"`, … See the key reference.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, broken or foreign.
+        ConfigError: a wrong key, or keys that do not go together; there is no such class or layer; Captum is not installed.
+        DataError: no image in the input, an output that cannot be written; or, when all else is done, images that could not be
+            explained.
+
+    Example:
+        >>> segexp.explain(run, "photos", output="why", method="gradcam++")
+    """
+    require_packages("captum", extra="explain", purpose="An explanation")
+    values = plain_values({"checkpoint": checkpoint, "input": input, "output": output, **keys})
+    config = validate_section(ExplainConfig, values)
+    report(list(_together(config)))
+    return explain_inputs(config)
+
+
+def _together(config: ExplainConfig) -> Iterator[str]:
+    """Yield a sentence for each key that does not go with the others."""
+    method, box, region = config.method, config.box, config.region
+    shown = list(box) if box is not None else None
+    if config.layer != "auto" and method in ("integrated_gradients", "occlusion"):
+        yield f"layer={config.layer} is of no use for method={method}, which looks at pixels. Leave it out"
+    if config.steps != 32 and method != "integrated_gradients":
+        yield f"steps={config.steps} is of no use for method={method}. Leave it out, or type method=integrated_gradients"
+    if config.window is not None and method != "occlusion":
+        yield f"window={config.window} is of no use for method={method}. Leave it out, or type method=occlusion"
+    if box is None and region == "box":
+        yield "region=box has no box. Type 'box=[top,left,bottom,right]' in pixels, such as 'box=[40,60,120,160]'"
+    if box is not None and region not in (None, "box"):
+        yield f"box={shown} and region={region} are two answers to one question. Leave one of them out"
+    if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+        yield f"box={shown} has no pixel. Its order is [top,left,bottom,right], and bottom and right are not in it"
+
+
+def explain_inputs(config: ExplainConfig) -> Report:
+    """Explain what a configuration names; print where the results are; return what came of it.
 
     Raises:
         CheckpointError: the checkpoint is missing, broken or foreign, or its network's code is.
@@ -91,13 +138,13 @@ def explain(config: Mapping[str, Any]) -> Report:
             images that could not be explained.
     """
     segmenter = load_one(config)
-    target = class_index(config["target"], segmenter.spec)
-    explainer = make_explainer(segmenter, target, config["method"], config["layer"], config["steps"], config["window"])
+    target = class_index(config.target, segmenter.spec)
+    explainer = make_explainer(segmenter, target, config.method, config.layer, config.steps, config.window)
     asked, training = question(config, explainer), Training.of(segmenter)
     inventories = take_all(config, segmenter)
     folders, skipped = work(inventories, asked, segmenter, config)
     check_collisions(inventories, {job: paths for each in folders for job, paths in _outputs(each).items()})
-    if config["check"]:
+    if config.check:
         for inventory in inventories:
             refuse_masks(inventory.jobs, training)
     for output in {inventory.output for inventory in inventories}:
@@ -107,7 +154,7 @@ def explain(config: Mapping[str, Any]) -> Report:
     try:
         with progress(sum(len(folder.items) for folder in folders), "Explaining") as step:
             for folder in folders:
-                explain_folder(folder, explainer, config["box"], training, outcome, step)
+                explain_folder(folder, explainer, config.box, training, outcome, step)
     finally:
         tables = dict.fromkeys(path for folder in folders if (path := folder.table.write()))
         say_how(outcome, skipped, time.monotonic() - started, tables)
@@ -117,7 +164,7 @@ def explain(config: Mapping[str, Any]) -> Report:
     return outcome
 
 
-def load_one(config: Mapping[str, Any]) -> Segmenter:
+def load_one(config: ExplainConfig) -> Segmenter:
     """Return the segmenter that is explained.
 
     Raises:
@@ -125,57 +172,57 @@ def load_one(config: Mapping[str, Any]) -> Segmenter:
         CheckpointError: it is missing, broken or foreign, or was exported.
         DeviceError: GPUs that are not there.
     """
-    files = checkpoint_files(several(config["checkpoint"]), exported=False)
+    files = checkpoint_files(several(config.checkpoint), exported=False)
     if len(files) > 1:
         raise ConfigError(
             f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
         )
-    (segmenter,) = load_members(files, device_for(files, config["gpus"]), config["trust"], **config["model"])
-    if config["max_pixels"] is not None:
-        segmenter.max_pixels = config["max_pixels"] or None
+    (segmenter,) = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
+    if config.max_pixels is not None:
+        segmenter.max_pixels = config.max_pixels or None
     return segmenter
 
 
-def question(config: Mapping[str, Any], explainer: Explainer) -> Asked:
+def question(config: ExplainConfig, explainer: Explainer) -> Asked:
     """Return what is asked about every image."""
     layer = f"layer {explainer.layer.name}" if explainer.layer else ""
-    if config["method"] not in OF_LAYER:
-        steps, window = f"{config['steps']} steps", f"window {config['window'] or 'auto'}"
-        layer = steps if config["method"] == "integrated_gradients" else window
-    region = ",".join(map(str, config["box"])) if config["box"] else config["region"] or "predicted"
+    if config.method not in OF_LAYER:
+        steps, window = f"{config.steps} steps", f"window {config.window or 'auto'}"
+        layer = steps if config.method == "integrated_gradients" else window
+    region = ",".join(map(str, config.box)) if config.box else config.region or "predicted"
     name = explainer.segmenter.spec.classes[explainer.target]
-    return Asked(name, config["method"], layer, region, str(explainer.segmenter.facts["file"]))
+    return Asked(name, config.method, layer, region, str(explainer.segmenter.origin.file))
 
 
-def take_all(config: Mapping[str, Any], segmenter: Segmenter) -> list[Inventory]:
+def take_all(config: ExplainConfig, segmenter: Segmenter) -> list[Inventory]:
     """Return what each input holds, less what earlier runs wrote."""
-    data: Any = segmenter.facts["config"]
-    pairs = pair_up(several(config["input"]), several(config["output"]))
+    pairs = pair_up(several(config.input), several(config.output))
     outputs = {output.resolve() for _, output in pairs}
     written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_earlier(folder).values()}
     earlier = Earlier("", frozenset(outputs), frozenset(written))
-    return [take_stock(given, output, segmenter.spec.channels, data["data"], earlier) for given, output in pairs]
+    return [
+        take_stock(given, output, segmenter.spec.channels, segmenter.origin.config.data, earlier) for given, output in pairs
+    ]
 
 
 def work(
-    inventories: Sequence[Inventory], asked: Asked, segmenter: Segmenter, config: Mapping[str, Any]
+    inventories: Sequence[Inventory], asked: Asked, segmenter: Segmenter, config: ExplainConfig
 ) -> tuple[list[Folder], int]:
     """Return what is to be done for each input, and how many pictures are done already.
 
     Raises:
         ConfigError: true pixels are asked about, and no true mask is found.
     """
-    facts: Any = segmenter.facts["config"]
     tables: dict[Path, Table] = {}
     folders, skipped = [], 0
     for inventory in inventories:
         here = inventory.output.resolve()
         table = tables.setdefault(here, Table(inventory.output, asked, read_earlier(inventory.output)))
-        writer = Writer(inventory.output, segmenter.spec, asked, config["values"])
+        writer = Writer(inventory.output, segmenter.spec, asked, config.values)
         everything = [(job, source) for job in inventory.jobs for source in job.sources]
-        items = tuple(item for item in everything if config["overwrite"] or not _done(table, writer, *item))
+        items = tuple(item for item in everything if config.overwrite or not _done(table, writer, *item))
         skipped += len(everything) - len(items)
-        truth = truth_of(inventory, {"panel": True, "truth": config["truth"]}, facts["data"])
+        truth = truth_of(inventory, config.truth, segmenter.origin.config.data, wanted=True)
         if asked.region == "truth":
             _check_known(truth, inventory)
         folders.append(Folder(items, writer, table, truth))

@@ -1,12 +1,14 @@
 """From what the user calls checkpoint to a predictor: one run, several, or all runs of a study."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from segexp.api.calls import short_traceback
 from segexp.checkpoint import find_checkpoint, load_segmenter
 from segexp.checkpoint.files import is_exported
+from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.deployment.runtime import load_exported, runs_on
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, listed
@@ -14,6 +16,44 @@ from segexp.evaluation.ensemble import differing, study_files
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
+
+
+@short_traceback
+def load(
+    model: "str | os.PathLike[str]",
+    *,
+    device: str = "cpu",
+    trust: Sequence[str] = (),
+    prune_to: int | None = None,
+) -> Segmenter:
+    """Load a trained network: from a run, a checkpoint, or an exported file.
+
+    Args:
+        model: a run directory or a `Run` (its best weights), a .ckpt file, or what `export` wrote.
+        device: "cpu", "cuda" or "cuda:1".
+        trust: packages of your own whose networks may be built from the file.
+        prune_to: the level that a UNet++ trained with deep supervision is pruned to.
+
+    Returns:
+        The network with its preprocessing and classes; `predict` takes an image.
+
+    Raises:
+        CheckpointError: the file is missing, broken or foreign; or a study is named, which has several networks.
+        ConfigError: a network cannot be pruned to that level, or the package that runs an exported file is missing.
+
+    Example:
+        >>> model = segexp.load("runs/liver/unet/2026-01-01")
+        >>> mask = model.predict("scan.png")
+    """
+    files = checkpoint_files([os.fspath(model)])
+    if len(files) > 1:
+        raise CheckpointError(
+            f"{os.fspath(model)} holds {len(files)} networks",
+            "One run, checkpoint or exported file was expected",
+            f"Name one of them, such as {files[0].parent.parent}; segexp.predict takes all of them as an ensemble",
+        )
+    (segmenter,) = load_members(files, device, trust, prune_to)
+    return segmenter
 
 
 def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
@@ -81,28 +121,28 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune
     return members
 
 
-def make_predictor(members: Sequence[Segmenter], config: Mapping[str, Any]) -> Predictor:
-    """Return what predicts, as conf/predict.yaml says.
+def make_predictor(members: Sequence[Segmenter], config: PredictConfig) -> Predictor:
+    """Return what predicts.
 
     Args:
         members: one segmenter, or an ensemble.
-        config: the keys tta, uncertainty, max_pixels and postprocess.
+        config: the keys tta, uncertainty, max_pixels and postprocess count.
 
     Raises:
         ConfigError: the members have different classes or channels, or the post-processing does not fit them.
     """
-    if config["max_pixels"] is not None:
+    if config.max_pixels is not None:
         for member in members:
-            member.max_pixels = config["max_pixels"] or None
-    stored = Predictor(members, config["tta"], uncertainty=config["uncertainty"])
-    rule = chosen_rule(config["postprocess"], stored.rule)
+            member.max_pixels = config.max_pixels or None
+    stored = Predictor(members, config.tta, uncertainty=config.uncertainty)
+    rule = chosen_rule(config.postprocess, stored.rule)
     rule.check(stored.spec.num_classes)
     return replace(stored, postprocessing=rule)
 
 
-def chosen_rule(typed: str | Mapping[str, Any], stored: Postprocessing) -> Postprocessing:
-    """Return the post-processing that was typed: "stored", "none", or a mapping whose keys replace those of its `start`."""
-    keys: dict[str, Any] = {"start": typed} if isinstance(typed, str) else dict(typed)
-    start = Postprocessing() if keys.pop("start", "stored") == "none" else stored
-    changed: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+def chosen_rule(typed: str | PostprocessConfig, stored: Postprocessing) -> Postprocessing:
+    """Return the post-processing that was typed: "stored", "none", or keys that replace those of `start`."""
+    chosen = PostprocessConfig(start=typed) if isinstance(typed, str) else typed  # type: ignore[arg-type]
+    start = Postprocessing() if chosen.start == "none" else stored
+    changed = {key: value for key, value in chosen.plain().items() if key != "start" and value is not None}
     return replace(start, **changed)

@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from segexp.api.calls import plain_values, short_traceback
 from segexp.api.loading import checkpoint_files, device_for, load_members, make_predictor, unlike
+from segexp.config.schema import DataConfig, PredictConfig
+from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
-from segexp.errors import DataError, listed
+from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.folder import Folder, Report, Truth, predict_folder, progress
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
 from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
@@ -76,8 +79,37 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def predict(config: Mapping[str, Any]) -> Report:
-    """Predict as `conf/predict.yaml` says; print where the results are; return what came of it.
+@short_traceback
+def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> Report:
+    """Predict masks for folders of images, and print where they are; what `segexp predict` does.
+
+    Args:
+        checkpoint: a run, a checkpoint, an exported file or a study; several are an ensemble.
+        input: a folder of images at any depth, a file, or a list of them.
+        output: the folder of the masks, or one for each input.
+        keys: the other keys of the command: `overlay=True`, `probabilities="npz"`, `tta="flips"`, … See the key reference.
+
+    Returns:
+        What came of it: how many images were predicted, which were flagged, and where the review lies.
+
+    Raises:
+        CheckpointError: a checkpoint is missing, broken or foreign.
+        ConfigError: a wrong key; outputs would be written over inputs or each other; members of an ensemble do not fit.
+        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
+            images that could not be predicted.
+
+    Example:
+        >>> segexp.predict(run, "photos", output="masks", overlay=True)
+    """
+    values = plain_values({"checkpoint": checkpoint, "input": input, "output": output, **keys})
+    config = validate_section(PredictConfig, values)
+    if config.truth is not None and not config.panel:
+        raise ConfigError("truth is shown in the panels alone. Type panel=true, or leave truth out.")
+    return predict_inputs(config)
+
+
+def predict_inputs(config: PredictConfig) -> Report:
+    """Predict what a configuration names; print where the results are; return what came of it.
 
     Raises:
         CheckpointError: a checkpoint is missing, broken or foreign, or its network's code is.
@@ -85,13 +117,13 @@ def predict(config: Mapping[str, Any]) -> Report:
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be predicted.
     """
-    files = checkpoint_files(several(config["checkpoint"]))
-    device = device_for(files, config["gpus"])
-    predictor = make_predictor(load_members(files, device, config["trust"], **config["model"]), config)
+    files = checkpoint_files(several(config.checkpoint))
+    device = device_for(files, config.gpus)
+    predictor = make_predictor(load_members(files, device, config.trust, config.model.prune_to), config)
     training, wanted = Training.of(predictor.members[0]), wanted_files(config, predictor.spec)
     inventories = take_all(config, predictor)
     check_collisions(inventories, {job: paths for each in inventories for job, paths in _outputs(each, wanted).items()})
-    if config["check"]:
+    if config.check:
         for inventory in inventories:
             refuse_masks(inventory.jobs, training)
     folders, skipped = work(inventories, wanted, predictor, config)
@@ -112,49 +144,61 @@ def predict(config: Mapping[str, Any]) -> Report:
     return outcome
 
 
-def wanted_files(config: Mapping[str, Any], spec: DataSpec) -> Wanted:
+def wanted_files(config: PredictConfig, spec: DataSpec) -> Wanted:
     """Return which files a configuration asks for."""
-    kinds = {False: None, True: "npz"}
-    keys = ("suffix", "overlay", "labels", "panel", "uncertainty")
-    probabilities: Any = kinds.get(config["probabilities"], config["probabilities"])
-    layers = spec.classes[1:] if spec.overlapping else ()
-    return Wanted(**{key: config[key] for key in keys}, probabilities=probabilities, layers=layers)
+    kind = "npz" if config.probabilities is True else config.probabilities or None
+    return Wanted(
+        suffix=config.suffix,
+        overlay=config.overlay,
+        labels=config.labels,
+        panel=config.panel,
+        uncertainty=config.uncertainty,
+        probabilities=kind,
+        layers=spec.classes[1:] if spec.overlapping else (),
+    )
 
 
-def take_all(config: Mapping[str, Any], predictor: Predictor) -> list[Inventory]:
+def take_all(config: PredictConfig, predictor: Predictor) -> list[Inventory]:
     """Return what each input holds, less what earlier runs wrote."""
-    data: Any = predictor.members[0].facts["config"]
-    pairs = pair_up(several(config["input"]), several(config["output"]))
+    data = predictor.members[0].origin.config.data
+    pairs = pair_up(several(config.input), several(config.output))
     outputs = {output.resolve() for _, output in pairs}
     masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_earlier(folder).values())}
-    earlier = Earlier(config["suffix"], frozenset(outputs), frozenset(masks))
-    return [take_stock(given, output, predictor.spec.channels, data["data"], earlier) for given, output in pairs]
+    earlier = Earlier(config.suffix, frozenset(outputs), frozenset(masks))
+    return [take_stock(given, output, predictor.spec.channels, data, earlier) for given, output in pairs]
 
 
 def work(
-    inventories: Sequence[Inventory], wanted: Wanted, predictor: Predictor, config: Mapping[str, Any]
+    inventories: Sequence[Inventory], wanted: Wanted, predictor: Predictor, config: PredictConfig
 ) -> tuple[list[Folder], int]:
     """Return what is to be done for each input, and how many images have all their outputs already."""
-    data: Any = predictor.members[0].facts["config"]
+    data = predictor.members[0].origin.config.data
     reviews: dict[Path, Review] = {}
     folders, skipped = [], 0
     for inventory in inventories:
         writer = Writer(inventory.output, wanted, predictor.spec)
-        jobs = tuple(job for job in inventory.jobs if config["overwrite"] or not writer.done(job))
+        jobs = tuple(job for job in inventory.jobs if config.overwrite or not writer.done(job))
         skipped += len(inventory.jobs) - len(jobs)
         here = inventory.output.resolve()
         if here not in reviews:
             reviews[here] = Review(inventory.output, predictor.spec, read_earlier(inventory.output))
-        folders.append(Folder(jobs, writer, reviews[here], truth_of(inventory, config, data["data"])))
+        folders.append(Folder(jobs, writer, reviews[here], truth_of(inventory, config.truth, data, wanted=config.panel)))
     return folders, skipped
 
 
-def truth_of(inventory: Inventory, config: Mapping[str, Any], data: Mapping[str, Any]) -> Truth:
-    """Return what reads the true masks of an input for its panels, by the class table of the network's own data."""
+def truth_of(inventory: Inventory, where: str | None, data: DataConfig, *, wanted: bool) -> Truth:
+    """Return what reads the true masks of an input, by the class table of the network's own data.
+
+    Args:
+        inventory: of the input.
+        where: the folder of the masks or a pattern; None takes those beside the images.
+        data: the data section of the run that trained the network.
+        wanted: False knows none.
+    """
     table = label_table(data)
     if isinstance(table, OverlappingTable):
-        return LayersReader(table, find_layers(inventory, config["truth"], data) if config["panel"] else {})
-    return TruthReader(table, find_truth(inventory, config["truth"]) if config["panel"] else {})
+        return LayersReader(table, find_layers(inventory, where, data) if wanted else {})
+    return TruthReader(table, find_truth(inventory, where) if wanted else {})
 
 
 def _outputs(inventory: Inventory, wanted: Wanted) -> dict[Job, list[Path]]:

@@ -1,27 +1,29 @@
-"""What a checkpoint says about itself: its "segexp" entry, and whether a run of now may go on with it."""
+"""What a checkpoint says about itself: its "segexp" entry, and whether a run of now may resume from it."""
 
 import platform
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from segexp import __version__
 from segexp.checkpoint.files import SCHEMA, read_checkpoint
+from segexp.config.migration import upgrade
+from segexp.config.schema import TrainConfig, TrainerConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError, listed
 from segexp.types import DataSpec
 
 
 def describe(
-    config: dict[str, Any], spec: DataSpec, preprocessing: Preprocessing, split_hash: str, precision: str, found: dict[str, Any]
+    config: TrainConfig, spec: DataSpec, preprocessing: Preprocessing, split_hash: str, precision: str, found: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the "segexp" entry of a checkpoint: plain Python values only.
 
     Args:
-        config: the resolved config.
+        config: of the run.
         spec: classes, channels, palette.
         preprocessing: image array to network input.
         split_hash: of the split the run trained on.
@@ -32,7 +34,7 @@ def describe(
 
     return {
         "schema": SCHEMA,
-        "config": config,
+        "config": config.plain(),
         "spec": {
             "name": spec.name,
             "classes": list(spec.classes),
@@ -54,26 +56,57 @@ def describe(
     }
 
 
-def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash: str) -> None:
-    """Refuse to go on with a run whose network, optimizer, classes or split are not those of now, or that has gone further.
+def saved_config(values: Any, file: Path) -> TrainConfig:
+    """Return the configuration that a file has saved, whichever version wrote it.
 
     Args:
-        path: of the checkpoint to go on from.
-        config: the resolved config of now.
+        values: plain values out of the file.
+        file: for messages.
+
+    Raises:
+        CheckpointError: it is no configuration of a training.
+    """
+    try:
+        return TrainConfig.model_validate(upgrade(values))
+    except (ValidationError, AttributeError, TypeError, ValueError) as problem:
+        reason = str(problem).splitlines()
+        if isinstance(problem, ValidationError):
+            first = problem.errors()[0]
+            reason = [f"{'.'.join(map(str, first['loc']))}: {first['msg']}"]
+        raise CheckpointError(
+            f"{file} holds a configuration that segexp {__version__} does not understand ({(reason or ['empty'])[0][:160]})",
+            "The configuration that training saved was expected",
+            "Copy the file again from where it was trained, or install the version that wrote it",
+        ) from problem
+
+
+def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: str) -> None:
+    """Refuse to resume a run whose network, optimizer, classes or split are not those of now, or that has gone further.
+
+    Args:
+        path: of the checkpoint to resume from.
+        config: of now.
         spec: classes and channels of now.
         split_hash: of now.
 
     Raises:
-        CheckpointError: naming what differs; or the file is broken or foreign.
+        CheckpointError: naming what differs; or the file is broken, foreign, or of a version that cannot be resumed.
         ConfigError: fewer epochs than are done.
     """
     values = read_checkpoint(path)
     content, done = values["segexp"], int(values.get("epoch", -1)) + 1
-    before = _facts(content["config"], content["spec"]["classes"], content["spec"]["channels"])
+    if content["schema"] < SCHEMA:
+        wrote = content.get("versions", {}).get("segexp", "unknown")
+        raise CheckpointError(
+            f"{path} was written by segexp {wrote}, and this segexp ({__version__}) cannot resume it",
+            "A run resumes with the version that began it, so that it ends as an uninterrupted one",
+            f"Type pip install segexp=={wrote} to resume it; its weights can be used as they are",
+        )
+    before = _facts(saved_config(content["config"], path), content["spec"]["classes"], content["spec"]["channels"])
     now = _facts(config, spec.classes, spec.channels)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not changed and content["split_hash"] == split_hash:
-        check_epochs(path, done, config.get("trainer") or {})
+        check_epochs(path, done, config.trainer)
         return
     texts = [f"{key} {before.get(key, 'absent')} (now {now.get(key, 'absent')})" for key in changed]
     found = f"{path} was trained with {listed(texts)}" if texts else f"{path} was trained with another split of the data"
@@ -84,14 +117,14 @@ def check_resume(path: Path, config: dict[str, Any], spec: DataSpec, split_hash:
     )
 
 
-def check_epochs(path: Path, done: int, trainer: Mapping[str, Any]) -> None:
+def check_epochs(path: Path, done: int, trainer: TrainerConfig) -> None:
     """Refuse to go on to an epoch that lies behind.
 
     Raises:
         ConfigError: naming how many are done.
     """
-    most = trainer.get("max_epochs")
-    if trainer.get("minutes") is None and most is not None and most < done:
+    most = trainer.max_epochs
+    if trainer.minutes is None and most is not None and most < done:
         raise ConfigError(
             f"trainer.max_epochs={most}, and {path} has {done} epochs behind it",
             "To go on, more than these were expected",
@@ -99,12 +132,16 @@ def check_epochs(path: Path, done: int, trainer: Mapping[str, Any]) -> None:
         )
 
 
-def _facts(config: dict[str, Any], classes: Sequence[str], channels: int) -> dict[str, Any]:
+def _facts(config: TrainConfig, classes: "list[str] | tuple[str, ...]", channels: int) -> dict[str, Any]:
     """Return what a resumed run must share with the run of before, by key."""
-    sections = {f"{name}.{key}": value for name in ("model", "optimizer") for key, value in config[name].items()}
-    labels = config["data"].get("labels", "exclusive")  # as in older checkpoints
-    trainer = config.get("trainer") or {}
-    own = trainer.get("encoder_lr_scale", 1.0) != 1 or trainer.get("freeze_encoder", 0) != 0  # groups of the encoder's own
-    if own:
-        sections |= {f"trainer.{key}": trainer.get(key) for key in ("encoder_lr_scale", "freeze_encoder")}
-    return {"data.classes": ", ".join(classes), "data.channels": channels, "data.labels": labels, **sections}
+    facts: dict[str, Any] = {
+        "data.classes": ", ".join(classes),
+        "data.channels": channels,
+        "data.labels": config.data.labels,
+    }
+    for name, component in (("model", config.model), ("optimizer", config.optimizer)):
+        facts |= {f"{name}.{key}": value for key, value in component.plain().items()}
+    trainer = config.trainer
+    if trainer.encoder_lr_scale != 1 or trainer.freeze_encoder != 0:  # the encoder has parameter groups of its own
+        facts |= {f"trainer.{key}": getattr(trainer, key) for key in ("encoder_lr_scale", "freeze_encoder")}
+    return facts

@@ -9,8 +9,10 @@ from segexp import __version__
 from segexp.atomic import whole_file
 from segexp.errors import CheckpointError, listed, nearest
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the "segexp" entry; raised when its form changes."""
+READABLE = (1, 2)
+"""Versions that can be read; 1 is that of segexp 0.1, whose keys had other names."""
 
 
 EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt", "openvino": ".xml"}
@@ -78,10 +80,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "The entries segexp and state_dict were expected",
             "Name a file that segexp.train wrote: checkpoint=runs/…/checkpoints/best.ckpt",
         )
-    if values["segexp"].get("schema") != SCHEMA:
+    if values["segexp"].get("schema") not in READABLE:
         raise CheckpointError(
-            f"{path} has form {values['segexp'].get('schema')} and this segexp ({__version__}) reads form {SCHEMA}",
-            "A checkpoint of the same form was expected",
+            f"{path} has form {values['segexp'].get('schema')} and this segexp ({__version__}) reads {listed(READABLE)}",
+            "A checkpoint of one of these forms was expected",
             f"Install the version that wrote it ({values['segexp'].get('versions', {}).get('segexp', 'unknown')})",
         )
     return values

@@ -1,25 +1,28 @@
 """From a checkpoint file to the segmenter that it describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from segexp.checkpoint.content import saved_config
 from segexp.checkpoint.files import find_checkpoint, read_checkpoint
-from segexp.config.instantiate import locate, parameters
+from segexp.config.components import check_targets, instantiate, locate, parameters
+from segexp.config.schema import Component, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.types import DataSpec
 
 
-def pruned(model: dict[str, Any], prune_to: int | None, file: Path) -> dict[str, Any]:
+def pruned(model: Component, prune_to: int | None, file: Path) -> Component:
     """Return the model section of a checkpoint with the level that its network is to be pruned to.
 
     Args:
-        model: the network's `_target_`, which is trusted, and its arguments.
+        model: the network, whose target is trusted.
         prune_to: None leaves everything as it is.
         file: the checkpoint, for messages.
 
@@ -30,26 +33,26 @@ def pruned(model: dict[str, Any], prune_to: int | None, file: Path) -> dict[str,
     if prune_to is None:
         return model
     without = "leave model.prune_to out"
-    if "prune_to" not in (parameters(locate(model["_target_"])) or {}):
+    if "prune_to" not in (parameters(locate(model.target)) or {}):
         raise ConfigError(
-            f"model.prune_to={prune_to}, and the network of {file} is {model['_target_']}, which has no levels to prune to",
+            f"model.prune_to={prune_to}, and the network of {file} is {model.target}, which has no levels to prune to",
             "A network that learned to predict at each of its levels: model=unetpp trained with deep_supervision=true",
             f"Name such a run, or {without}",
         )
-    if not model.get("deep_supervision"):
+    if not model.arguments.get("deep_supervision"):
         raise ConfigError(
             f"model.prune_to={prune_to}, and {file} was trained without deep supervision: its inner levels have no heads",
             "A run that was trained with deep_supervision=true",
             f"Train it again with that, or {without}",
         )
-    stored = model.get("prune_to")
+    stored = model.arguments.get("prune_to")
     if stored is not None and prune_to > stored:
         raise ConfigError(
             f"model.prune_to={prune_to}, and the network of {file} was trained with model.prune_to={stored}",
             f"One of {', '.join(map(str, range(1, stored + 1)))}",
             f"Type model.prune_to={stored} or less, or {without}",
         )
-    return model | {"prune_to": prune_to}
+    return model.with_arguments(prune_to=prune_to)
 
 
 PRETRAINED: dict[str, dict[str, Any]] = {
@@ -60,20 +63,18 @@ PRETRAINED: dict[str, dict[str, Any]] = {
 """What keeps the networks of a package from asking for pretrained weights."""
 
 
-def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+def without_pretrained(model: Component) -> Component:
     """Return the config of a network that is built only to be given weights of our own: from a checkpoint, or to go on.
 
     The pretrained weights that it started from are not asked for again; they may be out of reach now.
 
     Args:
-        model: plain values with a `_target_`. Networks of other packages are left as they are.
+        model: the network. Those of other packages are left as they are.
     """
-    from segexp.config.instantiate import locate, parameters
-
-    target = str(model["_target_"])
+    target = model.target
     off = next((arguments for package, arguments in PRETRAINED.items() if target.startswith(f"{package}.")), {})
     accepted = parameters(locate(target)) or {} if off else {}
-    return {**model, **{key: value for key, value in off.items() if key in accepted}}
+    return model.with_arguments(**{key: value for key, value in off.items() if key in accepted})
 
 
 def load_segmenter(
@@ -92,14 +93,13 @@ def load_segmenter(
             fit, or a post-processing that this version does not know.
         ConfigError: the network cannot be pruned to that level.
     """
-    from segexp.config.instantiate import check_targets, instantiate
-
     file = find_checkpoint(Path(path))
     values = read_checkpoint(file)
     content = values["segexp"]
-    check_targets(content["config"]["model"], trust)
-    content["config"]["model"] = pruned(content["config"]["model"], prune_to, file)
-    network = instantiate(without_pretrained(content["config"]["model"]))
+    config = saved_config(content["config"], file)
+    check_targets(config.model.plain(), trust)
+    config = config.changed(model=pruned(config.model, prune_to, file))
+    network = instantiate(without_pretrained(config.model))
     weights = {
         name.removeprefix("network."): tensor for name, tensor in values["state_dict"].items() if name.startswith("network.")
     }
@@ -111,20 +111,31 @@ def load_segmenter(
             "Weights and network of one version were expected",
             f"Install the version that wrote it: {content['versions']}",
         ) from problem
-    if content["config"]["trainer"]["channels_last"]:
+    if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     network.eval()
-    segmenter = Segmenter(
+    return segmenter_of(content, config, network, file).to(device)
+
+
+def segmenter_of(content: dict[str, Any], config: TrainConfig, network: nn.Module, file: Path) -> Segmenter:
+    """Return a network with what the "segexp" entry of its checkpoint says.
+
+    Args:
+        content: the entry.
+        config: that it holds.
+        network: as the entry names it.
+        file: the checkpoint.
+    """
+    return Segmenter(
         network,
         Preprocessing.from_dict(content["preprocessing"]),
         _spec(content["spec"]),
-        content["config"]["data"]["max_pixels"],
+        config.data.max_pixels,
         content["precision"],
-        content["config"]["trainer"]["channels_last"],
-        {**content, "file": str(file)},
+        config.trainer.channels_last,
+        Provenance(file, config, content["split_hash"], content.get("fingerprint") or {}, "postprocessing" in content),
         _postprocessing(content, file),
     )
-    return segmenter.to(device)
 
 
 def _spec(plain: dict[str, Any]) -> DataSpec:

@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import Fault, Look
+from segexp.config.schema import DataConfig
 from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, listed, sentence
 
@@ -121,7 +121,7 @@ LEAST_SIDE = 16
 """Pixels that a network needs."""
 
 
-def check_images(looks: Sequence[Look], data: Mapping[str, Any]) -> list[Finding]:
+def check_images(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
     """Return findings on the images.
 
     Args:
@@ -131,7 +131,7 @@ def check_images(looks: Sequence[Look], data: Mapping[str, Any]) -> list[Finding
     if exchanged := _exchanged(looks, data):
         return exchanged
     return [
-        *_channels(looks, data["channels"]),
+        *_channels(looks, data.channels),
         *_depths(looks),
         *_tiny(looks),
         *_masks_as_images(looks),
@@ -217,7 +217,7 @@ def _dark(look: Look) -> bool:
     return look.facts.dtype == "uint8" and float(np.percentile(look.picture, 99)) < DARK
 
 
-def _exchanged(looks: Sequence[Look], data: Mapping[str, Any]) -> list[Finding]:
+def _exchanged(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
     """Tell whether most images look like masks and most masks like images."""
     rich = [look for look in looks if any(len(mask.counts) > MANY for mask in look.masks)]
     few = [look for look in looks if look.few and look.digest and look.masks]
@@ -225,8 +225,8 @@ def _exchanged(looks: Sequence[Look], data: Mapping[str, Any]) -> list[Finding]:
         return []
     text = f"Images and masks are exchanged: {few[0].case.image} holds a few values and {few[0].case.masks[0]} holds many"
     do = "Exchange the files, or the patterns of data.image and data.mask"
-    if isinstance(data["mask"], str):
-        do = f"Type {pattern_line('data.image', data['mask'])} {pattern_line('data.mask', data['image'])}"
+    if isinstance(data.mask, str):
+        do = f"Type {pattern_line('data.image', data.mask)} {pattern_line('data.mask', data.image or '')}"
     return [Finding("error", "exchanged", text, do)]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from segexp.config.schema import DataConfig
 from segexp.errors import sentence
 from segexp.types import Case
 
@@ -59,7 +60,7 @@ class Examination:
         findings: errors first.
     """
 
-    data: dict[str, object]
+    data: DataConfig
     layout: str
     cases: list[Case] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)

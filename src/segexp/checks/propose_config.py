@@ -15,6 +15,7 @@ import numpy as np
 
 from segexp.checks.issues import Examination
 from segexp.checks.leakage import suggest_groups
+from segexp.config.schema import DataConfig
 from segexp.data.datamodule import reader
 from segexp.data.labels.modes import has_label
 from segexp.data.layout.infer_classes import spread
@@ -30,7 +31,7 @@ THIN = 6.0
 NATIVE = 640
 """Pictures whose longest side is not longer than this keep their resolution."""
 BATCH = 8
-"""What trainer.batch_size is by default."""
+"""What data.batch_size is by default."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Proposal:
     text: str
 
 
-def propose(examination: Examination, given: Mapping[str, Any], taken: Collection[str] = ()) -> Proposal | None:
+def propose(examination: Examination, given: DataConfig, taken: Collection[str] = ()) -> Proposal | None:
     """Return a configuration of the data that were examined, None while their classes are not known.
 
     Args:
@@ -166,9 +167,9 @@ def propose(examination: Examination, given: Mapping[str, Any], taken: Collectio
         taken: names of data sets that exist already.
     """
     data = examination.data
-    if not data.get("classes") or not data.get("image") or not examination.facts:
+    if not data.classes or not data.image or not examination.facts:
         return None
-    root = Path(str(data["root"])).resolve()
+    root = Path(data.root).resolve()
     classes, classes_reason = _classes(examination, given)
     groups, groups_reason = _groups(examination, given, root)
     chosen = _resolution(examination, classes)
@@ -176,40 +177,39 @@ def propose(examination: Examination, given: Mapping[str, Any], taken: Collectio
     entries: list[Entry] = [
         ("name", _name(data, root, taken), "of the data set; data=NAME takes this file"),
         ("root", str(root), "the folder; every pattern is relative to it"),
-        ("image", data["image"], examination.layout.partition(". ")[0].partition(": ")[2] or "as found"),
-        ("mask", data["mask"], "paired with the image by the fields in braces"),
+        ("image", data.image, examination.layout.partition(". ")[0].partition(": ")[2] or "as found"),
+        ("mask", data.mask, "paired with the image by the fields in braces"),
         *_labels(data),
         ("groups", groups, groups_reason),
         ("classes", classes, classes_reason),
-        ("ignore", data.get("ignore") or [], "values of pixels that do not count"),
-        ("threshold", data.get("threshold"), _threshold_reason(data)),
-        ("channels", data["channels"], "as the images have; gray pictures stored in three equal channels are gray"),
+        ("ignore", data.ignore or [], "values of pixels that do not count"),
+        ("threshold", data.threshold, _threshold_reason(data)),
+        ("channels", data.channels, "as the images have; gray pictures stored in three equal channels are gray"),
         *_pieces(data, given, chosen, list(classes), shares),
         ("normalize", *_normalize(examination, given)),
-        ("val_fraction", data.get("val_fraction", 0.2), _val_reason(examination.cases)),
-        ("test_fraction", data.get("test_fraction", 0.0), "raise it to hold back a test split as well"),
-        ("cache", data.get("cache", "auto"), "decoded pictures are kept in memory if they fit, else on disk"),
-        ("max_pixels", data.get("max_pixels"), "larger pictures are scored through windows, so that memory lasts"),
+        ("val_fraction", data.val_fraction, _val_reason(examination.cases)),
+        ("test_fraction", data.test_fraction, "raise it to hold back a test split as well"),
+        ("cache", data.cache, "decoded pictures are kept in memory if they fit, else on disk"),
+        ("max_pixels", data.max_pixels, "larger pictures are scored through windows, so that memory lasts"),
     ]
-    values = {key: value for key, value, _ in entries}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value, _ in entries}
     return Proposal(str(values["name"]), values, _file(entries, examination, shares, chosen))
 
 
-def _labels(data: Mapping[str, Any]) -> list[Entry]:
+def _labels(data: DataConfig) -> list[Entry]:
     """Return what is to be said of labels that overlap; nothing of others."""
-    if data.get("labels") != "overlapping":
+    if not data.multilabel:
         return []
-    optional = data.get("optional_masks") or []
     return [
         ("labels", "overlapping", "a pixel may have several classes; each class has masks of its own"),
-        ("optional_masks", optional, "classes that are not there where their file is missing"),
+        ("optional_masks", data.optional_masks, "classes that are not there where their file is missing"),
     ]
 
 
-def _classes(examination: Examination, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _classes(examination: Examination, given: DataConfig) -> tuple[dict[str, Any], str]:
     """Return the classes as found; of two that nobody named, the rarer one is looked for."""
-    classes = dict(examination.data["classes"])  # type: ignore[call-overload]
-    if given.get("classes"):
+    classes = dict(examination.data.classes or {})
+    if given.classes:
         return classes, "as configured; the first one is the background"
     shares = _shares(examination, classes)
     if list(classes) == ["background", "foreground"] and shares[1] > 0.5:
@@ -218,10 +218,10 @@ def _classes(examination: Examination, given: Mapping[str, Any]) -> tuple[dict[s
     return classes, "give them names of your own; the first one is the background"
 
 
-def _groups(examination: Examination, given: Mapping[str, Any], root: Path) -> tuple[Any, str]:
-    if given.get("groups"):
-        return given["groups"], "as configured: cases of one group are never split apart"
-    found = examination.data.get("groups")
+def _groups(examination: Examination, given: DataConfig, root: Path) -> tuple[Any, str]:
+    if given.groups:
+        return given.groups, "as configured: cases of one group are never split apart"
+    found = examination.data.groups
     if found:
         return found, "cases of one group are never split apart"
     if any(case.group is not None for case in examination.cases):
@@ -232,14 +232,14 @@ def _groups(examination: Examination, given: Mapping[str, Any], root: Path) -> t
 
 def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolution:
     readable = [case for case in examination.cases if case.id in examination.facts]
-    read = reader({**examination.data, "classes": classes, "size": None})
+    read = reader(examination.data.changed(classes=classes, size=None))
     masks = []
     for case in spread(readable, MEASURED):
         try:
             mask = read(case).mask
         except SegexpError:  # one of the findings tells
             continue
-        if examination.data.get("labels") == "overlapping":  # each class is as thick as it is without the others
+        if examination.data.multilabel:  # each class is as thick as it is without the others
             masks += [has_label(mask, k) * np.uint8(k) for k in range(1, len(classes))]
         else:
             masks.append(mask)
@@ -250,13 +250,13 @@ def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolut
 
 
 def _pieces(
-    data: Mapping[str, Any], given: Mapping[str, Any], chosen: Resolution, names: Sequence[str], shares: Sequence[float]
+    data: DataConfig, given: DataConfig, chosen: Resolution, names: Sequence[str], shares: Sequence[float]
 ) -> list[Entry]:
     """Return size, crop, repeat and foreground_crops; what is configured is kept."""
     kept = "as configured"
-    size = (data["size"], kept) if given.get("size") is not None else (chosen.size, chosen.size_reason)
-    crop = (data["crop"], kept) if given.get("crop") is not None else (chosen.crop, chosen.crop_reason)
-    repeat = (data["repeat"], kept) if given.get("repeat", 1) != 1 else (chosen.repeat, chosen.repeat_reason)
+    size = (data.size, kept) if given.size is not None else (chosen.size, chosen.size_reason)
+    crop = (data.crop, kept) if given.crop is not None else (chosen.crop, chosen.crop_reason)
+    repeat = (data.repeat, kept) if given.repeat != 1 else (chosen.repeat, chosen.repeat_reason)
     name, rare = min(zip(names[1:], shares[1:], strict=False), key=lambda pair: pair[1], default=("", 1.0))
     around = (0.0, "crops at random meet every class often enough")
     if crop[0] is None:
@@ -266,9 +266,9 @@ def _pieces(
     return [("size", *size), ("crop", *crop), ("repeat", *repeat), ("foreground_crops", *around)]
 
 
-def _normalize(examination: Examination, given: Mapping[str, Any]) -> tuple[Any, str]:
-    if given.get("normalize", "dataset") != "dataset":
-        return given["normalize"], "as configured"
+def _normalize(examination: Examination, given: DataConfig) -> tuple[Any, str]:
+    if given.normalize != "dataset":
+        return given.normalize, "as configured"
     stored = {facts.dtype for facts in examination.facts.values()}
     if stored <= {"uint8"}:
         return "dataset", "8-bit pictures: minus their mean, divided by their deviation"
@@ -278,22 +278,22 @@ def _normalize(examination: Examination, given: Mapping[str, Any]) -> tuple[Any,
 def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]:
     """Return the share of each class in all labelled pixels; the classes may be in another order than they were found in."""
     counted = [(facts.shares, facts.size[0] * facts.size[1]) for facts in examination.facts.values() if facts.shares]
-    found: Mapping[str, Any] = examination.data["classes"]  # type: ignore[assignment]
-    if examination.data.get("labels") == "overlapping":
+    found = examination.data.classes or {}
+    if examination.data.multilabel:
         pixels = sum(weight for _, weight in counted)
         return [sum(shares[k] * weight for shares, weight in counted) / max(pixels, 1) for k in range(len(found))]
     totals = {str(value): sum(shares[k] * pixels for shares, pixels in counted) for k, value in enumerate(found.values())}
     return [totals[str(value)] / max(sum(totals.values()), 1e-12) for value in classes.values()]
 
 
-def _name(data: Mapping[str, Any], root: Path, taken: Collection[str]) -> str:
-    name = str(data["name"]) if data.get("name") not in (None, "auto") else root.name
+def _name(data: DataConfig, root: Path, taken: Collection[str]) -> str:
+    name = data.name if data.name != "auto" else root.name
     name = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "mine"
     return f"{name}_auto" if name in taken else name
 
 
-def _threshold_reason(data: Mapping[str, Any]) -> str:
-    if data.get("threshold") is None:
+def _threshold_reason(data: DataConfig) -> str:
+    if data.threshold is None:
         return "the masks hold no values in between"
     return "soft masks: pixels above it are of the class with the higher value"
 
@@ -311,7 +311,7 @@ def _file(entries: Sequence[Entry], examination: Examination, shares: Sequence[f
         lines.append(f"# The check found {errors} error{'s' * (errors != 1)}; it cannot be trained as it stands.")
     if chosen.crop is None and sum(shares[1:]) < RARE:
         lines.append(f"# Only {sum(shares[1:]):.1%} of the pixels are foreground: weigh it in the loss, such as")
-        weighed = 2 if examination.data.get("labels") == "overlapping" else len(shares)
+        weighed = 2 if examination.data.multilabel else len(shares)
         lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (weighed - 1)])}]")
     lines.append("defaults: [_base, _self_]")
     written = []

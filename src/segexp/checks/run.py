@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,8 @@ from segexp.checks.issues import Examination, Finding, ordered
 from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import Look, Track, digest, surveyed
-from segexp.data.autoconfig import FACTS, check_open, complete
+from segexp.config.schema import DataConfig
+from segexp.data.autoconfig import FACTS, check_open, completed_section
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import recognise
@@ -38,14 +38,14 @@ class Settled:
         findings: what kept anything from being found out, and keys that training needs to be told.
     """
 
-    data: dict[str, Any]
+    data: DataConfig
     layout: str
     inventory: Inventory
     recognised: bool = False
     findings: list[Finding] = field(default_factory=list)
 
 
-def settle(data: dict[str, Any]) -> Settled:
+def settle(data: DataConfig) -> Settled:
     """Fill in what is open in a data section.
 
     Raises:
@@ -53,11 +53,10 @@ def settle(data: dict[str, Any]) -> Settled:
         ConfigError: a pattern or the groups are wrong, or labels that overlap are to be found out.
     """
     check_open(data)
-    if data.get("family"):
-        found, words = complete(data)
-        data = {**data, **found}
+    if data.family:
+        data, words = completed_section(data)
         return Settled(data, words, _inventory(data))
-    if data["image"] is None:
+    if data.image is None:
         return _recognised(data)
     settled = Settled(data, _as_configured(data), _inventory(data))
     _resolve_classes(settled)
@@ -65,30 +64,30 @@ def settle(data: dict[str, Any]) -> Settled:
     return settled
 
 
-def _recognised(data: dict[str, Any]) -> Settled:
-    found = recognise(Path(data["root"]), strict=False)
-    given = {key: data[key] for key in FACTS if data.get(key) not in (None, [])}
-    data = {**data, **found.layout, **given}
+def _recognised(data: DataConfig) -> Settled:
+    found = recognise(Path(data.root), strict=False)
+    given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
+    data = data.changed(**{**found.layout, **given})
     findings = [
-        problem_finding(problem, "classes") for problem in found.problems if data["classes"] is None or data["channels"] is None
+        problem_finding(problem, "classes") for problem in found.problems if data.classes is None or data.channels is None
     ]
-    words = f"Layout of {data['root']}: {found.name}. {found.reason}"
-    return Settled(data, words, _inventory(data), "classes" not in given and data["classes"] is not None, findings)
+    words = f"Layout of {data.root}: {found.name}. {found.reason}"
+    return Settled(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
 
 
-def _inventory(data: dict[str, Any]) -> Inventory:
-    optional = data.get("optional_masks") or ()
-    return take_inventory(Path(data["root"]), data["image"], data["mask"], groups=data["groups"], optional=optional)
+def _inventory(data: DataConfig) -> Inventory:
+    image, mask = data.image or "", data.mask or ""
+    return take_inventory(Path(data.root), image, mask, groups=data.groups, optional=data.optional_masks)
 
 
-def _as_configured(data: dict[str, Any]) -> str:
-    mask = data["mask"] if isinstance(data["mask"], str) else ", ".join(f"{k}: {text}" for k, text in data["mask"].items())
-    return f"Layout of {data['root']}: as configured. image={data['image']} mask={mask}"
+def _as_configured(data: DataConfig) -> str:
+    mask = ", ".join(f"{k}: {text}" for k, text in data.mask.items()) if isinstance(data.mask, dict) else data.mask
+    return f"Layout of {data.root}: as configured. image={data.image} mask={mask}"
 
 
 def _resolve_classes(settled: Settled) -> None:
     """Propose classes where the configuration has none."""
-    if settled.data["classes"] is not None or not settled.inventory.cases:
+    if settled.data.classes is not None or not settled.inventory.cases:
         return
     try:
         found = classes_of([case.masks for case in settled.inventory.cases], strict=False)
@@ -97,32 +96,32 @@ def _resolve_classes(settled: Settled) -> None:
         return
     keys = {"classes": found.classes, "ignore": found.ignore, "threshold": found.threshold}
     line = classes_line(found.classes, found.ignore, found.threshold)
-    settled.data, settled.recognised = {**settled.data, **keys}, True
+    settled.data, settled.recognised = settled.data.changed(**keys), True
     do = f"Type {line}, with names of your own; the first one is the background"
     settled.findings.append(Finding("error", "classes", f"data.classes is not given. {found.reason}", do))
 
 
 def _channels(settled: Settled) -> None:
     """Propose channels where the configuration has none."""
-    if settled.data["channels"] is not None or not settled.inventory.cases:
+    if settled.data.channels is not None or not settled.inventory.cases:
         return
     try:
         count = channels_of([case.image for case in settled.inventory.cases], strict=False)
     except DataError as problem:
         settled.findings.append(problem_finding(problem, "channels"))
         return
-    settled.data = {**settled.data, "channels": count}
+    settled.data = settled.data.changed(channels=count)
     text = f"data.channels is not given; the images have {count}"
     settled.findings.append(Finding("error", "channels", text, f"Type data.channels={count}"))
 
 
 def examine(
-    data: dict[str, Any], *, seed: int = 0, track: Track = lambda seen, _: seen, threads: int = 4, alignment: bool = True
+    data: DataConfig, *, seed: int = 0, track: Track = lambda seen, _: seen, threads: int = 4, alignment: bool = True
 ) -> Examination:
     """Find out what a data set is like and everything that is wrong with it, stopping at nothing.
 
     Args:
-        data: the data section of a config, plain values as in `conf/data/_base.yaml`; `image` None: recognise the layout.
+        data: `image` None: recognise the layout.
         seed: of the split, as in training, and of the model that looks for masks which do not lie on their image.
         track: wraps the pass over all pictures (iterator, count), for a progress bar.
         threads: that decode.
@@ -134,12 +133,12 @@ def examine(
     try:
         settled = settle(data)
     except DataError as problem:
-        return Examination(data, f"Nothing was found in {data['root']}", findings=[problem_finding(problem, "layout")])
-    data, inventory, root = settled.data, settled.inventory, Path(settled.data["root"])
-    table = label_table(data) if data["classes"] else None
+        return Examination(data, f"Nothing was found in {data.root}", findings=[problem_finding(problem, "layout")])
+    data, inventory, root = settled.data, settled.inventory, Path(settled.data.root)
+    table = label_table(data) if data.classes else None
     cases = list(inventory.cases)
     found = Examination(data, settled.layout, cases, findings=settled.findings)
-    found.findings += check_inventory(inventory, data["image"], data["mask"])
+    found.findings += check_inventory(inventory, data.image or "", data.mask or "")
     found.findings += _split(found, seed)
     looks, faults = surveyed(cases, table, track=track, threads=threads)
     found.facts = {look.case.id: look.facts for look in looks}
@@ -151,7 +150,7 @@ def examine(
         table = None  # nothing that could be said of the masks would mean anything
     if table:
         found.findings += _values(looks, table, recognised=settled.recognised)
-        found.findings += check_shares(looks, found.splits, table, crops=data["crop"] is not None)
+        found.findings += check_shares(looks, found.splits, table, crops=data.crop is not None)
     if table and alignment:
         found.findings += check_alignment(looks, seed=seed, threads=threads)
     found.findings = ordered(found.findings)
@@ -173,9 +172,8 @@ def _split(found: Examination, seed: int) -> list[Finding]:
     """Assign the splits as training would."""
     if not found.cases:
         return []
-    data: dict[str, Any] = found.data
     try:
-        found.splits = split_as(data, found.cases, seed)
+        found.splits = split_as(found.data, found.cases, seed)
     except SegexpError as problem:
         return [problem_finding(problem, "split")]
     return check_splits(found.splits.values())
@@ -236,7 +234,7 @@ def look_over(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
     """
     findings = quick(data)
     errors = [finding for finding in findings if finding.level == "error"]
-    if errors and not data.data.get("allow_leakage", False):
+    if errors and not data.data.allow_leakage:
         raise DataError(
             "; ".join(finding.found for finding in errors),
             "What is scored must be new to the network",
@@ -298,7 +296,7 @@ def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
             tuple(empty),
         )
     if 0 < foreground < LITTLE:
-        crops = "data.foreground_crops=0.33" if data.data["crop"] else "data.crop=256 data.foreground_crops=0.33"
+        crops = "data.foreground_crops=0.33" if data.data.crop else "data.crop=256 data.foreground_crops=0.33"
         yield Finding(
             "warning",
             "rare",

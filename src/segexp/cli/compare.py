@@ -1,20 +1,11 @@
-"""python -m segexp.compare: runs and studies side by side, with intervals, and what their differences are worth."""
+"""segexp compare: finished runs side by side, with intervals, paired differences and a verdict in words."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from segexp import __version__
-from segexp.cli import hydra_app
-from segexp.config import plain, report
-from segexp.config.schema import CompareConfig, check_fields
-from segexp.errors import ConfigError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from segexp.evaluation.compare import Comparison
+from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
 
 HELP = """
 Compare finished runs: scores with intervals, differences over the same cases, and a verdict in words.
@@ -43,59 +34,6 @@ A difference is called shown when its p-value (Wilcoxon's signed-rank test, afte
 """
 
 
-def task(config: "DictConfig") -> None:
-    """What Hydra calls with the composed configuration."""
-    try:
-        values = plain(config)
-        report(list(check_fields("", values, CompareConfig)))
-        compare(values)
-    except Exception as error:
-        raise hydra_app.Stopped(error) from error
-
-
-def compare(config: dict[str, Any]) -> "Comparison":
-    """Compare as `conf/compare.yaml` says; print the tables and the verdicts; return them.
-
-    Raises:
-        ConfigError: no such metric, split, reference or kind of file.
-        DataError: a path holds no run, a run is not finished, a fold is missing or of another split, or the runs are
-            not of the same data.
-    """
-    from segexp.evaluation import compare as comparison
-    from segexp.evaluation.grouping import check_folds
-    from segexp.evaluation.records import read_records
-    from segexp.reporting.comparison import form_of, show, write
-
-    output = Path(config["output"]) if config["output"] else None
-    if output:
-        form_of(output)
-    if not config["runs"]:
-        raise ConfigError(
-            "No run is named", "The directories of finished runs were expected", "Type python -m segexp.compare RUN RUN"
-        )
-    records, skipped = read_records(map(Path, config["runs"]), config["skip_unfinished"])
-    check_folds(records, partial=config["skip_unfinished"])
-    keys = ("metric", "split", "better", "reference", "allow_different_data")
-    found = comparison.compare(records, seeds_together=config["seeds"] == "together", **{key: config[key] for key in keys})
-    found.notes.extend(skipped)
-    show(found)
-    if output:
-        files = write(found, output, remade(config))
-        sys.stdout.write(f"\nWritten: {', '.join(map(str, files))}\n")
-    return found
-
-
-def remade(config: dict[str, Any]) -> list[str]:
-    """Return the words that make the comparison again."""
-    defaults = CompareConfig()
-    typed = [
-        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
-        for key, value in config.items()
-        if key not in ("runs", "output") and value != getattr(defaults, key)
-    ]
-    return ["python", "-m", "segexp.compare", *config["runs"], *typed]
-
-
 def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the words that name runs, and all others: a path that exists is a run whatever signs it has."""
     runs: list[str] = []
@@ -111,24 +49,26 @@ def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
+    if asks_for_help(argv, HELP):
         return 0
     from segexp.cli.overrides import parse
-    from segexp.cli.resume import quoted
+    from segexp.config.overrides import quoted
+
+    def work(values: dict[str, Any]) -> None:
+        from segexp.api.compare import compare
+
+        found = compare(**values)
+        found.show()
+        if found.files:
+            sys.stdout.write(f"\nWritten: {', '.join(map(str, found.files))}\n")
 
     runs, others = sorted_words(argv)
     line = parse([*others, *([f"runs=[{','.join(map(quoted, runs))}]"] if runs else [])])
-    if line.multirun:
-        raise ConfigError("-m is on the command line", "All runs are compared at once", "Leave -m out")
-    hydra_app.run_hydra(task, line, "compare")
+    need_one(line, "All runs are compared at once", "Leave -m out")
+    run_with_values(work, line, "compare")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the console script leaves with what this returns."""
-    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))

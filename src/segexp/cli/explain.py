@@ -1,18 +1,11 @@
-"""python -m segexp.explain: folders of pictures in, heat maps of what speaks for a class out."""
+"""segexp explain: folders of images in, heat maps of what speaks for a class out."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from segexp import __version__
-from segexp.cli import hydra_app
-from segexp.config import plain, report
-from segexp.config.schema import ExplainConfig, TrainedConfig, check_fields
-from segexp.errors import ConfigError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.errors import require_packages
 
 HELP = """
 Show what in a picture speaks for a class: heat maps over the pictures of a folder, and a table of where they point.
@@ -58,70 +51,24 @@ is not predicted has nothing to explain; it is named, and no error. Needs Captum
 """
 
 
-def task(config: "DictConfig") -> None:
-    """What Hydra calls with the composed configuration."""
-    try:
-        values = plain(config)
-        problems = list(check_fields("", values, ExplainConfig))
-        problems += check_fields("model", values["model"] if isinstance(values["model"], dict) else {}, TrainedConfig)
-        report([*problems, *([] if problems else together(values))])
-        from segexp.api.explain import explain
-
-        explain(values)
-    except Exception as error:
-        raise hydra_app.Stopped(error) from error
-
-
-def together(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each key that does not go with the others."""
-    method, box, region = (values[key] for key in ("method", "box", "region"))
-    if values["layer"] != "auto" and method in ("integrated_gradients", "occlusion"):
-        yield f"layer={values['layer']} is of no use for method={method}, which looks at pixels. Leave it out"
-    if values["steps"] != 32 and method != "integrated_gradients":
-        yield f"steps={values['steps']} is of no use for method={method}. Leave it out, or type method=integrated_gradients"
-    if values["window"] is not None and method != "occlusion":
-        yield f"window={values['window']} is of no use for method={method}. Leave it out, or type method=occlusion"
-    if box is None and region == "box":
-        yield "region=box has no box. Type 'box=[top,left,bottom,right]' in pixels, such as 'box=[40,60,120,160]'"
-    if box is not None and region not in (None, "box"):
-        yield f"box={box} and region={region} are two answers to one question. Leave one of them out"
-    if box is not None and not (box[0] < box[2] and box[1] < box[3]):
-        yield f"box={box} has no pixel. Its order is [top,left,bottom,right], and bottom and right are not in it"
-
-
-def need_captum() -> None:
-    """Refuse to begin where Captum is missing, before anything heavy is imported.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    if find_spec("captum") is None:
-        raise ConfigError(
-            "Captum is not installed, which heat maps are made with",
-            "The extra `explain` brings it",
-            "Type pip install 'segexp[explain]'",
-        )
-
-
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
+    if asks_for_help(argv, HELP):
         return 0
-    need_captum()
     from segexp.cli.overrides import parse
 
+    def work(values: dict[str, Any]) -> None:
+        from segexp.api.explain import explain
+
+        explain(**values)
+
+    require_packages("captum", extra="explain", purpose="An explanation")
     line = parse(argv)
-    if line.multirun:
-        raise ConfigError("-m is on the command line", "One network is explained at a time", "Leave -m out")
-    hydra_app.run_hydra(task, line, "explain")
+    need_one(line, "One network is explained at a time", "Leave -m out")
+    run_with_values(work, line, "explain")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the console script leaves with what this returns."""
-    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))

@@ -1,4 +1,4 @@
-"""The rim of every command: running a Hydra application, errors as one paragraph, exit codes.
+"""What every command shares: running a Hydra application, errors as one paragraph, exit codes.
 
 Exit codes: 0 done, 1 the run met a problem, 2 the command line or the configuration is wrong, 130 interrupted (Ctrl-C).
 """
@@ -7,25 +7,21 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp import __version__
-from segexp.cli.overrides import CommandLine
-from segexp.cli.suggest import explain, options
-from segexp.config import conf_dir, register_resolvers, validate
-from segexp.config.experiment import fit_to_choices, running
-from segexp.config.instantiate import fit_to_targets
-from segexp.config.naming import bare
-from segexp.errors import SegexpError, sentence
-from segexp.models.pretrained import check_weights
+from segexp.api.calls import debugging
+from segexp.config.composition import conf_dir
+from segexp.config.suggestions import explain, options
+from segexp.errors import ConfigError, SegexpError, sentence
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-Work = Callable[[dict[str, Any], Path], object]
-"""What a command does with its resolved, validated configuration and its directory."""
+    from segexp.config.composition import Job
+    from segexp.config.overrides import CommandLine
 
 
 class Stopped(BaseException):
@@ -36,7 +32,7 @@ class Stopped(BaseException):
         self.problem = problem
 
 
-def rim(command: Callable[[], int | None]) -> int:
+def run_cli(command: Callable[[], int | None]) -> int:
     """Run a command; return its exit code, and print what went wrong as one paragraph on stderr.
 
     With SEGEXP_DEBUG=1 the exception goes through, with its traceback.
@@ -66,12 +62,7 @@ def paragraph(error: BaseException) -> str:
     return f"segexp: unexpected {type(error).__name__}{place}: {text} Set SEGEXP_DEBUG=1 for the traceback.{notes}"
 
 
-def debugging() -> bool:
-    """Say whether the user wants tracebacks."""
-    return os.environ.get("SEGEXP_DEBUG", "0") not in ("", "0")
-
-
-def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config_name: str) -> None:
+def run_hydra(task: Callable[["DictConfig"], None], command: "CommandLine", config_name: str) -> None:
     """Compose the configuration of a command line and hand it to `task`, once or, with -m, once per job.
 
     Raises:
@@ -82,7 +73,9 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    register_resolvers()
+    from segexp.config.composition import register
+
+    register()
     saved, full, handlers = sys.argv, os.environ.get("HYDRA_FULL_ERROR"), list(logging.root.handlers)
     sys.argv = [saved[0], *command.flags, *command.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, do not print and exit
@@ -99,6 +92,25 @@ def run_hydra(task: Callable[["DictConfig"], None], command: CommandLine, config
             os.environ["HYDRA_FULL_ERROR"] = full
 
 
+def run_with_values(work: Callable[[dict[str, Any]], object], command: "CommandLine", config_name: str) -> None:
+    """Compose the configuration of a command line and call `work` with its plain values.
+
+    Raises:
+        ConfigError: the command line does not fit the configuration.
+        Stopped: from the work.
+    """
+
+    def task(config: "DictConfig") -> None:
+        from segexp.config.composition import plain
+
+        try:
+            work(plain(config))
+        except Exception as error:
+            raise Stopped(error) from error
+
+    run_hydra(task, command, config_name)
+
+
 def close_logs(before: Iterable[logging.Handler]) -> None:
     """Close the files that Hydra opened for the log of a run; handlers that were there before stay."""
     kept = set(before)
@@ -107,68 +119,32 @@ def close_logs(before: Iterable[logging.Handler]) -> None:
         handler.close()
 
 
-def prepared(config: "DictConfig", directory: Path) -> dict[str, Any]:
-    """Return a composed configuration as plain, validated values; say what was taken back, and found out about the data.
-
-    Raises:
-        SegexpError: see `api.configuration.completed`, `config.validate` and `models.pretrained.check_weights`.
-    """
-    if config.get("resume") is None and config.get("fit", True):  # `check` builds a network for fit=true alone
-        check_weights(config.get("model") or {})
-    fit_to_targets(config, typed_keys())
-    taken_back = fit_to_choices(config, typed_keys(), *running())
-    from segexp.api.configuration import completed
-
-    values, found = completed(config)
-    validate(values)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stdout.writelines(f"{said}\n" for said in (*taken_back, found) if said)
-    return values | {"run_dir": str(directory)}
-
-
-def job(config: "DictConfig", work: Work) -> None:
-    """Do `work` for one composed configuration in its own run directory.
-
-    Raises:
-        Stopped: whatever went wrong; the traceback of an unexpected exception is in the directory's log.
-    """
-    directory = output_directory()
-    try:
-        work(prepared(config, directory), directory)
-    except Exception as error:
-        if isinstance(error, SegexpError):
-            discard_empty(directory)
-        else:
-            logging.getLogger("segexp").error("unexpected exception", exc_info=error)
-            error.add_note(f"It is also in {directory / 'train.log'}.")
-        raise Stopped(error) from error
-
-
-def typed_keys() -> set[str]:
-    """Return the keys that were typed for the running job."""
+def running_job(config: "DictConfig") -> "Job":
+    """Return the job that Hydra runs now."""
     from hydra.core.hydra_config import HydraConfig
 
-    return {bare(text).partition("=")[0] for text in HydraConfig.get().overrides.task}
+    from segexp.config.composition import job_of
+
+    hydra = HydraConfig.get()
+    return job_of(config, hydra, Path(hydra.runtime.output_dir))
 
 
-def output_directory() -> Path:
-    """Return the directory that Hydra made for the running job."""
-    from hydra.core.hydra_config import HydraConfig
+def need_one(line: "CommandLine", expected: str, do: str) -> None:
+    """Refuse -m where a command does one thing at a time.
 
-    return Path(HydraConfig.get().runtime.output_dir)
+    Raises:
+        ConfigError: it was typed.
+    """
+    if line.multirun:
+        raise ConfigError("-m is on the command line", expected, do)
 
 
-def discard_empty(directory: Path) -> None:
-    """Remove a run directory in which nothing but the saved configuration and an empty log lies."""
-    logs = [path for path in directory.glob("*.log") if not path.stat().st_size]
-    saved = list((directory / ".hydra").glob("*.yaml"))
-    if set(directory.iterdir()) - {directory / ".hydra", *logs}:
-        return
-    for path in (*logs, *saved):
-        path.unlink()
-    if saved:
-        (directory / ".hydra").rmdir()
-    directory.rmdir()
+def asks_for_help(argv: Sequence[str], text: str) -> bool:
+    """Print a command's help where it is asked for; say whether it was."""
+    if not {"--help", "-h"} & set(argv):
+        return False
+    sys.stdout.write(f"{text.strip()}\n\nsegexp {__version__}\n")
+    return True
 
 
 def help_page(text: str, folders: Iterable[Path]) -> str:
@@ -176,4 +152,4 @@ def help_page(text: str, folders: Iterable[Path]) -> str:
     groups = options(folders)
     width = max(map(len, groups))
     lines = [f"  {group.ljust(width)}  {' '.join(names)}" for group, names in groups.items()]
-    return f"{text.strip()}\n\nGroups and their options (group=option)\n" + "\n".join(lines) + f"\n\nsegexp {__version__}\n"
+    return f"{text.strip()}\n\nGroups and their options (group=option)\n" + "\n".join(lines)

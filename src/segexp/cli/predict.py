@@ -1,20 +1,15 @@
-"""python -m segexp.predict: folders of pictures in, folders of masks out, names and sizes kept."""
+"""segexp predict: folders of images in, folders of masks out, names and sizes kept."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from segexp import __version__
-from segexp.cli import hydra_app
-from segexp.config import plain, report
-from segexp.config.schema import PostprocessConfig, PredictConfig, TrainedConfig, check_fields
+from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from segexp.cli.overrides import CommandLine
+    from segexp.config.overrides import CommandLine
 
 HELP = """
 Predict masks for folders of pictures of any depth, size and format; the masks keep name and size.
@@ -59,23 +54,6 @@ Exit code 1 when an image could not be predicted; the others are, and the last l
 """
 
 
-def task(config: "DictConfig") -> None:
-    """What Hydra calls with the composed configuration."""
-    try:
-        values = plain(config)
-        inner = values["postprocess"] if isinstance(values["postprocess"], dict) else {}
-        problems = [*check_fields("", values, PredictConfig), *check_fields("postprocess", inner, PostprocessConfig)]
-        problems += check_fields("model", values["model"] if isinstance(values["model"], dict) else {}, TrainedConfig)
-        if values["truth"] is not None and not values["panel"]:
-            problems.append("truth is shown in the panels alone. Type panel=true, or leave truth out.")
-        report(problems)
-        from segexp.api.predict import predict
-
-        predict(values)
-    except Exception as error:
-        raise hydra_app.Stopped(error) from error
-
-
 def exported(line: "CommandLine") -> "CommandLine":
     """Return the command line with `model=FILE` as what it stands for, a network to predict with.
 
@@ -95,22 +73,21 @@ def exported(line: "CommandLine") -> "CommandLine":
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(f"{HELP.strip()}\n\nsegexp {__version__}\n")
+    if asks_for_help(argv, HELP):
         return 0
     from segexp.cli.overrides import parse
 
+    def work(values: dict[str, Any]) -> None:
+        from segexp.api.predict import predict
+
+        predict(**values)
+
     line = exported(parse(argv))
-    if line.multirun:
-        raise ConfigError("-m is on the command line", "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
-    hydra_app.run_hydra(task, line, "predict")
+    need_one(line, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
+    run_with_values(work, line, "predict")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the console script leaves with what this returns."""
-    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))

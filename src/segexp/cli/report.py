@@ -1,10 +1,10 @@
-"""python -m segexp.report RUN_OR_STUDY …: write report.html again from what lies in these folders."""
+"""segexp report RUN_OR_STUDY …: write report.html again from what lies in these folders."""
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from segexp.errors import SegexpError
+from segexp.cli.hydra_app import asks_for_help, run_cli
+from segexp.errors import ConfigError
 
 HELP = """
 Write the page of a run or of a study again, from what lies in its folder; the data set is not needed.
@@ -15,23 +15,22 @@ Of a study the pages of its finished runs are written as well.
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or {"--help", "-h"} & set(words):
-        sys.stdout.write(f"{HELP.strip()}\n")
-        return 0 if words else 2
-    from segexp.reporting.write import write_reports
+def command(argv: Sequence[str]) -> int:
+    """Understand the command line and run it; return the exit code."""
+    if asks_for_help(argv, HELP):
+        return 0
+    if not argv:
+        raise ConfigError(
+            "No folder is named", "The directory of a run or a study was expected", "Type python -m segexp.report RUN_OR_STUDY"
+        )
+    from segexp.api.report import report
 
-    try:
-        for word in words:
-            for path in write_reports(Path(word)):
-                sys.stdout.write(f"{path}\n")
-    except SegexpError as error:
-        sys.stderr.write(f"segexp: {error}\n")
-        return error.exit_code
+    for word in argv:
+        for path in report(word):
+            sys.stdout.write(f"{path}\n")
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the console script leaves with what this returns."""
+    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))

@@ -13,15 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.cli.hydra_app import Work, output_directory, paragraph, prepared
-from segexp.cli.overrides import CommandLine
-from segexp.cli.resume import quoted
+from segexp.cli.hydra_app import paragraph
 from segexp.config.naming import STUDIES, bare, slug, study_name
+from segexp.config.overrides import CommandLine, last_of_each, quoted
 from segexp.errors import ConfigError, listed
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-    from omegaconf import DictConfig
+    from segexp.config.composition import Job
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,6 @@ def plan(command: CommandLine) -> Study:
     return Study(replace(command, overrides=[*command.overrides, *extra]), directory, fixed, time.time())
 
 
-def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
-    """Return the override that counts of each key, parsed and as typed."""
-    return {bare(o.get_key_element()): (o, text) for o, text in zip(command.parsed, command.overrides, strict=True)}
-
-
 def check_fixed(directory: Path, fixed: list[str]) -> None:
     """Refuse to mix jobs with different fixed settings in one study: their folders would have the same names.
 
@@ -94,18 +87,18 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
         )
 
 
-def job(config: "DictConfig", work: Work) -> None:
+def study_job(job: "Job") -> None:
     """Do one job of a study in its folder: skip it, resume it or start it; a problem is written down and the study goes on."""
-    directory = output_directory()
+    from segexp.api.train import run_job
+
+    directory = job.directory
     if (directory / "metrics.json").is_file():
         return
     sys.stdout.write(f"[{directory.name}]\n")
     failed = directory / "failed.txt"
     failed.unlink(missing_ok=True)
     try:
-        values = prepared(config, directory)
-        resume = str(directory) if (directory / "checkpoints" / "last.ckpt").is_file() else None
-        work(values | {"resume": resume}, directory)
+        run_job(job, resume=directory if (directory / "checkpoints" / "last.ckpt").is_file() else None)
     except Exception as error:
         failed.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
         sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study goes on]\n")

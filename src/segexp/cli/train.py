@@ -1,16 +1,20 @@
-"""python -m segexp.train: from images and masks to a trained, measured network; with -m, a study of many."""
+"""segexp train: from images and masks to a trained, measured network; with -m, a study of many."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segexp import __version__
-from segexp.cli import hydra_app
-from segexp.config import conf_dir, register_resolvers
+from segexp.cli.hydra_app import Stopped, help_page, run_cli, run_hydra, running_job
+from segexp.config.composition import conf_dir, register_resolvers
+from segexp.errors import SegexpError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from segexp.config.composition import Job
 
 # A job in another process imports this module, and names its folder before it calls `task`.
 register_resolvers()
@@ -36,7 +40,7 @@ Main keys
   seed=0                    split, weights, order and augmentation follow from it
   trainer.gpus=auto         auto | 0 | a count | [ids]
   trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
-  trainer.batch_size=8      auto: the largest that the memory holds
+  data.batch_size=8      auto: the largest that the memory holds
   trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
   optimizer.lr=1e-3         auto: by a range test
   data.size data.crop       working resolution, training crops
@@ -66,52 +70,60 @@ def task(config: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from segexp.cli import study
+    from segexp.cli.study import study_job
 
-    (study if HydraConfig.get().mode == RunMode.MULTIRUN else hydra_app).job(config, train)
+    job = running_job(config)
+    (study_job if HydraConfig.get().mode == RunMode.MULTIRUN else single_job)(job)
 
 
-def train(config: dict[str, Any], directory: Path) -> dict[str, float]:
-    """Train as a resolved configuration says; see `segexp.training.run.run`."""
-    from segexp.training.run import run
+def single_job(job: "Job") -> None:
+    """Train one composed configuration in its own run directory.
 
-    return run(config, directory)
+    Raises:
+        Stopped: whatever went wrong; the traceback of an unexpected exception is in the directory's log.
+    """
+    from segexp.api.train import discard_empty, run_job
+
+    try:
+        run_job(job)
+    except Exception as error:
+        if isinstance(error, SegexpError):
+            discard_empty(job.directory)
+        else:
+            logging.getLogger("segexp").error("unexpected exception", exc_info=error)
+            error.add_note(f"It is also in {job.directory / 'train.log'}.")
+        raise Stopped(error) from error
 
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
     if {"--help", "-h"} & set(argv):
         folders = [conf_dir(), *_config_dirs(argv)]
-        sys.stdout.write(hydra_app.help_page(HELP, folders))
+        sys.stdout.write(f"{help_page(HELP, folders)}\n\nsegexp {__version__}\n")
         return 0
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
+    from segexp.api.resume import check_unused, resumed, settings_kept
     from segexp.cli.overrides import parse
-    from segexp.cli.resume import check_unused, resumed, settings_kept
     from segexp.cli.study import plan
     from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:
         with settings_kept(line):
-            hydra_app.run_hydra(task, resumed(line), "train")
+            run_hydra(task, resumed(line), "train")
         return 0
     check_unused(line)
     if not line.multirun:
-        hydra_app.run_hydra(task, line, "train")
+        run_hydra(task, line, "train")
         return 0
     study = plan(line)
     try:
-        hydra_app.run_hydra(task, study.command, "train")
+        run_hydra(task, study.command, "train")
     finally:
         failed = summarize(study)
     return 1 if failed else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return hydra_app.rim(lambda: command(sys.argv[1:] if argv is None else argv))
 
 
 def _config_dirs(argv: Sequence[str]) -> list[Path]:
@@ -120,7 +132,6 @@ def _config_dirs(argv: Sequence[str]) -> list[Path]:
     return [Path(place) for place in places]
 
 
-if __name__ == "__main__":
-    from segexp.cli.train import main as start  # so that `task` has a name other processes can import
-
-    sys.exit(start())
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the console script leaves with what this returns."""
+    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.config.instantiate import RESERVED, arguments
+from segexp.config.components import RESERVED, arguments
 from segexp.errors import listed
 
 if TYPE_CHECKING:

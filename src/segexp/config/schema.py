@@ -1,290 +1,437 @@
-"""What the keys of a configuration may hold, for the sections that are not handed to a constructor.
+"""Every key, with its type, range, default and meaning: the only place that knows them.
 
-The annotations are read by the validation: types, and ranges where a number has one.
+A section is a frozen model. Unknown keys are refused, and values are taken as they are: the text "3" is no number. The
+defaults reach Hydra through `composition.register`; help pages, `docs/reference.md` and `conf/schema.json` are written from
+these models by `make schema`.
 """
 
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from segexp.config.validation import Range, check_value, expectation
-from segexp.errors import nearest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Count = Annotated[int, Range(1)]
-Whole = Annotated[int, Range(0)]
-Positive = Annotated[float, Range(0, strict=True)]
-Weight = Annotated[float, Range(0)]
-Fraction = Annotated[float, Range(0, 1, strict=True)]
-Share = Annotated[float, Range(0, 1)]
-Pair = tuple[Count, Count]
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The top-level keys of conf/train.yaml that are not groups."""
-
-    seed: Whole = 0
-    deep_supervision: bool | list[Weight] | None = None
-    resume: str | None = None
-    study: str | None = None
-    run_dir: str | None = None
-    tags: list[str] | None = None
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[Count, Count], Field(strict=False)]
+Box = Annotated[tuple[Whole, Whole, Whole, Whole], Field(strict=False)]
+Gpus = Literal["auto"] | Whole | list[Whole]
+Texts = str | list[str]
 
 
-@dataclass(frozen=True)
-class TrainerConfig:
-    """`trainer.*`: how long and on what a network trains."""
+def key(default: Any, help: str, *, compose: str | None = None) -> Any:
+    """Return the field of a key.
 
-    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
-    precision: Literal["auto", "32", 32, "bf16-mixed", "16-mixed"] = "auto"
-    batch_size: Literal["auto"] | Count = 8
-    workers: Literal["auto"] | Whole = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    max_epochs: Count | None = 100
-    minutes: Positive | None = None
-    validate_every: Count = 1
-    limit_batches: Count | None = None
-    clip: Positive | None = 1.0
-    accumulate: Count = 1
-    checkpoint_activations: bool = False
-    early_stopping: Count | None = None
-    ema: Fraction | None = None
-    swa: Count | str | None = None
-    encoder_lr_scale: Positive = 1.0
-    freeze_encoder: Whole | str = 0
-    deterministic: bool = False
-    monitor: str = "dice"
+    Args:
+        default: of the key; ... where it must be given.
+        help: its meaning in one line.
+        compose: what stands in the composed configuration in the place of the default, a reference to other keys.
+    """
+    extra: dict[str, Any] | None = {"compose": compose} if compose is not None else None
+    made: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
+    return Field(**made, description=help, json_schema_extra=extra)
 
 
-@dataclass(frozen=True)
-class DistillConfig:
-    """`distill.*`: who teaches besides the masks; nobody where it is empty."""
+class Section(BaseModel):
+    """A part of the configuration. Nothing is ever written into it: what is found out later makes a new one."""
 
-    teacher: str | None = None
-    temperature: Annotated[float, Range(0.1)] = 2.0
-    weight: Share = 0.5
-    boundary: Weight = 0.0
-    trust: list[str] = field(default_factory=list)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=(), arbitrary_types_allowed=True)
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain Python values: dicts, lists, numbers, text, None."""
+        return {name: _plain(value) for name, value in self._items()}
+
+    def _items(self) -> list[tuple[str, Any]]:
+        """Return key and value of each field, and of each further key."""
+        fields = [(field.alias or name, getattr(self, name)) for name, field in type(self).model_fields.items()]
+        return [*fields, *(self.model_extra or {}).items()]
+
+    def changed(self, **changes: Any) -> Self:
+        """Return a copy with other values for some keys, checked as the first ones were."""
+        return type(self).model_validate({**dict(self._items()), **changes})
 
 
-@dataclass(frozen=True)
-class PseudoConfig:
+def _plain(value: Any) -> Any:
+    """Return a value of a section as plain Python."""
+    if isinstance(value, Section):
+        return value.plain()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+class Component(Section):
+    """An object that is built from its dotted class or function and its arguments, as Hydra writes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments by name, nested components as plain values."""
+        return self.model_extra or {}
+
+    def with_arguments(self, **arguments: Any) -> Self:
+        """Return the same component with other values for some arguments."""
+        return type(self).model_validate({"_target_": self.target, **self.arguments, **arguments})
+
+
+class PseudoLabelConfig(Section):
     """`data.pseudo.*`: how the images of `data.unlabeled` get their masks."""
 
-    teacher: str | None = None
-    confidence: Fraction = 0.9
-    share: Fraction = 0.5
-    trust: list[str] = field(default_factory=list)
+    teacher: str | None = key(
+        None, "a finished run that labels them; null: one is trained first, with the same settings, in RUN/teacher"
+    )
+    confidence: Fraction = key(0.9, "pixels of which the teacher is less sure are ignored")
+    share: Fraction = key(0.5, "of the samples of an epoch that may be such images, at most")
+    trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """`data.*`: the keys that the data module reads; what they hold inside is checked where it is read."""
+class DataConfig(Section):
+    """`data.*`: where the images are, what their masks mean, how they are split, scaled, cropped and loaded."""
 
-    name: str
-    root: str
-    image: str | None = None
-    mask: str | dict[str, str] | None = None
-    labels: Literal["exclusive", "overlapping"] = "exclusive"
-    optional_masks: list[str] = field(default_factory=list)
-    classes: dict[str, Any] | None = None
-    channels: Count | None = None
-    num_classes: Annotated[int, Range(2)] | None = None
-    family: Literal["organ", "membranes", "lesion"] | None = None
-    groups: Any = None
-    ignore: Any = None
-    threshold: int | float | None = None
-    spacing: Positive | tuple[Positive, Positive] | None = None
-    size: Count | Positive | Pair | None = None
-    crop: Count | Pair | None = None
-    normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = "dataset"
-    repeat: Count = 1
-    foreground_crops: Share = 0.0
-    split_seed: Whole | None = None
-    val_fraction: Share | None = None
-    test_fraction: Share | None = None
-    folds: Annotated[int, Range(2)] | None = None
-    fold: Whole | None = None
-    allow_leakage: bool = False
-    unlabeled: str | None = None
-    pseudo: PseudoConfig = field(default_factory=PseudoConfig)
-    cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    max_pixels: Count | None = None
+    name: str = key(..., "of the data set; runs lie in runs/<name>/<model>")
+    root: str = key(..., "relative to the folder the command is typed in", compose="data/${data.name}")
+    image: str | None = key(None, "pattern of the images: {split} {group} {id} {page} * {gif,png} [{page}]")
+    mask: str | dict[str, str] | None = key(None, "pattern of the masks; of overlapping labels {class: pattern, …}")
+    family: Literal["organ", "membranes", "lesion"] | None = key(
+        None, "images that are generated below root: organ (as liver slices), membranes (as ISBI 2012), lesion (as ISIC)"
+    )
+    labels: Literal["exclusive", "overlapping"] = key(
+        "exclusive", "overlapping: a pixel may have several classes, each class has masks of its own"
+    )
+    optional_masks: list[str] = key(list, "overlapping labels: classes that are not there where their file is missing")
+    groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
+    classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", or a list; the first one is the background')
+    ignore: Any = key(list, "values of pixels that do not count")
+    threshold: int | float | None = key(None, "for soft masks of two classes")
+    channels: Count | None = key(None, "of the images: 1 for gray, 3 for colour")
+    num_classes: Annotated[int, Field(ge=2)] | None = key(
+        None, "follows from classes; not to be typed", compose="${segexp.count:${data.classes}}"
+    )
+    spacing: Positive | Annotated[tuple[Positive, Positive], Field(strict=False)] | None = key(
+        None, "size of a pixel, as 0.7 or [row, column], for distances; null: as NIfTI headers say"
+    )
+    size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
+    crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
+    repeat: Count = key(1, "crops per image and epoch")
+    foreground_crops: Share = key(0.0, "share of the crops that lie around a foreground pixel, each class as often as another")
+    normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = key(
+        "dataset", "by the training images: dataset (mean and deviation) | minmax | percentile | {mean, std}"
+    )
+    batch_size: Literal["auto"] | Count = key(8, "auto: the largest that the memory holds, found by training steps")
+    num_workers: Literal["auto"] | Whole = key("auto", "loader processes")
+    split_seed: Whole | None = key(None, "of the random split; null: the run's seed, so that another seed is another split")
+    val_fraction: Share | None = key(0.2, "only where no val split lies on disk")
+    test_fraction: Share | None = key(0.0, "0: no test split, unless one lies on disk")
+    folds: Annotated[int, Field(ge=2)] | None = key(None, "of a cross-validation: as many parts, each the val split of one run")
+    fold: Whole | None = key(None, "which of them is val in this run, from 0 on; 'range(5)' with -m: each in turn")
+    allow_leakage: bool = key(False, "true trains though a training image is also in val or test")
+    unlabeled: str | None = key(None, "folder of images without masks, which a first network labels (pseudo-labels)")
+    pseudo: PseudoLabelConfig = key(PseudoLabelConfig, "how they get their masks")
+    cache: Literal["auto", "ram", "disk", "none"] = key(
+        "auto", "of decoded images: ram | disk | none | auto (ram where it takes less than a third of it)"
+    )
+    max_pixels: Count | None = key(4194304, "larger images are seen through overlapping windows; null: none is")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _count_classes(cls, values: Any) -> Any:
+        """Let the number of classes follow from the classes."""
+        classes = values.get("classes") if isinstance(values, Mapping) else None
+        return {**values, "num_classes": len(classes)} if isinstance(classes, Mapping) and len(classes) > 1 else values
 
-@dataclass(frozen=True)
-class TrainedConfig:
-    """`model.*` of conf/evaluate.yaml, predict.yaml and export.yaml: what can be changed about a trained network."""
-
-    prune_to: Count | None = None
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """The keys of conf/evaluate.yaml."""
-
-    checkpoint: str | list[str]
-    model: dict[str, Any] = field(default_factory=dict)
-    split: Literal["val", "test", "train", "all"] | None = None
-    tune: Literal["postprocess"] | None = None
-    postprocess: Literal["stored", "none"] = "stored"
-    metrics: dict[str, Any] | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
-    pictures: Whole = 4
-    output: str | None = None
-    trust: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """The keys of conf/export.yaml."""
-
-    checkpoint: str
-    output: str
-    format: str = "onnx"
-    model: dict[str, Any] = field(default_factory=dict)
-    include_preprocessing: bool = False
-    returns: Literal["probabilities", "classes"] = "probabilities"
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    accept: bool = False
-    calibration: Count = 32
-    opset: Count = 20
-    data: dict[str, Any] = field(default_factory=dict)
-    trust: list[str] = field(default_factory=list)
+    @property
+    def multilabel(self) -> bool:
+        """Whether a pixel may have several classes."""
+        return self.labels == "overlapping"
 
 
-@dataclass(frozen=True)
-class CheckConfig:
-    """The keys of conf/check.yaml that training does not have."""
+class TrainerConfig(Section):
+    """`trainer.*`: how long and on what a network trains. Further keys are arguments of `pytorch_lightning.Trainer`."""
 
-    output: str | None = None
-    fit: bool = False
-    propose: bool | None = None
-    runs: str | list[str] | None = None
-    trust: list[str] = field(default_factory=list)
+    model_config = ConfigDict(extra="allow")
 
+    gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count | a list of ids")
+    precision: Literal["auto", "32", 32, "bf16-mixed", "16-mixed"] = key(
+        "auto", "auto: half where the hardware is good at it | 32 | bf16-mixed | 16-mixed"
+    )
+    channels_last: bool = key(True, "memory order of images and maps, faster for most networks")
+    compile: bool = key(False, "torch.compile: about a minute first, then faster on GPUs")
+    max_epochs: Count | None = key(100, "null: minutes alone decide")
+    minutes: Positive | None = key(None, "a time budget; the schedule stretches to it, and max_epochs is ignored")
+    check_val_every_n_epoch: Count = key(1, "epochs between two validations; the last epoch is always validated")
+    limit_train_batches: Count | None = key(None, "training batches per epoch, for a quick look")
+    limit_val_batches: Count | None = key(None, "validation cases per validation, for a quick look")
+    gradient_clip_val: Positive | None = key(1.0, "largest gradient norm")
+    accumulate_grad_batches: Count = key(1, "batches per optimizer step")
+    checkpoint_activations: bool = key(False, "less memory: inner maps are computed again in the backward pass")
+    early_stopping: Count | None = key(None, "validations without a better score")
+    ema: Fraction | None = key(None, "decay of an average of the weights, such as 0.99")
+    swa: Count | str | None = key(None, "an equal average of the weights of each epoch from 75% on, or from an epoch")
+    encoder_lr_scale: Positive = key(1.0, "learning rate of the encoder, as a factor of optimizer.lr")
+    freeze_encoder: Whole | str = key(0, "so many epochs, or a share of the training such as 20%")
+    deterministic: bool = key(False, "only algorithms that repeat themselves bit for bit; slower on GPUs")
+    monitor: str = key("dice", "the validation score that picks the best weights")
 
-@dataclass(frozen=True)
-class PostprocessConfig:
-    """`postprocess.*` of conf/predict.yaml: what replaces the stored post-processing; null keeps it."""
-
-    start: Literal["stored", "none"] = "stored"
-    threshold: Fraction | None = None
-    min_area: Whole | None = None
-    largest_component: bool | None = None
-    fill_holes: bool | None = None
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """The keys of conf/predict.yaml."""
-
-    checkpoint: str | list[str]
-    input: str | list[str]
-    output: str | list[str]
-    model: dict[str, Any] = field(default_factory=dict)
-    suffix: str = ""
-    overlay: bool = False
-    probabilities: bool | Literal["npz", "tiff"] = False
-    labels: bool = False
-    panel: bool = False
-    truth: str | None = None
-    uncertainty: bool = False
-    tta: Literal["none", "flips", "dihedral"] = "none"
-    postprocess: Literal["stored", "none"] | dict[str, Any] = "stored"
-    max_pixels: Whole | None = None
-    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
-    overwrite: bool = False
-    check: bool = True
-    trust: list[str] = field(default_factory=list)
+    @property
+    def lightning_arguments(self) -> Mapping[str, Any]:
+        """Further arguments of `pytorch_lightning.Trainer`."""
+        return self.model_extra or {}
 
 
-@dataclass(frozen=True)
-class ExplainConfig:
-    """The keys of conf/explain.yaml."""
+class AugmentConfig(Section):
+    """`augment.*`: what is changed at random in training images."""
 
-    checkpoint: str | list[str]
-    input: str | list[str]
-    output: str | list[str]
-    model: dict[str, Any] = field(default_factory=dict)
-    method: Literal["gradcam", "gradcam++", "seg_gradcam", "integrated_gradients", "occlusion"] = "seg_gradcam"
-    target: str | Whole | None = None
-    layer: str = "auto"
-    region: Literal["predicted", "truth", "box"] | None = None
-    box: tuple[Whole, Whole, Whole, Whole] | None = None
-    truth: str | None = None
-    steps: Count = 32
-    window: Count | None = None
-    values: bool = False
-    max_pixels: Whole | None = None
-    gpus: Literal["auto"] | Whole | list[Whole] = "auto"
-    overwrite: bool = False
-    check: bool = True
-    trust: list[str] = field(default_factory=list)
+    transforms: list[dict[str, Any]] = key(list, "albumentations transforms by name, each with its arguments")
 
 
-@dataclass(frozen=True)
-class CompareConfig:
-    """The keys of conf/compare.yaml."""
+class DistillConfig(Section):
+    """`distill.*`: a trained network that teaches besides the masks; none where it is empty."""
 
-    runs: list[str] = field(default_factory=list)
-    metric: str = "dice"
-    split: Literal["val", "test", "train", "all"] | None = None
-    better: Literal["high", "low"] | None = None
-    reference: str | None = None
-    seeds: Literal["together", "separate"] = "together"
-    allow_different_data: bool = False
-    skip_unfinished: bool = False
-    output: str | None = None
+    teacher: str | None = key(None, "a run directory or checkpoint: the same classes, channels and data.size")
+    temperature: Annotated[float, Field(ge=0.1)] = key(
+        2.0, "T, of both softmaxes; a higher one shows more of what the teacher holds to be improbable"
+    )
+    weight: Share = key(0.5, "of the teacher in the loss; with 0 there is no teacher")
+    boundary: Weight = key(0.0, "so much more weight where the teacher's mask has a border within 3 pixels")
+    trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
 
 
-@dataclass(frozen=True)
-class LoggerConfig:
+class CallbacksConfig(Section):
+    """`callbacks.*`: what is shown and logged besides losses and scores."""
+
+    pictures: Whole = key(4, "cases in the panel of input, truth, prediction and errors; 0: no panel")
+    pictures_every: Count = key(5, "validations; the last one always")
+    confusion: bool = key(True, "draw the confusion matrix")
+    progress: bool = key(True, "progress bar")
+    explain: Whole = key(0, "cases with a heat map of what speaks for a class (Seg-Grad-CAM), in TensorBoard and report.html")
+    explain_target: str | Whole | None = key(None, "a class, by name or index; null: the first foreground class")
+
+
+class LoggerConfig(Section):
     """`logger.*`: each is off, on, or a mapping of the logger's own arguments; CSV is always written."""
 
-    tensorboard: bool = False
-    csv: bool = True
-    mlflow: bool | dict[str, Any] = False
-    wandb: bool | dict[str, Any] = False
+    tensorboard: bool = key(False, "curves and images; tensorboard --logdir runs shows them")
+    csv: bool = key(True, "always written; logger=csv turns the others off")
+    mlflow: bool | dict[str, Any] = key(False, "arguments of MLflow's logger; needs segexp[mlflow]")
+    wandb: bool | dict[str, Any] = key(False, "arguments of the logger of Weights & Biases; needs segexp[wandb]")
 
 
-@dataclass(frozen=True)
-class CallbacksConfig:
-    """`callbacks.*`: what is shown and logged beside the losses and scores."""
+class TrainConfig(Section):
+    """The whole configuration of a training."""
 
-    pictures: Whole = 4
-    pictures_every: Count = 1
-    confusion: bool = True
-    progress: bool = True
-    explain: Whole = 0
-    explain_target: str | Whole | None = None
+    seed: Whole = key(0, "of the split, the weights, the order and the augmentation")
+    deep_supervision: bool | list[Weight] | None = key(
+        None, "true: all heads of the network alike | a list: weights of their losses, finest first, by ratio"
+    )
+    resume: str | None = key(None, "a run directory: resume it")
+    study: str | None = key(None, "name of the folder of a study (-m); by default made of what is swept")
+    run_dir: str | None = key(None, "by default runs/<data>/<model>/<date_time>")
+    tags: list[str] | None = key(None, "a list of words, kept with the run")
+    model: Component = key(..., "the network")
+    data: DataConfig = key(..., "the data")
+    augment: AugmentConfig = key(AugmentConfig, "the augmentation")
+    mix: Component | None = key(None, "mixes training samples")
+    loss: Component = key(..., "what training makes small")
+    distill: DistillConfig | None = key(None, "who teaches besides the masks")
+    metrics: dict[str, Component] = key(dict, "measures besides Dice, IoU, precision, recall and accuracy")
+    optimizer: Component = key(..., "how the weights follow the gradient")
+    scheduler: Component = key(..., "how the learning rate changes over the training")
+    trainer: TrainerConfig = key(TrainerConfig, "how long, on what and how a network trains")
+    callbacks: CallbacksConfig = key(CallbacksConfig, "what is shown and logged besides losses and scores")
+    logger: LoggerConfig = key(LoggerConfig, "where curves go")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_groups(cls, values: Any) -> Any:
+        """Take empty groups of options (`metrics=none`, `logger=[]`) for what they mean."""
+        if not isinstance(values, Mapping):
+            return values
+        empty: dict[str, Any] = {"metrics": {}, "logger": {}, "mix": None, "distill": None}
+        return {name: empty[name] if name in empty and not value else value for name, value in values.items()}
+
+    def updated(self, changes: Mapping[str, Any]) -> Self:
+        """Return a new configuration with what was found out later, checked as the first one was.
+
+        This is the one way in which classes, channels, batch size, learning rate or class weights get into a configuration.
+
+        Args:
+            changes: values by dotted key, as in {"data.batch_size": 12, "optimizer.lr": 2e-3}.
+        """
+        values = self.plain()
+        for name, value in changes.items():
+            *sections, last = name.split(".")
+            node = values
+            for section in sections:
+                node = node[section]
+            node[last] = value.plain() if isinstance(value, Section) else value
+        return type(self).model_validate(values)
 
 
-SECTIONS: dict[str, type] = {
+class TrainedConfig(Section):
+    """`model.*` of what reads a trained network."""
+
+    prune_to: Count | None = key(None, "of a unetpp with deep supervision: the level, 1 or more, that it is pruned to")
+
+
+class CheckConfig(Section):
+    """The keys of `segexp check` that training does not have."""
+
+    seed: Whole = key(0, "of the split, as in training")
+    output: str | None = key(None, "where check.html goes; by default checks/<data name>")
+    fit: bool = key(False, "true overfits four training images, in under two minutes: does learning work at all?")
+    runs: Texts | None = key(None, "a study of folds, or runs: which masks do the networks that never saw them dispute?")
+    trust: list[str] = key(list, "further packages whose networks may be built from these runs")
+    propose: bool | None = key(None, "true writes a complete data configuration; by default for data=auto")
+
+
+class EvaluateConfig(Section):
+    """The keys of `segexp evaluate`."""
+
+    checkpoint: Texts = key(
+        ..., "a run directory (its best weights), a .ckpt or exported file; several or a study: an ensemble"
+    )
+    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    split: Literal["val", "test", "train", "all"] | None = key(
+        None, "val, test or train; all for every case; null: val and test as in training, all for other data"
+    )
+    data: dict[str, Any] = key(dict, "keys of the data section that differ: data.root=DIR; everything else as in training")
+    metrics: dict[str, Component] | None = key(None, "null: those of the run; default, lesion, membrane or none in their place")
+    postprocess: Literal["stored", "none"] = key("stored", "none: without the post-processing that is stored in the checkpoint")
+    tune: Literal["postprocess"] | None = key(
+        None, "postprocess: choose it on val, and store it in the checkpoint if its gain is beyond doubt"
+    )
+    gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
+    pictures: Whole = key(4, "cases in the panel")
+    output: str | None = key(None, "where to write cases.csv, metrics.json and pictures; null prints only")
+    trust: list[str] = key(list, "further packages whose networks may be built")
+
+
+class PostprocessConfig(Section):
+    """`postprocess.*` of `segexp predict`: what replaces the stored post-processing; null keeps it."""
+
+    start: Literal["stored", "none"] = key("stored", "what the other keys are changes of")
+    threshold: Fraction | None = key(None, "of two classes: the least probability of the foreground")
+    min_area: Whole | None = key(None, "pixels; smaller components go")
+    largest_component: bool | None = key(None, "only the largest component of each class stays")
+    fill_holes: bool | None = key(None, "holes that one class encloses are filled")
+
+
+class PredictConfig(Section):
+    """The keys of `segexp predict`."""
+
+    checkpoint: Texts = key(
+        ..., "a run directory (its best weights), a .ckpt or exported file, a study (all its runs), or a list: an ensemble"
+    )
+    input: Texts = key(..., "a folder of images at any depth, a file, or a list of them")
+    output: Texts = key(..., "the folder of the masks, or a list with one for each input")
+    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    suffix: str = key("", "added to the names of the masks")
+    overlay: bool = key(False, "the image with the mask over it")
+    probabilities: bool | Literal["npz", "tiff"] = key(False, "npz or tiff (true: npz), float16")
+    labels: bool = key(False, "class indices beside the viewable mask")
+    panel: bool = key(False, "input, truth if it is known, prediction side by side")
+    truth: str | None = key(
+        None, 'for the panel: the folder of the true masks, or "DIR/{id}_mask.png"; null: those beside the images'
+    )
+    uncertainty: bool = key(False, "a map, and its values as npz")
+    tta: Literal["none", "flips", "dihedral"] = key("none", "flips (4 views) or dihedral (8)")
+    postprocess: Literal["stored", "none"] | PostprocessConfig = key(PostprocessConfig, "stored, none, or the keys below")
+    max_pixels: Whole | None = key(None, "larger images are seen through windows; null: as trained, 0: never")
+    gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
+    overwrite: bool = key(False, "predict also what is there already")
+    check: bool = key(True, "refuse a folder of masks")
+    trust: list[str] = key(list, "further packages whose networks may be built")
+
+
+class ExplainConfig(Section):
+    """The keys of `segexp explain`."""
+
+    checkpoint: Texts = key(..., "a run directory (its best weights) or a .ckpt file")
+    input: Texts = key(..., "a folder of images at any depth, a file, or a list of them")
+    output: Texts = key(..., "the folder of the heat maps, or a list with one for each input")
+    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    method: Literal["gradcam", "gradcam++", "seg_gradcam", "integrated_gradients", "occlusion"] = key(
+        "seg_gradcam", "gradcam | gradcam++ | seg_gradcam | integrated_gradients | occlusion"
+    )
+    target: str | Whole | None = key(None, "a class, by name or index; null: the first foreground class")
+    layer: str = key("auto", "of Grad-CAM: a module of the network by its dotted name; auto: the deepest map of the encoder")
+    region: Literal["predicted", "truth", "box"] | None = key(
+        None, "the pixels that are asked about: predicted (as the class) | truth | box; null: predicted, or the box"
+    )
+    box: Box | None = key(None, "[top, left, bottom, right] in pixels of the image, the last two not in it")
+    truth: str | None = key(None, 'the folder of the true masks, or "DIR/{id}_mask.png"; null: those beside the images')
+    steps: Count = key(32, "of integrated_gradients")
+    window: Count | None = key(
+        None, "of occlusion, in pixels as the network sees the image; null: an eighth of the longer side"
+    )
+    values: bool = key(False, "the map as npz")
+    max_pixels: Whole | None = key(None, "larger images are refused; null: as trained, 0: none is")
+    gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
+    overwrite: bool = key(False, "explain also what is there already")
+    check: bool = key(True, "refuse a folder of masks")
+    trust: list[str] = key(list, "further packages whose networks may be built")
+
+
+class ExportConfig(Section):
+    """The keys of `segexp export`."""
+
+    checkpoint: str = key(..., "a run directory (its best weights) or a .ckpt file")
+    output: str = key(..., "the file: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml")
+    format: str = key("onnx", "onnx, torch_export, torchscript or openvino")
+    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    include_preprocessing: bool = key(False, "true: bytes of an image in; resizing and normalisation are part of the graph")
+    returns: Literal["probabilities", "classes"] = key(
+        "probabilities", "or classes; what comes out where the preprocessing is inside, else class scores do"
+    )
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = key(
+        "fp32", "bf16, fp16 or int8: kept only if Dice holds and it is faster than fp32 here"
+    )
+    accept: bool = key(False, "keep a file in fewer bits also where it is no success")
+    calibration: Count = key(32, "training images that int8 is calibrated with")
+    opset: Count = key(20, "of ONNX")
+    data: dict[str, Any] = key(dict, "keys of the data section that differ: data.root=DIR, where the images are now")
+    trust: list[str] = key(list, "further packages whose networks may be built")
+
+
+class CompareConfig(Section):
+    """The keys of `segexp compare`, besides the runs."""
+
+    runs: list[str] = key(list, "directories of runs and studies; typed as they are, without a key")
+    metric: str = key("dice", "a score of cases.csv, or one of a class: dice/liver")
+    split: Literal["val", "test", "train", "all"] | None = key(
+        None, "val, test, train or all; null: test where every run has it, else val"
+    )
+    better: Literal["high", "low"] | None = key(None, "high or low; null: what the score itself says")
+    reference: str | None = key(None, "what the others are compared with: a run, or a name from the table; null: the best")
+    seeds: Literal["together", "separate"] = key("together", "runs that differ only in the seed are one row; separate")
+    allow_different_data: bool = key(False, "true: go on with a table where cases or splits differ")
+    skip_unfinished: bool = key(False, "true: leave out runs that never finished")
+    output: str | None = key(None, "a folder for compare.csv, .md, .tex and .html, or one such file; null prints only")
+
+
+COMMANDS: dict[str, type[Section]] = {
+    "train": TrainConfig,
+    "check": CheckConfig,
+    "predict": PredictConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "explain": ExplainConfig,
+    "export": ExportConfig,
+}
+"""The keys of each command."""
+
+SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
+    "augment": AugmentConfig,
     "distill": DistillConfig,
     "trainer": TrainerConfig,
     "callbacks": CallbacksConfig,
     "logger": LoggerConfig,
 }
-"""Sections with fixed keys."""
-
-
-def check_fields(section: str, node: dict[str, Any], schema: type) -> Iterator[str]:
-    """Yield one sentence per key of `node` that `schema` does not know, lacks the value of, or forbids."""
-    hints = get_type_hints(schema, include_extras=True)
-    known = [field.name for field in fields(schema)]
-    prefix = f"{section}." if section else ""
-    for key, value in node.items():
-        if key not in hints:
-            yield f"{prefix}{key} is not a key of {section or 'the configuration'}. {nearest(key, known)}".rstrip()
-        elif is_dataclass(inner := hints[key]) and isinstance(inner, type) and isinstance(value, dict):
-            yield from check_fields(f"{prefix}{key}", value, inner)
-        else:
-            yield from check_value(f"{prefix}{key}", value, hints[key])
-    for entry in fields(schema):
-        if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in node:
-            expected = expectation(hints[entry.name])
-            yield f"{prefix}{entry.name} is missing; expected {expected}. Add it to the file of the group."
+"""The groups with fixed keys; the others hold components."""

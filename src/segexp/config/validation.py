@@ -1,180 +1,355 @@
-"""Type hints against plain values: `matches` compares, `expectation` says a hint in words, `check_value` makes the sentence."""
+"""From plain values to a typed configuration, with every problem in one message before anything is built."""
 
-import collections.abc
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from segexp.errors import ConfigError, listed
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from segexp.config.annotations import UNIONS, expectation, mismatch
+from segexp.config.components import check_signature, misplaced_targets, nodes
+from segexp.config.composition import GROUPS, options_with_key
+from segexp.config.learned import with_class_weights, with_lr
+from segexp.config.migration import new_name
+from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
+from segexp.errors import ConfigError, listed, nearest
 from segexp.milestones import moment
 
-LISTS = (list, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-UNIONS = (Union, types.UnionType)
+Model = TypeVar("Model", bound=Section)
+
+COMPONENTS = ("model", "mix", "loss", "optimizer", "scheduler", "metrics")
+"""The groups that hold components."""
+
+SUPPLIED = {"optimizer": ("params",)}
+"""Arguments that training adds to the component of a group."""
+
+OPTIONAL_LOGGERS = ("mlflow", "wandb")
+"""Loggers whose package is not among segexp's dependencies."""
+
+OWN_TRAINER_ARGUMENTS = {
+    "accelerator": "Type trainer.gpus=0 for the CPU, trainer.gpus=1 for a GPU",
+    "benchmark": "It follows from data.crop and trainer.deterministic",
+    "callbacks": "Type callbacks=default, callbacks=explain or callbacks=none",
+    "default_root_dir": "Type run_dir=DIR",
+    "devices": "Type trainer.gpus=2, or trainer.gpus=[0,1]",
+    "enable_checkpointing": "The best and the last checkpoint of a run are always written",
+    "enable_model_summary": "The first lines of a run tell the size of the network",
+    "enable_progress_bar": "Type callbacks.progress=false",
+    "logger": "Type logger=tensorboard, logger=csv, logger=mlflow or logger=wandb",
+    "max_time": "Type trainer.minutes=10",
+    "use_distributed_sampler": "Each process gets its own share of the data already",
+}
+"""Arguments of Lightning's Trainer that segexp gives itself, and what to do instead."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`; `strict` leaves both ends out."""
-
-    low: float = float("-inf")
-    high: float = float("inf")
-    strict: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        return self.low < value < self.high if self.strict else self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        if self.high == float("inf"):
-            return f"above {self.low:g}" if self.strict else f"{self.low:g} or more"
-        return f"{'strictly ' if self.strict else ''}between {self.low:g} and {self.high:g}"
+def report(problems: Sequence[str]) -> None:
+    """Raise one ConfigError for all problems, if there are any."""
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
+    if problems:
+        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
+        raise ConfigError(f"The configuration has {len(problems)} problems:\n{lines}")
 
 
-def check_value(key: str, value: Any, hint: Any) -> Iterator[str]:
-    """Yield one sentence when `value` is not what `hint` says."""
-    if not matches(value, hint):
-        shown = "null" if value is None else f"{value!r} ({kind(value)})"
-        yield f"{key} is {shown}; expected {expectation(hint)}"
+def validate(values: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration of a training, checked as a whole.
 
+    Checked are the keys, types and ranges of the fixed sections, every `_target_` (nested ones too) with its arguments, and
+    what only several keys together tell.
 
-def matches(value: Any, hint: Any) -> bool:
-    """Say whether a plain value fits a type hint; hints this does not understand fit everything.
+    Args:
+        values: plain, as composed, with the facts about the data filled in.
 
-    A whole number fits `float`, a list fits `tuple`, text fits `Path` and enums (by name or value), and a mapping with a
-    `_target_` fits every class and callable, since it becomes an object first.
+    Raises:
+        ConfigError: one numbered sentence per problem.
     """
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any or hint is object or isinstance(hint, TypeVar | str):
-        return True
-    if origin is Annotated:
-        inside = not isinstance(value, int | float) or all(value in r for r in parts[1:] if isinstance(r, Range))
-        return matches(value, parts[0]) and inside
-    if origin in UNIONS:
-        return any(matches(value, part) for part in parts)
-    if origin is Literal:
-        return any(value == part and type(value) is type(part) for part in parts)
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if isinstance(value, dict) and "_target_" in value:
-        return not (hint in (int, float, bool, str) or (origin or hint) in MAPPINGS)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return _matches_container(value, origin or hint, parts)
+    top = {key: value for key, value in values.items() if key not in GROUPS}
+    problems = [*key_problems(TrainConfig, top, groups=False)]
+    for group in GROUPS:
+        problems += group_problems(group, values)
+    known, _ = _repaired(TrainConfig, values)
+    if known is not None:
+        problems += cross_problems(known)
+    report(problems)
+    return TrainConfig.model_validate(values)
 
 
-def _matches_container(value: Any, base: Any, parts: tuple[Any, ...]) -> bool:
-    if base is tuple:
-        if not isinstance(value, list | tuple):
-            return False
-        if not parts or parts[-1] is Ellipsis:
-            return all(matches(item, parts[0]) for item in value) if parts else True
-        return len(value) == len(parts) and all(map(matches, value, parts))
-    if base in LISTS:
-        return isinstance(value, list | tuple) and all(matches(item, part) for item in value for part in parts[:1])
-    if base in MAPPINGS:
-        return isinstance(value, dict) and (
-            not parts or all(matches(k, parts[0]) and matches(v, parts[1]) for k, v in value.items())
+def validate_section(model: type[Model], values: Mapping[str, Any], section: str = "") -> Model:
+    """Return plain values as an object of a model.
+
+    Args:
+        model: whose keys they are.
+        values: plain values.
+        section: dotted key that they stand under, for messages.
+
+    Raises:
+        ConfigError: one numbered sentence per problem.
+    """
+    report(list(key_problems(model, values, section)))
+    return model.model_validate(values)
+
+
+def key_problems(model: type[Section], values: Mapping[str, Any], section: str = "", *, groups: bool = True) -> Iterator[str]:
+    """Yield one sentence per key that a model does not know, lacks the value of, or forbids.
+
+    Args:
+        model: whose keys they are.
+        values: plain values.
+        section: dotted key that they stand under, for messages.
+        groups: look for keys that hold other sections, too.
+    """
+    known = {field.alias or name: field for name, field in model.model_fields.items()}
+    if not groups:
+        known = {name: field for name, field in known.items() if name not in GROUPS}
+    prefix = f"{section}." if section else ""
+    for name, value in values.items():
+        field = known.get(name)
+        if field is None:
+            if model.model_config.get("extra") != "allow":
+                yield unknown_key(f"{prefix}{name}", section, known)
+            continue
+        inner = section_of(field)
+        if inner is not None and isinstance(value, Mapping):
+            yield from key_problems(inner, value, f"{prefix}{name}")
+        elif not _fits(model, name, value):
+            yield mismatch(f"{prefix}{name}", value, _hint(field))
+    for name, field in known.items():
+        if field.is_required() and name not in values:
+            yield f"{prefix}{name} is missing; expected {expectation(_hint(field))}. Add it to the file of the group."
+
+
+def unknown_key(name: str, section: str, known: Mapping[str, Any]) -> str:
+    """Return the sentence about a key that is not one: its new name where it had another, else the nearest ones."""
+    if found := new_name(name):
+        return f"{name} is called {' and '.join(found)} now. Write {' and '.join(found)} in its place"
+    return f"{name} is not a key of {section or 'the configuration'}. {nearest(name.rpartition('.')[2], known)}".rstrip()
+
+
+def section_of(field: FieldInfo) -> type[Section] | None:
+    """Return the section that a key holds, None for a key with a value."""
+    parts = get_args(field.annotation) if get_origin(field.annotation) in UNIONS else (field.annotation,)
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, Section):
+            return part
+    return None
+
+
+def component_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence per problem of what is built: a class that is missing, arguments unknown, missing or of a wrong type."""
+    node = values.get(group)
+    if group == "loss":  # with as many weights as "auto" will have
+        node = with_class_weights(node, [1.0] * weighed_classes(values.get("data") or {}))
+    if group == "optimizer":
+        node = with_lr(node)
+    for key, inner in nodes(node, group):
+        yield from check_signature(key, inner, SUPPLIED.get(group, ()) if key == group else ())
+
+
+def weighed_classes(data: Mapping[str, Any] | DataConfig) -> int:
+    """Return how many class weights a loss takes: of overlapping labels it sees each class against its absence."""
+    values = data.plain() if isinstance(data, DataConfig) else data
+    return 2 if values.get("labels") == "overlapping" else int(values.get("num_classes") or 2)
+
+
+def higher_is_better(classes: Sequence[str]) -> list[str]:
+    """Return the names of the scores that can pick the best weights."""
+    import numpy as np
+
+    from segexp.metrics.scores import summary
+
+    scores = summary(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
+    return [name for name in scores if name.partition("/")[0] not in ("cases", "empty", "false_alarm")]
+
+
+def group_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the problems of one group by itself."""
+    node, field = values.get(group), TrainConfig.model_fields[group]
+    if group not in values and not field.is_required():
+        return
+    misplaced = list(misplaced_targets({group: node}))
+    yield from misplaced
+    model = section_of(field)
+    if isinstance(node, Mapping) and group == "metrics":
+        for name, inner in node.items():
+            if not isinstance(inner, dict) or "_target_" not in inner:
+                found = f"metrics.{name} is {inner!r}, which is no measure"
+                yield f"{found}. Leave it out ('~metrics.{name}'), or type metrics=default"
+    elif isinstance(node, Mapping) and model is not None and not misplaced:
+        yield from key_problems(model, node, group)
+    elif not misplaced and (node or field.is_required()):
+        yield mismatch(group, node, field.annotation)
+    if group in COMPONENTS:
+        yield from component_problems(group, values)
+
+
+def _fits(model: type[Section], name: str, value: Any) -> bool:
+    try:
+        _adapter(model, name).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _adapter(model: type[Section], name: str) -> TypeAdapter[Any]:
+    field = next(field for key, field in model.model_fields.items() if (field.alias or key) == name)
+    return TypeAdapter(_hint(field), config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _hint(field: FieldInfo) -> Any:
+    """Return the annotation of a key with its range."""
+    hint: Any = field.annotation
+    for limit in field.metadata:
+        hint = Annotated[hint, limit]
+    return hint
+
+
+def _repaired(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | None, Mapping[str, Any]]:
+    """Return an object in which keys that are wrong have their defaults; None where one of them has none."""
+    try:
+        return model.model_validate(values), values
+    except ValidationError as error:
+        wrong = {each["loc"] for each in error.errors()}
+    sound = _without(values, wrong, model)
+    try:
+        return model.model_validate(sound), sound
+    except ValidationError:
+        return None, sound
+
+
+def _without(values: Mapping[str, Any], wrong: set[tuple[Any, ...]], model: type[Section]) -> dict[str, Any]:
+    """Return values without the keys that errors are about."""
+    kept = {}
+    for name, value in values.items():
+        inner = {location[1:] for location in wrong if location and location[0] == name}
+        field = model.model_fields.get(name)
+        section = section_of(field) if field is not None else None
+        if not inner:
+            kept[name] = value
+        elif section is not None and isinstance(value, Mapping) and all(location for location in inner):
+            kept[name] = _without(value, inner, section)
+    return kept
+
+
+def cross_problems(config: TrainConfig) -> Iterator[str]:
+    """Yield one sentence per problem that only several keys together tell."""
+    yield from logger_problems(config)
+    yield from deep_supervision_problems(config)
+    yield from explanation_problems(config)
+    yield from combined_problems(config)
+    yield from averaging_problems(config.trainer)
+    yield from lightning_problems(config.trainer)
+
+
+def logger_problems(config: TrainConfig) -> Iterator[str]:
+    """Yield a sentence per logger whose package is not installed."""
+    for name in OPTIONAL_LOGGERS:
+        if getattr(config.logger, name) and find_spec(name) is None:
+            yield f"logger={name} needs the package {name}, which is not installed. Type: pip install 'segexp[{name}]'"
+
+
+def deep_supervision_problems(config: TrainConfig) -> Iterator[str]:
+    """Yield a sentence where deep supervision does not fit the network."""
+    asked, arguments = config.deep_supervision, config.model.arguments
+    typed = f"[{', '.join(f'{weight:g}' for weight in asked)}]" if isinstance(asked, list) else str(asked).lower()
+    if isinstance(asked, list) and not any(weight > 0 for weight in asked):
+        yield f"deep_supervision={typed} has no weight above 0. Give one per head, finest first, or type deep_supervision=true"
+    elif asked not in (None, False) and "deep_supervision" not in arguments:
+        yield (
+            f"deep_supervision={typed}, and the network {config.model.target} has no heads for it. "
+            f"Networks that have: {listed(options_with_key('model', 'deep_supervision'), 20)}. A network of your own needs the "
+            "argument deep_supervision and the method forward_scales; then type model.deep_supervision=true"
         )
-    if not isinstance(base, type):
-        return True
-    if issubclass(base, Path):
-        return isinstance(value, str)
-    if issubclass(base, Enum):
-        return value in {member.name for member in base} | {member.value for member in base}
-    return isinstance(value, base)
+    elif asked is not None and "deep_supervision" in arguments and bool(arguments["deep_supervision"]) != bool(asked):
+        now = str(arguments["deep_supervision"]).lower()
+        yield (
+            f"deep_supervision={typed} and model.deep_supervision={now} contradict each other. "
+            "Leave model.deep_supervision out: it follows from the other"
+        )
 
 
-def expectation(hint: Any) -> str:
-    """Say a type hint in words: 'a whole number, 1 or more, or null'."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return ", ".join([expectation(parts[0]), *(str(part) for part in parts[1:] if isinstance(part, Range))])
-    if origin in UNIONS:
-        return " or ".join(dict.fromkeys(expectation(part) for part in parts))
-    if origin is Literal:
-        return " | ".join(dict.fromkeys(str(part) for part in parts))
-    base = origin or hint
-    if base is tuple or base in LISTS:
-        if base is tuple and parts and parts[-1] is not Ellipsis:
-            return f"a list of {len(parts)}: {'; '.join(map(expectation, parts))}"
-        return f"a list, each {expectation(parts[0])}" if parts else "a list"
-    words: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        None: "null",
-        types.NoneType: "null",
-        Path: "a path",
-    }
-    if base in MAPPINGS:
-        return "a mapping"
-    return words.get(base) or f"an object of {getattr(base, '__name__', base)} (a mapping with _target_)"
+def explanation_problems(config: TrainConfig) -> Iterator[str]:
+    """Yield a sentence where heat maps cannot be drawn: without Captum, or of no such class."""
+    count, target = config.callbacks.explain, config.callbacks.explain_target
+    names = [str(name) for name in config.data.classes or {}]
+    if not count:
+        if target is not None:
+            yield f"callbacks.explain_target={target} is of no use without heat maps. Type callbacks=explain, or leave it out"
+        return
+    if find_spec("captum") is None:
+        yield f"callbacks.explain={count} needs Captum, which is not installed. Type: pip install 'segexp[explain]'"
+    lowest = 1 if config.data.multilabel else 0
+    known = target is None or str(target) in names[lowest:] or str(target) in map(str, range(lowest, len(names)))
+    if names and not known:
+        yield f"callbacks.explain_target={target} is no class with a score of its own. {nearest(str(target), names[lowest:])}"
 
 
-def kind(value: object) -> str:
-    """Name the type of a plain value as a user of YAML would."""
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
-    return names.get(type(value), "a list" if isinstance(value, list | tuple) else type(value).__name__)
+def combined_problems(config: TrainConfig) -> Iterator[str]:
+    """Yield a sentence per contradiction between keys of the data, the loss and the trainer."""
+    trainer, data = config.trainer, config.data
+    if trainer.max_epochs is None and trainer.minutes is None and "max_steps" not in trainer.lightning_arguments:
+        yield "trainer.max_epochs and trainer.minutes are both null, so training would never end. Type trainer.max_epochs=100"
+    if data.classes is None:
+        yield "data.classes is null. Name each class and its value, the background first: 'data.classes={cell: 0, edge: 255}'"
+    if data.channels is None:
+        yield "data.channels is null. Type data.channels=1 for gray images, data.channels=3 for colour"
+    if data.classes and trainer.monitor not in (known := higher_is_better(list(map(str, data.classes)))):
+        yield f"trainer.monitor is {trainer.monitor!r}, which is no score. {nearest(trainer.monitor, known)}"
+    for key, node in nodes(config.loss.plain(), "loss"):
+        weights = node.get("class_weights")
+        if not isinstance(weights, list) or data.num_classes is None or len(weights) == weighed_classes(data):
+            continue
+        if data.multilabel:
+            yield (
+                f"{key}.class_weights has {len(weights)} entries. With data.labels=overlapping the loss sees each class by "
+                "itself: give two weights, of pixels without the class and with it."
+            )
+        else:
+            yield (
+                f"{key}.class_weights has {len(weights)} entries, but data {data.name} has {data.num_classes} classes. "
+                "Give one weight per class, the background first."
+            )
 
 
-def method_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence per problem of the trainer section that a key by itself does not show."""
-    trainer = config.get("trainer") or {}
+def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
+    """Yield a sentence per problem of averaged weights and of a frozen encoder."""
     for key in ("swa", "freeze_encoder"):
-        given = trainer.get(key)
-        if given is None or (not isinstance(given, int | str)):
+        given = getattr(trainer, key)
+        if given is None:
             continue
         try:
             found = moment(f"trainer.{key}", given)
         except ConfigError as problem:
             yield str(problem)
             continue
-        if key == "swa" and trainer.get("minutes") is not None and not found.by_share:
+        if key == "swa" and trainer.minutes is not None and not found.by_share:
             yield (
-                f"trainer.swa={given} counts epochs, and with trainer.minutes={trainer['minutes']:g} their number is open. "
+                f"trainer.swa={given} counts epochs, and with trainer.minutes={trainer.minutes:g} their number is open. "
                 "Type trainer.swa=75% for the last quarter of the time"
             )
-    if trainer.get("swa") and trainer.get("ema"):
+    if trainer.swa and trainer.ema:
         yield (
-            f"trainer.ema={trainer['ema']:g} and trainer.swa={trainer['swa']} are two averages of the weights, and one of them "
+            f"trainer.ema={trainer.ema:g} and trainer.swa={trainer.swa} are two averages of the weights, and one of them "
             "is what is scored and kept. Type trainer.ema=null or trainer.swa=null"
         )
 
 
-def head_problems(config: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """Yield one sentence per problem of `deep_supervision`.
+def lightning_problems(trainer: TrainerConfig) -> Iterator[str]:
+    """Yield one sentence per further key of `trainer` that Lightning's Trainer does not take, or that segexp gives itself."""
+    if not trainer.lightning_arguments:
+        return
+    import inspect
 
-    Args:
-        config: plain values.
-        folder: of the configuration groups, for the names of the networks that have heads.
-    """
-    asked, model = config.get("deep_supervision"), config.get("model") or {}
-    if isinstance(asked, list) and not any(isinstance(weight, int | float) and weight > 0 for weight in asked):
-        yield f"deep_supervision={asked} has no weight above 0. Give one per head, finest first, or type deep_supervision=true"
-    elif asked not in (None, False) and "deep_supervision" not in model:
-        named = model.get("_target_", "of this configuration")
-        yield (
-            f"deep_supervision={str(asked).lower()}, and the network {named} has no heads for it. "
-            f"Networks that have: {listed(with_heads(folder), 20)}. A network of your own needs the argument deep_supervision "
-            "and the method forward_scales; then type model.deep_supervision=true"
-        )
-    elif asked is not None and "deep_supervision" in model and bool(model["deep_supervision"]) != bool(asked):
-        now = str(model["deep_supervision"]).lower()
-        yield (
-            f"deep_supervision={str(asked).lower()} and model.deep_supervision={now} contradict each other. "
-            "Leave model.deep_supervision out: it follows from the other"
-        )
+    import pytorch_lightning as pl
 
-
-def with_heads(folder: Path) -> list[str]:
-    """Return the options of `model` that offer deep supervision."""
-    from omegaconf import OmegaConf
-
-    files = sorted((folder / "model").glob("[!_]*.yaml"))
-    return [f"model={file.stem}" for file in files if "deep_supervision" in OmegaConf.load(file)]
+    known = set(inspect.signature(pl.Trainer).parameters)
+    for name in trainer.lightning_arguments:
+        if name in OWN_TRAINER_ARGUMENTS:
+            yield f"trainer.{name} is set by segexp. {OWN_TRAINER_ARGUMENTS[name]}"
+        elif found := new_name(f"trainer.{name}"):
+            yield f"trainer.{name} is called {' and '.join(found)} now. Write {' and '.join(found)} in its place"
+        elif name not in known:
+            hint = nearest(name, {*TrainerConfig.model_fields, *known - set(OWN_TRAINER_ARGUMENTS)})
+            yield f"trainer.{name} is neither a key of segexp nor an argument of Lightning's Trainer. {hint}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError
 
 FACTS = ("image", "mask", "groups", "classes", "ignore", "threshold", "channels")
@@ -32,41 +33,45 @@ DEMO: dict[str, dict[str, Any]] = {
 """The layouts in which the demo families are written: those of ISBI, liver and ISIC."""
 
 
-def complete(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
     """Return the keys that were open with their values, and a sentence that says what was taken and why.
 
     Args:
-        data: the data section of a config, plain values; `image` null means: find out. With `family`, the demo pictures are
-            generated below `root` if they are not there yet.
+        data: `image` null means: find out. With `family`, the demo images are generated below `root` if they are not there yet.
 
     Raises:
         DataError: the folder is missing or its layout is not a known one.
         ConfigError: the layout is open, and labels that overlap are asked for: which files are of which class, nothing tells.
     """
     check_open(data)
-    root = Path(data["root"])
-    if data.get("family"):
+    root = Path(data.root)
+    given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
+    if data.family:
         from segexp.data.synthetic.datasets import make_demo
 
-        folder = make_demo(root, data["family"])
-        given = {key: data[key] for key in FACTS if data.get(key) not in (None, [])}
-        return {**DEMO[data["family"]], **given, "root": str(folder)}, f"Generated pictures ({data['family']}) in {folder}"
-    if data["image"] is not None:
+        folder = make_demo(root, data.family)
+        return {**DEMO[data.family], **given, "root": str(folder)}, f"Generated pictures ({data.family}) in {folder}"
+    if data.image is not None:
         return {}, ""
     from segexp.data.layout.discovery import recognise
 
     found = recognise(root)
-    given = {key: data[key] for key in FACTS if data.get(key) not in (None, [])}
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
 
 
-def check_open(data: dict[str, Any]) -> None:
+def completed_section(data: DataConfig) -> tuple[DataConfig, str]:
+    """Return the data section with what was open filled in, and the sentence of `complete`."""
+    found, sentence = complete(data)
+    return (data.changed(**found) if found else data), sentence
+
+
+def check_open(data: DataConfig) -> None:
     """Refuse to find out a layout of labels that overlap.
 
     Raises:
         ConfigError: the layout is open.
     """
-    if data.get("labels") == "overlapping" and (data.get("family") or data["image"] is None):
+    if data.multilabel and (data.family or data.image is None):
         raise ConfigError(
             "data.labels=overlapping with a layout that is to be found out",
             "Which masks are of which class must be said: data.image, and data.mask with a pattern for each class",

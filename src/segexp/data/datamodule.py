@@ -1,18 +1,21 @@
-"""SegmentationDataModule: from the data section of a config to loaders. Everything that can be wrong is found in `setup`.
+"""SegmentationDataModule: from a data configuration to loaders. Everything that can be wrong is found in `setup`.
 
 The way: layout -> cases -> split -> one pass that decodes, checks and measures -> store -> samples.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from segexp.config.learned import AUTO
+from segexp.config.schema import DataConfig
 from segexp.data.cache import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.data.dataset import (
     EpochSampler,
@@ -33,60 +36,68 @@ from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
 from segexp.data.statistics import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
 from segexp.data.transforms import Augment
+from segexp.devices import choose_workers
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
 Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
 
 
-def find(data: dict[str, Any]) -> list[Case]:
-    """Return the cases that a data config describes."""
-    optional = data.get("optional_masks") or ()
-    return find_cases(Path(data["root"]), data["image"], data["mask"], groups=data["groups"], optional=optional)
+def find(data: DataConfig) -> list[Case]:
+    """Return the cases that a data config describes.
+
+    Raises:
+        ConfigError: a pattern is wrong, or that of the images is missing.
+        DataError: files that do not pair, or none at all.
+    """
+    return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
 
 
-def reader(data: dict[str, Any]) -> Reader:
+def reader(data: DataConfig) -> Reader:
     """Return what decodes the cases of a data config."""
-    size = data["size"]
-    return Reader(data["channels"], label_table(data), tuple(size) if isinstance(size, list) else size)
+    return Reader(data.channels or 3, label_table(data), data.size)
 
 
-def spec_of(data: dict[str, Any], read: Reader) -> DataSpec:
+def spec_of(data: DataConfig, read: Reader) -> DataSpec:
     """Return what the network needs to know of a data config."""
-    overlapping = data.get("labels", "exclusive") == "overlapping"
-    return DataSpec(data["name"], read.labels.names, read.channels, read.labels.palette, overlapping)
+    return DataSpec(data.name, read.labels.names, read.channels, read.labels.palette, data.multilabel)
 
 
 class SegmentationDataModule(pl.LightningDataModule):
-    """Cases, splits and loaders of one data set."""
+    """Cases, splits and loaders of one data set.
+
+    Example:
+        >>> data = SegmentationDataModule.from_folder("data/liver", size=256, batch_size=8)
+        >>> trainer.fit(SegmentationTask(model="unet"), data)
+    """
 
     def __init__(
         self,
-        data: dict[str, Any],
-        augment: Augment,
+        data: DataConfig,
+        augment: Augment | None = None,
         *,
         mix: Mix | None = None,
-        batch_size: int,
-        workers: int = 0,
         seed: int = 0,
-        pin: bool = False,
-        track: Track = lambda pictures, _: pictures,
+        pin_memory: bool | None = None,
+        track: Track = lambda images, _: images,
     ) -> None:
         """Describe the data; nothing is read before `setup`.
 
         Args:
-            data: the data section of a config, plain values.
-            augment: see `TrainingSet`.
+            data: where the images are, what their masks mean, how they are split, scaled, cropped and loaded; layout, classes
+                and channels are known (`data.autoconfig.complete` finds them out).
+            augment: see `TrainingSet`; None crops alone.
             mix: makes one training sample of several; None leaves each by itself.
-            batch_size: training samples per step and process.
-            workers: loader processes.
             seed: of the split, the order and the augmentation.
-            pin: page-lock batches for a GPU.
-            track: wraps the pass over all pictures (iterator, count), for a progress bar.
+            pin_memory: page-lock batches for a GPU; None where there is one.
+            track: wraps the pass over all images (iterator, count), for a progress bar.
         """
         super().__init__()
-        self.data, self.augment, self.mix, self.batch_size, self.workers = data, augment, mix, batch_size, workers
-        self.seed, self.pin, self.track = seed, pin, track
+        self.data, self.mix, self.seed, self.track = data, mix, seed, track
+        self.augment = Augment([], crop=data.crop) if augment is None else augment
+        self.pin = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.batch_size = 1 if data.batch_size == AUTO else int(data.batch_size)
+        self.workers = choose_workers(data.num_workers, "cuda" if self.pin else "cpu")
         self.reader = reader(data)
         self.spec = spec_of(data, self.reader)
         self.cases: list[Case] = []
@@ -97,8 +108,33 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.store: Store
         self.pseudo: tuple[Store, int, float] | None = None
 
+    @classmethod
+    def from_folder(
+        cls, root: str | Path, *, augment: str | Sequence[Mapping[str, Any]] = "light", seed: int = 0, **keys: Any
+    ) -> Self:
+        """Return the data module of a folder of images and masks, whose layout is found out where no key says it.
+
+        Args:
+            root: the folder.
+            augment: an option of the group `augment`, or albumentations transforms as `{"name": "HorizontalFlip", "p": 0.5}`.
+            seed: of the split, the order and the augmentation.
+            keys: of the data section (`size=256`, `crop=256`, `batch_size=8`, `classes={...}`, …), see the key reference.
+
+        Raises:
+            ConfigError: an unknown key or option, or a value that a key does not take.
+            DataError: the folder is missing, or its layout is not a known one.
+        """
+        from segexp.config.composition import load_option
+        from segexp.config.validation import validate_section
+        from segexp.data.autoconfig import completed_section
+
+        given = {"name": Path(root).resolve().name, **keys, "root": str(root)}
+        data, _ = completed_section(validate_section(DataConfig, given, "data"))
+        transforms = load_option("augment", augment)["transforms"] if isinstance(augment, str) else augment
+        return cls(data, Augment(transforms, crop=data.crop), seed=seed)
+
     def setup(self, stage: str | None = None) -> None:
-        """Find, split, check, measure and keep the pictures.
+        """Find, split, check, measure and keep the images.
 
         Raises:
             DataError: anything wrong with files, masks or their pairing; the file is named.
@@ -116,7 +152,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         for dtype in statistics.dtypes:
             self.augment.check(self.spec.channels, np.dtype(dtype))
         self.preprocessing = preprocessing_for(
-            self.data["normalize"], self.spec.channels, self.reader.size, statistics.value_range(), self.fingerprint
+            self.data.normalize, self.spec.channels, self.reader.size, statistics.value_range(), self.fingerprint
         )
 
     def members(self, split: str) -> list[int]:
@@ -134,7 +170,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def spacings(self, split: str) -> dict[str, Spacing | None]:
         """Return the size of a pixel (row, column) of each of a split's cases by its id, None where it is not known."""
         cases = self.cases_of(split)
-        return dict(zip([case.id for case in cases], spacings(cases, self.data.get("spacing")), strict=True))
+        return dict(zip([case.id for case in cases], spacings(cases, self.data.spacing), strict=True))
 
     def add_pseudo_labels(self, cases: Sequence[Case], share: float) -> None:
         """Let further cases take part in training, and in nothing else; neither split nor fingerprint have them.
@@ -144,11 +180,11 @@ class SegmentationDataModule(pl.LightningDataModule):
             share: of the samples of an epoch that may be of these cases, at most.
         """
         reader = PseudoReader(self.spec.channels, self.reader.size)
-        self.pseudo = keep(reader, cases, self.data["cache"]), len(cases), share
+        self.pseudo = keep(reader, cases, self.data.cache), len(cases), share
 
     def split_rows(self) -> list[dict[str, str]]:
         """Return the rows of `split.csv`."""
-        return split_table(self.cases, self.splits, Path(self.data["root"]))
+        return split_table(self.cases, self.splits, Path(self.data.root))
 
     def split_hash(self) -> str:
         """Return the fingerprint of the split, the same on every machine."""
@@ -177,14 +213,36 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.augment,
             self.preprocessing,
             self.seed,
-            self.data["repeat"],
-            self.data.get("foreground_crops", 0.0),
+            self.data.repeat,
+            self.data.foreground_crops,
             label_mode(self.spec),
         )
 
     def val_dataloader(self, batch_size: int = 1) -> DataLoader[list[Sample]]:
         """Return the validation loader; the scores do not depend on its batch size."""
-        scoring = self.scoring_set("val")
+        return self._scoring_loader("val", batch_size)
+
+    def test_dataloader(self) -> DataLoader[list[Sample]]:
+        """Return the loader of the test split; where there is none, that of the validation split, with a warning."""
+        return self._scoring_loader(self.test_split)
+
+    def predict_dataloader(self) -> DataLoader[list[Sample]]:
+        """Return the cases that `trainer.predict` predicts: those of `test_dataloader`."""
+        return self._scoring_loader(self.test_split)
+
+    @property
+    def test_split(self) -> str:
+        """The split that `trainer.test` scores: test, or val of data without a test split."""
+        if self.members("test"):
+            return "test"
+        warnings.warn(
+            "These data have no test split, so the validation cases are scored. Give test_fraction=0.2, or name a folder test.",
+            stacklevel=2,
+        )
+        return "val"
+
+    def _scoring_loader(self, split: str, batch_size: int = 1) -> DataLoader[list[Sample]]:
+        scoring = self.scoring_set(split)
         sampler = ShareSampler(len(scoring), *self._place())
         return self._loader(scoring, sampler, batch_size, collate_scoring, drop_last=False)
 
@@ -214,28 +272,29 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def _check_sizes(self) -> None:
         training = self.cases_of("train")
-        draws = len(training) * self.data["repeat"]
+        draws = len(training) * self.data.repeat
         if self.batch_size > draws:
             raise ConfigError(
-                f"trainer.batch_size={self.batch_size} is more than the {draws} training samples of an epoch "
-                f"({len(training)} images, data.repeat={self.data['repeat']})",
+                f"data.batch_size={self.batch_size} is more than the {draws} training samples of an epoch "
+                f"({len(training)} images, data.repeat={self.data.repeat})",
                 "A batch at most as large as the training set was expected",
-                f"Type trainer.batch_size={max(1, draws)} or less, or a higher data.repeat",
+                f"Type data.batch_size={max(1, draws)} or less, or a higher data.repeat",
             )
-        if self.data["crop"] is None:
-            if share := self.data.get("foreground_crops", 0.0):
+        if self.data.crop is None:
+            if share := self.data.foreground_crops:
                 raise ConfigError(
                     f"data.foreground_crops={share} with data.crop=null",
                     "Whole pictures hold all of their foreground; only crops can be laid around it",
                     "Type data.crop=256, or data.foreground_crops=0",
                 )
             return
-        crop = self.data["crop"] if isinstance(self.data["crop"], list) else [self.data["crop"]] * 2
+        crop = self.data.crop if isinstance(self.data.crop, tuple) else (self.data.crop, self.data.crop)
         sizes = [working_size(self.reader.size, image_size(case.image), str(case.image)) for case in training]
         height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
         if crop[0] > height or crop[1] > width:
+            plain = self.data.plain()
             raise ConfigError(
-                f"data.crop={self.data['crop']} is larger than every training image: at data.size={self.data['size']} the "
+                f"data.crop={plain['crop']} is larger than every training image: at data.size={plain['size']} the "
                 f"largest is {height}x{width} (height x width)",
                 "A crop that fits into the image was expected",
                 f"Type data.crop={min(height, width)} or less, or data.crop=null for whole images",
@@ -252,7 +311,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                     statistics.add(picture)
                 yield picture
 
-        cache = self.data["cache"]
+        cache = self.data.cache
         mode = choose_cache(cache, self._bytes() if cache == "auto" else 0)
         if mode == "ram":
             return RamStore(passing(read_all(self.reader, self.cases)))

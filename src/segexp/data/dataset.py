@@ -66,7 +66,7 @@ class TrainingSet(Dataset[Drawn]):
         """
         self.store, self.members, self.augment = store, list(members), augment
         self.preprocessing, self.seed, self.repeat = preprocessing, seed, repeat
-        self.foreground_crops, self.labelling = foreground_crops, labelling
+        self.foreground_crops, self.label_mode = foreground_crops, labelling
         self.foreground: dict[int, Foreground] = {}
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class TrainingSet(Dataset[Drawn]):
     def _around(self, member: int, mask: np.ndarray) -> Draw:
         """Return what draws the centre of a crop; each process counts a mask once, at its first draw."""
         if member not in self.foreground:
-            self.foreground[member] = Foreground(mask, self.labelling)
+            self.foreground[member] = Foreground(mask, self.label_mode)
         return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Annotated, Protocol
 
 import numpy as np
+from annotated_types import Interval
 from torch.utils.data import Dataset
 
-from segexp.config.validation import Range
 from segexp.data.dataset import Drawing, Drawn, Key
 from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.data.transforms import Array, cut
@@ -22,7 +22,7 @@ from segexp.types import IGNORE
 Pair = tuple[Array, Array]
 """An image (H, W, C) uint8, or float32 from 0 to 1, and its mask (H, W) uint8 class index (or bit sets), 255 = ignore."""
 
-Share = Annotated[float, Range(0, 1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 class Mix(Protocol):
@@ -44,7 +44,7 @@ class CutMix:
 
     partners = 1
 
-    def __init__(self, p: Share = 0.5, area: Annotated[float, Range(0, 1, strict=True)] = 0.5) -> None:
+    def __init__(self, p: Share = 0.5, area: Annotated[float, Interval(gt=0, lt=1)] = 0.5) -> None:
         """Choose how often, and the share of the picture that the box covers."""
         self.p, self.area = p, area
 
@@ -94,7 +94,7 @@ class Mosaic:
 
     partners = 3
 
-    def __init__(self, p: Share = 0.5, margin: Annotated[float, Range(0, 0.5)] = 0.25) -> None:
+    def __init__(self, p: Share = 0.5, margin: Annotated[float, Interval(ge=0, le=0.5)] = 0.25) -> None:
         """Choose how often, and the share of each side that the window of a picture has at least."""
         self.p, self.margin = p, margin
 
@@ -122,7 +122,7 @@ class Mixed(Dataset[Drawn]):
             seed: of the run.
             labelling: what the values of the masks mean.
         """
-        self.pictures, self.mix, self.seed, self.labelling = pictures, mix, seed, labelling
+        self.pictures, self.mix, self.seed, self.label_mode = pictures, mix, seed, labelling
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -135,7 +135,7 @@ class Mixed(Dataset[Drawn]):
         image, mask, member = self.pictures.draw(position, whole)
         if rng.random() < self.mix.p:
             others = [self._other(position, (*whole, 2 + n), rng) for n in range(self.mix.partners)]
-            image, mask = self.mix((image, mask), others, self.labelling, rng)
+            image, mask = self.mix((image, mask), others, self.label_mode, rng)
         return *self.pictures.finish(image, mask), member
 
     def _other(self, position: int, key: Key, rng: np.random.Generator) -> Pair:

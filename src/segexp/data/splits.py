@@ -6,11 +6,11 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from segexp.atomic import whole_file
+from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
 
@@ -76,17 +76,22 @@ def assign_splits(
     return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
 
 
-def split_as(data: Mapping[str, Any], cases: Sequence[Case], seed: int) -> dict[str, str]:
+def split_as(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, str]:
     """Return the split of each case by its id, as a data config asks for it; see `assign_splits`.
 
     Args:
-        data: the data section, plain values; without `split_seed`, as in older checkpoints, the run's seed decides.
+        data: without `split_seed` the run's seed decides.
         cases: all cases.
         seed: of the run.
     """
-    own = data.get("split_seed")
-    keys = ("val_fraction", "test_fraction", "folds", "fold")
-    return assign_splits(cases, seed=seed if own is None else own, **{key: data[key] for key in keys})
+    return assign_splits(
+        cases,
+        seed=seed if data.split_seed is None else data.split_seed,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction or 0.0,
+        folds=data.folds,
+        fold=data.fold,
+    )
 
 
 def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) -> list[dict[str, str]]:

@@ -79,7 +79,7 @@ class Statistics:
 
     channels: int
     classes: int
-    labelling: LabelMode = MULTICLASS
+    label_mode: LabelMode = MULTICLASS
     count: int = 0
     pixels: int = 0
     total: np.ndarray = field(init=False)
@@ -107,7 +107,7 @@ class Statistics:
         self.square += np.square(wide).sum(axis=0)
         self.low = np.minimum(self.low, wide.min(axis=0))
         self.high = np.maximum(self.high, wide.max(axis=0))
-        self.class_pixels += self.labelling.pixels(picture.mask, self.classes)
+        self.class_pixels += self.label_mode.pixels(picture.mask, self.classes)
         self.known += int(np.count_nonzero(picture.mask != IGNORE))
         self.dtypes.add(str(picture.image.dtype))
         size = f"{picture.mask.shape[0]}x{picture.mask.shape[1]}"

@@ -40,7 +40,7 @@ class Foreground:
             mask: (H, W) uint8 class index.
             labelling: what its values mean.
         """
-        self.labelling = labelling
+        self.label_mode = labelling
         present = np.flatnonzero(labelling.pixels(mask, IGNORE)[1:]) + 1
         self.until = {int(k): np.cumsum(np.count_nonzero(labelling.has(mask, int(k)), axis=1)) for k in present}
 
@@ -57,7 +57,7 @@ class Foreground:
         index, until = list(self.until.items())[int(rng.integers(len(self.until)))]
         number = int(rng.integers(until[-1]))
         row = int(np.searchsorted(until, number, side="right"))
-        columns = np.flatnonzero(self.labelling.has(mask[row], index))
+        columns = np.flatnonzero(self.label_mode.has(mask[row], index))
         return row, int(columns[number - int(until[row])])  # counted from the row's end
 
 

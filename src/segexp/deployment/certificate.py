@@ -209,7 +209,7 @@ def _prepared(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, 
 
     def both(batch: int, height: int, width: int) -> Agreement:
         given = torch.from_numpy(batch_of(prepared, batch, height, width)).permute(0, 3, 1, 2).contiguous()
-        labelling = subject.segmenter.labelling
+        labelling = subject.segmenter.label_mode
         expected, found = (
             torch.stack([labelling.probabilities_(each.float().clone()) for each in network(given)])
             for network in (subject.segmenter.forward, subject.file)
@@ -225,9 +225,9 @@ def _whole_pictures(subject: Subject, images: Sequence[Array]) -> Callable[[int,
         expected = torch.stack([subject.segmenter.probabilities(image) for image in given])
         found = subject.file(torch.from_numpy(given))
         if subject.returns == "probabilities":
-            return compared(expected, found, subject.segmenter.labelling)
+            return compared(expected, found, subject.segmenter.label_mode)
         rule = Postprocessing(threshold=subject.segmenter.postprocessing.threshold)
-        classes = np.stack([subject.segmenter.labelling.decide(each, rule) for each in expected])
+        classes = np.stack([subject.segmenter.label_mode.decide(each, rule) for each in expected])
         return compared_classes(classes, found.numpy())
 
     return both
@@ -255,7 +255,7 @@ def dice_of_cases(segmenter: Segmenter, cases: ScoringSet, done: Done = lambda: 
 
 def dice_of(predicted: Callable[[int], torch.Tensor], subject: Subject, held: Held, done: Done) -> Array:
     """Return Dice (N,) of what is predicted of each case: probabilities (K, H, W), or classes (H, W)."""
-    labelling, k = subject.segmenter.labelling, subject.segmenter.spec.num_classes
+    labelling, k = subject.segmenter.label_mode, subject.segmenter.spec.num_classes
     rule = Postprocessing(threshold=subject.segmenter.postprocessing.threshold)
     matrices = np.zeros((len(held.cases), k, k), np.int64)
     with torch.inference_mode():

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segexp.checkpoint.files import EXPORT_SUFFIXES
-from segexp.errors import ConfigError, SegexpError, nearest
+from segexp.errors import ConfigError, SegexpError, nearest, require_packages
 
 OLDEST, NEWEST, OPSET = 18, 23, 20
 """Opsets of ONNX that the exporter writes, and the one it writes unless told otherwise."""
@@ -108,14 +107,7 @@ def check_packages(name: str) -> None:
     Raises:
         ConfigError: naming them and the extra.
     """
-    known = FORMATS[name]
-    missing = [package for package in known.packages if find_spec(package) is None]
-    if missing:
-        raise ConfigError(
-            f"format={name} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
-            f"They come with the extra {known.extra}",
-            f"Type pip install 'segexp[{known.extra}]'",
-        )
+    require_packages(*FORMATS[name].packages, extra=FORMATS[name].extra, purpose=f"format={name}")
 
 
 class ExportError(SegexpError):

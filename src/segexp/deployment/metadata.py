@@ -45,7 +45,7 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
         returns: "logits", "probabilities" or "classes".
         opset: of ONNX; None for other formats.
     """
-    config: Any = segmenter.facts["config"]
+    origin = segmenter.origin
     classes = (
         "sets of bits, 1 for the first foreground class, 2 for the second," if segmenter.spec.overlapping else "class indices"
     )
@@ -64,10 +64,10 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
         "preprocessing": segmenter.preprocessing.as_dict(),
         "postprocessing": segmenter.postprocessing.as_dict(),
         "max_pixels": segmenter.max_pixels,
-        "checkpoint": str(segmenter.facts["file"]),
-        "split_hash": segmenter.facts.get("split_hash"),
-        "fingerprint": segmenter.facts.get("fingerprint"),
-        "config": config,
+        "checkpoint": str(origin.file),
+        "split_hash": origin.split_hash,
+        "fingerprint": dict(origin.fingerprint),
+        "config": origin.config.plain(),
     }
 
 

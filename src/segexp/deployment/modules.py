@@ -298,5 +298,5 @@ def deployed(segmenter: Segmenter, precision: str = "fp32", returns: Returns = "
     bare = Bare(segmenter.network, HALVES[precision])
     if returns == "logits":
         return bare.eval()
-    overlapping = segmenter.labelling is MULTILABEL
+    overlapping = segmenter.label_mode is MULTILABEL
     return Whole(bare, segmenter.preprocessing, returns, overlapping, segmenter.postprocessing.threshold).eval()

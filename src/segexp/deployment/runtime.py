@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segexp.checkpoint.content import saved_config
 from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_of
 from segexp.deployment.formats import FORMATS, quiet
 from segexp.deployment.metadata import facts_of, read_sidecar
-from segexp.errors import CheckpointError, ConfigError, DeviceError
-from segexp.inference.segmenter import Segmenter
+from segexp.errors import CheckpointError, ConfigError, DeviceError, require_packages
+from segexp.inference.segmenter import Provenance, Segmenter
 
 
 class Runner(nn.Module):
@@ -206,8 +207,10 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
     check_runtime(path, kind)
     check_device(path, kind, device)
     network = runner(path, kind, values["precision"], device)
-    facts: dict[str, object] = {**values, "file": str(path)}
-    return Segmenter(network, preprocessing, spec, values["max_pixels"], "32", False, facts, rule)
+    origin = Provenance(
+        path, saved_config(values["config"], sidecar_of(path)), values["split_hash"], values.get("fingerprint") or {}
+    )
+    return Segmenter(network, preprocessing, spec, values["max_pixels"], "32", False, origin, rule)
 
 
 def check_runtime(path: Path, kind: str) -> None:
@@ -220,12 +223,7 @@ def check_runtime(path: Path, kind: str) -> None:
     if kind not in FORMATS:
         raise CheckpointError(f"{sidecar_of(path)} names the format {kind}", "", "Install the version that wrote it")
     package = {"onnx": "onnxruntime", "openvino": "openvino"}.get(kind, "torch")
-    if find_spec(package) is None:
-        raise ConfigError(
-            f"{path} needs {package}, which is not installed",
-            f"It comes with the extra {FORMATS[kind].extra}",
-            f"Type pip install 'segexp[{FORMATS[kind].extra}]', or pip install {package}",
-        )
+    require_packages(package, extra=FORMATS[kind].extra, purpose=str(path))
 
 
 def check_device(path: Path, kind: str, device: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from segexp.checkpoint.splits import own_split, scoring_set
+from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.io.images import read_image
 from segexp.deployment.plan import Material
@@ -19,21 +20,21 @@ FEW = 3
 """Pictures that the network and the file are compared on."""
 
 
-def gather(segmenter: Segmenter, run: dict[str, Any], calibration: int = 0) -> tuple[Material, str]:
+def gather(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tuple[Material, str]:
     """Return what an export is measured with, and a sentence about what is missing.
 
     Args:
         segmenter: of a checkpoint.
-        run: the config of the run; `data.root` is where the data are now.
+        run: the configuration of the run; `data.root` is where the data are now.
         calibration: how many training images are wanted.
 
     Raises:
         DataError: the data are there and no longer those of the run.
         ConfigError: too few training images.
     """
-    crop = run["data"].get("crop")
-    size = (crop, crop) if isinstance(crop, int) else tuple(crop) if crop else None
-    root = Path(run["data"]["root"])
+    crop = run.data.crop
+    size = (crop, crop) if isinstance(crop, int) else crop
+    root = Path(run.data.root)
     if not root.is_dir():
         rng = np.random.default_rng(0)
         noise = [rng.integers(0, 256, (256, 320, segmenter.spec.channels), np.uint8) for _ in range(FEW)]
@@ -41,16 +42,16 @@ def gather(segmenter: Segmenter, run: dict[str, Any], calibration: int = 0) -> t
             f"{root} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where it is."
         )
         return Material(noise, None, (), noise.__getitem__, (), size), missing
-    cases = find(run["data"])
+    cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now"
-    assigned = own_split(cases, run, segmenter.facts["split_hash"], way_out)
+    assigned = own_split(cases, run, segmenter.origin.split_hash, way_out)
     held, training = ([case for case in cases if assigned[case.id] == split] for split in ("val", "train"))
     if calibration:
         check_calibration(calibration, len(training))
     images = [picture(case, segmenter) for case in evenly(held, FEW)]
     prepared = [calibrating(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
     groups = [case.group for case in held]
-    of = scoring_set(run["data"], held, segmenter)
+    of = scoring_set(run.data, held, segmenter)
     return Material(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
 
 

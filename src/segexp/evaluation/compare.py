@@ -136,7 +136,7 @@ class Comparison:
     notes: list[str]
 
 
-def compare(
+def compare_records(
     records: Sequence[Record],
     *,
     metric: str = "dice",

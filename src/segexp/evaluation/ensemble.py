@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from segexp.checkpoint.splits import own_split
-from segexp.config.saved import composed, saved
+from segexp.config.saved_runs import composed, saved
+from segexp.config.schema import DataConfig
 from segexp.data.cache import ReadingStore, Store
 from segexp.data.datamodule import reader
 from segexp.data.labels.modes import LabelMode, label_mode
@@ -61,7 +62,7 @@ class Foretold:
         alone = self.alone[position] = []
 
         def count(mask: Array) -> None:
-            alone.append(predictor.labelling.confusion(torch.from_numpy(mask), truth, predictor.spec.num_classes).numpy())
+            alone.append(predictor.label_mode.confusion(torch.from_numpy(mask), truth, predictor.spec.num_classes).numpy())
 
         seen = predictor(picture.image, count)
         return Sample(position, as_logits(seen.probabilities, overlapping=predictor.spec.overlapping), truth)
@@ -108,7 +109,7 @@ class Ensemble:
     network: nn.Module = field(default_factory=nn.Identity)
 
     @property
-    def labelling(self) -> LabelMode:
+    def label_mode(self) -> LabelMode:
         """What logits and masks mean."""
         return label_mode(self.spec)
 
@@ -119,10 +120,10 @@ class Ensemble:
 
     def decide(self, logits: torch.Tensor) -> Any:
         """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
-        return self.labelling.decide(self.labelling.probabilities_(logits), self.postprocessing)
+        return self.label_mode.decide(self.label_mode.probabilities_(logits), self.postprocessing)
 
 
-def foretold(data: dict[str, Any], cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> Foretold:
+def foretold(data: DataConfig, cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> Foretold:
     """Return cases with what their members predict; everything is read and predicted when it is asked for.
 
     Args:
@@ -130,8 +131,8 @@ def foretold(data: dict[str, Any], cases: Sequence[Case], members: Sequence[Sequ
         cases: N.
         members: who predicts each of them.
     """
-    store = ReadingStore(reader(data | {"size": None}), cases)
-    return Foretold(store, members, spacings(cases, data.get("spacing")))
+    store = ReadingStore(reader(data.changed(size=None)), cases)
+    return Foretold(store, members, spacings(cases, data.spacing))
 
 
 BEST = "*/checkpoints/best.ckpt"
@@ -198,9 +199,7 @@ class Chosen:
         return f"the {number} of {count} networks that held it out"
 
 
-def chosen(
-    members: Sequence[Segmenter], cases: Sequence[Case], data: Mapping[str, Any], split: str | None
-) -> dict[str, Chosen]:
+def chosen(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None) -> dict[str, Chosen]:
     """Return the cases to score by split name, and who predicts them: never a member that was trained on them.
 
     Args:
@@ -224,7 +223,7 @@ def chosen(
     seen = [case.id for case in cases if _file(case.image) in known]
     if seen:
         raise ConfigError(
-            f"{len(seen)} of the {len(cases)} cases below {data['root']} are pictures that members of the ensemble were "
+            f"{len(seen)} of the {len(cases)} cases below {data.root} are pictures that members of the ensemble were "
             f"trained on: {listed(seen, 3)}",
             "Such scores would be too good: an ensemble is scored on what none of its members saw",
             "Type split=val without other data (each case by the members that held it out), or data.root=DIR of other pictures",
@@ -234,14 +233,14 @@ def chosen(
 
 def run_of(member: Segmenter) -> Path:
     """Return the run directory of a member."""
-    return Path(str(member.facts["file"])).resolve().parent.parent
+    return member.origin.run
 
 
 def trained_on(member: Segmenter) -> set[str]:
     """Return the picture files that a member was trained on, as far as its split.csv lies beside its checkpoint."""
     run = run_of(member)
     rows = read_split_csv(run / "split.csv") if (run / "split.csv").is_file() else []
-    root = Path(kept.cwd if (kept := saved(run)) else "", _config(member)["data"]["root"])
+    root = Path(kept.cwd if (kept := saved(run)) else "", member.origin.config.data.root)
     return {str((root / row["image"]).resolve()) for row in rows if row["split"] == "train"}
 
 
@@ -249,9 +248,7 @@ def _file(source: Source) -> str:
     return str(Source(source.path.resolve(), source.page))
 
 
-def held_out(
-    members: Sequence[Segmenter], cases: Sequence[Case], data: Mapping[str, Any], split: str | None
-) -> dict[str, Chosen]:
+def held_out(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None) -> dict[str, Chosen]:
     """Return the cases of the members' own data that can be scored, each with the members that were not trained on it.
 
     "val" are the cases that at least one member validated on: of folds every case, by the one run that held it out. "test"
@@ -270,16 +267,15 @@ def held_out(
     if split in ("train", "all"):
         raise ConfigError(
             f"split={split} asks for cases that members of the ensemble were trained on",
-            f"Such scores would be too good: of its own data below {data['root']} an ensemble is scored on what it never saw",
+            f"Such scores would be too good: of its own data below {data.root} an ensemble is scored on what it never saw",
             "Type split=val (each case by the members that held it out), split=test, or data.root=DIR for other data",
         )
     way_out = "Bring the files back, or type data.root=DIR for other data"
     splits = []
     for member in members:
-        config = _config(member)
-        splits.append(
-            own_split(cases, config | {"data": config["data"] | {"root": data["root"]}}, member.facts["split_hash"], way_out)
-        )
+        origin = member.origin
+        run = origin.config.updated({"data.root": data.root})
+        splits.append(own_split(cases, run, origin.split_hash, way_out))
     found = {}
     for name in [split] if split else ["val", "test"]:
         wanted = any if name == "val" else all
@@ -297,16 +293,11 @@ def held_out(
     return found
 
 
-def own_data(members: Sequence[Segmenter], data: Mapping[str, Any]) -> bool:
+def own_data(members: Sequence[Segmenter], data: DataConfig) -> bool:
     """Say whether a data section names the pictures of the members, whatever the masks: the same pattern in the same folder."""
-    sections = [_config(member)["data"] for member in members]
-    here = (Path(data["root"]).resolve(), data.get("image"))
-    return here in [(Path(section["root"]).resolve(), section.get("image")) for section in sections]
-
-
-def _config(member: Segmenter) -> dict[str, Any]:
-    config: Any = member.facts["config"]
-    return dict(config)
+    sections = [member.origin.config.data for member in members]
+    here = (Path(data.root).resolve(), data.image)
+    return here in [(Path(section.root).resolve(), section.image) for section in sections]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp.config.naming import bare
-from segexp.config.saved import study_command
+from segexp.config.saved_runs import study_command
 from segexp.errors import DataError, listed
 from segexp.evaluation.case_scores import Metric, Scored, mean, scored, shares, together
 from segexp.evaluation.records import Record

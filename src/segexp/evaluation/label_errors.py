@@ -16,6 +16,7 @@ import torch
 from segexp.atomic import whole_file
 from segexp.checkpoint.splits import check_spec
 from segexp.checks.issues import Examination
+from segexp.config.schema import DataConfig
 from segexp.data.labels.modes import LabelMode
 from segexp.data.labels.multilabel import label_table
 from segexp.data.splits import read_split_csv
@@ -151,14 +152,14 @@ def disputes(
         ConfigError: the runs have other classes than the data.
         DataError: the cases that the runs held out are not those of the data, or none of them can be read.
     """
-    data: dict[str, Any] = examination.data
+    data = examination.data
     check_classes(data)
     for member in members:
-        check_spec(data | {"channels": member.spec.channels}, member.spec)
+        check_spec(data.changed(channels=member.spec.channels), member.spec)
     spec = Predictor(members).spec
     held = held_out(members)
     cases = {case.id: case for case in examination.cases}
-    _check_ids(held, cases, members[0], str(data["root"]))
+    _check_ids(held, cases, members[0], data.root)
     read = Reader(spec.channels, label_table(data))
     predictors = {tuple(map(id, each)): Predictor(each) for each in held.values()}
     of_case = {name: predictors[tuple(map(id, each))] for name, each in held.items()}
@@ -170,7 +171,7 @@ def disputes(
             unread.append(name)
             continue
         seen = of_case[name](picture.image)
-        found.append(disagreement(cases[name], picture.mask, seen.probabilities, seen.classes, of_case[name].labelling))
+        found.append(disagreement(cases[name], picture.mask, seen.probabilities, seen.classes, of_case[name].label_mode))
     if not found:
         raise DataError(f"None of the {len(held)} cases can be read", "Masks to rank were expected", "See the errors above")
 
@@ -182,13 +183,13 @@ def disputes(
     return Disputes(ranked(found), _notes(held, members, len(cases), unread), spec, runs, look)
 
 
-def check_classes(data: Mapping[str, Any]) -> None:
+def check_classes(data: DataConfig) -> None:
     """Refuse data whose classes nobody knows, before networks are loaded.
 
     Raises:
         DataError: saying what to type.
     """
-    if not data["classes"]:
+    if not data.classes:
         raise DataError("The classes of these data are not known", "Masks with a class for each value were expected", CLASSES)
 
 
@@ -210,24 +211,24 @@ def _check_ids(held: Mapping[str, Any], cases: Mapping[str, Any], member: Segmen
     gone = [name for name in held if name not in cases]
     if not gone:
         return
-    config: Any = member.facts["config"]
+    trained = member.origin.config.data
     there = f"; there are {listed(sorted(cases), 3)}" if len(gone) == len(held) else ""
     raise DataError(
         f"{len(gone)} of the {len(held)} cases that the runs held out are not among the {len(cases)} below {root}: "
         f"{listed(gone, 3)}{there}",
         "The data that the runs were trained on were expected; their masks may have changed since, their names may not",
-        f"Type the data of the runs as in training, which was data.name={config['data']['name']} "
-        f"data.root={config['data']['root']}, or train the study again on the data of now",
+        f"Type the data of the runs as in training, which was data.name={trained.name} "
+        f"data.root={trained.root}, or train the study again on the data of now",
     )
 
 
 def _notes(held: Mapping[str, Sequence[Segmenter]], members: Sequence[Segmenter], count: int, unread: list[str]) -> list[str]:
-    sections: list[dict[str, Any]] = [dict(member.facts["config"])["data"] for member in members]  # type: ignore[call-overload]
+    sections = [member.origin.config.data for member in members]
     several = len(members) > 1
     texts = [f"{counted(len(held), 'case')}, each predicted by {'a run' if several else 'the run'} that was not trained on it."]
     left = count - len(held)
     not_ranked = f"{counted(left, 'case')} {'is' if left == 1 else 'are'} not ranked"
-    if left and any(data.get("folds") is None for data in sections):
+    if left and any(data.folds is None for data in sections):
         texts.append(
             f"Only the validation cases of {'runs' if several else 'a run'} without folds can be ranked: {not_ranked}. "
             "A study of folds ranks them all: python -m segexp.train -m data.folds=5 'data.fold=range(5)' …"

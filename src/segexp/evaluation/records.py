@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from segexp.config.saved import study_command
+from segexp.config.saved_runs import study_command
 from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed, nearest
 

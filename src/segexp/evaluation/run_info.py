@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.atomic import whole_file
-from segexp.config.saved import as_plain, composed
+from segexp.config.saved_runs import as_plain, composed
 from segexp.errors import SegexpError
 from segexp.evaluation.records import Record
 from segexp.visualization import Colour

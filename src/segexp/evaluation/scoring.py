@@ -24,7 +24,7 @@ class Scorable(Protocol):
     postprocessing: Postprocessing
 
     @property
-    def labelling(self) -> LabelMode:
+    def label_mode(self) -> LabelMode:
         """What logits and masks mean."""
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -67,7 +67,7 @@ def score(
         done: told each position when it is finished.
         measures: of each case, beside the counts.
     """
-    k, labelling = segmenter.spec.num_classes, segmenter.labelling
+    k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
     columns = {column: np.full((len(cases), k - 1), np.nan) for measure in measures for column in measure.columns}
     bins = next((measure.bins for measure in measures if isinstance(measure, Calibration)), None)

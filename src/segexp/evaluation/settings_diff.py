@@ -18,7 +18,7 @@ NEUTRAL = (
     "data.root",
     "data.cache",
     "trainer.gpus",
-    "trainer.workers",
+    "data.num_workers",
     "hydra",
 )
 """Settings, with all below them, that leave the scores as they are: where a run lies, what is shown, on what it ran."""

@@ -14,7 +14,7 @@ Legend: N cases, M candidates (the first one is none), K classes.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from segexp.atomic import whole_file
 from segexp.checkpoint import store_postprocessing
 from segexp.checkpoint.splits import own_split
+from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.dataset import ScoringSet
 from segexp.errors import ConfigError
@@ -203,7 +204,7 @@ def tune(
         groups: of each case; None stands alone.
         done: told each position when it is finished.
     """
-    k, labelling = segmenter.spec.num_classes, segmenter.labelling
+    k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     area = typical_area(part for n in cases.members for _, part in labelling.questions(cases.store[n].mask, k))
     candidates = candidates_for(2 if segmenter.spec.overlapping else k, area)
     counts = np.zeros((3, len(cases), len(candidates), k), np.int64)
@@ -240,20 +241,20 @@ def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.
         yield known[key]
 
 
-def check_tunable(split: str | None, keys: Iterable[str], network: Mapping[str, Any]) -> None:
+def check_tunable(split: str | None, keys: Iterable[str], prune_to: int | None) -> None:
     """Refuse anything but the run's own network and validation images, as they were in training.
 
     Args:
         split: as typed.
         keys: of the data section that were typed.
-        network: what is changed about it.
+        prune_to: the level that the network is to be pruned to.
 
     Raises:
         ConfigError: another split, another key than where the data are, or a pruned network.
     """
-    if network.get("prune_to") is not None:
+    if prune_to is not None:
         raise ConfigError(
-            f"model.prune_to={network['prune_to']} with tune=postprocess",
+            f"model.prune_to={prune_to} with tune=postprocess",
             "The post-processing is stored in the checkpoint, and chosen for its whole network",
             "Leave one of them out",
         )
@@ -272,19 +273,19 @@ def check_tunable(split: str | None, keys: Iterable[str], network: Mapping[str, 
         )
 
 
-def own_validation(segmenter: Segmenter, run: dict[str, Any]) -> list[Case]:
+def own_validation(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     """Return the validation cases of the run that a segmenter comes from.
 
     Args:
-        segmenter: with the facts of its checkpoint.
-        run: the config of the run; `data.root` is where the data are now.
+        segmenter: of a checkpoint.
+        run: the configuration of the run; `data.root` is where the data are now.
 
     Raises:
         DataError: the data are no longer those of the run.
     """
-    cases = find(run["data"])
+    cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now; it is the run's own images or none"
-    assigned = own_split(cases, run, segmenter.facts["split_hash"], way_out)
+    assigned = own_split(cases, run, segmenter.origin.split_hash, way_out)
     return [case for case in cases if assigned[case.id] == "val"]
 
 
@@ -294,9 +295,9 @@ def put_down(segmenter: Segmenter, tuned: Tuned) -> str:
     An earlier choice does not stay beside a finding that speaks against it: it was made by other candidates or another
     version, on the same images.
     """
-    file, before = Path(str(segmenter.facts["file"])), "postprocessing" in segmenter.facts
+    file, before = segmenter.origin.file, segmenter.origin.tuned
     if tuned.kept:
-        store_postprocessing(file, tuned.record(segmenter.facts["split_hash"]))
+        store_postprocessing(file, tuned.record(segmenter.origin.split_hash))
         return f"Stored in {file}: evaluate and predict use it from now on, and postprocess=none leaves it out"
     if before:
         store_postprocessing(file, None)

@@ -33,7 +33,7 @@ def explain_cases(
         cases: the same ones.
         predicted: masks (H, W) by the position of the case.
     """
-    labelling, name = explainer.segmenter.labelling, explainer.segmenter.spec.classes[explainer.target]
+    labelling, name = explainer.segmenter.label_mode, explainer.segmenter.spec.classes[explainer.target]
     for position, mask in sorted(predicted.items()):
         picture = prepared.store[prepared.members[position]]
         region, said = pixels_of(labelling, mask, explainer.target), ""

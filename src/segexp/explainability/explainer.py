@@ -130,7 +130,7 @@ class Explainer:
         return Explanation(np.nan_to_num(values, posinf=0.0, neginf=0.0), note or _empty(values, self.layer))
 
     def _values(self, seen: torch.Tensor, share: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, str]:
-        network, labelling = self.segmenter.network, self.segmenter.labelling
+        network, labelling = self.segmenter.network, self.segmenter.label_mode
 
         def score(images: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = network.forward(self.segmenter.arrange(images))
@@ -150,7 +150,7 @@ class Explainer:
 
     def _mean_colour(self, seen: torch.Tensor) -> torch.Tensor:
         """Return an image of the mean colour of the training images, like `seen`; 0 where that is not known."""
-        known: Any = self.segmenter.facts.get("fingerprint") or {}
+        known: Any = self.segmenter.provenance.fingerprint if self.segmenter.provenance else {}
         given, rule = known.get("mean") or [], self.segmenter.preprocessing
         unit = np.asarray(given if len(given) == rule.channels else rule.mean, np.float32)
         colour = rule.normalize(np.broadcast_to(unit, (1, 1, rule.channels)))

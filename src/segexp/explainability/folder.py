@@ -316,7 +316,7 @@ def region_of(
     Raises:
         DataError: they are those of a true mask that is not known.
     """
-    labelling, size = explainer.segmenter.labelling, (prediction.shape[0], prediction.shape[1])
+    labelling, size = explainer.segmenter.label_mode, (prediction.shape[0], prediction.shape[1])
     target = explainer.segmenter.spec.classes[explainer.target]
     if box is not None:
         found, absent = box_pixels(box, size), f"the box lies outside of its {size[0]}x{size[1]} pixels"

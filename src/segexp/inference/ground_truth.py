@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segexp.config.schema import DataConfig
 from segexp.data.io.images import page_count, read_mask
 from segexp.data.labels.class_table import LabelTable, merge
 from segexp.data.labels.multilabel import OverlappingTable
@@ -112,20 +113,20 @@ Layers = dict[str, tuple[Path, ...]]
 """The files of each class."""
 
 
-def find_layers(inventory: Inventory, where: str | None, data: Mapping[str, Any]) -> dict[Job, Layers]:
+def find_layers(inventory: Inventory, where: str | None, data: DataConfig) -> dict[Job, Layers]:
     """Return the mask files of the jobs that have some, by class.
 
     Args:
         inventory: the jobs, and the masks that lie beside their images.
         where: a pattern with "{id}" for the image's name and "{class}" for that of the class, as in the names of what is
             predicted; None takes the masks that the patterns of the training find beside the images.
-        data: the data section of the checkpoint's config.
+        data: the data section of the run that trained the network.
 
     Raises:
         ConfigError: it is no such pattern.
         DataError: no mask fits any image.
     """
-    classes = list(data["classes"])[1:]
+    classes = list(data.classes or {})[1:]
     if where is None:
         names = [*inventory.masks, *(name for masks in inventory.masks.values() for name in masks)]
         beside = {name: by_patterns(inventory.root, names, data, name) for name in classes}

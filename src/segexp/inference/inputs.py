@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segexp.config.schema import DataConfig
 from segexp.data.io import nifti
 from segexp.data.io.images import SUFFIXES, page_count, read_image
 from segexp.data.layout.discovery import PAIRS, STACKS
@@ -57,7 +58,7 @@ Partners = dict[str, tuple[str, ...]]
 """Names of the masks by the name of their image."""
 
 
-def masks_beside(root: Path, names: Sequence[str], data: Mapping[str, object]) -> Partners:
+def masks_beside(root: Path, names: Sequence[str], data: DataConfig) -> Partners:
     """Return the masks among the files of a folder whose image lies there too.
 
     A mask is what the patterns that the network was trained with call one, as training read them; or what has the name of
@@ -67,7 +68,7 @@ def masks_beside(root: Path, names: Sequence[str], data: Mapping[str, object]) -
     Args:
         root: the folder.
         names: files relative to it, with "/".
-        data: the data section of the checkpoint's config.
+        data: the data section of the run that trained the network.
     """
     found = by_patterns(root, names, data)
     masks = {mask for partners in found.values() for mask in partners}
@@ -76,14 +77,14 @@ def masks_beside(root: Path, names: Sequence[str], data: Mapping[str, object]) -
     return found
 
 
-def by_patterns(root: Path, names: Sequence[str], data: Mapping[str, object], of_class: str | None = None) -> Partners:
+def by_patterns(root: Path, names: Sequence[str], data: DataConfig, of_class: str | None = None) -> Partners:
     """Return what the patterns that the network was trained with call a mask; with `of_class`, one of that class."""
-    patterns = data.get("mask")
+    patterns = data.mask
     each = list(patterns.items()) if isinstance(patterns, Mapping) else [(None, patterns)]
     found: dict[str, tuple[str, ...]] = {}
     for name, pattern in each:
         if of_class in (None, name):
-            for image, masks in _by_pattern(root.resolve(), names, data.get("image"), pattern).items():
+            for image, masks in _by_pattern(root.resolve(), names, data.image, pattern).items():
                 found[image] = (*found.get(image, ()), *masks)
     return found
 
@@ -213,7 +214,7 @@ class Inventory:
         return self.input if self.input.is_dir() else self.input.parent
 
 
-def take_stock(given: Path, output: Path, channels: int, data: Mapping[str, object], earlier: Earlier) -> Inventory:
+def take_stock(given: Path, output: Path, channels: int, data: DataConfig, earlier: Earlier) -> Inventory:
     """List the pictures of one input.
 
     What lies in the output folder, masks beside their images, and what an earlier run wrote are no inputs; a file that is
@@ -223,7 +224,7 @@ def take_stock(given: Path, output: Path, channels: int, data: Mapping[str, obje
         given: a folder, looked through at any depth, or a file.
         output: the folder of its masks.
         channels: that the network takes; a TIFF file with just so many gray pages is one picture.
-        data: the data section of the checkpoint's config.
+        data: the data section of the run that trained the network.
         earlier: how to know what earlier runs wrote.
 
     Raises:

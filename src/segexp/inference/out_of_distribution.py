@@ -55,7 +55,7 @@ class Training:
     @classmethod
     def of(cls, segmenter: Segmenter) -> "Training":
         """Read it from a segmenter that was loaded from a checkpoint."""
-        found: Any = segmenter.facts.get("fingerprint") or {}
+        found: Any = segmenter.provenance.fingerprint if segmenter.provenance else {}
         numbers = {key: np.array(found.get(key, ()), float) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
         sizes = np.array([[int(side) for side in size.split("x")] for size in found.get("sizes", {})])
         spans = [(int(sizes[:, axis].min()), int(sizes[:, axis].max())) if len(sizes) else None for axis in (0, 1)]

@@ -64,7 +64,7 @@ class Predictor:
             raise ConfigError("The ensemble has no members", "One checkpoint or more was expected", "Type checkpoint=runs/…")
         for other in self.members[1:]:
             _check_fit(self.members[0], other)
-        self.labelling.check(self.rule, self.spec.num_classes)
+        self.label_mode.check(self.rule, self.spec.num_classes)
 
     @property
     def spec(self) -> DataSpec:
@@ -72,9 +72,9 @@ class Predictor:
         return self.members[0].spec
 
     @property
-    def labelling(self) -> LabelMode:
+    def label_mode(self) -> LabelMode:
         """What probabilities and masks mean."""
-        return self.members[0].labelling
+        return self.members[0].label_mode
 
     @property
     def views(self) -> int:
@@ -104,21 +104,21 @@ class Predictor:
         inside = 0.0
         for seen in self._seen(image):
             if several:  # masks wait packed, for what they are compared with is known at the end
-                mask = self.labelling.decide(seen, self.rule)
+                mask = self.label_mode.decide(seen, self.rule)
                 told(mask)
                 masks.append(zlib.compress(mask.tobytes(), 1))
-                inside += entropy(seen, labelling=self.labelling) / self.views
+                inside += entropy(seen, labelling=self.label_mode) / self.views
             if total is not None and total.device != seen.device:  # a GPU had no room left for this one
                 total, seen = total.cpu(), seen.cpu()
             total = seen if total is None else total.add_(seen)
             del seen  # or it would live until the next view is made
         assert total is not None, "there is at least one member"
         mean = (total.div_(self.views) if several else total).cpu()
-        classes = self.labelling.decide(mean, self.rule)
+        classes = self.label_mode.decide(mean, self.rule)
         uncertainty = np.empty(classes.shape, np.float32) if several or self.uncertainty else None
-        scores = {"entropy": entropy(mean, uncertainty, self.labelling)}
+        scores = {"entropy": entropy(mean, uncertainty, self.label_mode)}
         if several:
-            scores["disagreement"] = _disagreement(masks, classes, self.spec.num_classes, self.labelling)
+            scores["disagreement"] = _disagreement(masks, classes, self.spec.num_classes, self.label_mode)
             scores["mutual_information"] = max(0.0, scores["entropy"] - inside)
         return Prediction(mean, classes, uncertainty, scores)
 
@@ -164,7 +164,7 @@ def _check_fit(first: Segmenter, other: Segmenter) -> None:
     Raises:
         ConfigError: their classes, channels or labels differ.
     """
-    files = [str(member.facts.get("file", "a segmenter")) for member in (first, other)]
+    files = [str(member.provenance.file if member.provenance else "a segmenter") for member in (first, other)]
     for what, one, two in (
         ("the classes", listed(first.spec.classes, 20), listed(other.spec.classes, 20)),
         ("images with channels:", first.spec.channels, other.spec.channels),

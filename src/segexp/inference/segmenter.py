@@ -3,22 +3,58 @@
 Legend: B batch, C channels, K classes, h w working size, H W own size.
 """
 
+import os
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from segexp.config.schema import TrainConfig
+from segexp.data.io.images import fit_channels, read_image
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.preprocessing import Preprocessing
-from segexp.errors import DataError
+from segexp.errors import CheckpointError, DataError
 from segexp.inference import IDENTITY, SMALLEST, Read, View, segment
 from segexp.inference.postprocessing import Postprocessing
-from segexp.types import DataSpec
+from segexp.types import DataSpec, Source
+
+Image = np.ndarray | str | os.PathLike[str] | Any
+"""An array (H, W) or (H, W, C), a path, or a PIL image."""
+
+SHOWN = {"1": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L", "CMYK": "RGB"}
+"""Modes of PIL whose numbers are not what they show, and what shows it."""
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a trained network comes from, as its file tells.
+
+    Attributes:
+        file: a checkpoint or an exported file.
+        config: of the run that trained it.
+        split_hash: of the split that it was trained on; see `data.splits.split_hash`.
+        fingerprint: of the training images, see `types.Fingerprint`.
+        tuned: whether the file stores a post-processing.
+    """
+
+    file: Path
+    config: TrainConfig
+    split_hash: str | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    tuned: bool = False
+
+    @property
+    def run(self) -> Path:
+        """The run directory that a checkpoint lies in."""
+        return self.file.resolve().parent.parent
 
 
 @dataclass
@@ -33,7 +69,7 @@ class Segmenter:
             the GPU's memory does not suffice.
         precision: "32", "bf16-mixed" or "16-mixed".
         channels_last: memory format of the input, as in training.
-        facts: what else the checkpoint knows (config, split hash, versions, scores).
+        provenance: where it comes from; None for a network that was not loaded from a file.
         postprocessing: probabilities to classes.
     """
 
@@ -43,8 +79,23 @@ class Segmenter:
     max_pixels: int | None = None
     precision: str = "32"
     channels_last: bool = True
-    facts: dict[str, object] = field(default_factory=dict)
+    provenance: Provenance | None = None
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+
+    @property
+    def origin(self) -> Provenance:
+        """Where it comes from.
+
+        Raises:
+            CheckpointError: it was not loaded from a file.
+        """
+        if self.provenance is None:
+            raise CheckpointError(
+                "This network was not loaded from a file, so the data and settings that trained it are not known",
+                "A segmenter of segexp.load was expected",
+                "Save it, and load it again with segexp.load(FILE)",
+            )
+        return self.provenance
 
     @property
     def device(self) -> torch.device:
@@ -52,7 +103,7 @@ class Segmenter:
         return next(self.network.parameters()).device
 
     @property
-    def labelling(self) -> LabelMode:
+    def label_mode(self) -> LabelMode:
         """What logits and masks mean."""
         return label_mode(self.spec)
 
@@ -75,19 +126,34 @@ class Segmenter:
         working = (image.shape[-2], image.shape[-1])
         return self._segment(lambda rows, columns: image[:, rows, columns].to(self.device), working, size, IDENTITY)
 
-    def probabilities(self, image: np.ndarray, view: View = IDENTITY) -> torch.Tensor:
-        """Return probabilities (K, H, W) float32, see `LabelMode`, of an image array (H, W, C) uint8, uint16 or float32.
+    def predict(self, image: Image) -> np.ndarray:
+        """Return the class index (H, W) uint8 of each pixel of an image, at its own size; of overlapping labels, bit sets.
+
+        Args:
+            image: an array (H, W) or (H, W, C) of uint8, uint16 or float32, a PIL image, or the path of a file.
+
+        Raises:
+            DataError: the file cannot be read, or the image has another number of channels than the network takes.
+
+        Example:
+            >>> mask = model.predict("scan.png")
+        """
+        return self.classes(self.read(image))
+
+    def probabilities(self, image: Image, view: View = IDENTITY) -> torch.Tensor:
+        """Return probabilities (K, H, W) float32 of an image, at its own size; see `LabelMode` for what they mean.
 
         They are where the weights are, or in main memory where a GPU has no room for them. A large image is prepared window
         by window.
 
         Args:
-            image: the array.
+            image: as in `predict`.
             view: how the network is to see it.
 
         Raises:
             DataError: the image has another number of channels than the network takes.
         """
+        image = self.read(image)
         if image.ndim != 3 or image.shape[2] != self.spec.channels:
             raise DataError(
                 f"The image has {image.shape[2] if image.ndim == 3 else 'no axis for its'} channels, shape {image.shape}",
@@ -101,15 +167,28 @@ class Segmenter:
             return self.preprocessing.finish(working[rows, columns]).to(self.device)
 
         size = (image.shape[0], image.shape[1])
-        return self.labelling.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
+        return self.label_mode.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
+
+    def read(self, image: Image) -> np.ndarray:
+        """Return an image as an array (H, W, C): a file or a PIL image is read as the network takes it.
+
+        Raises:
+            DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
+        """
+        if isinstance(image, str | os.PathLike):
+            return read_image(Source(Path(image)), self.spec.channels)
+        if not isinstance(image, np.ndarray):
+            array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN else image)
+            return fit_channels(array[..., None] if array.ndim == 2 else array, self.spec.channels, "The image")
+        return image[..., None] if image.ndim == 2 else image
 
     def classes(self, image: np.ndarray) -> np.ndarray:
         """Return the class index (H, W) uint8 of each pixel of an image array (H, W, C); of overlapping labels, bit sets."""
-        return self.labelling.decide(self.probabilities(image), self.postprocessing)
+        return self.label_mode.decide(self.probabilities(image), self.postprocessing)
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:
         """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
-        return self.labelling.decide(self.labelling.probabilities_(logits), self.postprocessing)
+        return self.label_mode.decide(self.label_mode.probabilities_(logits), self.postprocessing)
 
     def to(self, device: str | torch.device) -> "Segmenter":
         """Move the weights; returns itself."""

@@ -78,7 +78,7 @@ def checkpoint_activations(network: nn.Module, channels: int, name: str) -> None
         raise ConfigError(
             f"trainer.checkpoint_activations=true does not work with the network {name}: {reason}",
             "Expected modules inside it that give the same again for the same input, and leave that as it is",
-            "Type trainer.checkpoint_activations=false; a smaller data.crop or trainer.batch_size saves memory too",
+            "Type trainer.checkpoint_activations=false; a smaller data.crop or data.batch_size saves memory too",
         )
     _wrap(network, blocks)
 

@@ -1,7 +1,7 @@
 """check.html: the verdict, each finding with the cases that it names, what the data are like, and a look at them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segexp.checks.issues import LEVELS, CaseFacts, Examination, Finding
+from segexp.config.schema import DataConfig
 from segexp.data.labels import multilabel
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import rgb
@@ -66,10 +67,9 @@ class ClassFacts:
     cases: int
 
 
-def name_of(data: Mapping[str, Any]) -> str:
+def name_of(data: DataConfig) -> str:
     """Return what the data are called: the folder's name where nobody said."""
-    name = str(data.get("name") or "auto")
-    return Path(str(data["root"])).resolve().name or "data" if name == "auto" else name
+    return Path(data.root).resolve().name or "data" if data.name == "auto" else data.name
 
 
 def verdict(examination: Examination) -> str:
@@ -118,11 +118,11 @@ def cases_text(examination: Examination) -> str:
     return f"{len(examination.cases)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def label_table(data: Mapping[str, Any]) -> Labels | None:
+def label_table(data: DataConfig) -> Labels | None:
     """Return the class table of a data section, None while it has none that can be used."""
     try:
-        return multilabel.label_table({"mask": None, "threshold": None, **data, "ignore": data.get("ignore") or ()})
-    except (SegexpError, KeyError):
+        return multilabel.label_table(data)
+    except SegexpError:
         return None
 
 
@@ -243,11 +243,11 @@ def check_page(examination: Examination, more: Sequence[Html] = ()) -> str:
     """
     classes = label_table(examination.data)
     cases = {case.id: case for case in examination.cases}
-    album = Album(cases, classes, Path(str(examination.data["root"])), ROOM)
+    album = Album(cases, classes, Path(examination.data.root), ROOM)
     look = _contact_sheet(examination, album, classes)  # first, for there is always room for it
     findings = _findings(examination.findings, album)
     body = [_verdict(examination), findings, *more, _facts(examination, classes), _distributions(examination, classes), look]
-    return document(f"Check of {name_of(examination.data)}", *body, subtitle=str(examination.data["root"]), style=STYLE)
+    return document(f"Check of {name_of(examination.data)}", *body, subtitle=examination.data.root, style=STYLE)
 
 
 def _verdict(examination: Examination) -> Html:

@@ -186,6 +186,24 @@ def show(comparison: Comparison) -> None:
         console.print(Text(text))
 
 
+def as_text(comparison: Comparison) -> str:
+    """Return tables, verdicts and notes as text, with no line broken."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for table in tables(comparison):
+        width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) for n in range(len(table.columns))]
+        lines.append(table.title)
+        for row in (table.columns, *table.rows):
+            cells = []
+            for n, text in enumerate(row):
+                blanks = " " * (width[n] - cell_len(text))
+                cells.append(blanks + text if n in table.right else text + blanks)
+            lines.append((" " * GAP).join(cells).rstrip())
+        lines.append("")
+    return "\n".join([*lines, *comparison.verdicts, "", *comparison.notes])
+
+
 def side_by_side(table: Table, room: int | None) -> list[list[int]]:
     """Return which columns (0-based) fit beside each other, in as many lots as it takes; each begins with the first column.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segexp.config.naming import bare
-from segexp.config.saved import saved
+from segexp.config.saved_runs import saved
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished
 from segexp.metrics.significance import Interval

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from segexp.config.saved import saved
+from segexp.config.saved_runs import saved
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished
 from segexp.evaluation.run_info import About, origin, read_about

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segexp.config.saved import Saved, as_yaml, defaults
+from segexp.config.saved_runs import Saved, as_yaml, defaults
 from segexp.evaluation.records import Record
 from segexp.evaluation.run_info import About
 from segexp.reporting import charts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from segexp.config.saved import study_command
+from segexp.config.saved_runs import study_command
 from segexp.errors import DataError, sentence
 from segexp.evaluation.case_scores import metric_of
 from segexp.evaluation.grouping import Entry, again, alike, gaps, gather, mixed

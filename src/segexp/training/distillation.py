@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segexp.checkpoint import load_segmenter
+from segexp.config.schema import DataConfig, DistillConfig, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.splits import split_as, split_hash
 from segexp.errors import CheckpointError, ConfigError, SegexpError, listed
@@ -98,20 +99,18 @@ def check_preprocessing(teacher: Preprocessing, student: Preprocessing) -> None:
         )
 
 
-def load_teacher(config: dict[str, Any]) -> Segmenter | None:
-    """Return the network that `distill.teacher` names, None where nobody teaches; its path in the config becomes absolute.
+def load_teacher(config: TrainConfig) -> Segmenter | None:
+    """Return the network that `distill.teacher` names, None where nobody teaches.
 
     Raises:
         ConfigError: its classes, labels, channels or working size are not those of the data.
         CheckpointError: there is no such run, it is broken, or of an untrusted package.
     """
-    settings, data = config.get("distill") or {}, config["data"]
-    if not settings.get("weight"):
+    distill = config.distill
+    if distill is None or not distill.weight or distill.teacher is None:
         return None
-    path = str(Path(settings["teacher"]).resolve())
-    teacher = named_segmenter("distill.teacher", path, settings.get("trust", ()))
-    check_teacher(teacher, data, str(settings["teacher"]))
-    config["distill"] = {**settings, "teacher": path}
+    teacher = named_segmenter("distill.teacher", str(Path(distill.teacher).resolve()), distill.trust)
+    check_teacher(teacher, config.data, distill.teacher)
     return teacher
 
 
@@ -137,20 +136,20 @@ def named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
         raise CheckpointError(found, expected, do) from problem
 
 
-def check_teacher(teacher: Segmenter, data: Mapping[str, Any], name: str) -> None:
+def check_teacher(teacher: Segmenter, data: DataConfig, name: str) -> None:
     """Refuse a teacher whose answers mean something else, or that looks at images of another size.
 
     Args:
         teacher: the trained network.
-        data: the data section of the student's config.
+        data: the data section of the student.
         name: of the teacher, as typed.
 
     Raises:
         ConfigError: naming what both have.
     """
-    its, labels = teacher.spec, data.get("labels", "exclusive")
+    its = teacher.spec
     theirs = (its.channels, list(its.classes), "overlapping" if its.overlapping else "exclusive")
-    ours = (data["channels"], list(data["classes"]), labels)
+    ours = (data.channels, list(data.classes or {}), data.labels)
     if theirs != ours:
         told = [f"{', '.join(classes)} ({kind} labels) in {n} channel(s)" for n, classes, kind in (theirs, ours)]
         raise ConfigError(
@@ -158,9 +157,8 @@ def check_teacher(teacher: Segmenter, data: Mapping[str, Any], name: str) -> Non
             "The same classes in the same order, labels and channels were expected: soft targets are probabilities of classes",
             "Name another distill.teacher, or the data that it was trained on",
         )
-    size = data["size"]
-    if teacher.preprocessing.size != (tuple(size) if isinstance(size, list) else size):
-        at, now = (_typed(each) for each in (teacher.preprocessing.size, size))
+    if teacher.preprocessing.size != data.size:
+        at, now = (_typed(each) for each in (teacher.preprocessing.size, data.size))
         raise ConfigError(
             f"The teacher {name} was trained with data.size={at}, and the student is trained with data.size={now}",
             "The same working size was expected: the teacher is shown the student's batches, and knows things by their size",
@@ -182,12 +180,11 @@ def check_unseen(
     Raises:
         ConfigError: it has.
     """
-    run: Any = teacher.facts["config"]
-    trained = teacher.facts["split_hash"]
+    run, trained = teacher.origin.config, teacher.origin.split_hash
     if split_hash(rows) == trained:
         return "it learned from the same training images"
     try:
-        its = split_as(run["data"], cases, run["seed"])
+        its = split_as(run.data, cases, run.seed)
     except SegexpError:
         its = {}
     if not its or split_hash({"id": case.id, "split": its[case.id]} for case in cases) != trained:
@@ -202,11 +199,11 @@ def check_unseen(
     return "none of the images that it learned from is in this run's validation or test split"
 
 
-def taught(settings: Mapping[str, Any], teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
+def taught(settings: DistillConfig, teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
     """Return the teacher of a run, and a sentence about it.
 
     Args:
-        settings: the distill section of the config.
+        settings: the section `distill`.
         teacher: what `load_teacher` returned.
         student: how images are prepared.
         seen: what `check_unseen` returned.
@@ -214,8 +211,8 @@ def taught(settings: Mapping[str, Any], teacher: Segmenter, student: Preprocessi
     Raises:
         ConfigError: see `Teacher` and `SoftTargets`.
     """
-    soft = SoftTargets(settings["temperature"], settings.get("boundary", 0.0), teacher.spec.overlapping)
-    made = Teacher(teacher, student, soft, settings["weight"])
+    soft = SoftTargets(settings.temperature, settings.boundary, teacher.spec.overlapping)
+    made = Teacher(teacher, student, soft, settings.weight)
     size = sum(p.numel() for p in teacher.network.parameters()) / 1e6
     told = f"Teacher: {type(teacher.network).__name__}, {size:.3g} million parameters, weight {made.weight:g}; {seen}"
     its = teacher.preprocessing
@@ -224,10 +221,9 @@ def taught(settings: Mapping[str, Any], teacher: Segmenter, student: Preprocessi
     return made, told
 
 
-def _same_split(run: Mapping[str, Any]) -> str:
-    data = run["data"]
-    seed = run["seed"] if data.get("split_seed") is None else data["split_seed"]
-    folds = "" if data.get("folds") is None else f" data.folds={data['folds']} data.fold={data['fold']}"
+def _same_split(run: TrainConfig) -> str:
+    seed = run.seed if run.data.split_seed is None else run.data.split_seed
+    folds = "" if run.data.folds is None else f" data.folds={run.data.folds} data.fold={run.data.fold}"
     return f"type data.split_seed={seed}{folds}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from segexp.config.schema import LoggerConfig, TrainConfig
 from segexp.errors import ConfigError
 from segexp.types import DataSpec
 
@@ -59,15 +60,18 @@ COMPARED = ("model", "data", "augment", "mix", "loss", "distill", "optimizer", "
 """The parts of a config that stand in the table of runs."""
 NOT_COMPARED = (
     *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),
-    *("num_classes", "cache", "max_pixels"),
+    *("num_classes", "cache", "max_pixels", "num_workers"),
 )
 """Keys of the data section that are facts about the files or the machine, not choices."""
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
+def settings(config: TrainConfig) -> dict[str, Any]:
     """Return the choices of a config as one row: dotted keys, numbers or short texts; `model: UNet` says the `_target_`."""
-    compared = {group: config[group] for group in COMPARED if group in config}
-    data = {key: value for key, value in compared.get("data", {}).items() if key not in NOT_COMPARED}
+    values = config.plain()
+    compared = {group: values[group] for group in COMPARED if values[group] is not None}
+    data = {key: value for key, value in compared["data"].items() if key not in NOT_COMPARED}
+    if data.get("family") is None:
+        data.pop("family", None)
     if data.get("folds") is None:
         data = {key: value for key, value in data.items() if key not in ("folds", "fold")}
     if data.get("unlabeled") is None:
@@ -163,11 +167,11 @@ def _made(logger: Callable[..., Any], package: str, arguments: dict[str, Any]) -
         ) from problem
 
 
-def make_loggers(chosen: dict[str, Any], directory: Path, spec: DataSpec) -> list[Any]:
+def make_loggers(chosen: LoggerConfig, directory: Path, spec: DataSpec) -> list[Any]:
     """Return the loggers of a run; each writes below the run directory, unless its arguments say otherwise.
 
     Args:
-        chosen: switches by name: `tensorboard`, `csv`, `mlflow`, `wandb`; a mapping holds the logger's own arguments.
+        chosen: which ones; a mapping holds the logger's own arguments.
         directory: of the run.
         spec: the class names, for the charts.
 
@@ -176,18 +180,18 @@ def make_loggers(chosen: dict[str, Any], directory: Path, spec: DataSpec) -> lis
     """
     _set_aside(directory / "csv" / "metrics.csv")
     loggers: list[Any] = [pl.loggers.CSVLogger(directory, name="csv", version="")]
-    if chosen.get("tensorboard"):
+    if chosen.tensorboard:
         board = Board(directory, name="tensorboard", version="", default_hp_metric=False)
         board.experiment.add_custom_scalars(charts(spec))
         loggers.append(board)
-    if chosen.get("mlflow"):
-        loggers.append(mlflow(_arguments(chosen["mlflow"]), directory))
-    if chosen.get("wandb"):
-        loggers.append(wandb(_arguments(chosen["wandb"]), directory))
+    if chosen.mlflow:
+        loggers.append(mlflow(_arguments(chosen.mlflow), directory))
+    if chosen.wandb:
+        loggers.append(wandb(_arguments(chosen.wandb), directory))
     return loggers
 
 
-def log_outcome(loggers: list[Any], config: dict[str, Any], scores: dict[str, float], step: int) -> None:
+def log_outcome(loggers: list[Any], config: TrainConfig, scores: dict[str, float], step: int) -> None:
     """Write the settings beside the scores of the best weights, so that runs can be compared in one table.
 
     Args:

@@ -19,15 +19,17 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from segexp.config.schema import TrainConfig
 from segexp.console import quieten
 from segexp.data.preprocessing import Preprocessing
 from segexp.devices import choose_devices, choose_precision, is_memory
 from segexp.errors import SegexpError
 from segexp.inference.segmenter import Segmenter
-from segexp.training import build
+from segexp.training.build import Components, build_components
 from segexp.training.callbacks.weight_averaging import averaging
 from segexp.training.distillation import load_teacher, taught
 from segexp.training.memory import bound, used
+from segexp.training.task import SegmentationTask
 from segexp.types import Batch, DataSpec
 
 JOB, REPORTS = "job.pickle", "reports.jsonl"
@@ -40,13 +42,13 @@ class Job:
     """What a process needs to train as the run will.
 
     Attributes:
-        config: of the run, resolved.
+        config: of the run.
         sample: a batch of one.
         spec: of the data.
         preprocessing: of the data.
     """
 
-    config: dict[str, Any]
+    config: TrainConfig
     sample: Batch
     spec: DataSpec
     preprocessing: Preprocessing
@@ -61,32 +63,30 @@ def repeated(sample: Batch, size: int) -> Batch:
     )
 
 
-def modules(job: Job) -> tuple[build.Parts, Segmenter]:
+def modules(job: Job) -> tuple[Components, Segmenter]:
     """Return the parts of the run and its segmenter; nothing is compiled."""
-    settings = {**job.config["trainer"], "compile": False}
-    config = {**job.config, "trainer": settings, "resume": None}
-    made, teacher = build.parts(config), load_teacher(config)
-    if teacher is not None:
-        made = replace(made, teacher=taught(config["distill"], teacher, job.preprocessing, "")[0])
-    accelerator, _ = choose_devices(settings["gpus"])
-    precision = choose_precision(settings["precision"], accelerator)
-    limit = config["data"]["max_pixels"]
-    return made, Segmenter(made.network, job.preprocessing, job.spec, limit, precision, settings["channels_last"])
+    config = job.config.updated({"trainer.compile": False, "resume": None})
+    components, teacher = build_components(config), load_teacher(config)
+    if teacher is not None and config.distill is not None:
+        components = replace(components, teacher=taught(config.distill, teacher, job.preprocessing, "")[0])
+    accelerator, _ = choose_devices(config.trainer.gpus)
+    precision = choose_precision(config.trainer.precision, accelerator)
+    limit, last = config.data.max_pixels, config.trainer.channels_last
+    return components, Segmenter(components.network, job.preprocessing, job.spec, limit, precision, last)
 
 
 def short_trainer(
-    config: dict[str, Any], folder: Path, callbacks: Sequence[pl.Callback], accumulate: int, epochs: int
+    config: TrainConfig, folder: Path, callbacks: Sequence[pl.Callback], accumulate: int, epochs: int
 ) -> pl.Trainer:
     """Return a trainer on one device that keeps nothing; epochs are -1 for as many as it takes until a callback ends it."""
-    settings = config["trainer"]
-    accelerator, devices = choose_devices(settings["gpus"])
-    precision: Any = choose_precision(settings["precision"], accelerator)
+    accelerator, devices = choose_devices(config.trainer.gpus)
+    precision: Any = choose_precision(config.trainer.precision, accelerator)
     return pl.Trainer(
         accelerator=accelerator,
         devices=devices[:1] if isinstance(devices, list) else 1,
         precision=precision,
         max_epochs=epochs,
-        gradient_clip_val=settings["clip"],
+        gradient_clip_val=config.trainer.gradient_clip_val,
         accumulate_grad_batches=accumulate,
         callbacks=list(callbacks),
         default_root_dir=folder,
@@ -100,13 +100,15 @@ def short_trainer(
     )
 
 
-def train(job: Job, made: build.Parts, segmenter: Segmenter, size: int, folder: Path) -> None:
+def train(job: Job, components: Components, segmenter: Segmenter, size: int, folder: Path) -> None:
     """Take `STEPS` whole steps with batches of `size`, gathering gradients as the run does."""
-    accumulate = min(2, int(job.config["trainer"]["accumulate"]))
-    trainer = short_trainer(job.config, folder, averaging(job.config["trainer"]), accumulate, epochs=1)
+    accumulate = min(2, job.config.trainer.accumulate_grad_batches)
+    trainer = short_trainer(job.config, folder, averaging(job.config.trainer), accumulate, epochs=1)
     batches: Any = [repeated(job.sample, size)] * (STEPS * accumulate)
     loader: DataLoader[Any] = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
-    trainer.fit(build.module(job.config, made, segmenter), loader, loader)  # the second is asked for, and never read
+    trainer.fit(
+        SegmentationTask.from_components(job.config, components, segmenter), loader, loader
+    )  # the second is asked for, and never read
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -120,16 +122,16 @@ def main(arguments: Sequence[str]) -> None:
 
     with (folder / JOB).open("rb") as file:
         job: Job = pickle.load(file)  # written by the process that started this one
-    accelerator, devices = choose_devices(job.config["trainer"]["gpus"])
+    accelerator, devices = choose_devices(job.config.trainer.gpus)
     device = devices[0] if isinstance(devices, list) else 0
     try:
-        made, segmenter = modules(job)
+        components, segmenter = modules(job)
         free, most = bound(accelerator, device)
         report(free=free, most=most)
         for size in sizes:
             report(trying=size)
             with tempfile.TemporaryDirectory() as scratch:
-                train(job, made, segmenter, size, Path(scratch))
+                train(job, components, segmenter, size, Path(scratch))
             gc.collect()
             report(done=size, used=used(accelerator, device))
     except Exception as error:

@@ -2,8 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from segexp.checks.issues import Examination
+from segexp.config.schema import TrainConfig
 from segexp.console import quieten
 from segexp.data.cache import RamStore
 from segexp.data.datamodule import reader, spec_of
@@ -25,8 +27,10 @@ from segexp.devices import choose_devices, choose_precision
 from segexp.errors import DataError
 from segexp.evaluation.scoring import score
 from segexp.inference.segmenter import Segmenter
-from segexp.training import build
-from segexp.training.module import MakeOptimizer
+from segexp.optim import Constant
+from segexp.training.build import apply_class_weights, build_components
+from segexp.training.optimizers import make_optimizer
+from segexp.training.task import SegmentationTask
 from segexp.types import IGNORE, Case
 from segexp.visualization import panel
 
@@ -53,7 +57,7 @@ def choose(examination: Examination) -> list[Case]:
     rich = [case for case in training if sum(examination.facts[case.id].shares[1:]) > 0]
     if not rich:
         raise DataError(
-            f"None of the {len(training)} readable training cases of {examination.data['root']} has a pixel of foreground",
+            f"None of the {len(training)} readable training cases of {examination.data.root} has a pixel of foreground",
             "fit=true lets the network learn the pictures with most foreground",
             "Look at the masks, and at which values data.classes gives to which class; the first class is the background",
         )
@@ -61,7 +65,11 @@ def choose(examination: Examination) -> list[Case]:
 
 
 def affordable(
-    segmenter: Segmenter, optimizer: MakeOptimizer, batch: int, seconds: float, steps: int = STEPS
+    segmenter: Segmenter,
+    optimizer: Callable[[torch.nn.Module], torch.optim.Optimizer],
+    batch: int,
+    seconds: float,
+    steps: int = STEPS,
 ) -> tuple[int, float]:
     """Return the side of pictures that leaves time for so many steps, and the seconds of a step, by trying some on a copy."""
     trial = replace(segmenter, network=copy.deepcopy(segmenter.network).train())
@@ -147,7 +155,7 @@ class Rehearsal:
 
 
 def rehearse(
-    config: Mapping[str, Any],
+    config: TrainConfig,
     cases: Sequence[Case],
     told: Callable[[Moment], None] = lambda _: None,
     seconds: float = SECONDS,
@@ -155,7 +163,7 @@ def rehearse(
     """Train on a few pictures, without augmentation and with a constant learning rate, until they are known or time is up.
 
     Args:
-        config: resolved and validated, with the facts about the data.
+        config: with the facts about the data.
         cases: the pictures, see `choose`.
         told: is told each moment.
         seconds: after which the training ends.
@@ -164,11 +172,11 @@ def rehearse(
         SegexpError: a picture cannot be read, the masks hold one class alone, or the loss is not finite.
     """
     quieten()
-    config = {**config, "trainer": {**config["trainer"], "compile": False}}
-    made = build.parts(config)
-    accelerator, _ = choose_devices(config["trainer"]["gpus"])
-    precision = choose_precision(config["trainer"]["precision"], accelerator)
-    data = config["data"]
+    config = config.updated({"trainer.compile": False})
+    components = build_components(config)
+    accelerator, _ = choose_devices(config.trainer.gpus)
+    precision = choose_precision(config.trainer.precision, accelerator)
+    data = config.data
     read = reader(data)
     spec = spec_of(data, read)
     whole = [read(case) for case in cases]
@@ -177,17 +185,17 @@ def rehearse(
         statistics.add(each)
     check_masks(statistics, spec.classes, "chosen")
     found = statistics.fingerprint()
-    made, _ = build.balanced(config, made, found.class_share)
-    ready = preprocessing_for(data["normalize"], spec.channels, None, statistics.value_range(), found)
-    segmenter = Segmenter(made.network, ready, spec, None, precision, config["trainer"]["channels_last"])
-    side, step = affordable(segmenter.to(accelerator), made.optimizer, len(cases), seconds)
-    store = RamStore([reduced(each, sides(data["crop"]), side) for each in whole])
+    config, components, _ = apply_class_weights(config, components, found.class_share)
+    ready = preprocessing_for(data.normalize, spec.channels, None, statistics.value_range(), found)
+    segmenter = Segmenter(components.network, ready, spec, None, precision, config.trainer.channels_last)
+    side, step = affordable(segmenter.to(accelerator), partial(make_optimizer, config), len(cases), seconds)
+    store = RamStore([reduced(each, sides(data.crop), side) for each in whole])
     watch, scoring = Watch(told, seconds), ScoringSet(store, range(len(cases)), ready)
     epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the pictures are scored
-    training = TrainingSet(store, range(len(cases)), Augment(), ready, config["seed"], repeat=epoch)
-    sampler = EpochSampler(len(training), config["seed"], lambda: watch.epoch)
+    training = TrainingSet(store, range(len(cases)), Augment(), ready, config.seed, repeat=epoch)
+    sampler = EpochSampler(len(training), config.seed, lambda: watch.epoch)
     _trainer(config, watch, accelerator, precision).fit(
-        build.module(dict(config), made, segmenter),
+        SegmentationTask.from_components(config, replace(components, schedule=Constant()), segmenter),
         DataLoader(training, len(cases), sampler=sampler, collate_fn=collate_training, generator=torch.Generator()),
         DataLoader(scoring, 1, collate_fn=collate_scoring),
     )
@@ -219,14 +227,14 @@ class Watch(pl.Callback):
         trainer.should_stop = trainer.should_stop or dice >= ENOUGH
 
 
-def _trainer(config: Mapping[str, Any], watch: Watch, accelerator: str, precision: Any) -> pl.Trainer:
+def _trainer(config: TrainConfig, watch: Watch, accelerator: str, precision: Any) -> pl.Trainer:
     """Return a trainer that writes nothing and goes on until `watch` ends it."""
     return pl.Trainer(
         accelerator=accelerator,
         devices=1,
         precision=precision,
         max_epochs=-1,
-        gradient_clip_val=config["trainer"]["clip"],
+        gradient_clip_val=config.trainer.gradient_clip_val,
         callbacks=[watch],
         logger=False,
         enable_checkpointing=False,
@@ -267,7 +275,7 @@ def _outcome(
     )
 
 
-def words(rehearsal: Rehearsal, config: Mapping[str, Any]) -> str:
+def words(rehearsal: Rehearsal, config: TrainConfig) -> str:
     """Return in a sentence or two whether learning works, and else what to look at first."""
     first, last = rehearsal.moments[0], rehearsal.moments[-1]
     count, dice, spent = len(rehearsal.cases), rehearsal.dice, f"{last.seconds:.0f} s"
@@ -275,9 +283,9 @@ def words(rehearsal: Rehearsal, config: Mapping[str, Any]) -> str:
     if rehearsal.learned:
         return f"The network learned {images} to Dice {dice:.2f} in {spent}: learning works."
     found = f"The network did not learn {images}: Dice {dice:.2f} after {last.step} steps in {spent}, {LEARNED} was expected."
-    rate = config["optimizer"].get("lr")
+    rate = config.optimizer.arguments.get("lr")
     if last.step < STEPS / 2:
-        width = config["model"].get("width")
+        width = config.model.arguments.get("width")
         smaller = f"model.width={width // 2}" if isinstance(width, int) and width > 8 else "a smaller model"
         return f"{found} Only {last.step} steps fitted into the time: type {smaller}, a smaller data.size or trainer.gpus=1."
     if not last.loss < 0.9 * first.loss:

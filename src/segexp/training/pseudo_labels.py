@@ -6,7 +6,6 @@ is not sure, `pseudo/pseudo.csv`, and `pseudo/settings.json`, from which a resum
 Legend: K classes, H W pixels.
 """
 
-import copy
 import csv
 import json
 import shutil
@@ -23,6 +22,7 @@ import yaml
 from segexp.atomic import whole_folder
 from segexp.checkpoint import load_segmenter
 from segexp.config.naming import TEACHER
+from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import read_image, write_png
 from segexp.data.labels.modes import LabelMode
@@ -73,13 +73,13 @@ def label(
     with whole_folder(folder) as part:
         for number, case in enumerate(track(iter(cases), len(cases))):
             probabilities = teacher.probabilities(read_image(case.image, teacher.spec.channels))
-            sure = confidence(probabilities, teacher.labelling).cpu().numpy()
-            mask = teacher.labelling.decide(probabilities, Postprocessing())
+            sure = confidence(probabilities, teacher.label_mode).cpu().numpy()
+            mask = teacher.label_mode.decide(probabilities, Postprocessing())
             mask[sure < settings["confidence"]] = IGNORE
             surest = max(surest, float(sure.max()))
             name = f"{MASKS}/{number:06d}_{Path(case.id).stem}.png"
             write_png(part / name, mask)
-            shares = teacher.labelling.pixels(mask, teacher.spec.num_classes) / mask.size
+            shares = teacher.label_mode.pixels(mask, teacher.spec.num_classes) / mask.size
             known = np.count_nonzero(mask != IGNORE) / mask.size
             own = {f"share/{k}": f"{share:.6f}" for k, share in zip(teacher.spec.classes, shares, strict=True)}
             told = {"confidence": f"{sure.mean():.6f}", "labelled": f"{known:.6f}"}
@@ -247,19 +247,19 @@ def _scored(folder: Path, found: Mapping[str, Sequence[tuple[Case, Case, str]]])
     )
 
 
-Train = Callable[[dict[str, Any], Path], object]
+Train = Callable[[TrainConfig, Path], object]
 KEY = "data.pseudo.teacher"
 
 
 def add_pseudo_labels(
-    config: dict[str, Any], data: SegmentationDataModule, directory: Path, train: Train, say: Callable[[str], None]
+    config: TrainConfig, data: SegmentationDataModule, directory: Path, train: Train, say: Callable[[str], None]
 ) -> None:
     """Give the training split the images of `data.unlabeled`, with masks that a network made.
 
     What an earlier attempt of the run left in its directory, finished or not, is gone on with.
 
     Args:
-        config: resolved; the paths in it become absolute.
+        config: of the run, paths absolute.
         data: set up.
         directory: the run directory.
         train: trains a run as a config says, in a directory, and leaves its best weights there.
@@ -271,12 +271,10 @@ def add_pseudo_labels(
             first on several GPUs.
         CheckpointError: there is no such teacher; or other labels lie in the directory.
     """
-    section = config["data"]
-    settings = section["pseudo"]
-    folder = Path(section["unlabeled"]).resolve()
-    named = None if settings["teacher"] is None else str(Path(settings["teacher"]).resolve())
-    section |= {"unlabeled": str(folder), "pseudo": {**settings, "teacher": named}}
-    asked = {"unlabeled": str(folder), "teacher": named, "confidence": settings["confidence"]}
+    settings = config.data.pseudo
+    folder = Path(str(config.data.unlabeled))
+    named = settings.teacher
+    asked = {"unlabeled": str(folder), "teacher": named, "confidence": settings.confidence}
     here = directory / FOLDER
     teacher = _named(config, data) if named and not here.is_dir() else None
     cases, said = find_unlabeled(folder, data)
@@ -286,13 +284,13 @@ def add_pseudo_labels(
     else:
         label(teacher or _own(config, directory, train, say), cases, here, asked, data.track)
     labelled = with_masks(here, cases)
-    data.add_pseudo_labels(labelled, settings["share"])
+    data.add_pseudo_labels(labelled, settings.share)
     say(summed_up(here, len(labelled)))
 
 
-def _named(config: dict[str, Any], data: SegmentationDataModule) -> Segmenter:
-    settings, accelerator = config["data"]["pseudo"], choose_devices(config["trainer"]["gpus"])[0]
-    teacher = named_segmenter(KEY, settings["teacher"], settings["trust"])
+def _named(config: TrainConfig, data: SegmentationDataModule) -> Segmenter:
+    settings, accelerator = config.data.pseudo, choose_devices(config.trainer.gpus)[0]
+    teacher = named_segmenter(KEY, str(settings.teacher), settings.trust)
     theirs = (teacher.spec.channels, teacher.spec.classes, teacher.spec.overlapping)
     ours = (data.spec.channels, data.spec.classes, data.spec.overlapping)
     if theirs != ours:
@@ -301,7 +299,7 @@ def _named(config: dict[str, Any], data: SegmentationDataModule) -> Segmenter:
             for channels, names, overlap in (theirs, ours)
         ]
         raise ConfigError(
-            f"{KEY}={settings['teacher']} tells apart {texts[0]}, and the data have {texts[1]}",
+            f"{KEY}={settings.teacher} tells apart {texts[0]}, and the data have {texts[1]}",
             "The same classes in the same order, labels and channels were expected: its masks are those of the data",
             f"Name another {KEY}, or leave it out: then a first network is trained on the labelled images",
         )
@@ -309,26 +307,25 @@ def _named(config: dict[str, Any], data: SegmentationDataModule) -> Segmenter:
     return teacher.to(accelerator)
 
 
-def _own(config: dict[str, Any], directory: Path, train: Train, say: Callable[[str], None]) -> Segmenter:
+def _own(config: TrainConfig, directory: Path, train: Train, say: Callable[[str], None]) -> Segmenter:
     """Return the network that the same settings give without the unlabelled images; trained now, unless it is already."""
-    accelerator, devices = choose_devices(config["trainer"]["gpus"])
+    accelerator, devices = choose_devices(config.trainer.gpus)
     many = len(devices) if isinstance(devices, list) else devices
     if many > 1:
         raise ConfigError(
-            f"data.unlabeled={config['data']['unlabeled']} on {many} GPUs without a {KEY}",
+            f"data.unlabeled={config.data.unlabeled} on {many} GPUs without a {KEY}",
             "On several GPUs each network is trained by a command of its own",
             f"Train without data.unlabeled first, then type {KEY}=RUN with the directory that it printed",
         )
     home = directory / TEACHER
     if not (home / "metrics.json").is_file():
         resume = str(home) if (home / "checkpoints" / "last.ckpt").is_file() else None
-        inner = copy.deepcopy(config) | {"resume": resume, "run_dir": str(home)}
-        inner["data"]["unlabeled"] = None
+        inner = config.updated({"resume": resume, "run_dir": str(home), "data.unlabeled": None})
         _keep_settings(directory / ".hydra", home / ".hydra")
         say("First a network is trained on the labelled images alone; then it labels the others.")
         train(inner, home)
         say("Now the network of the run, on both.")
-    return load_segmenter(home, device=accelerator, trust=[str(config["model"]["_target_"]).split(".")[0]])
+    return load_segmenter(home, device=accelerator, trust=[config.model.target.split(".")[0]])
 
 
 def _keep_settings(source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from rich.progress import track
 from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.checks.run import look_over
 from segexp.config.naming import TEACHER
+from segexp.config.schema import Component, TrainConfig
 from segexp.console import quieten, terminal
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.splits import write_split_csv
@@ -31,13 +32,25 @@ from segexp.models.checkpointing import checkpointed
 from segexp.reporting.jobs import PAGE
 from segexp.reporting.run_report import write_run_report
 from segexp.reporting.write import told
-from segexp.training import build
 from segexp.training.artifacts import all_intervals, explain_split, score_split, sentences, write_metrics, write_outcomes
+from segexp.training.build import (
+    Components,
+    apply_class_weights,
+    build_callbacks,
+    build_components,
+    build_datamodule,
+    build_explainer,
+    build_explanations,
+    build_segmenter,
+    build_trainer,
+    with_teacher,
+)
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.progress import Speed
 from segexp.training.distillation import load_teacher
 from segexp.training.loggers import log_outcome, make_loggers
 from segexp.training.pseudo_labels import add_pseudo_labels
+from segexp.training.task import SegmentationTask
 from segexp.training.tuner import load_cached_auto_values, resolve_auto_values
 
 
@@ -49,13 +62,13 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def run(config: dict[str, Any], directory: Path, part_of: Path | None = None) -> dict[str, float]:
+def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> dict[str, float]:
     """Train as `config` says and write the run directory.
 
     Args:
-        config: resolved and validated, plain values; `resume` names the run directory to go on with, or is None.
+        config: checked; `resume` names the run directory to resume, or is None.
         directory: the run directory.
-        part_of: the run that trains this one first; it is that one that is gone on with after an interruption.
+        part_of: the run that trains this one first; it is that one that is resumed after an interruption.
 
     Returns:
         The scores in `metrics.json`, by "<split>/<score>".
@@ -69,37 +82,41 @@ def run(config: dict[str, Any], directory: Path, part_of: Path | None = None) ->
     console = Console(soft_wrap=True, highlight=False)
     say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
     say(f"Run directory: {directory}")
-    config["data"]["root"] = str(Path(config["data"]["root"]).resolve())  # a checkpoint is used from anywhere
+    config = absolute_paths(config)
     if not (directory / "checkpoints" / "last.ckpt").is_file():
-        config["resume"] = None  # what was interrupted came before the first step of this network
-    with interruptible(), deterministic(config["trainer"]["deterministic"]):
+        config = config.updated({"resume": None})  # what was interrupted came before the first step of this network
+    with interruptible(), deterministic(config.trainer.deterministic):
         try:
-            load_cached_auto_values(config, directory)
-            made, teacher = build.parts(config), load_teacher(config)
-            data = build.datamodule(config, _tracked(console))
+            config = load_cached_auto_values(config, directory)
+            components, teacher = build_components(config), load_teacher(config)
+            data = build_datamodule(config, _tracked(console))
             data.setup()
             look_over(data, say)
             for split in ("val", "test"):
-                check_spacings(made.measures, data.spacings(split), data.spec.num_classes)
-            if config["resume"]:
+                check_spacings(components.measures, data.spacings(split), data.spec.num_classes)
+            if config.resume:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
                 for name in ("metrics.json", PAGE):  # they say that the run is finished
                     (directory / name).unlink(missing_ok=True)
-            if config["data"].get("unlabeled"):
+            if config.data.unlabeled:
                 add_pseudo_labels(config, data, directory, partial(run, part_of=directory), say)
             write_split_csv(directory / "split.csv", data.split_rows())
             say(_describe_data(data))
-            say(describe_network(config["model"], made.network))
-            made, weighed = build.balanced(config, made, data.fingerprint.class_share)
-            made, taught = build.with_teacher(config, made, teacher, data)
+            say(describe_network(config.model, components.network))
+            config, components, weighed = apply_class_weights(config, components, data.fingerprint.class_share)
+            components, taught = with_teacher(config, components, teacher, data)
             for said in filter(None, (weighed, taught)):
                 say(said)
-            resolve_auto_values(config, directory, data, made, say)
-            loggers = make_loggers(config["logger"], directory, data.spec)
-            best, facts = _fit(config, directory, data, made, loggers)
+            config = resolve_auto_values(config, directory, data, components, say)
+            loggers = make_loggers(config.logger, directory, data.spec)
+            best, facts = _fit(config, directory, data, components, loggers)
             if int(_rank()) != 0:
                 return {}
-            scores, intervals = _score(config, directory, data, best, made.measures)
+            if config.trainer.lightning_arguments.get("fast_dev_run"):
+                say("A batch went through training and validation (fast_dev_run). No scores are written.")
+                say(f"Run directory: {directory}")
+                return {}
+            scores, intervals = _score(config, directory, data, best, components.measures)
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             if part_of is None:
@@ -109,33 +126,43 @@ def run(config: dict[str, Any], directory: Path, part_of: Path | None = None) ->
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
     write_metrics(directory / "metrics.json", scores, found, intervals)  # last of all: where it exists, the run is finished
     page = told(write_run_report, directory)
-    say(_farewell(directory, sentences(scores, intervals), config["trainer"]["monitor"], page))
+    say(_farewell(directory, sentences(scores, intervals), config.trainer.monitor, page))
     return scores
 
 
+def absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return a configuration whose paths hold from anywhere, as those of a checkpoint must."""
+    paths = {
+        "data.root": config.data.root,
+        "data.unlabeled": config.data.unlabeled,
+        "data.pseudo.teacher": config.data.pseudo.teacher,
+        "distill.teacher": config.distill.teacher if config.distill else None,
+    }
+    return config.updated({key: str(Path(path).resolve()) for key, path in paths.items() if path is not None})
+
+
 def _fit(
-    config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: build.Parts, loggers: list[Any]
+    config: TrainConfig, directory: Path, data: SegmentationDataModule, components: Components, loggers: list[Any]
 ) -> tuple[Path, dict[str, Any]]:
     """Train; return the best checkpoint and what else the training tells."""
-    segmenter = build.segmenter(config, made.network, data)
+    segmenter = build_segmenter(config, components.network, data)
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
-    monitor = f"val/{config['trainer']['monitor']}"
     if int(_rank()) == 0:
-        write_about(directory, content | {"device": describe_device(*choose_devices(config["trainer"]["gpus"]))})
-    checkpoints = Checkpoints(directory / "checkpoints", content, monitor)
-    module = build.module(config, made, segmenter)
-    chosen = [*build.callbacks(config, made, checkpoints), *build.explanations(config, segmenter)]
-    trainer = build.trainer(config, directory, chosen, loggers)
-    resume = str(checkpoints.last_path) if config["resume"] else None
+        write_about(directory, content | {"device": describe_device(*choose_devices(config.trainer.gpus))})
+    checkpoints = Checkpoints(directory / "checkpoints", f"val/{config.trainer.monitor}")
+    task = SegmentationTask.from_components(config, components, segmenter, content)
+    chosen = [*build_callbacks(config, components, checkpoints), *build_explanations(config, segmenter)]
+    trainer = build_trainer(config, directory, chosen, loggers)
+    resume = str(checkpoints.last_path) if config.resume else None
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit as leaving:  # how Lightning answers a KeyboardInterrupt, once it has put everything down
         raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
     speed = next(c for c in chosen if isinstance(c, Speed))
     return checkpoints.best_path, {
         "best_epoch": checkpoints.best_epoch,
-        "parameters": sum(p.numel() for p in made.network.parameters()),
+        "parameters": sum(p.numel() for p in components.network.parameters()),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "images_per_second": round(speed.images_per_second, 3),
@@ -145,21 +172,19 @@ def _fit(
 
 
 def _score(
-    config: dict[str, Any], directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
+    config: TrainConfig, directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """Score the best weights on the val and test splits, write what is found, and the pictures; return means and intervals."""
-    accelerator, _ = choose_devices(config["trainer"]["gpus"])
-    package = str(config["model"]["_target_"]).split(".")[0]
-    segmenter = load_segmenter(best, device=accelerator, trust=[package])
+    accelerator, _ = choose_devices(config.trainer.gpus)
+    segmenter = load_segmenter(best, device=accelerator, trust=[config.model.target.split(".")[0]])
     segmenter.postprocessing = Postprocessing()  # a run that is resumed may have been tuned before
-    shown = config["callbacks"]["pictures"]
     outcomes = {
-        split: score_split(segmenter, split, cases, data.scoring_set(split), shown, directory, measures)
+        split: score_split(segmenter, split, cases, data.scoring_set(split), config.callbacks.pictures, directory, measures)
         for split in ("val", "test")
         if (cases := data.cases_of(split))
     }
-    if count := config["callbacks"].get("explain"):
-        explain_split(build.explainer(config, segmenter), data.cases_of("val"), data.scoring_set("val"), count, directory)
+    if count := config.callbacks.explain:
+        explain_split(build_explainer(config, segmenter), data.cases_of("val"), data.scoring_set("val"), count, directory)
     return write_outcomes(directory, outcomes, segmenter.spec.classes), all_intervals(outcomes)
 
 
@@ -202,21 +227,23 @@ def _describe_data(data: SegmentationDataModule) -> str:
     return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}"
 
 
-def describe_network(model: dict[str, Any], network: torch.nn.Module) -> str:
+def describe_network(model: Component, network: torch.nn.Module) -> str:
     """Return what is trained in a sentence: its class, its size, and what its encoder, where it has one, starts from.
 
     Args:
-        model: the model section of a config.
+        model: its class and arguments.
         network: built from it.
     """
-    name = " ".join([str(model["_target_"]).rpartition(".")[2], *([model["architecture"]] if "architecture" in model else [])])
+    arguments = model.arguments
+    name = " ".join([model.target.rpartition(".")[2], *filter(None, [arguments.get("architecture")])])
     text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"
     if blocks := checkpointed(network):
         text += f"; the inner maps of {len(blocks)} blocks are computed again in the backward pass"
-    if "weights" not in model:
+    if "weights" not in arguments:
         return text
-    start = {"none": "random weights", "imagenet": "weights learned on ImageNet"}.get(model["weights"], "the weights of a file")
-    return f"{text}; encoder {model.get('encoder')} starts from {start} (model.weights={model['weights']})"
+    weights = arguments["weights"]
+    start = {"none": "random weights", "imagenet": "weights learned on ImageNet"}.get(weights, "the weights of a file")
+    return f"{text}; encoder {arguments.get('encoder')} starts from {start} (model.weights={weights})"
 
 
 def _how_to_go_on(directory: Path) -> str:

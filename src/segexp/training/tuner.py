@@ -23,17 +23,19 @@ import pytorch_lightning as pl
 import torch
 
 from segexp.atomic import whole_file
-from segexp.config.auto import AUTO, RATE
+from segexp.config.learned import AUTO, LR
+from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.dataset import collate_training
 from segexp.devices import choose_devices
 from segexp.errors import ConfigError, SegexpError
 from segexp.milestones import Moment
-from segexp.training import build
-from segexp.training.build import Parts
+from segexp.training.build import Components, build_segmenter
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.memory import HEADROOM, SHORT
 from segexp.training.memory_trial import JOB, REPORTS, Job, short_trainer
+from segexp.training.optimizers import encoder_modules
+from segexp.training.task import SegmentationTask
 from segexp.types import Batch
 
 KILLED = (SHORT, -9, 137)
@@ -56,11 +58,11 @@ class Tried:
 Try = Callable[[Sequence[int]], Tried]
 
 
-def find_batch_size(config: dict[str, Any], data: SegmentationDataModule) -> tuple[int, str]:
+def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[int, str]:
     """Return the batch size, and a sentence about it.
 
     Args:
-        config: of the run, resolved.
+        config: of the run.
         data: set up.
 
     Raises:
@@ -80,7 +82,7 @@ def find_batch_size(config: dict[str, Any], data: SegmentationDataModule) -> tup
     room = f" of {tried.free / 1e9:.2f} GB free" if tried.free else ""
     why = f"{refused} did not fit into {1 - HEADROOM:.0%} of it" if refused else "that is the whole training split"
     took = f"steps with {size} images of {shape} took {_gb(tried.done[size])}{room}"
-    return size, f"trainer.batch_size=auto: {size} ({took}; {why})"
+    return size, f"data.batch_size=auto: {size} ({took}; {why})"
 
 
 def search(run: Try, most: int) -> tuple[Tried, int | None]:
@@ -121,8 +123,8 @@ def attempt(folder: Path, sizes: Sequence[int]) -> Tried:
     if "failed" in told or ended.returncode not in (0, *KILLED):
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise SegexpError(
-            f"trainer.batch_size=auto cannot take a training step: {told.get('failed', last)}",
-            do="Type a number, such as trainer.batch_size=4, to see where it happens",
+            f"data.batch_size=auto cannot take a training step: {told.get('failed', last)}",
+            do="Type a number, such as data.batch_size=4, to see where it happens",
         )
     return Tried({line["done"]: line["used"] for line in lines if "done" in line}, told.get("free"))
 
@@ -132,22 +134,22 @@ def largest_sample(data: SegmentationDataModule) -> Batch:
     loader: Any = data.train_dataloader()
     keys = iter(loader.sampler)
     best = loader.dataset[next(keys)]
-    if data.data["crop"] is None:
+    if data.data.crop is None:
         best = max((loader.dataset[key] for key in keys), key=lambda drawn: drawn[0].numel(), default=best)
     return collate_training([best])
 
 
-def _none(config: dict[str, Any], sample: Batch, tried: Tried) -> ConfigError:
-    accelerator, _ = choose_devices(config["trainer"]["gpus"])
+def _none(config: TrainConfig, sample: Batch, tried: Tried) -> ConfigError:
+    accelerator, _ = choose_devices(config.trainer.gpus)
     where = "on the GPU" if accelerator == "cuda" else "of main memory"
     shape = "x".join(str(n) for n in sample["image"].shape[1:])
     free = f" of the {_gb(tried.free)} that are free {where}" if tried.free else f" of what is free {where}"
-    width = config["model"].get("width")
+    width = config.model.arguments.get("width")
     ways = [f"data.crop={max(16, min(sample['image'].shape[-2:]) // 2)}"]
     ways += [f"model.width={max(1, width // 2)}"] if isinstance(width, int) else []
-    ways += [] if config["trainer"]["checkpoint_activations"] else ["trainer.checkpoint_activations=true"]
+    ways += [] if config.trainer.checkpoint_activations else ["trainer.checkpoint_activations=true"]
     return ConfigError(
-        f"trainer.batch_size=auto finds no size: a training step with one image of {shape} does not fit into {1 - HEADROOM:.0%}"
+        f"data.batch_size=auto finds no size: a training step with one image of {shape} does not fit into {1 - HEADROOM:.0%}"
         + free,
         "Memory for at least one image was expected",
         f"Type {', or '.join(ways)}; or end what else uses the memory",
@@ -260,7 +262,9 @@ class RangeTest(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note how the groups' rates are related."""
-        self.factors = [[group["lr"] / RATE for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+        self.factors = [
+            [group.get("initial_lr", group["lr"]) / LR for group in optimizer.param_groups] for optimizer in trainer.optimizers
+        ]
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         """Set the rate of this step; with gathered gradients it is that of several batches."""
@@ -286,22 +290,22 @@ class RangeTest(pl.Callback):
 
 
 def find_learning_rate(
-    config: dict[str, Any], data: SegmentationDataModule, made: build.Parts, directory: Path
+    config: TrainConfig, data: SegmentationDataModule, components: Components, directory: Path
 ) -> tuple[float, str]:
     """Return the learning rate, and a sentence about it; the curve is drawn into the run directory.
 
     Args:
-        config: of the run, resolved, with a batch size.
+        config: of the run, with a batch size.
         data: set up.
-        made: the parts of the run; not changed.
+        components: of the run; not changed.
         directory: of the run.
 
     Raises:
         ConfigError: the loss does not fall at any rate.
     """
-    curve = range_test(config, data, made)
+    curve = range_test(config, data, components)
     path = directory / PICTURE
-    draw(curve, path, f"{str(config['model']['_target_']).rpartition('.')[2]}, batches of {data.batch_size}")
+    draw(curve, path, f"{config.model.target.rpartition('.')[2]}, batches of {data.batch_size}")
     found = curve.suggestion
     if found is not None:
         return found, f"optimizer.lr=auto: {found:g} (where the loss of a range test falls most steeply; {path})"
@@ -309,24 +313,24 @@ def find_learning_rate(
         f"optimizer.lr=auto finds no learning rate: the training loss does not fall between {LOWEST:g} and {HIGHEST:g} by more "
         f"than it scatters, see {path}",
         "A loss was expected that falls at some rate",
-        "Type optimizer.lr=1e-3, a larger trainer.batch_size, or python -m segexp.check … fit=true to see whether the network "
+        "Type optimizer.lr=1e-3, a larger data.batch_size, or python -m segexp.check … fit=true to see whether the network "
         "can learn these data at all",
     )
 
 
-def range_test(config: dict[str, Any], data: SegmentationDataModule, made: build.Parts) -> Curve:
+def range_test(config: TrainConfig, data: SegmentationDataModule, components: Components) -> Curve:
     """Return the losses of a training with rising learning rates."""
-    trial = replace(made, network=copy.deepcopy(made.network), loss=copy.deepcopy(made.loss))
-    test, settings = RangeTest(), config["trainer"]
+    trial = replace(components, network=copy.deepcopy(components.network), loss=copy.deepcopy(components.loss))
+    test = RangeTest()
     callbacks: list[pl.Callback] = [test]
-    if settings["freeze_encoder"]:  # as at the start of the run; nothing here counts as progress
-        callbacks.append(FreezeEncoder(build.own_encoder(config, trial.network), Moment(1.0, by_share=True)))
+    if config.trainer.freeze_encoder:  # as at the start of the run; nothing here counts as progress
+        callbacks.append(FreezeEncoder(encoder_modules(config, trial.network), Moment(1.0, by_share=True)))
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
         trainer = short_trainer(config, Path(scratch), callbacks, accumulate=1, epochs=-1)
-        module = build.module(config, trial, build.segmenter(config, trial.network, data))
+        task = SegmentationTask.from_components(config, trial, build_segmenter(config, trial.network, data))
         try:
             loader = data.train_dataloader()
-            trainer.fit(module, loader, loader)  # the second is asked for, and never read
+            trainer.fit(task, loader, loader)  # the second is asked for, and never read
         except SegexpError:  # the loss is not finite for the second time
             if len(test.losses) < STEPS // 10:
                 raise
@@ -334,23 +338,19 @@ def range_test(config: dict[str, Any], data: SegmentationDataModule, made: build
 
 
 FILE = "found.json"
-KEYS = ("trainer.batch_size", "optimizer.lr")
+KEYS = ("data.batch_size", "optimizer.lr")
 """The keys that can be `auto`."""
 
 
-def load_cached_auto_values(config: dict[str, Any], directory: Path) -> None:
-    """Replace each `auto` in a config by the answer that the run directory has, if it has one."""
-    found = _read(directory)
-    for key in KEYS:
-        section, _, name = key.partition(".")
-        if config[section].get(name) == AUTO and key in found:
-            config[section][name] = found[key]
+def load_cached_auto_values(config: TrainConfig, directory: Path) -> TrainConfig:
+    """Return a configuration in which each `auto` is the answer that the run directory has, if it has one."""
+    found, section = _read(directory), config.plain()
+    asked = {key for key in KEYS if section[key.partition(".")[0]].get(key.partition(".")[2]) == AUTO}
+    return config.updated({key: value for key, value in found.items() if key in asked})
 
 
-def keep(config: dict[str, Any], directory: Path, key: str, value: float) -> None:
-    """Put an answer into the config and into the run directory."""
-    section, _, name = key.partition(".")
-    config[section][name] = value
+def save_auto_value(directory: Path, key: str, value: float) -> None:
+    """Put an answer into the run directory."""
     with whole_file(directory / FILE) as part:
         part.write_text(json.dumps(_read(directory) | {key: value}, indent=1) + "\n", encoding="utf-8")
 
@@ -361,28 +361,35 @@ def _read(directory: Path) -> dict[str, Any]:
 
 
 def resolve_auto_values(
-    config: dict[str, Any], directory: Path, data: SegmentationDataModule, made: Parts, say: Callable[[str], None]
-) -> None:
-    """Replace each `auto` that is left in the config by what is found, keep it in the run directory, and say it.
+    config: TrainConfig,
+    directory: Path,
+    data: SegmentationDataModule,
+    components: Components,
+    say: Callable[[str], None],
+) -> TrainConfig:
+    """Return a configuration in which each `auto` is what is found; it is kept in the run directory, and said.
 
     Args:
-        config: resolved; `trainer.batch_size` and `optimizer.lr` become numbers.
+        config: `data.batch_size` and `optimizer.lr` may be auto.
         directory: of the run.
         data: set up; gets the batch size.
-        made: what `build` returned for the config; not changed.
+        components: of the run; not changed.
         say: takes a sentence.
 
     Raises:
         ConfigError: nothing is found; with what to type.
     """
-    if config["trainer"]["batch_size"] == AUTO:
-        say("trainer.batch_size=auto: looking for the largest batch whose training step the memory holds …")
+    if config.data.batch_size == AUTO:
+        say("data.batch_size=auto: looking for the largest batch whose training step the memory holds …")
         size, told = find_batch_size(config, data)
-        keep(config, directory, "trainer.batch_size", size)
+        config = config.updated({"data.batch_size": size})
+        save_auto_value(directory, "data.batch_size", size)
         say(told)
-    data.batch_size = config["trainer"]["batch_size"]
-    if config["optimizer"].get("lr") == AUTO:
+    data.batch_size = int(config.data.batch_size)
+    if config.optimizer.arguments.get("lr") == AUTO:
         say("optimizer.lr=auto: trying learning rates from the smallest to the largest …")
-        rate, told = find_learning_rate(config, data, made, directory)
-        keep(config, directory, "optimizer.lr", rate)
+        rate, told = find_learning_rate(config, data, components, directory)
+        config = config.updated({"optimizer.lr": rate})
+        save_auto_value(directory, "optimizer.lr", rate)
         say(told)
+    return config

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from segexp.metrics.confusion import of_each_class
 from segexp.visualization.images import Array
 
 
@@ -20,6 +19,8 @@ def confusion_figure(matrix: Array, classes: Sequence[str], overlapping: bool = 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from segexp.metrics.confusion import of_each_class  # torchmetrics brings matplotlib
 
     parts = [(np.asarray(matrix, np.float64), classes)]
     if overlapping:

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from fixtures.configs import data_config
 from segexp.data.io import nifti
 from segexp.data.io.images import image_size, page_count, read_image, read_mask
 from segexp.errors import DataError
@@ -173,17 +174,17 @@ def test_volumes_as_training_data(tmp_path: Path) -> None:
         (tmp_path / patient).mkdir()
         written(tmp_path / patient / "ct.nii.gz", large)
         written(tmp_path / patient / "liver.nii.gz", (large > 0).astype(np.uint8))
-    data = {
-        "root": str(tmp_path),
-        "image": "{group}/ct.nii.gz[{page}]",
-        "mask": "{group}/liver.nii.gz[{page}]",
-        "groups": None,
-        "classes": {"background": 0, "liver": 1},
-        "ignore": [],
-        "threshold": None,
-        "channels": 1,
-        "size": None,
-    }
+    data = data_config(
+        root=str(tmp_path),
+        image="{group}/ct.nii.gz[{page}]",
+        mask="{group}/liver.nii.gz[{page}]",
+        groups=None,
+        classes={"background": 0, "liver": 1},
+        ignore=[],
+        threshold=None,
+        channels=1,
+        size=None,
+    )
     cases = find(data)
     assert [case.id for case in cases] == [f"{patient}/{page}" for patient in ("p1", "p2") for page in range(4)]
     assert {case.group for case in cases} == {"p1", "p2"}

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fixtures.configs import data_config
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.multilabel import OverlappingTable, label_table, merged, table_of
 from segexp.errors import ConfigError, DataError
@@ -77,11 +78,12 @@ def test_merged_and_table_of_a_single_mask_or_of_several(case):
 
 
 def test_the_table_of_a_data_config():
-    assert label_table(DATA) == OverlappingTable(CLASSES)
+    assert label_table(data_config(DATA)) == OverlappingTable(CLASSES)
     two = {"classes": {"background": 0, "cell": 255}, "mask": "{id}_mask.png", "ignore": [3], "threshold": None}
-    assert label_table(two) == LabelTable(two["classes"], ignore=[3]), "configs of older checkpoints have no labels"
-    assert label_table({**two, "labels": "exclusive", "optional_masks": []}) == LabelTable(two["classes"], ignore=[3])
-    assert label_table({**DATA, "optional_masks": ["nucleus"]}) == OverlappingTable(CLASSES)
+    exclusive = LabelTable(two["classes"], ignore=[3])
+    assert label_table(data_config(two)) == exclusive, "configs of older checkpoints have no labels"
+    assert label_table(data_config(two, labels="exclusive", optional_masks=[])) == exclusive
+    assert label_table(data_config(DATA, optional_masks=["nucleus"])) == OverlappingTable(CLASSES)
 
 
 MANY = {"background": 0, **{f"c{k}": 255 for k in range(1, 9)}}
@@ -147,5 +149,5 @@ MANY = {"background": 0, **{f"c{k}": 255 for k in range(1, 9)}}
 )
 def test_keys_that_do_not_go_together(changes, message):
     with pytest.raises(ConfigError) as error:
-        label_table({**DATA, **changes})
+        label_table(data_config({**DATA, **changes}))
     assert str(error.value) == message

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
+from segexp.config.composition import compose, plain
+from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, read_labels
 from segexp.data.layout.pairing import find_cases, list_files
 from segexp.data.layout.patterns import natural, parse
@@ -308,23 +308,18 @@ def test_a_hundred_thousand_files(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 15  # about 2 s on an idle machine
 
 
-def composed(conf: Path, name: str) -> dict[str, Any]:
-    """The data section as Hydra composes it, without the interpolation that needs the framework's resolvers."""
-    with initialize_config_dir(str(conf / "data"), version_base="1.3"):
-        data = compose(name).copy()
-    data.num_classes = None
-    node = OmegaConf.create({"data": data})
-    OmegaConf.resolve(node)
-    return OmegaConf.to_container(node)["data"]  # type: ignore[index, call-overload, return-value]
+def composed(name: str) -> dict[str, Any]:
+    """The data section as it is composed, plain values."""
+    data: dict[str, Any] = plain(compose("train", [f"data={name}"]))["data"]
+    return data
 
 
 def test_all_data_configurations_have_the_same_keys_and_parse(conf: Path) -> None:
     names = sorted(path.stem for path in (conf / "data").glob("*.yaml") if not path.stem.startswith("_"))
     assert set(names) >= {"auto", "demo", "isbi", "isbi_stack", "landcover", "liver", "nested", "paired_folders", "skin"}
-    base = set(composed(conf, "liver"))
     for name in names:
-        data = composed(conf, name)
-        assert set(data) - {"family"} == base, name
+        data = composed(name)
+        assert set(data) == set(DataConfig.model_fields), name
         assert data["name"] == name
         assert "_target_" not in (conf / "data" / f"{name}.yaml").read_text()
         if data["image"] is not None:
@@ -343,10 +338,8 @@ def test_all_data_configurations_have_the_same_keys_and_parse(conf: Path) -> Non
         ("landcover", 32, {None: 32}),
     ],
 )
-def test_real_data_by_their_configuration(
-    real_data: Path, conf: Path, name: str, count: int, splits: dict[str | None, int]
-) -> None:
-    data = composed(conf, name)
+def test_real_data_by_their_configuration(real_data: Path, name: str, count: int, splits: dict[str | None, int]) -> None:
+    data = composed(name)
     root = real_data / data["root"].removeprefix("data/")
     cases = find_cases(root, data["image"], data["mask"], groups=data["groups"])
     assert len(cases) == count

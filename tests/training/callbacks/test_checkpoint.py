@@ -5,11 +5,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from segexp.optim import Constant
 from segexp.training.callbacks.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
-CONTENT = {"schema": 1, "config": {"model": {"width": 8, "rates": [1, 2]}, "data": {"size": None}}, "split_hash": "abc"}
+CONTENT = {"schema": 2, "config": {"model": {"width": 8, "rates": [1, 2]}, "data": {"size": None}}, "split_hash": "abc"}
 
 
 class Watch(pl.Callback):
@@ -34,21 +35,27 @@ def load(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+@pytest.fixture
+def task(toy):
+    """Make a task whose checkpoints describe themselves, with these scores of its validations."""
+    return lambda scores=(): toy.task(Constant(), scores, content=CONTENT)
+
+
 def made(folder):
-    return Checkpoints(folder, CONTENT, "val/dice")
+    return Checkpoints(folder, "val/dice")
 
 
-def test_something_to_go_on_from_is_there_before_the_first_step(toy, tmp_path):
+def test_something_to_go_on_from_is_there_before_the_first_step(toy, task, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     watch = Watch(folder)
-    toy.fit(toy.Toy(), [made(folder), watch], epochs=1)
+    toy.fit(task(), [made(folder), watch], epochs=1)
     assert watch.at_start["global_step"] == 0
     assert watch.at_start["segexp"]["best"] is None
 
 
-def test_last_is_whole_after_every_epoch_and_nothing_else_lies_about(toy, tmp_path):
+def test_last_is_whole_after_every_epoch_and_nothing_else_lies_about(toy, task, tmp_path):
     watch = Watch(tmp_path)
-    module = toy.Toy([0.5, 0.4, 0.6])
+    module = task([0.5, 0.4, 0.6])
     toy.fit(module, [made(tmp_path), watch], epochs=3, batches=2)
     assert [sorted(files) for files in watch.after] == [["best.ckpt", "last.ckpt"]] * 3
     assert [files["last.ckpt"]["global_step"] for files in watch.after] == [2, 4, 6]
@@ -57,40 +64,40 @@ def test_last_is_whole_after_every_epoch_and_nothing_else_lies_about(toy, tmp_pa
         assert watch.after[-1]["last.ckpt"]["state_dict"][name].equal(tensor)
 
 
-def test_best_changes_only_when_the_score_rises(toy, tmp_path):
+def test_best_changes_only_when_the_score_rises(toy, task, tmp_path):
     watch, checkpoints = Watch(tmp_path), made(tmp_path)
-    toy.fit(toy.Toy([0.3, 0.5, 0.5, 0.4, 0.6, float("nan")]), [checkpoints, watch], epochs=6)
+    toy.fit(task([0.3, 0.5, 0.5, 0.4, 0.6, float("nan")]), [checkpoints, watch], epochs=6)
     best = [files["best.ckpt"]["segexp"] for files in watch.after]
     assert [content["epoch"] for content in best] == [0, 1, 1, 1, 4, 4]
     assert [content["best"] for content in best] == pytest.approx([0.3, 0.5, 0.5, 0.5, 0.6, 0.6])
     assert checkpoints.best_epoch == 4  # the sanity check's 0.99 is no score
 
 
-def test_a_score_that_is_no_number_is_never_the_best(toy, tmp_path):
+def test_a_score_that_is_no_number_is_never_the_best(toy, task, tmp_path):
     checkpoints = made(tmp_path)
-    toy.fit(toy.Toy([float("nan"), 0.2]), [checkpoints], epochs=2)
+    toy.fit(task([float("nan"), 0.2]), [checkpoints], epochs=2)
     assert checkpoints.best == pytest.approx(0.2)
     assert load(checkpoints.best_path)["segexp"]["epoch"] == 1
 
 
-def test_an_epoch_without_validation_is_saved_but_not_the_best(toy, tmp_path):
+def test_an_epoch_without_validation_is_saved_but_not_the_best(toy, task, tmp_path):
     watch, checkpoints = Watch(tmp_path), made(tmp_path)
-    toy.fit(toy.Toy([0.9, 0.3, 0.8, 0.5]), [checkpoints, watch], epochs=4, check_val_every_n_epoch=2)
+    toy.fit(task([0.9, 0.3, 0.8, 0.5]), [checkpoints, watch], epochs=4, check_val_every_n_epoch=2)
     assert "best.ckpt" not in watch.after[0]
     assert [files["best.ckpt"]["segexp"]["epoch"] for files in watch.after[1:]] == [1, 1, 3]
     assert [files["last.ckpt"]["global_step"] for files in watch.after] == [2, 4, 6, 8]
 
 
-def test_a_file_describes_itself_in_plain_values(toy, tmp_path):
-    toy.fit(toy.Toy([0.25]), [made(tmp_path)], epochs=1)
+def test_a_file_describes_itself_in_plain_values(toy, task, tmp_path):
+    toy.fit(task([0.25]), [made(tmp_path)], epochs=1)
     content = load(tmp_path / "best.ckpt")["segexp"]
     assert content == {**CONTENT, "epoch": 0, "best": pytest.approx(0.25), "monitor": "val/dice"}
     assert type(content["best"]) is float
 
 
-def test_resuming_remembers_the_best_and_goes_on_with_the_next_epoch(toy, tmp_path):
-    toy.fit(toy.Toy([0.5, 0.4]), [made(tmp_path)], epochs=2)
-    resumed, checkpoints = toy.Toy([0.5, 0.4, 0.45, 0.55]), made(tmp_path)
+def test_resuming_remembers_the_best_and_goes_on_with_the_next_epoch(toy, task, tmp_path):
+    toy.fit(task([0.5, 0.4]), [made(tmp_path)], epochs=2)
+    resumed, checkpoints = task([0.5, 0.4, 0.45, 0.55]), made(tmp_path)
     watch = Watch(tmp_path)
     toy.fit(resumed, [checkpoints, watch], epochs=4, resume=tmp_path / "last.ckpt")
     assert [epoch for epoch, _, _ in resumed.steps] == [2, 2, 3, 3]
@@ -98,34 +105,31 @@ def test_resuming_remembers_the_best_and_goes_on_with_the_next_epoch(toy, tmp_pa
     assert [files["best.ckpt"]["segexp"]["epoch"] for files in watch.after] == [0, 0, 3]
 
 
-def test_averaged_weights_are_what_is_saved_and_a_resumed_run_is_the_uninterrupted_one(toy, tmp_path):
+def test_averaged_weights_are_what_is_saved_and_a_resumed_run_is_the_uninterrupted_one(toy, task, tmp_path):
     def average():
         return pl.callbacks.EMAWeightAveraging(decay=0.5)
 
     validated = []
 
-    class Noting(toy.Toy):
-        def validation_step(self, batch, _):
-            validated.append({name: tensor.clone() for name, tensor in self.state_dict().items()})
-
-    whole = Noting([0.1, 0.5, 0.2])
+    whole = task([0.1, 0.5, 0.2])
+    whole.validation_step = lambda *_: validated.append({k: tensor.clone() for k, tensor in whole.state_dict().items()})
     toy.fit(whole, [average(), made(tmp_path / "whole")], epochs=3)
     best = load(tmp_path / "whole" / "best.ckpt")
     assert best["segexp"]["epoch"] == 1
     for name, tensor in best["state_dict"].items():
         assert tensor.equal(validated[2][name])  # 0 is the sanity check
-    toy.fit(toy.Toy([0.1, 0.5]), [average(), made(tmp_path / "part")], epochs=2)
-    toy.fit(toy.Toy([0.1, 0.5, 0.2]), [average(), made(tmp_path / "part")], epochs=3, resume=tmp_path / "part" / "last.ckpt")
+    toy.fit(task([0.1, 0.5]), [average(), made(tmp_path / "part")], epochs=2)
+    toy.fit(task([0.1, 0.5, 0.2]), [average(), made(tmp_path / "part")], epochs=3, resume=tmp_path / "part" / "last.ckpt")
     ends = [load(tmp_path / folder / "last.ckpt") for folder in ("whole", "part")]
     for key in ("state_dict", "current_model_state"):
         for name, tensor in ends[0][key].items():
             assert tensor.equal(ends[1][key][name]), (key, name)
 
 
-def test_a_moved_run_directory_goes_on_where_it_is_now(toy, tmp_path):
-    toy.fit(toy.Toy([0.5]), [made(tmp_path / "old")], epochs=1)
+def test_a_moved_run_directory_goes_on_where_it_is_now(toy, task, tmp_path):
+    toy.fit(task([0.5]), [made(tmp_path / "old")], epochs=1)
     shutil.move(tmp_path / "old", tmp_path / "new")
-    toy.fit(toy.Toy([0.5, 0.6]), [made(tmp_path / "new")], epochs=2, resume=tmp_path / "new" / "last.ckpt")
+    toy.fit(task([0.5, 0.6]), [made(tmp_path / "new")], epochs=2, resume=tmp_path / "new" / "last.ckpt")
     assert not (tmp_path / "old").exists()
     assert load(tmp_path / "new" / "best.ckpt")["segexp"]["epoch"] == 1
 
@@ -155,7 +159,7 @@ def test_a_failing_save_leaves_the_old_file_and_no_half_one(tmp_path, name):
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"old")]
 
 
-def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, tmp_path):
+def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, task, tmp_path):
     checkpoints, count = made(tmp_path), []
 
     class Breaking(pl.Callback):
@@ -165,7 +169,7 @@ def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, tm
                 raise RuntimeError("pulled the plug")
 
     with pytest.raises(RuntimeError, match="pulled the plug"):
-        toy.fit(toy.Toy([0.5, 0.4]), [checkpoints, Breaking()], epochs=3)
+        toy.fit(task([0.5, 0.4]), [checkpoints, Breaking()], epochs=3)
     assert count == [0, 2, 2, 4]
     assert load(tmp_path / "last.ckpt")["global_step"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]

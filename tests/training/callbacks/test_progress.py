@@ -8,8 +8,8 @@ import torch
 
 from segexp import console
 from segexp.training.callbacks import progress as speed
-from segexp.training.callbacks.lr_schedule import Schedule
 from segexp.training.callbacks.progress import Bar, EpochLines, Speed, progress
+from segexp.training.callbacks.time_budget import TimeBudget
 
 SCORES = {
     "loss/train": torch.tensor(0.5),
@@ -68,10 +68,10 @@ def described(max_epochs, callbacks):
 
 
 def test_the_bar_names_the_epoch_and_the_minutes_when_their_number_is_open():
-    schedule = Schedule(lambda _: 1.0, 2, "val/dice")
-    schedule.before = 30.0
-    assert described(10, [schedule]) == "Epoch 3/9"
-    assert described(-1, [schedule]) == "Epoch 3 (0.5 of 2 min)"
+    budget = TimeBudget(2)
+    budget.load_state_dict({"time_elapsed": {"train": 30.0}})
+    assert described(10, [budget]) == "Epoch 3/9"
+    assert described(-1, [budget]) == "Epoch 3 (0.5 of 2 min)"
     assert described(-1, []) == "Epoch 3"
 
 

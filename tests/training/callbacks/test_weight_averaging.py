@@ -6,11 +6,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from segexp.config.schema import TrainerConfig
 from segexp.errors import ConfigError
 from segexp.milestones import Moment
 from segexp.training.callbacks.checkpoint import Checkpoints
-from segexp.training.callbacks.lr_schedule import Schedule
+from segexp.training.callbacks.time_budget import ValidateLastEpoch
 from segexp.training.callbacks.weight_averaging import StochasticWeightAveraging, as_scored, averaging, held_from
+from segexp.training.task import SegmentationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 FIRST = Moment(1.0)
@@ -28,11 +30,13 @@ class Data(pl.LightningDataModule):
 class Net(pl.LightningModule):
     """A network with batch norm and dropout; notes what is validated, and what is trained at the end of each epoch."""
 
+    training_progress = SegmentationTask.training_progress
+
     def __init__(self, frozen=False):
         super().__init__()
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 2, 1))
-        self.share, self.frozen, self.scored, self.ends = 0.0, frozen, [], []
+        self.frozen, self.scored, self.ends = frozen, [], []
 
     def forward(self, image):
         return self.network(image)
@@ -57,11 +61,11 @@ class Net(pl.LightningModule):
 
 
 def fit(module, folder, start=FIRST, *, epochs=4, resume=None, **more):
-    checkpoints = Checkpoints(folder, {}, "val/dice")
+    checkpoints = Checkpoints(folder, "val/dice")
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        callbacks=[Schedule(lambda _: 1.0, None, "val/dice"), StochasticWeightAveraging(start), checkpoints],
+        callbacks=[ValidateLastEpoch(), StochasticWeightAveraging(start), checkpoints],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -147,17 +151,17 @@ def test_epochs_that_are_not_validated_count_too(tmp_path):
 
 
 def test_what_a_config_asks_for():
-    off = {"ema": None, "swa": None, "max_epochs": 100}
+    off = TrainerConfig(max_epochs=100)
     assert averaging(off) == []
     assert held_from(off) == 1.0
-    (ema,) = averaging({**off, "ema": 0.9})
+    (ema,) = averaging(off.changed(ema=0.9))
     assert type(ema) is pl.callbacks.EMAWeightAveraging
-    (swa,) = averaging({**off, "swa": 75})
+    (swa,) = averaging(off.changed(swa=75))
     assert swa.start == Moment(75.0)
-    assert held_from({**off, "swa": 75}) == 0.75
-    assert held_from({**off, "swa": "60%", "max_epochs": None}) == 0.6
+    assert held_from(off.changed(swa=75)) == 0.75
+    assert held_from(off.changed(swa="60%", max_epochs=None)) == 0.6
     with pytest.raises(ConfigError, match=r"trainer\.swa is 'late'"):
-        averaging({**off, "swa": "late"})
+        averaging(off.changed(swa="late"))
 
 
 class After(pl.Callback):

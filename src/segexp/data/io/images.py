@@ -68,7 +68,7 @@ def read_image(source: Source, channels: int | None = None) -> Array:
     return np.ascontiguousarray(fit_channels(array, channels, source))
 
 
-def fit_channels(array: Array, channels: int | None, source: Source) -> Array:
+def fit_channels(array: Array, channels: int | None, source: Source | str) -> Array:
     """Return an image (H, W, C) with that many channels, see `read_image`.
 
     Raises:

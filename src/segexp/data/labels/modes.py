@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from segexp.metrics.calibration import Reliability, reliability
-from segexp.metrics.confusion import confusion, overlapping_confusion
 from segexp.metrics.measures import Measure
 from segexp.types import IGNORE, DataSpec
 
@@ -182,6 +181,8 @@ class Multiclass:
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return which class was taken for which."""
+        from segexp.metrics.confusion import confusion  # torchmetrics brings matplotlib
+
         return confusion(prediction, truth, classes)
 
     def measured(
@@ -249,6 +250,8 @@ class Multilabel:
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts of each class against its absence."""
+        from segexp.metrics.confusion import overlapping_confusion  # torchmetrics brings matplotlib
+
         return overlapping_confusion(prediction, truth, classes)
 
     def measured(

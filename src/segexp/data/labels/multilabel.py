@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, merge, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
 from segexp.data.labels.palettes import Colour, class_colours
@@ -110,17 +111,16 @@ def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
     return join_layers(list(layers.values()))
 
 
-def label_table(data: Mapping[str, Any]) -> Labels:
+def label_table(data: DataConfig) -> Labels:
     """Return what tells the mask values of a data config, after a look at the keys that only make sense together.
 
     Args:
-        data: plain values; without `labels`, as in older checkpoints, the classes exclude each other.
+        data: the data section.
 
     Raises:
         ConfigError: the class table is wrong, or `data.mask`, `data.labels` and `data.optional_masks` do not fit together.
     """
-    classes, mask, overlapping = data["classes"], data["mask"], data.get("labels", "exclusive") == "overlapping"
-    optional = list(data.get("optional_masks") or ())
+    classes, mask, overlapping, optional = data.classes, data.mask, data.multilabel, data.optional_masks
     if not overlapping:
         if isinstance(mask, Mapping):
             raise ConfigError(
@@ -134,8 +134,8 @@ def label_table(data: Mapping[str, Any]) -> Labels:
                 "Only where each class has files of its own can one be missing",
                 "Leave data.optional_masks out, or type data.labels=overlapping",
             )
-        return LabelTable(classes, data["ignore"], data["threshold"])
-    table = OverlappingTable(classes, data["ignore"], data["threshold"])
+        return LabelTable(classes or {}, data.ignore, data.threshold)
+    table = OverlappingTable(classes or {}, data.ignore, data.threshold)
     _check_patterns(mask, table.names)
     _check_optional(optional, table.names)
     return table

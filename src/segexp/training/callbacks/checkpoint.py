@@ -10,12 +10,12 @@ import pytorch_lightning as pl
 class Checkpoints(pl.callbacks.Checkpoint):
     """Saves `last.ckpt` at the start and after every epoch, `best.ckpt` whenever the monitored score rises.
 
-    A file is written under another name and then renamed, so that an interruption leaves the one before it. `content` goes
-    into each file under "segexp": plain Python values that describe network, classes, preprocessing and split.
+    A file is written under another name and then renamed, so that an interruption leaves the one before it. The task puts in
+    what makes the file self-describing.
     """
 
-    def __init__(self, folder: Path, content: dict[str, Any], monitor: str) -> None:
-        self.folder, self.content, self.monitor = folder, content, monitor
+    def __init__(self, folder: Path, monitor: str) -> None:
+        self.folder, self.monitor = folder, monitor
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.validated = False
@@ -51,8 +51,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.validated = False
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put in what makes the file self-describing."""
-        checkpoint["segexp"] = {**self.content, "epoch": trainer.current_epoch, "best": self.best, "monitor": self.monitor}
+        """Put in the best score so far, beside what the task says."""
+        checkpoint.setdefault("segexp", {}).update(best=self.best, monitor=self.monitor)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score and its epoch: no path, so that a run directory can be moved."""

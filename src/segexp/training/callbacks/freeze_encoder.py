@@ -23,8 +23,9 @@ class FreezeEncoder(pl.Callback):
         self.frozen = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze, or thaw at the first epoch after that; `Schedule` has told the module how far the training is."""
-        before, self.frozen = self.frozen, not self.until.reached(trainer.current_epoch, float(pl_module.share))  # type: ignore[arg-type]
+        """Freeze, or thaw at the first epoch after that."""
+        share = float(pl_module.training_progress())  # type: ignore[operator]
+        before, self.frozen = self.frozen, not self.until.reached(trainer.current_epoch, share)
         if self.frozen == before:
             return
         for part in self.parts:

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from segexp.console import terminal
-from segexp.training.callbacks.lr_schedule import Schedule
+from segexp.training.callbacks.time_budget import TimeBudget
 
 
 def progress() -> pl.Callback:
@@ -20,8 +20,8 @@ class Bar(pl.callbacks.RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs != -1:
             return str(super()._get_train_description(current_epoch))
-        schedules = [each for each in self.trainer.callbacks if isinstance(each, Schedule) and each.minutes]  # type: ignore[attr-defined]
-        time_used = "".join(f" ({each.elapsed / 60:.1f} of {each.minutes:g} min)" for each in schedules)
+        budgets = [each for each in self.trainer.callbacks if isinstance(each, TimeBudget)]  # type: ignore[attr-defined]
+        time_used = "".join(f" ({each.elapsed / 60:.1f} of {each.minutes:g} min)" for each in budgets)
         return f"Epoch {current_epoch}{time_used}"
 
 

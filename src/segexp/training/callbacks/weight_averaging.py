@@ -1,6 +1,6 @@
 """Averages of the weights, which are scored and kept in place of the weights themselves: `trainer.ema`, `trainer.swa`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,26 +9,27 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from segexp.config.schema import TrainerConfig
 from segexp.milestones import Moment, moment
 
 
-def averaging(settings: Mapping[str, Any]) -> list[pl.Callback]:
+def averaging(trainer: TrainerConfig) -> list[pl.Callback]:
     """Return what averages the weights as the trainer section of a config says: at most one callback.
 
     Raises:
         ConfigError: `trainer.swa` is no moment.
     """
-    if settings["ema"]:
-        return [pl.callbacks.EMAWeightAveraging(decay=settings["ema"])]
-    return [StochasticWeightAveraging(moment("trainer.swa", settings["swa"]))] if settings["swa"] else []
+    if trainer.ema:
+        return [pl.callbacks.EMAWeightAveraging(decay=trainer.ema)]
+    return [StochasticWeightAveraging(moment("trainer.swa", trainer.swa))] if trainer.swa else []
 
 
-def held_from(settings: Mapping[str, Any]) -> float:
+def held_from(trainer: TrainerConfig) -> float:
     """Return the share of the training from which on the learning rate stays where it is: the start of `trainer.swa`, or 1.
 
     Weights whose steps have become tiny are all alike, and so is their average; in the paper the rate is constant, too.
     """
-    return moment("trainer.swa", settings["swa"]).share_of(settings["max_epochs"]) if settings["swa"] else 1.0
+    return moment("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
 
 
 class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
@@ -43,19 +44,24 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
         super().__init__(use_buffers=False)
         self.start, self.layers = start, list[str]()
         self.loader: Any = None
+        self.share = 0.0
 
     @property
     def started(self) -> bool:
         """Whether there is an average."""
         return self._average_model is not None and bool(self._average_model.n_averaged > 0)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note how far the training is."""
+        self.share = float(pl_module.training_progress())  # type: ignore[operator]
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the weights at the end of an epoch, before they are validated; `Schedule` has said whether the time is up."""
+        """Add the weights at the end of an epoch, before they are validated; `TimeBudget` has said whether the time is up."""
         if not (trainer.is_last_batch or trainer.should_stop):
             return
-        if self._average_model is not None and self.start.reached(trainer.current_epoch, float(pl_module.share)):  # type: ignore[arg-type]
+        if self._average_model is not None and self.start.reached(trainer.current_epoch, self.share):
             self._average_model.update_parameters(pl_module)
             for mine, its in zip(self._average_model.module.buffers(), pl_module.buffers(), strict=True):
                 mine.copy_(its)

@@ -2,16 +2,19 @@
 
 import importlib.util
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
-from segexp.config.validation import check_value
+from segexp.config.annotations import check_value
 from segexp.errors import CheckpointError, ConfigError, SegexpError, listed, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from segexp.config.schema import Component
 
 RESERVED = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 """Keys that Hydra reads itself."""
@@ -44,7 +47,8 @@ def locate(path: str) -> Any:
         if not hasattr(found, part) and isinstance(found, ModuleType) and hasattr(found, "__path__"):
             _import(".".join(parts[: depth + 1]), path, optional=True)
         if not hasattr(found, part):
-            public = [name for name in dir(found) if not name.startswith("_")]
+            modules = [module.name for module in pkgutil.iter_modules(getattr(found, "__path__", ()))]
+            public = {name for name in [*dir(found), *modules] if not name.startswith("_")}
             where = ".".join(parts[:depth])
             raise ConfigError(f"_target_ {path!r} does not exist: {where} has no {part!r}", nearest(part, public))
         found = getattr(found, part)
@@ -135,8 +139,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def instantiate(node: dict[str, Any], **extra: Any) -> Any:
-    """Build the object of a node from plain values; `extra` arguments are passed on as they are.
+def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
+    """Build the object of a component; `extra` arguments are passed on as they are.
 
     Raises:
         ConfigError: the constructor refuses the values; its own words are kept.
@@ -145,6 +149,7 @@ def instantiate(node: dict[str, Any], **extra: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as build
 
+    node = component if isinstance(component, dict) else component.plain()
     try:
         return build(node, **extra, _convert_="all")
     except InstantiationException as error:

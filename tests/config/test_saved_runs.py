@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segexp.config.saved import as_yaml, composed, defaults, hydra_aside, saved, study_command, study_words
+from segexp.config.saved_runs import as_yaml, composed, defaults, saved, study_command, study_words
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_composing_leaves_a_running_hydra_alone():
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from segexp.config import conf_dir
+    from segexp.config.composition import conf_dir, hydra_aside
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         running = GlobalHydra.instance().hydra

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segexp.config import conf_dir, register_resolvers
+from segexp.config.composition import compose, register_resolvers
+from segexp.config.migration import upgrade
 from segexp.config.naming import STUDIES
 
 _OWN = "main"
@@ -100,46 +100,27 @@ def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[s
     Returns:
         Plain values; None where an option is no longer there.
     """
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    register_resolvers()
     words = [f"{group}={option}" for group, option in choices.items() if group != "experiment"]
-    if folders:
-        words.append(f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]")
     try:
-        with hydra_aside(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return as_plain(OmegaConf.to_container(compose("train", overrides=words), resolve=True))
+        return as_plain(OmegaConf.to_container(compose("train", words, folders), resolve=True))
     except (HydraException, OmegaConfBaseException):
         return None
-
-
-@contextmanager
-def hydra_aside() -> Iterator[None]:
-    """Let the block compose a configuration of its own, also while Hydra runs a job."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    state = GlobalHydra.instance()
-    running, state.hydra = state.hydra, None
-    try:
-        yield
-    finally:
-        state = GlobalHydra.instance()  # composing may have put another one in its place
-        state.hydra = running
 
 
 def composed(directory: Path) -> dict[str, Any]:
     """Return the configuration that Hydra kept in a run directory, references resolved; empty where it is missing or broken.
 
-    What was found out about the data afterwards (`data=auto`) is not in it.
+    What was found out about the data afterwards (`data=auto`) is not in it. Keys have their names of today.
     """
     from omegaconf import OmegaConf
 
     register_resolvers()
     try:
-        return as_plain(OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True))
+        return upgrade(as_plain(OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True)))
     except Exception:  # a file that somebody edited can fail anywhere in the parser
         return {}
 

@@ -1,4 +1,4 @@
-"""`resume=RUN`: the command line that goes on with a run in its own directory."""
+"""`resume=RUN`: the command that resumes a run in its own directory."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segexp.cli.overrides import CommandLine, expanded
-from segexp.config.naming import TEACHER, bare
+from segexp.config.naming import TEACHER
+from segexp.config.overrides import CommandLine, quoted
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
@@ -35,9 +35,9 @@ def resumed(command: CommandLine) -> CommandLine:
         )
     run = Path(str(command.value("resume")))
     saved = _read(run)
-    typed = {bare(o.get_key_element()): text for o, text in zip(command.parsed, command.overrides, strict=True)}
+    typed = dict(zip(command.keys, command.overrides, strict=True))
     before = CommandLine([str(text) for text in saved["overrides"]])
-    merged = {bare(o.get_key_element()): text for o, text in zip(before.parsed, before.overrides, strict=True)} | typed
+    merged = dict(zip(before.keys, before.overrides, strict=True)) | typed
     cwd = Path(saved["hydra"]["hydra"]["runtime"]["cwd"])
     for name in RELATIVE:
         path: Any = saved["config"]
@@ -50,7 +50,7 @@ def resumed(command: CommandLine) -> CommandLine:
     merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
     folder = command.config_dir or _config_dir(saved["hydra"])
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
-    return expanded(replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder))
+    return replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder).expanded()
 
 
 @contextmanager
@@ -88,13 +88,6 @@ def check_unused(command: CommandLine) -> None:
 def begun(run: Path) -> bool:
     """Return whether there is something to go on with: a state of the run, or of the network that is trained before its own."""
     return any((folder / "checkpoints" / "last.ckpt").is_file() for folder in (run, run / TEACHER))
-
-
-def quoted(text: str) -> str:
-    """Return a text as the value of an override, whatever characters it has."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def _read(run: Path) -> dict[str, Any]:

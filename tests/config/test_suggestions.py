@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.cli.suggest import known_keys, malformed, options, unknown_key, unknown_option
+from segexp.config.suggestions import known_keys, malformed, options, unknown_key, unknown_option
 from segexp.errors import ConfigError
 
 
@@ -44,8 +44,16 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
     [
         ("trainer.max_epoch=3", "Did you mean trainer.max_epochs?"),
         ("trainer.precison=32", "Did you mean trainer.precision?"),
-        ("max_epochs=3", "Did you mean trainer.max_epochs?"),
-        ("lr=0.1", "Did you mean optimizer.lr?"),
+        ("max_epochs=3", "It is called trainer.max_epochs. Type trainer.max_epochs=3."),
+        ("lr=0.1", "It is called optimizer.lr. Type optimizer.lr=0.1."),
+        ("trainer.lr=0.1", "It is called optimizer.lr. Type optimizer.lr=0.1."),
+        ("trainer.batch_size=4", "It is called data.batch_size. Type data.batch_size=4."),
+        (
+            "trainer.limit_batches=4",
+            "It is called trainer.limit_train_batches and trainer.limit_val_batches. Type "
+            "trainer.limit_train_batches=4 trainer.limit_val_batches=4.",
+        ),
+        ("trainer.epochs=4", "It is called trainer.max_epochs. Type trainer.max_epochs=4."),
         ("modle=unet", "Did you mean model?"),
         ("sede=3", "Did you mean seed"),
         (

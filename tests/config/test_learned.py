@@ -1,7 +1,8 @@
 """`class_weights: auto` inside a loss's configuration."""
 
-from segexp.config import validate
-from segexp.config.auto import asks_for_weights, with_class_weights
+from fixtures.configs import train_config
+from segexp.config.learned import asks_for_weights, with_class_weights
+from segexp.config.validation import validate
 
 CE = "segexp.losses.CrossEntropy"
 
@@ -27,5 +28,5 @@ def test_weights_take_its_place_and_all_else_stays():
 
 
 def test_the_validation_takes_it_for_a_list():
-    validate({"loss": {"_target_": CE, "class_weights": "auto"}})
-    validate({"loss": summed("auto")})
+    for loss in ({"_target_": CE, "class_weights": "auto"}, summed("auto")):
+        assert validate(train_config({"loss": loss}).plain()).loss.plain() == loss

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.config.instantiate import ELSEWHERE
+from segexp.config.migration import new_name
 from segexp.config.naming import bare
-from segexp.config.schema import SECTIONS
 from segexp.errors import ConfigError, nearest
 
 
@@ -23,30 +22,46 @@ def options(folders: Iterable[Path]) -> dict[str, list[str]]:
 
 def known_keys(folders: Sequence[Path], main: str = "train") -> dict[str, list[str]]:
     """Return every dotted key that a main configuration can have, with the options (`model=unet`) that have it."""
-    from omegaconf import OmegaConf
+    from segexp.config.composition import defaults
 
     files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
-    contents = {file: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
-    mains = {file.stem: content for file, content in contents.items() if file.parent in folders and isinstance(content, dict)}
-    members = _defaults(main, mains)
+    contents = [(file.parent.name if file.parent not in folders else "", file.stem, _content(file)) for file in files]
+    contents += [(group or "", name, dict(node)) for (group, name), node in defaults().items()]
+    mains = {name: content for group, name, content in contents if not group}
+    members = _members(main, mains)
     keys: dict[str, list[str]] = {}
-    for file, content in contents.items():
-        top = file.parent in folders
-        group = "" if top else file.parent.name
-        if (file.stem if top else group) in members - {"experiment"} and isinstance(content, dict):
+    for group, name, content in contents:
+        if (group or name) in members - {"experiment"}:
+            homes = _with_base(group, contents) if name == "_base" else [f"{group}={name}" if group else ""]
             for key in _flat(content, group):
-                keys.setdefault(key, []).append(f"{group}={file.stem}" if group else "")
+                keys.setdefault(key, []).extend(homes)
     return keys
 
 
-def _defaults(main: str, mains: dict[str, dict[Any, Any]]) -> set[str]:
+def _content(file: Path) -> dict[Any, Any]:
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(OmegaConf.load(file))
+    return content if isinstance(content, dict) else {}
+
+
+def _with_base(group: str, contents: Sequence[tuple[str, str, dict[Any, Any]]]) -> list[str]:
+    """Return the options of a group that have the defaults of the schema."""
+    return [
+        f"{group}={name}"
+        for each, name, content in contents
+        if each == group and not name.startswith("_") and any("_base" in str(entry) for entry in content.get("defaults") or [])
+    ]
+
+
+def _members(main: str, mains: dict[str, dict[Any, Any]]) -> set[str]:
     """Return the groups and main configurations that a main configuration is made of."""
     found = {main}
     for entry in mains.get(main, {}).get("defaults", []):
         if isinstance(entry, dict):
             found |= {str(name) for name in entry}
         elif entry != "_self_" and entry not in found:
-            found |= _defaults(str(entry), mains)
+            found |= _members(str(entry), mains)
     return found
 
 
@@ -78,12 +93,20 @@ def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
 
 def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train") -> ConfigError:
     """Explain an override of a key that the composed configuration does not have."""
+    from segexp.config.components import ELSEWHERE
+    from segexp.config.schema import SECTIONS
+
     keys = known_keys(folders, main)
     used = {option.partition("=")[0] for homes in keys.values() for option in homes}
     groups = [group for group in options(folders) if group in used]
     key = bare(key)
     last = key.rpartition(".")[2]
     found = f"{key} is not a key of this configuration"
+    if renamed := [name for name in new_name(key) if name in keys]:
+        value = text.partition("=")[2]
+        return ConfigError(
+            found, f"It is called {' and '.join(renamed)}", f"Type {' '.join(f'{name}={value}' for name in renamed)}"
+        )
     if key in keys and not any(keys[key]):
         return ConfigError(f"{text} does not fit: {key} is not a group of options here", do=f"Type its keys: {key}.KEY=VALUE")
     if key in keys:

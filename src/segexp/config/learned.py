@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.config.instantiate import nodes
+from segexp.config.components import nodes
 
 AUTO = "auto"
-RATE = 1e-3
+LR = 1e-3
 """The learning rate that stands for `auto` until one is found."""
 
 
@@ -26,6 +26,6 @@ def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
     return [with_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss
 
 
-def with_rate(optimizer: Any) -> Any:
+def with_lr(optimizer: Any) -> Any:
     """Return the optimizer section with a number where its learning rate is `auto`."""
-    return {**optimizer, "lr": RATE} if isinstance(optimizer, dict) and optimizer.get("lr") == AUTO else optimizer
+    return {**optimizer, "lr": LR} if isinstance(optimizer, dict) and optimizer.get("lr") == AUTO else optimizer

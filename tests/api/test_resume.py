@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segexp.cli.overrides import CommandLine, parse
-from segexp.cli.resume import quoted, resumed
+from segexp.api.resume import quoted, resumed
 from segexp.errors import CheckpointError, ConfigError
 
 

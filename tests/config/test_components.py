@@ -4,12 +4,10 @@ import sys
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from segexp.cli.overrides import parse
-from segexp.config import plain, register_resolvers, validate
-from segexp.config.instantiate import (
+from segexp.config.components import (
     MEASURES,
     check_measures,
     check_signature,
@@ -19,6 +17,8 @@ from segexp.config.instantiate import (
     locate,
     nodes,
 )
+from segexp.config.composition import compose, plain
+from segexp.config.validation import validate
 from segexp.errors import CheckpointError, ConfigError
 
 TEXT = """
@@ -34,16 +34,14 @@ class Loss:
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch, conf):
+def made(tmp_path, monkeypatch):
     """Compose what was typed, with the user's module `mine` importable."""
     (tmp_path / "mine.py").write_text(TEXT)
     monkeypatch.syspath_prepend(tmp_path)
-    register_resolvers()
 
     def compose_it(*words):
         typed = [word.lstrip("+~").partition("=")[0] for word in words]
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            config = compose("train", overrides=parse(["data=liver", "data.root=x", *words]).overrides)
+        config = compose("train", parse(["data=liver", "data.root=x", *words]).overrides)
         fit_to_targets(config, typed)
         return plain(config)
 

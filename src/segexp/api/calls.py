@@ -1,0 +1,51 @@
+"""What the functions of the API share: arguments as keys, short tracebacks, text for paths."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from segexp.errors import SegexpError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def debugging() -> bool:
+    """Say whether the user wants whole tracebacks: SEGEXP_DEBUG=1."""
+    return os.environ.get("SEGEXP_DEBUG", "0") not in ("", "0")
+
+
+def short_traceback(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a problem that the user can mend show the user's own lines alone, and not those of segexp."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except SegexpError as error:
+            if debugging():
+                raise
+            raise error.with_traceback(None) from None
+
+    return call
+
+
+def plain_values(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as plain values: paths, and whatever has a path such as a `Run`, become text."""
+    return {key: plain_value(value) for key, value in keys.items()}
+
+
+def plain_value(value: Any) -> Any:
+    """Return one argument as a plain value."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return plain_values(value)
+    return [plain_value(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def absolute(path: "str | os.PathLike[str]") -> Path:
+    """Return a path that holds from anywhere."""
+    return Path(os.fspath(path)).resolve()

@@ -1,0 +1,299 @@
+"""Is a data set what its owner thinks it is, and can a network learn from it?"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.api.calls import plain_values, short_traceback
+from segexp.api.run import Table
+from segexp.config.composition import Job, compose, conf_dir, job_of, plain, with_data
+from segexp.config.overrides import CommandLine, written
+from segexp.config.schema import CheckConfig, DataConfig, TrainConfig
+from segexp.config.suggestions import explain as explain_error
+from segexp.config.validation import key_problems, report, validate
+from segexp.errors import DataError, SegexpError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from segexp.checks.issues import Examination, Finding
+    from segexp.reporting.html import Html
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedData:
+    """What a check found.
+
+    Attributes:
+        examination: layout, cases, splits, facts and findings.
+        page: check.html.
+        learned: whether the network learned a few images by heart; None where `fit` was not asked for.
+    """
+
+    examination: "Examination"
+    page: Path
+    learned: bool | None = None
+
+    @property
+    def findings(self) -> "list[Finding]":
+        """Errors first, each with what to type."""
+        return self.examination.findings
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding is an error, or nothing was learned."""
+        return self.examination.failed or self.learned is False
+
+    def __str__(self) -> str:
+        import io
+
+        from rich.console import Console
+
+        from segexp.reporting.check_report import print_examination, verdict
+
+        text = io.StringIO()
+        console = Console(file=text, soft_wrap=True, highlight=False, markup=False, color_system=None)
+        print_examination(console, self.examination)
+        console.print(verdict(self.examination))
+        return text.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        columns = ("level", "kind", "found", "do", "cases")
+        rows = [{"cases": len(each.cases), **{name: getattr(each, name) for name in columns[:-1]}} for each in self.findings]
+        return Table(rows, columns)._repr_html_()
+
+
+@short_traceback
+def check(
+    data: "str | os.PathLike[str] | None" = None,
+    *,
+    overrides: Sequence[str] = (),
+    config_dir: "str | os.PathLike[str] | None" = None,
+    **keys: Any,
+) -> CheckedData:
+    """Look at a data set before training: pairs, sizes, mask values, duplicates, leakage, faults; as `segexp check` does.
+
+    The findings are printed, and written to check.html.
+
+    Args:
+        data: a folder of images and masks, whose layout is found out; or an option of the group `data`, such as "liver".
+        overrides: keys as on the command line.
+        config_dir: a folder of options of your own.
+        keys: the same keys as arguments: `fit=True`, `output=DIR`, `runs=STUDY`, `data={"classes": {...}}`, …
+
+    Returns:
+        The findings; in a notebook it shows itself as a table.
+
+    Raises:
+        ConfigError: a wrong key.
+        DataError: the folder is missing, nothing is recognised there, the output cannot be written, or fit=True finds no
+            training case with foreground, or runs are of other data.
+        CheckpointError: runs names what is missing or not finished.
+
+    Example:
+        >>> segexp.check("DIR")
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from segexp.api.train import data_words
+
+    words = [*data_words(data), *written(plain_values(keys)), *overrides]
+    line = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
+    state = HydraConfig.instance()
+    before = state.cfg
+    try:
+        whole = compose("check", line.overrides, [line.config_dir] if line.config_dir else [], with_hydra=True)
+        hydra = whole.pop("hydra")
+        job = job_of(whole, hydra, Path.cwd())
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain_error(error, line.overrides, line.folders, "check") from error
+    finally:
+        state.cfg = before
+    return check_data(job, line.folders[1:])
+
+
+def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
+    """Examine the data of a composed configuration; print a report, write check.html; return what was found.
+
+    Args:
+        job: composed of conf/check.yaml.
+        folders: further folders of configuration groups.
+
+    Raises:
+        SegexpError: see `check`.
+    """
+    from rich.console import Console
+
+    from segexp.checks.run import examine
+    from segexp.config.components import fit_to_targets
+    from segexp.config.experiment import fit_to_choices
+    from segexp.console import quieten
+    from segexp.models.pretrained import check_weights
+    from segexp.reporting.check_report import check_page, name_of, print_examination, verdict
+    from segexp.reporting.html import write_page
+
+    if job.config.get("fit"):
+        check_weights(job.config.get("model") or {})
+    fit_to_targets(job.config, job.typed)
+    fit_to_choices(job.config, job.typed, job.choices, job.folders)
+    quieten()
+    values = plain(job.config)
+    own, data = settings_of(values)
+    output = writable(Path(own.output or Path("checks") / name_of(data)))
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    examination = examine(data, seed=own.seed, track=_tracked(console))
+    print_examination(console, examination)
+    sections: list[Html] = []
+    learned: bool | None = None
+    problem: SegexpError | None = None
+    open_layout = data.image is None and not data.family
+    if own.propose if own.propose is not None else open_layout:
+        sections += proposed(console, examination, data, output, folders)
+    if own.fit:
+        try:
+            learned, shown = fitted(console, job, examination, output)
+            sections.insert(0, shown)
+        except SegexpError as error:  # the page is written all the same
+            problem = error
+    if own.runs and problem is None:
+        try:
+            sections.insert(0, disputed(console, examination, own, values["trainer"]["gpus"], output))
+        except SegexpError as error:
+            problem = error
+    write_page(output / "check.html", check_page(examination, sections))
+    console.print(f"\nPage: {output / 'check.html'}")
+    console.print(verdict(examination), style="bold red" if examination.failed else "bold")
+    if problem is not None:
+        raise problem
+    return CheckedData(examination, output / "check.html", learned)
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder and try to write there, before minutes are spent.
+
+    Raises:
+        DataError: it cannot be made, or not be written.
+    """
+    probe = folder / ".probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(
+            f"The output folder {folder} cannot be written ({error.strerror})", "check.html goes there", "Type output=DIR"
+        ) from error
+    return folder
+
+
+def proposed(
+    console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
+) -> "list[Html]":
+    """Write the proposed data configuration, say how to train with it; return its part of the page.
+
+    A file that is there already is a person's work and stays.
+    """
+    from segexp.atomic import whole_file
+    from segexp.checks.propose_config import propose
+    from segexp.reporting.check_report import proposal_section
+
+    taken = {file.stem for folder in (conf_dir(), *folders) for file in (folder / "data").glob("*.yaml")}
+    proposal = propose(examination, data, taken)
+    if proposal is None:
+        console.print("\nNo configuration is proposed: layout and classes must be known first.")
+        return []
+    file = output / "data" / f"{proposal.name}.yaml"
+    if file.is_file() and file.read_text(encoding="utf-8") != proposal.text:
+        console.print(f"\n{file} is there and differs from what would be proposed; it stays. Remove it for a new one.")
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as part:
+            part.write_text(proposal.text, encoding="utf-8")
+        console.print(f"\nProposed configuration: {file}")
+    command = f"python -m segexp.train --config-dir '{output}' data={proposal.name}"
+    console.print(f"To train with it{', once the errors are mended' if examination.failed else ''}: {command}")
+    return [proposal_section(proposal.text, command)]
+
+
+def fitted(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, Html]":
+    """Let the network learn a few pictures by heart; return whether it did and the part of the page.
+
+    Raises:
+        SegexpError: no training case has foreground, or training cannot even begin.
+    """
+    from segexp.data.io.images import write_png
+    from segexp.reporting.check_report import fit_section
+    from segexp.training.overfit_test import Moment, choose, rehearse, words
+
+    def told(moment: Moment) -> None:
+        console.print(
+            f"step {moment.step:4d}  loss {moment.loss:.4f}  Dice {moment.dice:.4f}  {moment.seconds:.0f} s", style="dim"
+        )
+
+    config = training_config(job, examination)
+    cases = choose(examination)
+    console.print(f"\nTrial fit on {', '.join(case.id for case in cases)}")
+    result = rehearse(config, cases, told)
+    verdict = words(result, config)
+    write_png(output / "fit.png", result.picture)
+    console.print(verdict, style="bold" if result.learned else "bold red")
+    points = [(each.step, each.seconds, each.loss, each.dice) for each in result.moments]
+    return result.learned, fit_section(verdict, result.learned, points, result.picture)
+
+
+def disputed(console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path) -> "Html":
+    """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
+
+    Raises:
+        SegexpError: the runs are not finished, or not of these data.
+    """
+    from segexp.api.loading import checkpoint_files, load_members
+    from segexp.devices import choose_devices
+    from segexp.evaluation.label_errors import FILE, check_classes, disputes, lines, write_ranking
+    from segexp.reporting.check_report import disputes_section
+
+    named = [own.runs] if isinstance(own.runs, str) else own.runs or []
+    device, _ = choose_devices(gpus)
+    check_classes(examination.data)
+    members = load_members(checkpoint_files(named), device, own.trust)
+    found = disputes(examination, members, _tracked(console))
+    write_ranking(output / FILE, found)
+    console.print("\nMasks to look at first, if a network that never saw them is right", style="bold")
+    console.print("\n".join([*lines(found), f"All of them: {output / FILE}"]))
+    return disputes_section(found.ranking, found.notes, found.spec, found.look)
+
+
+def settings_of(values: Mapping[str, Any]) -> tuple[CheckConfig, DataConfig]:
+    """Return the keys of the check and the data section.
+
+    Raises:
+        ConfigError: a key is wrong.
+    """
+    own = {name: values[name] for name in CheckConfig.model_fields}
+    report([*key_problems(CheckConfig, own), *key_problems(DataConfig, values["data"], "data")])
+    return CheckConfig.model_validate(own), DataConfig.model_validate(values["data"])
+
+
+def training_config(job: Job, examination: "Examination") -> TrainConfig:
+    """Return the configuration as training would see it, with what was found out about the data filled in.
+
+    Raises:
+        ConfigError: a key is wrong.
+    """
+    values = plain(with_data(job.config, examination.data.plain()))
+    others = set(CheckConfig.model_fields) - set(TrainConfig.model_fields)
+    return validate({key: value for key, value in values.items() if key not in others})
+
+
+def _tracked(console: "Console") -> Callable[[Iterable[Any], int], Iterator[Any]]:
+    def tracked(items: Iterable[Any], count: int) -> Iterator[Any]:
+        from rich.progress import track
+
+        shown = console.is_terminal and count > 20
+        yield from track(items, "Looking at pictures", count, console=console, transient=True, disable=not shown)
+
+    return tracked

@@ -1,0 +1,239 @@
+"""The scores of a trained network, or of an ensemble, on its own splits or on other data."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.api.calls import plain_values, short_traceback
+from segexp.api.run import Scores, Table
+from segexp.config.components import check_measures
+from segexp.config.schema import Component, EvaluateConfig, TrainConfig
+from segexp.config.validation import component_problems, report, validate_section
+from segexp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segexp.data.dataset import Prepared
+    from segexp.evaluation.scoring import Scorable
+    from segexp.inference.segmenter import Segmenter
+    from segexp.training.artifacts import Outcome
+    from segexp.types import Case
+
+OTHER_DATA = {"root", "image", "mask"}
+"""The keys of the data section that name other pictures than those of the run."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        scores: by "<split>/<score>", or without the split.
+        intervals: the 95 % interval (low, high) of each mean, likewise.
+        cases: a row per case and class, as `cases.csv` has them.
+        output: where they were written; None where nobody asked.
+    """
+
+    scores: Scores
+    intervals: Scores = field(default_factory=lambda: Scores({}))
+    cases: Table = field(default_factory=lambda: Table([], []))
+    output: Path | None = None
+
+
+@short_traceback
+def evaluate(checkpoint: Any, **keys: Any) -> Evaluation:
+    """Score a trained network, or an ensemble: every case at its own size, as validation did; what `segexp evaluate` does.
+
+    Args:
+        checkpoint: a run, a checkpoint, an exported file, a study, or a list of them: an ensemble.
+        keys: the keys of the command: `split="train"`, `data={"root": DIR}`, `output=DIR`, `tune="postprocess"`,
+            `metrics="lesion"`, … See the key reference.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, broken or foreign.
+        ConfigError: a wrong key, other classes or channels than those of the checkpoint, or keys that do not go together.
+        DataError: the data are not what the checkpoint's configuration says, or differ from those of the run.
+
+    Example:
+        >>> segexp.evaluate(run, split="train").scores["dice"]
+    """
+    values = plain_values({"checkpoint": checkpoint, **keys})
+    if isinstance(values.get("metrics"), str):
+        values["metrics"] = measures_of(values["metrics"])
+    report(list(component_problems("metrics", values)))
+    return evaluate_checkpoint(validate_section(EvaluateConfig, values))
+
+
+def measures_of(option: str) -> dict[str, Any]:
+    """Return the measures of an option of the group `metrics`.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    from segexp.config.composition import compose, load_option, plain
+
+    load_option("metrics", option)  # says which there are
+    return dict(plain(compose("evaluate", ["checkpoint=-", f"metrics={option}"])).get("metrics") or {})
+
+
+def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
+    """Score, or tune, as a configuration says; print what was found, and return it.
+
+    Raises:
+        SegexpError: see `evaluate`.
+    """
+    from segexp.api.loading import checkpoint_files, device_for, load_members, unlike
+    from segexp.checkpoint.splits import check_spec, merged
+    from segexp.console import quieten
+    from segexp.evaluation.tune_postprocessing import check_tunable
+    from segexp.inference.outputs import several
+
+    named = several(config.checkpoint)
+    if config.tune:
+        check_one(named)
+    files = checkpoint_files(named, exported=not config.tune)
+    if config.tune:
+        check_one(files)
+        check_tunable(config.split, config.data, config.model.prune_to)
+    quieten()
+    members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
+    run = members[0].origin.config
+    run = run.changed(data=merged(run.data, config.data))
+    check_spec(run.data, members[0].spec)
+    if len(members) > 1:
+        sys.stdout.write(f"{note}\n" if (note := unlike(files)) else "")
+        return score_ensemble(config, members, run)
+    return (tune if config.tune else score)(config, members[0], run)
+
+
+def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
+    """Score the chosen splits; `run` is the configuration of the run with the data of now."""
+    from segexp.checkpoint.splits import chosen_splits, scoring_set
+    from segexp.data.datamodule import find
+
+    other = bool(OTHER_DATA & set(config.data))
+    splits = chosen_splits(config.split, find(run.data), run, segmenter.origin.split_hash, other=other)
+    prepared = {split: (cases, scoring_set(run.data, cases, segmenter)) for split, cases in splits.items()}
+    outcomes = scored(config, segmenter, run, prepared)
+    return report_scores(config, segmenter, outcomes, {"checkpoint": str(segmenter.origin.file)})
+
+
+def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
+    """Score several networks as one: other data by all of them, their own by those that were not trained on the case."""
+    from segexp.data.datamodule import find
+    from segexp.evaluation.ensemble import Ensemble, chosen, foretold, singles
+    from segexp.inference.predictor import Predictor
+
+    ensemble = Ensemble(Predictor(members).spec)  # members that do not fit together are refused
+    splits = chosen(members, find(run.data), run.data, config.split)
+    sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
+    prepared = {split: (who.cases, foretold(run.data, who.cases, who.members)) for split, who in splits.items()}
+    outcomes = scored(config, ensemble, run, prepared)
+    each = {split: singles(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
+    beside = {split: found for split, found in each.items() if found is not None}
+    facts: dict[str, Any] = {"checkpoints": [str(member.origin.file) for member in members]}
+    facts |= {"singles": {split: found.facts for split, found in beside.items()}} if beside else {}
+    return report_scores(config, ensemble, outcomes, facts, [f"{split}: {found}" for split, found in beside.items()])
+
+
+def scored(
+    config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], Prepared]]"
+) -> "dict[str, Outcome]":
+    """Score cases by split, with pictures where an output is asked for."""
+    from segexp.inference.folder import progress
+    from segexp.inference.postprocessing import Postprocessing
+    from segexp.training.artifacts import score_split
+    from segexp.training.build import build_measures
+
+    further = build_measures(chosen_measures(config, run), segmenter.spec.num_classes)
+    stored = segmenter.postprocessing
+    if config.postprocess == "none":
+        segmenter.postprocessing = Postprocessing()
+    output = Path(config.output) if config.output else None
+    pictures = config.pictures if output else 0
+    if not stored.is_identity:
+        use = "Without" if segmenter.postprocessing.is_identity else "With"
+        sys.stdout.write(f"{use} the post-processing that is stored in the checkpoint: {stored}\n")
+    with progress(sum(len(cases) for cases, _ in splits.values())) as advance:
+        return {
+            split: score_split(segmenter, split, cases, prepared, pictures, output, further, lambda _: advance())
+            for split, (cases, prepared) in splits.items()
+        }
+
+
+def report_scores(
+    config: EvaluateConfig,
+    segmenter: "Scorable",
+    outcomes: "Mapping[str, Outcome]",
+    origin: dict[str, Any],
+    more: Sequence[str] = (),
+) -> Evaluation:
+    """Print what was found, and write it where that is asked for; return it.
+
+    Args:
+        config: of the command.
+        segmenter: what was scored.
+        outcomes: by split.
+        origin: what metrics.json is to say of it.
+        more: further sentences.
+    """
+    from segexp.reporting.run_report import write_run_report
+    from segexp.reporting.write import told
+    from segexp.training.artifacts import all_intervals, all_scores, sentences, write_metrics, write_outcomes
+
+    scores, intervals = all_scores(outcomes), all_intervals(outcomes)
+    sys.stdout.write("\n".join([*sentences(scores, intervals), *more]) + "\n")
+    output = Path(config.output) if config.output else None
+    if output:
+        write_outcomes(output, outcomes, segmenter.spec.classes)
+        facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict()}
+        facts |= {key: value for key, value in config.model.plain().items() if value is not None}
+        write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
+        sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
+    rows = [row for outcome in outcomes.values() for row in outcome.rows]
+    table = Table(rows, list(rows[0]) if rows else [])
+    ends = {name: (found.low, found.high) for name, found in intervals.items()}
+    return Evaluation(Scores(scores), Scores(ends), table, output)
+
+
+def chosen_measures(config: EvaluateConfig, run: TrainConfig) -> Mapping[str, Component]:
+    """Return the measures that were typed, else those of the run, which must be known or trusted."""
+    if config.metrics is not None:
+        return config.metrics
+    check_measures({name: component.plain() for name, component in run.metrics.items()}, config.trust)
+    return run.metrics
+
+
+def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
+    """Choose the post-processing on the run's own validation cases and store it if its gain is beyond doubt."""
+    from segexp.checkpoint.splits import scoring_set
+    from segexp.evaluation import tune_postprocessing as tuning
+    from segexp.inference.folder import progress
+
+    cases = tuning.own_validation(segmenter, run)
+    with progress(len(cases)) as advance:
+        prepared = scoring_set(run.data, cases, segmenter)
+        found = tuning.tune(segmenter, prepared, [case.group for case in cases], lambda _: advance())
+    said = [f"Post-processing on val, {len(cases)} cases", *tuning.lines(found), tuning.put_down(segmenter, found)]
+    if config.output:
+        table = Path(config.output) / "tuning.csv"
+        tuning.write_table(table, found)
+        said.append(f"All candidates: {table}")
+    sys.stdout.write("\n".join(said) + "\n")
+    scores = {"val/dice": float(found.dice[0]), "val/gain": found.gain.mean}
+    return Evaluation(Scores(scores), output=Path(config.output) if config.output else None)
+
+
+def check_one(files: Sequence[object]) -> None:
+    """Refuse to choose the post-processing of several networks.
+
+    Raises:
+        ConfigError: several are named.
+    """
+    if len(files) != 1:
+        raise ConfigError(
+            f"checkpoint names {len(files)} files",
+            "The post-processing is chosen for one network, and stored in its file",
+            "Type checkpoint=RUN with one of them",
+        )

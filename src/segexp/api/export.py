@@ -1,0 +1,104 @@
+"""A trained network as a file that runs elsewhere, with proof that it is the same network."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.api.calls import plain_values, short_traceback
+from segexp.config.schema import ExportConfig
+from segexp.config.validation import report, validate_section
+
+if TYPE_CHECKING:
+    from segexp.deployment.plan import Made
+
+
+@short_traceback
+def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]", **keys: Any) -> "Made":
+    """Export a trained network as a file that runs elsewhere, with a certificate; what `segexp export` does.
+
+    Args:
+        checkpoint: a run or a checkpoint.
+        output: the file: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml.
+        keys: the other keys of the command: `format="torch_export"`, `precision="int8"`, `include_preprocessing=True`, …
+
+    Returns:
+        The file and its certificate.
+
+    Raises:
+        ConfigError: a wrong key, format or package.
+        CheckpointError: the checkpoint is missing, broken or foreign.
+        DataError: the data are no longer those of the run, or are missing where they are needed.
+        ExportError: the network cannot be written, not unchanged, or not with success in fewer bits.
+
+    Example:
+        >>> segexp.export(run, "liver.onnx")
+    """
+    config = validate_section(ExportConfig, plain_values({"checkpoint": checkpoint, "output": output, **keys}))
+    report(_problems(config))
+    return export_network(config)
+
+
+def _problems(config: ExportConfig) -> list[str]:
+    """Return what does not go together, in sentences."""
+    found = []
+    if config.returns == "classes" and not config.include_preprocessing:
+        found.append(
+            "returns=classes is for include_preprocessing=true: without it a file returns class scores, which predict needs. "
+            "Type include_preprocessing=true, or leave returns out."
+        )
+    if config.include_preprocessing and config.precision == "int8":
+        found.append(
+            "precision=int8 with include_preprocessing=true: the bytes of a picture would be calibrated as layers are. "
+            "Type include_preprocessing=false."
+        )
+    return found
+
+
+def export_network(config: ExportConfig) -> "Made":
+    """Export what a configuration names; print the certificate and where everything is.
+
+    Raises:
+        SegexpError: see `export`.
+    """
+    from segexp.deployment.formats import check_format
+
+    output = Path(config.output)
+    check_format(config.format, config.precision, config.opset, output)
+    from segexp.api.loading import load_members
+    from segexp.checkpoint import find_checkpoint
+    from segexp.checkpoint.splits import check_spec, merged
+    from segexp.console import quieten
+    from segexp.deployment.exporter import make, told
+    from segexp.deployment.modules import check_bytes, left_out
+    from segexp.deployment.plan import Wanted, check_material
+    from segexp.deployment.samples import gather
+    from segexp.inference.folder import progress
+    from segexp.inference.outputs import check_writable
+
+    quieten()
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    [segmenter] = load_members([find_checkpoint(Path(config.checkpoint))], "cpu", config.trust, config.model.prune_to)
+    run = segmenter.origin.config
+    run = run.changed(data=merged(run.data, config.data))
+    check_spec(run.data, segmenter.spec)
+    say(f"Network: {segmenter.origin.file} ({', '.join(segmenter.spec.classes)}), to {output}")
+    if config.include_preprocessing:
+        check_bytes(segmenter.preprocessing)
+        if outside := left_out(segmenter.postprocessing):
+            say(outside)
+    check_writable(output.parent)
+    material, missing = gather(segmenter, run, config.calibration if config.precision == "int8" else 0)
+    if missing:
+        say(missing)
+    check_material(material, config.precision)
+    returns: Any = config.returns if config.include_preprocessing else "logits"
+    wanted = Wanted(config.format, config.precision, returns, config.opset, output, config.accept)
+    made = make(segmenter, wanted, material, say, progress)
+    say(told(made))
+    say(f"File: {output}, with {output.name}.json, and the certificate in {output.name}.certificate.html")
+    return made

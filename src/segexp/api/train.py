@@ -1,0 +1,162 @@
+"""Training: from a folder, or keys, to a run directory."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segexp.api.calls import plain_values, short_traceback
+from segexp.api.run import Run
+from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
+from segexp.config.overrides import CommandLine, written
+from segexp.config.schema import DataConfig, TrainConfig
+from segexp.config.suggestions import explain as explain_error
+from segexp.config.suggestions import options
+from segexp.config.validation import validate, validate_section
+from segexp.errors import SegexpError
+
+
+@short_traceback
+def train(
+    data: "str | os.PathLike[str] | None" = None,
+    *,
+    overrides: Sequence[str] = (),
+    config_dir: "str | os.PathLike[str] | None" = None,
+    **keys: Any,
+) -> Run:
+    """Train a network, score it, and write a run directory; what `segexp train` does.
+
+    Args:
+        data: a folder of images and masks, whose layout is found out; or an option of the group `data`, such as "liver".
+        overrides: keys as on the command line, such as "loss=focal_dice" or "model.width=16".
+        config_dir: a folder of options of your own, beside those that come with segexp.
+        keys: the same keys as arguments: `model="unetpp"`, `trainer={"minutes": 10}`, `seed=1`, `run_dir="runs/first"`,
+            `resume=RUN`. See the key reference.
+
+    Returns:
+        The run, with its scores.
+
+    Raises:
+        ConfigError: a key, an option or a value that does not exist or does not fit.
+        DataError: the data are not what the keys say.
+        CheckpointError: the run to resume does not exist or does not fit.
+
+    Example:
+        >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
+        >>> run = segexp.train(data="liver", overrides=["data.root=DIR", "loss=focal_dice"])
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from segexp.api.resume import check_unused, resumed, settings_kept
+
+    words = [*data_words(data), *written(plain_values(keys)), *overrides]
+    command = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
+    resuming = command.value("resume") is not None
+    if not resuming:
+        check_unused(command)
+    line = resumed(command) if resuming else command
+    with settings_kept(line):
+        try:
+            job = compose_job("train", line.overrides, [line.config_dir] if line.config_dir else [])
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise explain_error(error, line.overrides, line.folders) from error
+        try:
+            run_job(job)
+        except SegexpError:
+            if not resuming:
+                discard_empty(job.directory)
+            raise
+    return Run(job.directory)
+
+
+def data_words(data: "str | os.PathLike[str] | None") -> list[str]:
+    """Return the overrides that name the data: a folder, or an option of the group."""
+    if data is None:
+        return []
+    text = os.fspath(data)
+    known = options([conf_dir()])["data"]
+    if text in known and not Path(text).is_dir():
+        return [f"data={text}"]
+    return written({"data": "auto"}) + written({"data": {"root": str(Path(text))}})
+
+
+def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
+    """Train as a composed configuration says; return the scores by "<split>/<score>".
+
+    Args:
+        job: composed.
+        resume: the run directory to go on with, where the configuration does not name it.
+
+    Raises:
+        SegexpError: see `prepared` and `training.run.run`.
+    """
+    from segexp.training.run import run
+
+    config = prepared(job)
+    if resume is not None:
+        config = config.updated({"resume": str(resume)})
+    return run(config, job.directory)
+
+
+def prepared(job: Job) -> TrainConfig:
+    """Return the checked configuration of a job; print what was taken back, and what was found out about the data.
+
+    Raises:
+        SegexpError: a key is wrong, the data are missing, or pretrained weights are out of reach.
+    """
+    from segexp.config.components import fit_to_targets
+    from segexp.config.experiment import fit_to_choices
+    from segexp.models.pretrained import check_weights
+
+    if job.config.get("resume") is None:
+        check_weights(job.config.get("model") or {})
+    fit_to_targets(job.config, job.typed)
+    taken_back = fit_to_choices(job.config, job.typed, job.choices, job.folders)
+    values, found = completed(job)
+    config = validate(values | {"run_dir": str(job.directory)})
+    check_devices(config)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        sys.stdout.writelines(f"{said}\n" for said in (*taken_back, found) if said)
+    return config
+
+
+def completed(job: Job) -> tuple[dict[str, Any], str]:
+    """Return plain values in which the facts about the data are filled in, and a sentence that says what was found.
+
+    Channels and classes reach the network and the loss by interpolation, so the data come first.
+
+    Raises:
+        ConfigError: see `composition.plain`; or a key of the data section is wrong.
+        DataError: the folder of the data is missing or holds no known layout.
+    """
+    from segexp.data.autoconfig import complete
+
+    values = plain(job.config)
+    found, sentence = complete(validate_section(DataConfig, values["data"], "data"))
+    return (plain(with_data(job.config, found)) if found else values), sentence
+
+
+def check_devices(config: TrainConfig) -> None:
+    """Refuse devices that are not there.
+
+    Raises:
+        DeviceError: naming what was asked for.
+    """
+    from segexp.devices import choose_devices
+
+    choose_devices(config.trainer.gpus)
+
+
+def discard_empty(directory: Path) -> None:
+    """Remove a run directory in which nothing but the saved configuration and an empty log lies."""
+    logs = [path for path in directory.glob("*.log") if not path.stat().st_size]
+    saved = list((directory / ".hydra").glob("*.yaml"))
+    if set(directory.iterdir()) - {directory / ".hydra", *logs}:
+        return
+    for path in (*logs, *saved):
+        path.unlink()
+    if saved:
+        (directory / ".hydra").rmdir()
+    directory.rmdir()

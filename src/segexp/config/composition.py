@@ -1,0 +1,271 @@
+"""Where conf/ is, how its files and the defaults of the schema become one configuration, and that as plain values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.config.naming import bare, job_name, network_name, slug
+from segexp.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from segexp.config.schema import Section
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration groups: inside the installed package, or beside `src` in the repository."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(
+        f"the configuration folder is missing: looked for conf/train.yaml in {package} and {package.parents[1]}",
+        do="Install segexp again (pip install -e . in the repository)",
+    )
+
+
+def register_resolvers() -> None:
+    """Make `${segexp.count:…}` and its kin known to OmegaConf; calling it again changes nothing."""
+    from omegaconf import OmegaConf
+
+    for function in (count, first, scales, slug, job_name, network_name):
+        OmegaConf.register_new_resolver(f"segexp.{function.__name__}", function, replace=True)
+
+
+def register() -> None:
+    """Make resolvers, and the defaults of the schema, known to Hydra; calling it again changes nothing.
+
+    The defaults of a group are its option `_base`, those of a command its main configuration `_COMMAND`.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    register_resolvers()
+    store = ConfigStore.instance()
+    for (group, name), node in defaults().items():
+        store.store(name=name, node=node, group=group)
+
+
+@cache
+def defaults() -> dict[tuple[str | None, str], dict[str, Any]]:
+    """Return the defaults of the schema by (group, option); the group is None for those of a command."""
+    from segexp.config.schema import COMMANDS, SECTIONS
+
+    groups: dict[tuple[str | None, str], dict[str, Any]] = {
+        (group, "_base"): defaults_of(model) for group, model in SECTIONS.items()
+    }
+    return groups | {(None, f"_{command}"): defaults_of(model) for command, model in COMMANDS.items()}
+
+
+def defaults_of(model: "type[Section]") -> dict[str, Any]:
+    """Return the keys of a model with what a composed configuration has for them; groups of options are left out."""
+    from segexp.config.schema import Component, Section, TrainConfig
+
+    found = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        if model is TrainConfig and name in GROUPS:
+            continue
+        if "compose" in extra:
+            found[name] = extra["compose"]
+        elif field.is_required():
+            found[name] = "???"
+        else:
+            value = field.get_default(call_default_factory=True)
+            found[name] = value.plain() if isinstance(value, Section) and not isinstance(value, Component) else value
+    return found
+
+
+GROUPS = (
+    "data",
+    "model",
+    "augment",
+    "mix",
+    "loss",
+    "distill",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "metrics",
+)
+"""The groups of a training, in the order in which their problems are told."""
+
+
+def count(entries: Any) -> int | None:
+    """Return the number of entries of a mapping or list; None for None, as long as nobody knows the classes."""
+    return None if entries is None else len(entries)
+
+
+def first(*values: Any) -> Any:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def scales(weights: Any) -> bool:
+    """Return whether a network is to have the heads that `deep_supervision` asks for: true, or a list of their weights."""
+    return weights is not None and weights is not False
+
+
+def compose(
+    command: str, overrides: Sequence[str] = (), folders: Sequence[Path] = (), *, with_hydra: bool = False
+) -> "DictConfig":
+    """Return the composed configuration of a command.
+
+    Args:
+        command: such as "train".
+        overrides: as on the command line.
+        folders: of the user's own options (--config-dir).
+        with_hydra: include Hydra's own section.
+
+    Raises:
+        HydraException: the overrides do not fit; see `cli.suggest.explain` for words.
+    """
+    import hydra
+
+    register()
+    words = list(overrides)
+    if folders:
+        words.append(f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]")
+    with hydra_aside(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return hydra.compose(command, overrides=words, return_hydra_config=with_hydra)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed configuration and how it came about.
+
+    Attributes:
+        config: without Hydra's own section.
+        directory: where the run is written.
+        typed: the keys that were typed.
+        choices: the option of each group, as in {"model": "unet", "experiment": None}.
+        folders: of the configuration groups, in the order in which they are searched.
+    """
+
+    config: "DictConfig"
+    directory: Path
+    typed: frozenset[str]
+    choices: Mapping[str, str | None]
+    folders: tuple[Path, ...]
+
+
+def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
+    """Return the job of a composed configuration.
+
+    Args:
+        config: composed.
+        hydra: Hydra's own section.
+        directory: where the run is written.
+    """
+    sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    typed = frozenset(bare(text).partition("=")[0] for text in hydra.overrides.task)
+    return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources))
+
+
+def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> Job:
+    """Compose the configuration of a run and save it in its directory, as Hydra does for a command; return both.
+
+    The directory is that of `hydra.run.dir`, below the current folder; `.hydra` in it holds what `resume` reads.
+
+    Args:
+        command: such as "train".
+        overrides: as on the command line.
+        folders: of the user's own options.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import setup_globals
+    from omegaconf import OmegaConf, open_dict
+
+    setup_globals()
+    whole = compose(command, overrides, folders, with_hydra=True)
+    state = HydraConfig.instance()
+    before, state.cfg = state.cfg, None
+    try:
+        state.set_config(whole)
+        directory = Path(str(whole.hydra.run.dir)).absolute()
+        with open_dict(whole):
+            whole.hydra.runtime.output_dir = str(directory)
+            hydra = whole.pop("hydra")
+        (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+        saved = {"config": whole, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+        for name, content in saved.items():
+            (directory / ".hydra" / f"{name}.yaml").write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+        return job_of(whole, hydra, directory)
+    finally:
+        state.cfg = before
+
+
+@contextmanager
+def hydra_aside() -> Iterator[None]:
+    """Let the block compose a configuration of its own, also while Hydra runs a job."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    state = GlobalHydra.instance()
+    running, state.hydra = state.hydra, None
+    try:
+        yield
+    finally:
+        state = GlobalHydra.instance()  # composing may have put another one in its place
+        state.hydra = running
+
+
+def plain(config: "DictConfig") -> dict[str, Any]:
+    """Return a composed configuration with every interpolation resolved, as dicts, lists, numbers, text and None.
+
+    Raises:
+        ConfigError: a reference to a key that does not exist, or a key that must be given (`???`) and was not.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+    register_resolvers()
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        key = error.full_key or str(error)
+        raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=…") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{error.full_key or 'the configuration'} cannot be resolved: {reason}") from error
+    return {str(key): value for key, value in dict(values).items()}  # type: ignore[arg-type]
+
+
+def with_data(config: "DictConfig", found: Mapping[str, Any]) -> "DictConfig":
+    """Return the configuration with what was found out about the data, so that interpolations on it can be resolved."""
+    from omegaconf import OmegaConf
+
+    changed = config.copy()
+    OmegaConf.set_struct(changed, False)
+    for key, value in found.items():
+        OmegaConf.update(changed, f"data.{key}", value, merge=False)
+    return changed
+
+
+def load_option(group: str, option: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the file of an option as plain values, references as they stand.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from omegaconf import OmegaConf
+
+    places = [conf_dir(), *folders]
+    file = next((file for folder in places if (file := folder / group / f"{option}.yaml").is_file()), None)
+    if file is None:
+        known = [path.stem for folder in places for path in (folder / group).glob("[!_]*.yaml")]
+        raise ConfigError(f"{group}={option} does not exist", nearest(option, known))
+    content = OmegaConf.to_container(OmegaConf.load(file))
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def options_with_key(group: str, key: str) -> list[str]:
+    """Return the options of a group, as "model=unet", whose files have a key."""
+    from omegaconf import OmegaConf
+
+    files = sorted((conf_dir() / group).glob("[!_]*.yaml"))
+    return [f"{group}={file.stem}" for file in files if key in OmegaConf.load(file)]

@@ -1,0 +1,140 @@
+"""Overrides, `key=value`: taken apart, written from Python values, and made to mean what the user means."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segexp.config.composition import conf_dir
+from segexp.config.naming import bare
+from segexp.config.suggestions import malformed
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+WHOLE = re.compile(r"data\.(classes|mask)|loss\.(.+\.)?weight")
+"""Mappings that are one fact."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command taken apart, typed or called from Python.
+
+    Attributes:
+        overrides: `key=value` and its kin, in their order.
+        flags: everything else, as Hydra reads it.
+        multirun: `-m` is among the flags.
+        config_dir: the user's own folder of configuration groups.
+        config_name: the user's own main configuration.
+    """
+
+    overrides: list[str]
+    flags: list[str] = field(default_factory=list)
+    multirun: bool = False
+    config_dir: Path | None = None
+    config_name: str | None = None
+
+    @cached_property
+    def parsed(self) -> list["Override"]:
+        """The overrides as Hydra understands them.
+
+        Raises:
+            ConfigError: one is malformed.
+        """
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.errors import OverrideParseException
+
+        parser, done = OverridesParser.create(), []
+        for text in self.overrides:
+            try:
+                done += parser.parse_overrides([text])
+            except OverrideParseException as error:
+                raise malformed(text, self.folders) from error
+        return done
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the overrides, without the signs that add or delete."""
+        return [bare(override.get_key_element()) for override in self.parsed]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where configuration files are looked for."""
+        return [conf_dir(), *([self.config_dir] if self.config_dir else [])]
+
+    def value(self, key: str) -> Any:
+        """Return the value typed for a key, None when it was not typed."""
+        return next((o.value() for o in reversed(self.parsed) if bare(o.get_key_element()) == key), None)
+
+    def expanded(self) -> "CommandLine":
+        """Return the command as Hydra has to read it to do what is meant; expanding it again changes nothing.
+
+        A mapping of `WHOLE` takes the place of the file's; Hydra by itself adds its entries to those that are there. Keys of
+        a section whose `_target_` is typed are arguments of that class, whether or not the file names them.
+        """
+        keys = self.keys
+        own = tuple(key.removesuffix("_target_") for key in keys if key.endswith("._target_"))
+        overrides: list[str] = []
+        for key, parsed, text in zip(keys, self.parsed, self.overrides, strict=True):
+            if WHOLE.fullmatch(key) and isinstance(parsed.value(), dict):
+                overrides += [f"++{key}=null", f"+{bare(text)}"]
+            elif key.startswith(own) and not key.endswith("._target_") and text[0] not in "+~":
+                overrides.append(f"++{text}")
+            else:
+                overrides.append(text)
+        return replace(self, overrides=overrides)
+
+
+def written(keys: Mapping[str, Any]) -> list[str]:
+    """Return Python values as overrides: `{"model": "unet", "trainer": {"minutes": 10}}` is model=unet trainer.minutes=10.
+
+    Args:
+        keys: values by key; a mapping holds the keys of a section. Paths, and whatever has `__fspath__`, are text.
+    """
+    return list(_written(keys, ""))
+
+
+def _written(keys: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in keys.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value and not WHOLE.fullmatch(key):
+            yield from _written(value, f"{key}.")
+        else:
+            yield f"{key}={literal(value)}"
+
+
+def literal(value: Any) -> str:
+    """Return a Python value in the grammar of overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{literal(key)}: {literal(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = value if isinstance(value, str) else getattr(value, "__fspath__", value.__str__)()
+    return (
+        text if re.fullmatch(r"[A-Za-z_/.][\w./+-]*", text) and text.lower() not in ("null", "true", "false") else quoted(text)
+    )
+
+
+def quoted(text: str) -> str:
+    """Return a text as the value of an override, whatever characters it has."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text=text, quote=Quote.double).with_quotes()
+
+
+def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
+    """Return the override that counts of each key, parsed and as typed."""
+    return {key: (o, text) for key, o, text in zip(command.keys, command.parsed, command.overrides, strict=True)}
+
+
+def typed_keys(texts: Sequence[str]) -> set[str]:
+    """Return the keys of overrides."""
+    return {bare(text).partition("=")[0] for text in texts}
