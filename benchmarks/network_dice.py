@@ -15,7 +15,7 @@ from typing import Any
 
 from segexp.atomic import whole_file
 from segexp.evaluation.records import read_record
-from segexp.reporting.score_sections import split_scores
+from segexp.reporting.scores import split_scores
 
 PROCESSOR_TIME = (
     "import runpy, time; from types import SimpleNamespace; from segexp.training.callbacks import schedule; "

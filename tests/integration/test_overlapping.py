@@ -240,7 +240,7 @@ def test_check_looks_at_the_files_of_each_class(cells, tmp_path, capfd):
     assert {key: proposed[key] for key in ("mask", "labels", "optional_masks", "classes", "image")} == {
         key: written[key] for key in ("mask", "labels", "optional_masks", "classes", "image")
     }
-    assert "A look at the cases" in (tmp_path / "check.html").read_text()
+    assert "Sample cases" in (tmp_path / "check.html").read_text()
 
 
 @pytest.mark.slow

@@ -107,8 +107,8 @@ def test_what_is_explained_changes_nothing(trained, name):
     assert same(state(usual, "best"), state(run, "best"))
     assert scores(usual) == scores(run)
     assert (run / "pictures" / "explained" / "03_heat.jpg").is_file()
-    assert "What speaks for liver" in (run / "report.html").read_text()
-    assert "What speaks for liver" not in (usual / "report.html").read_text()
+    assert "Evidence for liver" in (run / "report.html").read_text()
+    assert "Evidence for liver" not in (usual / "report.html").read_text()
 
 
 @pytest.mark.parametrize("cache", ["disk", "none"])

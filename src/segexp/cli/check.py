@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segexp.checks.issues import Examination
-    from segexp.reporting.html import Html
+    from segexp.reporting.check_report import CheckSection
 
 HELP = """
 Look at a data set before training: pairs, sizes, mask values, duplicates, leakage, faults; each with the line to type.
@@ -62,18 +62,18 @@ def check(config: "DictConfig", folders: Sequence[Path] = ()) -> int:
 
     from segexp.checks.run import examine
     from segexp.console import quieten
-    from segexp.reporting.check_report import check_page, name_of, print_examination, verdict
-    from segexp.reporting.html import write_page
+    from segexp.reporting.check_report import check_page, check_verdict, dataset_name, print_examination
+    from segexp.reporting.rendering import write_page
 
     quieten()
     values = plain(config)
     own = {field.name: values[field.name] for field in fields(CheckConfig)}
     report([*check_fields("", own, CheckConfig), *check_fields("data", values["data"], SECTIONS["data"])])
-    output = writable(Path(own["output"] or Path("checks") / name_of(values["data"])))
+    output = writable(Path(own["output"] or Path("checks") / dataset_name(values["data"])))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     examination = examine(values["data"], seed=values["seed"], track=_tracked(console))
     print_examination(console, examination)
-    sections: list[Html] = []
+    sections: list[CheckSection] = []
     learned, problem = True, None
     open_layout = values["data"]["image"] is None and not values["data"].get("family")
     if own["propose"] if own["propose"] is not None else open_layout:
@@ -91,7 +91,7 @@ def check(config: "DictConfig", folders: Sequence[Path] = ()) -> int:
             problem = error
     write_page(output / "check.html", check_page(examination, sections))
     console.print(f"\nPage: {output / 'check.html'}")
-    console.print(verdict(examination), style="bold red" if examination.failed else "bold")
+    console.print(check_verdict(examination), style="bold red" if examination.failed else "bold")
     if problem is not None:
         raise problem
     return int(examination.failed or not learned)
@@ -117,7 +117,7 @@ def writable(folder: Path) -> Path:
 
 def proposed(
     console: "Console", examination: "Examination", data: dict[str, Any], output: Path, folders: Sequence[Path]
-) -> "list[Html]":
+) -> "list[CheckSection]":
     """Write the proposed data configuration, say how to train with it; return its part of the page.
 
     A file that is there already is a person's work and stays.
@@ -144,7 +144,7 @@ def proposed(
     return [proposal_section(proposal.text, command)]
 
 
-def fitted(console: "Console", config: "DictConfig", examination: "Examination", output: Path) -> "tuple[bool, Html]":
+def fitted(console: "Console", config: "DictConfig", examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":
     """Let the network learn a few pictures by heart; return whether it did and the part of the page.
 
     Raises:
@@ -171,7 +171,7 @@ def fitted(console: "Console", config: "DictConfig", examination: "Examination",
     return result.learned, fit_section(verdict, result.learned, points, result.picture)
 
 
-def disputed(console: "Console", examination: "Examination", own: dict[str, Any], gpus: Any, output: Path) -> "Html":
+def disputed(console: "Console", examination: "Examination", own: dict[str, Any], gpus: Any, output: Path) -> "CheckSection":
     """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
 
     Raises:

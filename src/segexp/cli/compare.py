@@ -64,11 +64,11 @@ def compare(config: dict[str, Any]) -> "Comparison":
     from segexp.evaluation import compare as comparison
     from segexp.evaluation.grouping import check_folds
     from segexp.evaluation.records import read_records
-    from segexp.reporting.comparison import form_of, show, write
+    from segexp.reporting.comparison import output_format, print_comparison, write_comparison
 
     output = Path(config["output"]) if config["output"] else None
     if output:
-        form_of(output)
+        output_format(output)
     if not config["runs"]:
         raise ConfigError(
             "No run is named", "The directories of finished runs were expected", "Type python -m segexp.compare RUN RUN"
@@ -78,9 +78,9 @@ def compare(config: dict[str, Any]) -> "Comparison":
     keys = ("metric", "split", "better", "reference", "allow_different_data")
     found = comparison.compare(records, seeds_together=config["seeds"] == "together", **{key: config[key] for key in keys})
     found.notes.extend(skipped)
-    show(found)
+    print_comparison(found)
     if output:
-        files = write(found, output, remade(config))
+        files = write_comparison(found, output, remade(config))
         sys.stdout.write(f"\nWritten: {', '.join(map(str, files))}\n")
     return found
 

@@ -166,8 +166,8 @@ def put_down(
         origin: what metrics.json is to say of it.
         more: further sentences.
     """
+    from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
-    from segexp.reporting.write import told
     from segexp.training.artifacts import all_intervals, all_scores, sentences, write_metrics, write_outcomes
 
     scores, intervals = all_scores(outcomes), all_intervals(outcomes)
@@ -178,7 +178,7 @@ def put_down(
         facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict()}
         facts |= {key: value for key, value in config["model"].items() if value is not None}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
-        sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
+        sys.stdout.write(f"Scores, cases and pictures: {output}\n{write_report_safely(write_run_report, output)}\n")
     return scores
 
 

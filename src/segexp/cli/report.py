@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or {"--help", "-h"} & set(words):
         sys.stdout.write(f"{HELP.strip()}\n")
         return 0 if words else 2
-    from segexp.reporting.write import write_reports
+    from segexp.reporting.regenerate import write_reports
 
     try:
         for word in words:
