@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from segexp.config import conf_dir, plain, register_resolvers
 from segexp.config.components import instantiate
+from segexp.config.composition import compose, plain
 from segexp.models.checkpointing import checkpoint_activations, checkpointed, record
 
 FACTS = ["data=liver", "data.root=nowhere"]
@@ -31,9 +30,7 @@ FACTS = ["data=liver", "data.root=nowhere"]
 
 def pair(words: Sequence[str]) -> tuple[str, nn.Module, nn.Module]:
     """Return the name of a network, the network, and its twin with checkpointed activations, both in training."""
-    register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        model: dict[str, Any] = plain(compose("train", [*FACTS, *words]))["model"]
+    model: dict[str, Any] = plain(compose("train", [*FACTS, *words]))["model"]
     torch.manual_seed(0)
     network: nn.Module = instantiate(model)
     twin = copy.deepcopy(network)

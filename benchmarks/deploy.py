@@ -113,7 +113,7 @@ def _kept(found: dict[str, Any]) -> str:
 def example(each: Subject) -> torch.Tensor:
     """Return a prepared validation image (1, C, h, w)."""
     segmenter = load_segmenter(each.run)
-    material, _ = gather(segmenter, dict(segmenter.facts["config"]))  # type: ignore[call-overload]
+    material, _ = gather(segmenter, segmenter.origin.config)
     return segmenter.preprocessing.prepare(material.images[0])[None]
 
 
@@ -125,7 +125,7 @@ def by_nncf(each: Subject, folder: Path) -> tuple[dict[str, Any], Path]:
     file = folder / "nncf.xml"
     segmenter: Segmenter = load_segmenter(each.run, prune_to=each.level)
     segmenter.precision = "32"
-    material, _ = gather(segmenter, dict(segmenter.facts["config"]), CALIBRATION)  # type: ignore[call-overload]
+    material, _ = gather(segmenter, segmenter.origin.config, CALIBRATION)
     if not file.is_file():
         images = [image[None].numpy() for image in material.calibration]
         model = nncf.quantize(openvino.Core().read_model(folder / "fp32.xml"), nncf.Dataset(images), subset_size=len(images))

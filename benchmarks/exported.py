@@ -34,8 +34,7 @@ def certificate(
     if not record.is_file():
         try:
             segmenter = load_segmenter(run, prune_to=prune_to)
-            config: Any = segmenter.facts["config"]
-            material, missing = gather(segmenter, config, CALIBRATION if precision == "int8" else 0)
+            material, missing = gather(segmenter, segmenter.origin.config, CALIBRATION if precision == "int8" else 0)
             if missing:
                 raise SystemExit(missing)
             make(segmenter, Wanted(kind, precision, "logits", 20, file, accept=True), material, say, progress)

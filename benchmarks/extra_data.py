@@ -21,16 +21,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
+from configured import configured
 from network_dice import Job, train
 from rich.console import Console
 from rich.table import Table
 
-from segexp.api.configuration import completed
-from segexp.config import conf_dir, register_resolvers
 from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.splits import split_as
@@ -58,26 +55,17 @@ class Subset:
     others: int
 
 
-def data_config(name: str, root: Path) -> dict[str, Any]:
-    """Return the data section of an experiment."""
-    register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        values, _ = completed(compose("train", overrides=[f"experiment={name}", f"data.root={root}"]))
-    section: dict[str, Any] = values["data"]
-    return section
-
-
 def subset(name: str, root: Path, folder: Path, labelled: int) -> Subset:
     """Link the images and masks of a data set into a folder: val as it is, of train the masks of a few.
 
     Raises:
         SystemExit: an image has several masks or is a page of a file, or there are too few.
     """
-    config = data_config(name, root)
-    cases = find(config)
+    data = configured([f"experiment={name}", f"data.root={root}"]).data
+    cases = find(data)
     if any(len(case.masks) != 1 or case.image.page is not None for case in cases):
         raise SystemExit(f"{name}: images in files of their own, each with one mask, were expected")
-    splits = split_as(config | {"split_seed": 0}, cases, 0)
+    splits = split_as(data.changed(split_seed=0), cases, 0)
     training = [case for case in cases if splits[case.id] == "train"]
     if len(training) <= labelled:
         raise SystemExit(f"{name}: --labelled {labelled} leaves none of its {len(training)} training images without mask")

@@ -30,8 +30,9 @@ from monai.inferers import sliding_window_inference
 from rich.console import Console
 from rich.table import Table
 
+from segexp.data.labels.modes import softmax_
 from segexp.data.preprocessing import Preprocessing
-from segexp.inference import Axis, lay, plan, segment, softmax_
+from segexp.inference import Axis, lay, plan, segment
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.inference.sliding_window import cost

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from segexp.config import conf_dir
+from segexp.config.composition import conf_dir
 
 
 def example(size: int, classes: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from segexp.atomic import whole_file
 from segexp.evaluation.records import read_record
-from segexp.reporting.score_sections import split_scores
+from segexp.reporting.scores import split_scores
 
 PROCESSOR_TIME = (
-    "import runpy, time; from types import SimpleNamespace; from segexp.training.callbacks import schedule; "
-    "schedule.time = SimpleNamespace(monotonic=time.process_time); runpy.run_module('segexp.train', run_name='__main__')"
+    "import runpy, time; from types import SimpleNamespace; from pytorch_lightning.callbacks import timer; "
+    "timer.time = SimpleNamespace(monotonic=time.process_time); runpy.run_module('segexp.train', run_name='__main__')"
 )
 """Trains by the processor time of its own process: with one thread, a fair budget on a machine that others use as well."""
 

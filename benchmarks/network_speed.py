@@ -1,5 +1,6 @@
 """How large and how fast the networks of conf/model are, each in the size that the recipes give it."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
+from configured import configured
 from torch.utils.flop_counter import FlopCounterMode
 
-from segexp.api.configuration import completed
-from segexp.config import conf_dir, register_resolvers
-from segexp.config.experiment import fit_to_choices
+from segexp.config.composition import conf_dir
+from segexp.config.learned import AUTO
+from segexp.config.schema import Component, TrainConfig
 from segexp.devices import choose_devices, choose_precision
-from segexp.training import build
+from segexp.errors import ConfigError
+from segexp.training.build import build_components
+from segexp.training.optimizers import make_optimizer
 
 SIDE = 256
 """Height and width of the images."""
@@ -41,23 +44,30 @@ def all_networks() -> list[str]:
     return sorted(file.stem for file in (conf_dir() / "model").glob("[!_]*.yaml"))
 
 
-def config_of(experiment: str, network: str, *words: str) -> dict[str, Any]:
+def config_of(experiment: str, network: str, *words: str) -> TrainConfig:
     """Return the configuration that `experiment=… model=…` gives, as training sees it; no picture is read."""
-    register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", [f"experiment={experiment}", f"model={network}", "data.root=.", *words])
-    fit_to_choices(config, {"experiment", "model"}, {"experiment": experiment, "model": network}, [conf_dir()])
-    return completed(config)[0]
+    return configured([f"experiment={experiment}", f"model={network}", "data.root=.", *words])
 
 
-def edition(model: Mapping[str, Any]) -> str:
+def edition(model: Component) -> str:
     """Return what says how large a network is: the settings of that name in its section."""
-    return ", ".join(f"{key} {model[key]}" for key in ("width", "encoder") if key in model)
+    return ", ".join(f"{key} {model.arguments[key]}" for key in ("width", "encoder") if key in model.arguments)
 
 
-def size_of(config: dict[str, Any]) -> Size:
+def batch_of(config: TrainConfig) -> int:
+    """Return the batch size that a configuration names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    if config.data.batch_size == AUTO:
+        raise ConfigError("data.batch_size is auto", "The speed is that of a batch of a known size", "Type a number")
+    return int(config.data.batch_size)
+
+
+def size_of(config: TrainConfig) -> Size:
     """Return parameters and multiply-accumulates of the network of a configuration with 3 channels."""
-    network = build.parts(config).network.eval()
+    network = build_components(config).network.eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(torch.zeros(1, 3, SIDE, SIDE))
@@ -67,19 +77,20 @@ def size_of(config: dict[str, Any]) -> Size:
 class Timed:
     """A network with its loss and optimizer, and a batch that is already in memory."""
 
-    def __init__(self, config: dict[str, Any], gpus: str | int) -> None:
-        settings = config["trainer"]
+    def __init__(self, config: TrainConfig, gpus: Any) -> None:
+        batch, settings = batch_of(config), config.trainer
         accelerator, _ = choose_devices(gpus)
-        made = build.parts(config)
-        layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
+        made = build_components(config)
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         drawn = torch.Generator().manual_seed(0)
-        image = torch.randn(settings["batch_size"], 3, SIDE, SIDE, generator=drawn)
-        mask = torch.randint(0, 2, (settings["batch_size"], SIDE, SIDE), generator=drawn)
+        image = torch.randn(batch, 3, SIDE, SIDE, generator=drawn)
+        mask = torch.randint(0, 2, (batch, SIDE, SIDE), generator=drawn)
         self.network, self.loss = made.network.to(accelerator), made.loss.to(accelerator)
-        self.optimizer, self.clip = made.optimizer(self.network), settings["clip"]
+        self.optimizer = make_optimizer(config, self.network)
+        self.clip = math.inf if settings.gradient_clip_val is None else settings.gradient_clip_val
         self.image = image.to(accelerator).contiguous(memory_format=layout)
         self.mask = mask.to(accelerator)
-        self.precision = choose_precision(settings["precision"], accelerator)
+        self.precision = choose_precision(settings.precision, accelerator)
         self.scaler = torch.amp.GradScaler(enabled=self.precision == "16-mixed")
 
     def train(self) -> float:

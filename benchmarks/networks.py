@@ -28,10 +28,11 @@ import torch
 from network_dice import Job, kept_all, run_all
 from network_page import Row, cases, table, write
 from network_plot import plot
-from network_speed import Timed, all_networks, config_of, edition, in_turns, size_of
+from network_speed import Timed, all_networks, batch_of, config_of, edition, in_turns, size_of
 from rich.console import Console
 
 from segexp.atomic import whole_file
+from segexp.config.schema import TrainConfig
 from segexp.console import quieten
 from segexp.devices import choose_devices, choose_precision, describe_device, torch_build
 from segexp.errors import SegexpError
@@ -48,7 +49,7 @@ def say(text: str) -> None:
 
 def measured(names: Sequence[str], arguments: argparse.Namespace, file: Path) -> dict[str, Row]:
     """Return size and speed of the networks; all are timed again unless all were timed before as they are now."""
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[str, TrainConfig] = {}
     rows: dict[str, Row] = {}
     for name in names:
         try:
@@ -56,13 +57,13 @@ def measured(names: Sequence[str], arguments: argparse.Namespace, file: Path) ->
         except Exception as error:  # any network may fail in its own way, and the others shall be measured
             rows[name] = Row(name, failed=reason(error))
     asked: dict[str, Any] = {"rounds": arguments.rounds, "gpus": arguments.gpus}
-    models = {name: config["model"] for name, config in configs.items()}
+    models = {name: config.model.plain() for name, config in configs.items()}
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if not all(timed_as(found, asked, name, model) for name, model in models.items()):
         found = {**asked, "models": models, "rows": timed(configs, arguments)}
         with whole_file(file) as part:
             part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return rows | {name: Row(name, edition(config["model"]), **found["rows"][name]) for name, config in configs.items()}
+    return rows | {name: Row(name, edition(config.model), **found["rows"][name]) for name, config in configs.items()}
 
 
 def timed_as(found: dict[str, Any], asked: dict[str, Any], name: str, model: dict[str, Any]) -> bool:
@@ -71,7 +72,7 @@ def timed_as(found: dict[str, Any], asked: dict[str, Any], name: str, model: dic
     return same and "failed" not in found["rows"][name]
 
 
-def timed(configs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def timed(configs: dict[str, TrainConfig], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the measured columns of each network, or why there are none."""
     found: dict[str, dict[str, Any]] = {}
     networks: dict[str, Timed] = {}
@@ -115,7 +116,7 @@ def jobs(names: Sequence[str], arguments: argparse.Namespace, folder: Path) -> l
 def section(data: str, name: str) -> dict[str, Any]:
     """Return the model section of a training; empty where its command will say what is wrong."""
     try:
-        model: dict[str, Any] = config_of(data, name)["model"]
+        model: dict[str, Any] = config_of(data, name).model.plain()
     except SegexpError:
         return {}
     return model
@@ -123,16 +124,16 @@ def section(data: str, name: str) -> dict[str, Any]:
 
 def conditions(arguments: argparse.Namespace, data: Sequence[str], rows: Sequence[Row]) -> str:
     """Return under which conditions the figures were made."""
-    config = config_of(SHAPE, "unet")["trainer"]
+    config = config_of(SHAPE, "unet")
     accelerator, devices = choose_devices(arguments.gpus)
     sentences = [
         f"Measured on {describe_device(accelerator, devices)}, {torch_build()}, "
         f"{counted(arguments.threads, 'thread')} for each process.",
         "Parameters and MACs: 3 channels, 2 classes, one image of 256 x 256; of the multiplications, those of convolutions and "
         "products of matrices.",
-        f"Speed: batches of {config['batch_size']} images of 256 x 256 in "
-        f"{choose_precision(config['precision'], accelerator)}, median of {counted(arguments.rounds, 'round')} in which the "
-        "networks take turns.",
+        f"Speed: batches of {batch_of(config)} images of 256 x 256 in "
+        f"{choose_precision(config.trainer.precision, accelerator)}, median of {counted(arguments.rounds, 'round')} in which "
+        "the networks take turns.",
     ]
     if data:
         beside = f", {arguments.jobs} side by side" if arguments.jobs > 1 else ""

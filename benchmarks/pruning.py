@@ -13,7 +13,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.checkpoint import load_segmenter
-from segexp.checkpoint.splits import chosen_splits
-from segexp.cli.evaluate import scoring_set
+from segexp.checkpoint.splits import chosen_splits, merged, scoring_set
 from segexp.console import quieten
 from segexp.data.datamodule import find
 from segexp.data.dataset import ScoringSet
@@ -49,11 +47,11 @@ def levels(path: str, device: str) -> dict[str, Segmenter]:
 
 def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], ScoringSet]:
     """Return the validation cases of the run that a segmenter comes from."""
-    run: Any = segmenter.facts["config"]
+    run = segmenter.origin.config
     if root:
-        run = {**run, "data": {**run["data"], "root": root}}
-    cases = chosen_splits("val", find(run["data"]), run, segmenter.facts["split_hash"], other=False)["val"]
-    return cases, scoring_set(run["data"], cases, segmenter)
+        run = run.changed(data=merged(run.data, {"root": root}))
+    cases = chosen_splits("val", find(run.data), run, segmenter.origin.split_hash, other=False)["val"]
+    return cases, scoring_set(run.data, cases, segmenter)
 
 
 def dice_of(segmenter: Segmenter, prepared: ScoringSet) -> np.ndarray:

@@ -20,19 +20,23 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
+from configured import configured
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from segexp.api.configuration import completed
-from segexp.config import conf_dir, register_resolvers
+from segexp.config.schema import TrainConfig
 from segexp.console import quieten
 from segexp.data.io.images import write_png
 from segexp.inference.segmenter import Segmenter
 from segexp.training import build
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.loggers import make_loggers
-from segexp.training.module import SegmentationModule
+from segexp.training.optimizers import make_optimizer
+from segexp.training.task import SegmentationTask
+
+IMAGES = 16
+"""Training images; an epoch has several crops of each."""
 
 
 def pictures(folder: Path, size: int, count: int) -> None:
@@ -49,24 +53,25 @@ def pictures(folder: Path, size: int, count: int) -> None:
             write_png(folder / split / f"{number:03d}_mask.png", (disc * 255).astype(np.uint8))
 
 
-def composed(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Return the checked config of a run on these pictures."""
-    register_resolvers()
+def config_for(folder: Path, steps: int, overrides: list[str]) -> TrainConfig:
+    """Return the checked configuration of a run on `IMAGES` of these pictures, with so many steps an epoch."""
     own = [f"data.root={folder}", "data.groups=null", "data.size=null", "trainer.max_epochs=1000"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", ["data=liver", *own, *overrides])
-    return completed(config)[0]
+    config = configured(["data=liver", *own, *overrides])
+    batch = config.data.batch_size
+    if batch == "auto":
+        raise SystemExit("data.batch_size=auto: a number was expected, such as data.batch_size=8")
+    return config.updated({"data.repeat": max(1, steps * batch // IMAGES), "trainer.check_val_every_n_epoch": 10**6})
 
 
 class Bare:
     """The same step without the framework."""
 
     def __init__(
-        self, segmenter: Segmenter, module: SegmentationModule, batch: dict[str, Any], precision: str, layout: Any
+        self, config: TrainConfig, segmenter: Segmenter, loss: nn.Module, batch: dict[str, Any], precision: str, layout: Any
     ) -> None:
         self.network = copy.deepcopy(segmenter.network).to(memory_format=layout)
         self.device = next(self.network.parameters()).device
-        self.loss, self.optimizer = module.loss, module.make_optimizer(self.network)
+        self.loss, self.optimizer = loss, make_optimizer(config, self.network)
         self.image = batch["image"].to(self.device).contiguous(memory_format=layout)
         self.mask = batch["mask"].to(self.device)
         self.dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
@@ -97,25 +102,26 @@ class Bare:
 class Pairs(pl.Callback):
     """After each epoch of the framework, the same number of bare steps."""
 
-    def __init__(self, pairs: int, precision: str) -> None:
-        self.pairs, self.precision = pairs, precision
+    def __init__(self, config: TrainConfig, segmenter: Segmenter, loss: nn.Module, pairs: int) -> None:
+        self.config, self.segmenter, self.loss, self.pairs = config, segmenter, loss, pairs
         self.framework: list[float] = []
         self.bare: list[float] = []
         self.plain: list[float] = []
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: SegmentationModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take one batch into memory and make the two bare loops."""
         batch = next(iter(trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
-        self.own = Bare(pl_module.segmenter, pl_module, batch, self.precision, torch.channels_last)
-        self.fp32 = Bare(pl_module.segmenter, pl_module, batch, "32", torch.contiguous_format)
+        parts = self.config, self.segmenter, self.loss, batch
+        self.own = Bare(*parts, self.segmenter.precision, torch.channels_last)
+        self.fp32 = Bare(*parts, "32", torch.contiguous_format)
         self.images = len(batch["image"])
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: SegmentationModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.own._wait()
         self.start = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: SegmentationModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock, run the bare steps; the first epoch of each is warm-up."""
         self.own._wait()
         steps = trainer.num_training_batches
@@ -133,24 +139,22 @@ def measure(size: int, steps: int, pairs: int, overrides: list[str]) -> list[str
     """Return one row of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = composed(folder / "data", overrides)
-        pictures(folder / "data", size, 16)
-        base["data"]["repeat"] = max(1, steps * base["trainer"]["batch_size"] // 16)
-        data = build.datamodule(base)
+        config = config_for(folder / "data", steps, overrides)
+        pictures(folder / "data", size, IMAGES)
+        data = build.build_datamodule(config)
         data.setup()
-        made = build.parts(base)
-        parts = build.segmenter(base, made.network, data)
-        module = build.module(base, made, parts)
-        both = Pairs(pairs, parts.precision)
-        chosen = [both, *build.callbacks(base, made, Checkpoints(folder / "checkpoints", {}, "val/dice"))]
+        components = build.build_components(config)
+        segmenter = build.build_segmenter(config, components.network, data)
+        task = SegmentationTask.from_components(config, components, segmenter)
+        both = Pairs(config, segmenter, components.loss, pairs)
+        chosen = [both, *build.build_callbacks(config, components, Checkpoints(folder / "checkpoints", "val/dice"))]
         chosen = [c for c in chosen if not isinstance(c, Checkpoints)]  # saved once an epoch, and these epochs are short
-        base["trainer"]["validate_every"] = 10**6
-        trainer = build.trainer(base, folder, chosen, make_loggers(base["logger"], folder, data.spec))
-        trainer.fit(module, datamodule=data)
+        trainer = build.build_trainer(config, folder, chosen, make_loggers(config.logger, folder, data.spec))
+        trainer.fit(task, datamodule=data)
     middle = statistics.median
     return [
         f"{size}x{size}",
-        parts.precision,
+        segmenter.precision,
         f"{middle(both.framework):.2f}",
         f"{middle(both.bare):.2f}",
         f"{middle([a / b for a, b in zip(both.framework, both.bare, strict=True)]):.3f}",

@@ -52,6 +52,8 @@ def test_the_wheel_holds_the_package_and_every_configuration_file(wheel):
     modules = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     assert "segexp/train.py" in modules
     assert modules <= names
+    templates = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("templates/*")}
+    assert {"segexp/reporting/templates/run.html.j2", "segexp/reporting/templates/report.css"} <= templates <= names
     assert all(name.startswith(("segexp/", "segexp-")) for name in names)
 
 
@@ -85,7 +87,7 @@ def test_help_comes_without_anything_heavy(typed):
     )
     loaded = typed("-c", code).stdout.split()
     assert "segexp.cli.train" in loaded
-    assert not {"torch", "pytorch_lightning", "hydra", "numpy", "albumentations", "cv2"} & set(loaded)
+    assert not {"torch", "pytorch_lightning", "hydra", "numpy", "albumentations", "cv2", "jinja2"} & set(loaded)
 
 
 def test_a_configuration_is_composed_from_another_folder(typed):

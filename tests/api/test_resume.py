@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from segexp.cli.overrides import CommandLine, parse
 from segexp.api.resume import quoted, resumed
+from segexp.cli.overrides import CommandLine, parse
 from segexp.errors import CheckpointError, ConfigError
 
 

@@ -256,7 +256,7 @@ def test_data_is_name_and_folder():
 def test_edition_is_that_of_the_experiments(network, found):
     from network_speed import config_of, edition
 
-    assert edition(config_of("skin", network)["model"]) == found
+    assert edition(config_of("skin", network).model) == found
 
 
 def test_size_counts_multiplications_of_convolutions():

@@ -65,7 +65,7 @@ def test_classes_that_may_overlap(cells, train, tmp_path, monkeypatch, capfd):
         "run_dir=run",
     ]
     assert train(*words, "callbacks.progress=false", "callbacks.explain_target=nucleus") == 0
-    assert "What speaks for nucleus" in (tmp_path / "run" / "report.html").read_text()
+    assert "Evidence for nucleus" in (tmp_path / "run" / "report.html").read_text()
     capfd.readouterr()
     command = ["checkpoint=run", f"input={cells / 'data'}", "output=out", "target=nucleus", "region=truth", "gpus=0"]
     assert main(command) == 0

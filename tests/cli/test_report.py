@@ -33,20 +33,3 @@ def test_no_folder_is_named(capsys):
         "segexp: No folder is named. The directory of a run or a study was expected. Type python -m segexp.report "
         "RUN_OR_STUDY.\n"
     )
-
-
-def test_a_page_that_fails_does_not_fail_the_run(full_run, tmp_path):
-    from segexp.reporting.run_report import write_run_report
-    from segexp.reporting.write import told
-
-    run = full_run(tmp_path / "run", pictures=False)
-    assert told(write_run_report, run) == f"Report: {run / 'report.html'}"
-    (run / "cases.csv").unlink()
-    text = told(write_run_report, run)
-    assert text.startswith(f"The report could not be written. {run / 'cases.csv'} does not exist.")
-    assert text.endswith(f"To try again: python -m segexp.report {run}")
-
-    def broken(directory):
-        raise ZeroDivisionError("by nothing")
-
-    assert "ZeroDivisionError: by nothing." in told(broken, run)

@@ -9,7 +9,7 @@ import yaml
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from segexp.config import register_resolvers
+from segexp.config.composition import register_resolvers
 from segexp.deployment import formats as writing
 from segexp.deployment.formats import FORMATS
 from segexp.deployment.modules import Bare

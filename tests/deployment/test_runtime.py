@@ -148,7 +148,7 @@ def test_a_loaded_file_is_a_segmenter(kind, written, segmenter):
     image = np.random.default_rng(0).integers(0, 256, (45, 61, 1), np.uint8)
     torch.testing.assert_close(exported.probabilities(image), own.probabilities(image), atol=2e-5, rtol=1e-4)
     assert (exported.spec, exported.preprocessing, exported.device) == (own.spec, own.preprocessing, torch.device("cpu"))
-    assert exported.facts["split_hash"] == "ab12"
+    assert exported.origin.split_hash == "ab12"
 
 
 @every_kind

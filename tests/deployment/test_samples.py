@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.configs import train_config
 from segexp.data.splits import split_as, split_hash
 from segexp.deployment.samples import calibrating, gather
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
-KEYS = {"split_seed": None, "val_fraction": 0.25, "test_fraction": 0.0, "folds": None, "fold": None, "group_by": None}
+KEYS = {"split_seed": None, "val_fraction": 0.25, "test_fraction": 0.0, "folds": None, "fold": None}
 
 
 @pytest.fixture
@@ -21,19 +22,19 @@ def run(tmp_path, monkeypatch):
         cases.append(Case(f"{n:02}", Source(tmp_path / f"{n:02}.png"), (), None, None))
     monkeypatch.setattr("segexp.deployment.samples.find", lambda data: cases)
     monkeypatch.setattr("segexp.deployment.samples.scoring_set", lambda data, held, segmenter: list(held))
-    return {"data": {**KEYS, "root": str(tmp_path), "crop": None}, "seed": 0}, cases
+    return train_config({"data": {**KEYS, "root": str(tmp_path), "crop": None}, "seed": 0}), cases
 
 
 def trained_on(segmenter, run, cases):
-    assigned = split_as(run["data"], cases, run["seed"])
-    segmenter.facts["split_hash"] = split_hash([{"id": case.id, "split": assigned[case.id]} for case in cases])
-    return {split: [case.id for case in cases if assigned[case.id] == split] for split in ("train", "val")}
+    """A segmenter whose split is that of the run, and the ids of the run's cases by split."""
+    assigned = split_as(run.data, cases, run.seed)
+    subject = segmenter(split_hash=split_hash([{"id": case.id, "split": assigned[case.id]} for case in cases]))
+    return subject, {split: [case.id for case in cases if assigned[case.id] == split] for split in ("train", "val")}
 
 
 def test_validation_pictures_to_compare_and_training_pictures_to_calibrate_with(run, segmenter):
     config, cases = run
-    subject = segmenter()
-    ids = trained_on(subject, config, cases)
+    subject, ids = trained_on(segmenter, config, cases)
     material, missing = gather(subject, config, calibration=8)
     assert missing == ""
     assert [case.id for case in material.cases] == ids["val"]
@@ -48,15 +49,13 @@ def test_validation_pictures_to_compare_and_training_pictures_to_calibrate_with(
 
 def test_no_calibration_where_none_is_wanted(run, segmenter):
     config, cases = run
-    subject = segmenter()
-    trained_on(subject, config, cases)
+    subject, _ = trained_on(segmenter, config, cases)
     assert gather(subject, config)[0].calibration == []
 
 
 def test_too_few_training_pictures(run, segmenter, monkeypatch):
     config, cases = run
-    subject = segmenter()
-    trained_on(subject, config, cases)
+    subject, _ = trained_on(segmenter, config, cases)
     monkeypatch.setattr("segexp.deployment.quantization.FEWEST", 10)
     with pytest.raises(ConfigError, match="The training split has 9 images to calibrate with"):
         gather(subject, config, calibration=32)
@@ -68,8 +67,7 @@ def test_pictures_that_are_no_longer_those_of_the_run(run, segmenter):
 
 
 def test_data_that_are_out_of_reach(run, segmenter, tmp_path):
-    config, _ = run
-    config["data"] |= {"root": str(tmp_path / "gone"), "crop": 24}
+    config = run[0].updated({"data.root": str(tmp_path / "gone"), "data.crop": 24})
     material, missing = gather(segmenter(channels=3), config)
     assert missing == (
         f"{tmp_path / 'gone'} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where "

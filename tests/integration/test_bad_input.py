@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from segexp.devices import torch_build
-from segexp.training.module import SegmentationModule
+from segexp.training.task import SegmentationTask
 
 pytestmark = pytest.mark.slow
 BLANK = np.zeros((64, 64), np.uint8)
@@ -31,7 +31,7 @@ def refused(train, small, slices, tmp_path, monkeypatch, capfd):
     """Type a train command on a copy of the pictures, changed by `prepare`; returns exit code and paragraph."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEGEXP_DEBUG", raising=False)
-    monkeypatch.setattr(SegmentationModule, "training_step", no_step)
+    monkeypatch.setattr(SegmentationTask, "training_step", no_step)
     shutil.copytree(slices, tmp_path / "pictures")
 
     def command(*words, prepare=lambda _: None):
@@ -321,14 +321,15 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_part_is_refused_before_any_picture_is_read(refused, tmp_path, monkeypatch, conf, name):
-    from segexp.config.validation import with_heads
+    from segexp.config.composition import options_with_key
 
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("segexp.data.datamodule.SegmentationDataModule.setup", no_step)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     words, paragraph = REFUSED[name]
-    assert refused(*words) == (2, paragraph.format(heads=", ".join(with_heads(conf))) if name == "heads" else paragraph)
+    heads = ", ".join(options_with_key("model", "deep_supervision"))
+    assert refused(*words) == (2, paragraph.format(heads=heads) if name == "heads" else paragraph)
 
 
 # Checkpoints -------------------------------------------------------------------------------------------------------------
@@ -346,7 +347,7 @@ def trained(tmp_path_factory, train, small):
 def run(trained, tmp_path, monkeypatch):
     """A copy of the run that a test may spoil."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(SegmentationModule, "training_step", no_step)
+    monkeypatch.setattr(SegmentationTask, "training_step", no_step)
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 

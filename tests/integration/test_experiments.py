@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
 from segexp.cli.train import main
-from segexp.config import plain, register_resolvers, validate
-from segexp.config.experiment import fit_to_choices
 from segexp.config.components import instantiate
+from segexp.config.composition import compose, plain
+from segexp.config.experiment import fit_to_choices
+from segexp.config.validation import validate
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
 
@@ -110,12 +110,10 @@ def test_trains(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 def fitted(experiment: str, network: str | None = None, **others: str) -> dict[str, Any]:
     """The checked configuration of an experiment with options that were typed; nothing is read or built."""
     options = others | ({"model": network} if network else {})
-    register_resolvers()
     open_facts = ["data.channels=1", "data.classes={background: 0, organ: 255}"] if experiment == "demo" else []
     typed = [f"{group}={name}" for group, name in options.items()]
     words = [f"experiment={experiment}", *typed, "data.root=pictures", "trainer.gpus=0", *open_facts]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", words)
+    config = compose("train", words)
     fit_to_choices(config, {word.partition("=")[0] for word in words}, {"experiment": experiment, **options}, [CONF])
     values = plain(config)
     validate(values)
@@ -163,7 +161,7 @@ def untrained(monkeypatch, tmp_path):
         return main([*words, "data.root=pictures", "trainer.gpus=0"])
 
     command.models = []
-    stub.run = lambda config, directory: command.models.append(config["model"])
+    stub.run = lambda config, directory: command.models.append(config.model.arguments)
     return command
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fixtures.configs import data_config
 from segexp.checkpoint import load_segmenter
 from segexp.cli.check import main as check_main
 from segexp.cli.predict import main as predict_main
@@ -25,8 +26,8 @@ NAMES = ("background", "cell", "nucleus")
 def data(cells):
     """The data section of the cells."""
     base = yaml.safe_load((cells / "conf" / "data" / "cells.yaml").read_text())
-    rest = {"groups": None, "ignore": [], "threshold": None, "size": None, "crop": None, "repeat": 1, "normalize": "dataset"}
-    return {**rest, "val_fraction": 0.25, "folds": None, "fold": None, "cache": "ram", "max_pixels": None, **base}
+    base.pop("defaults")
+    return data_config({"val_fraction": 0.25, "cache": "ram", "max_pixels": None, "batch_size": 2, "num_workers": 0}, **base)
 
 
 @pytest.fixture(scope="session")
@@ -79,8 +80,8 @@ def truth(cells, id_):
 
 
 def made(data, **changes):
-    values = {**data, **changes}
-    module = SegmentationDataModule(values, Augment([{"name": "D4"}], crop=values["crop"]), batch_size=2)
+    changed = data.changed(**changes)
+    module = SegmentationDataModule(changed, Augment([{"name": "D4"}], crop=changed.crop))
     module.setup()
     return module
 
@@ -110,7 +111,7 @@ def test_every_store_keeps_them(data, cache, tmp_path, monkeypatch):
 def test_a_decoded_store_is_not_taken_for_that_of_other_classes(data, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGEXP_CACHE", str(tmp_path))
     made(data, cache="disk")
-    patterns = {"cell": data["mask"]["nucleus"], "nucleus": data["mask"]["cell"]}
+    patterns = {"cell": data.mask["nucleus"], "nucleus": data.mask["cell"]}
     changed = made(data, cache="disk", mask=patterns, optional_masks=["cell"])
     assert changed.fingerprint.class_share[2] > changed.fingerprint.class_share[1]
 
@@ -240,7 +241,7 @@ def test_check_looks_at_the_files_of_each_class(cells, tmp_path, capfd):
     assert {key: proposed[key] for key in ("mask", "labels", "optional_masks", "classes", "image")} == {
         key: written[key] for key in ("mask", "labels", "optional_masks", "classes", "image")
     }
-    assert "A look at the cases" in (tmp_path / "check.html").read_text()
+    assert "Sample cases" in (tmp_path / "check.html").read_text()
 
 
 @pytest.mark.slow

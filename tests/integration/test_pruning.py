@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.configs import train_config
 from segexp.api.loading import load_members
 from segexp.checkpoint import describe, load_segmenter, read_checkpoint
 from segexp.checkpoint.loading import pruned
+from segexp.config.schema import Component
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import ConfigError
 from segexp.evaluation.tune_postprocessing import check_tunable
@@ -27,7 +29,7 @@ def written(path: Path, **changes: Any) -> UNetPlusPlus:
     torch.manual_seed(1)
     network = UNetPlusPlus(**(DEEP | changes))
     network(torch.randn(2, 1, 32, 32))
-    config = {"model": MODEL | changes, "trainer": {"channels_last": True}, "data": {"max_pixels": None}}
+    config = train_config({"model": MODEL | changes, "data": {"max_pixels": None}})
     content = describe(config, SPEC, Preprocessing(1, mean=(0.4,), std=(0.2,)), "ab12", "32", {})
     torch.save({"state_dict": {f"network.{k}": v for k, v in network.state_dict().items()}, "segexp": content}, path)
     return network.eval()
@@ -51,7 +53,7 @@ def test_a_pruned_segmenter_gives_what_the_head_gives(level: int, tmp_path: Path
 def test_the_file_stays_that_of_the_whole_network(tmp_path: Path) -> None:
     written(tmp_path / "best.ckpt")
     before = (tmp_path / "best.ckpt").read_bytes()
-    assert load_segmenter(tmp_path / "best.ckpt", prune_to=1).facts["config"]["model"]["prune_to"] == 1  # type: ignore[index]
+    assert load_segmenter(tmp_path / "best.ckpt", prune_to=1).origin.config.model.arguments["prune_to"] == 1
     assert (tmp_path / "best.ckpt").read_bytes() == before
     assert read_checkpoint(tmp_path / "best.ckpt")["segexp"]["config"]["model"] == MODEL
 
@@ -80,7 +82,7 @@ def test_a_network_trained_without_heads(tmp_path: Path) -> None:
 
 def test_a_network_that_cannot_be_pruned() -> None:
     with pytest.raises(ConfigError) as caught:
-        pruned({"_target_": "segexp.models.UNet", "deep_supervision": True}, 2, Path("runs/best.ckpt"))
+        pruned(Component(_target_="segexp.models.UNet", deep_supervision=True), 2, Path("runs/best.ckpt"))
     assert str(caught.value) == (
         "model.prune_to=2, and the network of runs/best.ckpt is segexp.models.UNet, which has no levels to prune to. A network "
         "that learned to predict at each of its levels: model=unetpp trained with deep_supervision=true. Name such a run, or "
@@ -97,7 +99,7 @@ def test_a_network_that_was_trained_pruned(tmp_path: Path) -> None:
 
 def test_post_processing_is_chosen_for_the_whole_network() -> None:
     with pytest.raises(ConfigError, match=r"model\.prune_to=2 with tune=postprocess\. .* chosen for its whole network\. Leave"):
-        check_tunable(None, [], {"prune_to": 2})
+        check_tunable(None, [], 2)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from segexp.training.module import SegmentationModule
+from segexp.training.task import SegmentationTask
 
 pytestmark = pytest.mark.slow
 KINDS = {
@@ -107,8 +107,8 @@ def test_what_is_explained_changes_nothing(trained, name):
     assert same(state(usual, "best"), state(run, "best"))
     assert scores(usual) == scores(run)
     assert (run / "pictures" / "explained" / "03_heat.jpg").is_file()
-    assert "What speaks for liver" in (run / "report.html").read_text()
-    assert "What speaks for liver" not in (usual / "report.html").read_text()
+    assert "Evidence for liver" in (run / "report.html").read_text()
+    assert "Evidence for liver" not in (usual / "report.html").read_text()
 
 
 @pytest.mark.parametrize("cache", ["disk", "none"])
@@ -124,7 +124,7 @@ def test_another_seed_gives_other_weights(trained):
 @pytest.fixture
 def interrupted(monkeypatch):
     """Send a signal to this process in the training step (epoch, batch)."""
-    original = SegmentationModule.training_step
+    original = SegmentationTask.training_step
 
     def at(epoch, batch, number=signal.SIGINT):
         left = [(epoch, batch)]
@@ -135,7 +135,7 @@ def interrupted(monkeypatch):
                 signal.raise_signal(number)
             return original(module, drawn, index)
 
-        monkeypatch.setattr(SegmentationModule, "training_step", step)
+        monkeypatch.setattr(SegmentationTask, "training_step", step)
 
     return at
 

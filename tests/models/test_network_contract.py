@@ -11,7 +11,7 @@ import yaml
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from segexp.config import register_resolvers
+from segexp.config.composition import register_resolvers
 from segexp.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "model"

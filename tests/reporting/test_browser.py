@@ -1,9 +1,15 @@
 """The pages of runs and studies in a real browser: they render, sort and filter, log nothing and ask for nothing."""
 
+import numpy as np
 import pytest
 
+from segexp.evaluation.compare import compare_records
+from segexp.evaluation.records import read_record
+from segexp.reporting.comparison import as_html
+from segexp.reporting.export_report import certificate_page
+from segexp.reporting.regenerate import write_reports
+from segexp.reporting.rendering import write_page
 from segexp.reporting.run_report import write_run_report
-from segexp.reporting.write import write_reports
 
 pytestmark = pytest.mark.slow
 CLASSES = ("background", "building", "land", "road")
@@ -25,6 +31,33 @@ def many(full_run, tmp_path_factory):
 def nets(full_study, tmp_path_factory):
     """The page of a study; its jobs have theirs."""
     return list(write_reports(full_study(tmp_path_factory.mktemp("study") / "nets")))[-1]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """The certificate of an exported file."""
+    interval = {"mean": 0.9, "low": 0.8, "high": 0.95, "cases": 5}
+    timed = {"median": 30.0, "p95": 31.0, "rounds": 9}
+    values = {
+        **dict.fromkeys(("checkpoint", "format", "precision", "machine", "verdict"), "a long text of many words " * 5),
+        **{"file": "net.onnx", "returns": "logits", "opset": 20, "sha256": "ab" * 32},
+        "bytes": {"file": 1_230_000, "weights in float32": 4_560_000},
+        "agreement": [{"batch": 3, "height": 17, "width": 19, "largest": 2.5e-7, "changed": 2, "pixels": 969}],
+        "dice": dict.fromkeys(("before", "after", "difference"), interval),
+        "latency": {"height": 32, "width": 48, "torch": timed, "file": timed},
+    }
+    path = tmp_path_factory.mktemp("export") / "net.html"
+    write_page(path, certificate_page(values, True, [("this file", np.zeros((64, 64, 3), np.uint8))]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def compared(make_run, tmp_path_factory):
+    """The comparison of two runs with long names."""
+    folder = tmp_path_factory.mktemp("compared")
+    runs = [read_record(make_run(folder / (name * 12), {f"{n}": [0.5 + n / 20] for n in range(9)})) for name in ("one", "two")]
+    write_page(folder / "compare.html", as_html(compare_records(runs), "python -m segexp.compare " + "runs/of/mine " * 9))
+    return folder / "compare.html"
 
 
 def column(page, number):
@@ -52,6 +85,37 @@ def test_page_renders_and_fits_the_window(name, width, open_page, request):
     drawings = page.locator("svg").evaluate_all("all => all.map(e => e.getBoundingClientRect().width)")
     assert drawings
     assert len(page.screenshot(full_page=True)) > 20_000
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["certificate", "compared"])
+def test_pages_without_a_script_fit_the_window(name, width, open_page, request):
+    page = open_page(request.getfixturevalue(name), width)
+    assert page.locator("h1").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("script").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_texts_of_charts_can_be_read(width, few, open_page):
+    page = open_page(few, width)
+    scale = "e.getBoundingClientRect().width / e.viewBox.baseVal.width * parseFloat(getComputedStyle(e).fontSize)"
+    sizes = page.locator("svg[role=img]").evaluate_all(f"all => all.map(e => {scale})")
+    assert len(sizes) == 6
+    assert all(10 <= size <= 16 for size in sizes), sizes
+
+
+def test_charts_speak_to_readers_who_do_not_see_them(few, open_page):
+    page = open_page(few)
+    chart = page.get_by_role("img", name="Loss over epoch: training, validation")
+    assert chart.locator("desc").text_content().startswith("training: from 1 at epoch 0 to 0.03333 at epoch 29")
+    assert chart.locator("circle title").first.text_content() == "training, 0: 1"
+    chart.scroll_into_view_if_needed()
+    place = chart.locator("circle").nth(12).bounding_box()
+    radius = chart.locator("circle").nth(12).evaluate("e => 3 * e.ownerSVGElement.getScreenCTM().a")
+    near = [place["x"] + place["width"] / 2, place["y"] + place["height"] / 2 - radius - 1]
+    told = page.evaluate("place => document.elementFromPoint(...place).querySelector('title').textContent", near)
+    assert told == "training, 12: 0.07692", "also a little beside the point"
 
 
 @pytest.mark.parametrize("name", ["few", "many", "nets"])
@@ -160,6 +224,38 @@ def test_without_scripts_the_page_shows_the_first_rows(many, browser):
     assert page.locator(".grid tbody tr").count() == 50
     assert not page.locator(".controls").is_visible()
     context.close()
+
+
+def test_charts_follow_the_surroundings(few, browser):
+    colours = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(few.as_uri())
+        marks = page.locator("svg .line, svg .grid-line, svg text, svg rect.bar:not([fill])")
+        colours[scheme] = marks.evaluate_all("all => all.map(e => getComputedStyle(e).fill + getComputedStyle(e).stroke)")
+        page.close()
+    assert len(colours["light"]) == len(colours["dark"]) > 20
+    assert all(a != b for a, b in zip(colours["light"], colours["dark"], strict=True))
+
+
+def test_a_style_that_is_not_the_pages_own_is_refused(few, tmp_path, browser):
+    changed = tmp_path / "changed.html"
+    text = few.read_text(encoding="utf-8").replace("</main>", "<style>h1 { color: rgb(1, 2, 3) }</style></main>")
+    changed.write_text(text, encoding="utf-8")
+    page = browser.new_page()
+    page.goto(changed.as_uri())
+    assert page.locator("h1").evaluate("e => getComputedStyle(e).color") != "rgb(1, 2, 3)"
+    assert page.locator(".key").first.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(230, 159, 0)"
+    page.close()
+
+
+def test_a_printed_page_shows_what_is_folded(few, open_page):
+    page = open_page(few)
+    settings = page.locator("details", has_text="All settings").locator("pre")
+    assert not settings.is_visible()
+    page.emulate_media(media="print")
+    assert settings.is_visible()
+    assert not page.locator(".controls").first.is_visible()
 
 
 def test_a_script_that_is_not_the_pages_own_is_refused(few, tmp_path, browser):

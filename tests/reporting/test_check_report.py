@@ -9,28 +9,30 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fixtures.configs import data_config
 from segexp.checks.issues import CaseFacts, Examination, Finding
 from segexp.checks.run import examine
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
 from segexp.evaluation.label_errors import Disagreement
 from segexp.reporting.check_report import (
-    SHOWN,
+    DISPUTED_CASES,
     check_page,
+    check_verdict,
     class_facts,
-    class_of,
+    class_index,
+    dataset_facts,
+    dataset_name,
     disputes_section,
-    facts_of,
+    distribution_charts,
     fit_section,
+    format_share,
     label_table,
-    name_of,
     print_examination,
     proposal_section,
-    share_text,
-    unclaimed,
-    verdict,
+    unclaimed_values,
 )
-from segexp.reporting.html import write_page
+from segexp.reporting.rendering import write_page
 from segexp.types import Case, DataSpec, Source
 
 DATA = {
@@ -65,7 +67,7 @@ def faulty(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examination(faulty):
-    return examine(DATA | {"root": str(faulty)})
+    return examine(data_config(DATA, root=str(faulty)))
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +89,9 @@ def test_the_page_has_all_parts_in_their_order(text):
         "Findings",
         "Trial fit",
         "Proposed configuration",
-        "What the data are",
+        "Data",
         "Distributions",
-        "A look at the cases",
+        "Sample cases",
     ]
     assert "Check of organ" in text
     assert "errors: training cannot work as it stands" in text.partition("Findings")[0]
@@ -107,11 +109,13 @@ def test_every_case_that_a_finding_names_is_shown_with_it(text, examination):
 def test_nothing_comes_from_elsewhere_and_no_name_breaks_the_page(text):
     assert not re.search(r"https?://|<lone>|<why>|<script", text)
     assert text.count("<section>") == text.count("</section>")
+    assert "script-src" not in text
+    assert "default-src 'none'" in text
     assert len(text) < 2_000_000
 
 
 def test_both_splits_can_be_looked_at(text):
-    look = parts(text)["A look at the cases"]
+    look = parts(text)["Sample cases"]
     assert re.findall(r"<h3>(\w+): (\d+) of (\d+)", look) == [("train", "8", "8"), ("val", "8", "9")]
     assert look.count("<img") == 16
 
@@ -119,7 +123,9 @@ def test_both_splits_can_be_looked_at(text):
 def test_the_trial_fit_and_the_proposal_are_there(text):
     fit = parts(text)["Trial fit"]
     assert 'class="notice good"' in fit
-    assert "polyline" in fit
+    assert re.findall(r"<h3>([^<]*)</h3>", fit) == ["Dice", "Loss"]
+    assert fit.count("<polyline") == 2
+    assert "<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in ("20", "8", "0.6000", "0.9000")) + "</tr>" in fit
     assert "data:image/png" in fit
     assert "# &lt;why&gt;" in parts(text)["Proposed configuration"]
 
@@ -133,19 +139,19 @@ def test_five_hundred_cases_with_findings_stay_below_fifteen_megabytes(tmp_path)
     ids = tuple(case.id for case in cases)
     facts = {i: CaseFacts(i, (256, 256), 3, "uint8", 0.0, 255.0, {"0": 100, "255": 100}, (0.5, 0.5)) for i in ids}
     findings = [Finding("warning", kind, f"all of them {kind}", "look", ids) for kind in ("soft", "shifted", "alike")]
-    data = DATA | {"root": str(tmp_path), "channels": 3}
+    data = data_config(DATA, root=str(tmp_path), channels=3)
     text = check_page(Examination(data, "as typed", cases, dict.fromkeys(ids, "train"), facts, findings))
     assert 5_000_000 < len(text) < 15_000_000
     assert text.count("<figcaption>case_499: also") == 3  # named also where there was no room for a picture
-    assert parts(text)["A look at the cases"].count("<img") == 8
+    assert parts(text)["Sample cases"].count("<img") == 8
     assert parts(text)["Findings"].count("<details>") == 3
 
 
 def test_an_examination_that_found_nothing_makes_a_page_too(tmp_path):
-    data = DATA | {"root": str(tmp_path), "name": "auto", "classes": None}
+    data = data_config(DATA, root=str(tmp_path), name="auto", classes=None)
     found = Examination(data, "Nothing was found", findings=[Finding("error", "layout", "No picture", "Type data.root=DIR")])
     text = check_page(found)
-    assert list(parts(text)) == ["Findings", "What the data are"]
+    assert list(parts(text)) == ["Findings", "Data"]
     assert f"Check of {tmp_path.name}" in text
 
 
@@ -212,14 +218,14 @@ def look(each):
 def page(tmp_path_factory):
     found = disputes_section(ranking(20), ["20 cases, each predicted by a run that was not trained on it."], SPEC, look)
     root = tmp_path_factory.mktemp("disputes")
-    text = check_page(Examination({"name": "cells", "root": str(root), "classes": None}, "a layout"), [found])
+    text = check_page(Examination(data_config(name="cells", root=str(root), classes=None), "a layout"), [found])
     write_page(root / "check.html", text)
     return root / "check.html"
 
 
 def test_pictures_of_the_first_and_a_table(page):
     text = page.read_text(encoding="utf-8")
-    assert text.count("<img ") == 4 * SHOWN
+    assert text.count("<img ") == 4 * DISPUTED_CASES
     assert "Masks to look at first" in text
     assert "20 cases, each predicted by a run that was not trained on it." in text
     assert "A ranking, not a verdict" in text
@@ -232,9 +238,19 @@ def test_pictures_of_the_first_and_a_table(page):
 
 def test_few_cases_and_many_classes():
     spec = DataSpec("x", ("a", "b", "c"), 1, ((0, 0, 0), (9, 9, 9), (5, 5, 5)))
-    text = disputes_section(ranking(2), [], spec, look)
-    assert text.count("<img ") == 8
-    assert "another class" in text
+    found = disputes_section(ranking(2), [], spec, look)
+    assert [len(views) for _, _, views in found.rows] == [4, 4]
+    assert [[key.name for key in keys] for _, keys in found.legend] == [
+        ["b", "c"],
+        ["in both", "only in the given mask", "only in the prediction", "another class"],
+    ]
+
+
+def test_the_table_of_disputed_masks_is_limited():
+    found = disputes_section(ranking(120), ["a", "b"], SPEC, look)
+    assert (len(found.rows), len(found.table.rows), found.total) == (DISPUTED_CASES, 100, 120)
+    assert found.notes == "a b"
+    assert found.table.rows[1] == ("2", "<01>", "0.0083", "0.0083", "5", "7")
 
 
 @pytest.mark.slow
@@ -243,7 +259,7 @@ def test_it_fits_the_window(page, open_page, width):
     opened = open_page(page, width)
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     shown = opened.locator(".shots img").evaluate_all("all => all.map(e => [e.naturalWidth, e.clientWidth])")
-    assert len(shown) == 4 * SHOWN
+    assert len(shown) == 4 * DISPUTED_CASES
     assert all(natural == 80 and 80 < wide < width for natural, wide in shown)
 
 
@@ -262,9 +278,9 @@ def examination_facts(data=None, findings=(), **facts):
         "b": case_facts("b", {"0": 19_000, "254": 100, "9": 900}, (0.99, 0.01), (300, 200), channels=3, high=65535.0),
         "c": case_facts("c", {"0": 19_990, "7": 10}, (1.0, 0.0), dtype="uint16", low=-1.0),
     }
-    cases = [Case(name, Source(f"{name}.png"), (), None, "g" if name != "c" else "h") for name in found]
+    cases = [Case(name, Source(Path(f"{name}.png")), (), None, "g" if name != "c" else "h") for name in found]
     splits = {name: "train" if name != "c" else "val" for name in found}
-    return Examination(data or DATA_FACTS, "as typed", cases, splits, found, list(findings))
+    return Examination(data_config(DATA_FACTS, **(data or {})), "as typed", cases, splits, found, list(findings))
 
 
 def finding(level):
@@ -282,11 +298,11 @@ def finding(level):
     ],
 )
 def test_the_verdict(levels, text):
-    assert verdict(examination_facts(findings=map(finding, levels))) == text
+    assert check_verdict(examination_facts(findings=map(finding, levels))) == text
 
 
 def test_what_the_table_says():
-    assert dict(facts_of(examination_facts())) == {
+    assert dict(dataset_facts(examination_facts())) == {
         "cases": "3 (2 train, 1 val)",
         "groups kept together": "2",
         "sizes (height x width)": "100x200 (2), 300x200 (1)",
@@ -302,40 +318,48 @@ def test_what_the_table_says():
 
 def test_many_sizes_are_a_range_and_many_values_are_counted():
     many = {str(n): case_facts(str(n), {str(v): 1 for v in range(30)}, size=(100 + n, 50)) for n in range(6)}
-    found = dict(facts_of(examination_facts({**DATA_FACTS, "classes": None}, **many)))
+    found = dict(dataset_facts(examination_facts({"classes": None}, **many)))
     assert found["sizes (height x width)"] == "6 sizes from 100x50 to 105x50"
     assert found["mask values"].endswith("and 18 more")
     assert "pixels" not in found
 
 
 def test_an_examination_that_could_read_nothing():
-    empty = Examination(DATA_FACTS, "as typed", [], {}, {}, [finding("error")])
-    assert dict(facts_of(empty)) == {"cases": "0", "readable": "none"}
+    empty = Examination(data_config(DATA_FACTS), "as typed", [], {}, {}, [finding("error")])
+    assert dict(dataset_facts(empty)) == {"cases": "0", "readable": "none"}
+
+
+def test_distributions_are_shown_as_far_as_they_are_known():
+    data = data_config(DATA_FACTS)
+    labels = [chart.label for chart in distribution_charts(examination_facts(), label_table(data))]
+    assert labels == ["Share of each class", "Histogram of the longest sides", "Histogram of the share of cell"]
+    assert [chart.label for chart in distribution_charts(examination_facts(), None)] == labels[1:2]
+    assert distribution_charts(Examination(data, "as typed", [], {}, {}, []), None) == []
 
 
 def test_a_mask_value_means_a_class():
-    gray = label_table(DATA_FACTS)
-    assert [class_of(value, gray) for value in ("0", "254", "255", "9", "7", "#FFFFFF")] == [0, 1, 1, 255, None, 1]
-    soft = label_table({"classes": {"no": 0, "yes": 255}, "threshold": 127})
-    assert [class_of(value, soft) for value in ("3", "127", "128", "0.5")] == [0, 0, 1, 0]
-    colour = label_table({"classes": {"land": "#102030", "sea": "#0000FF"}, "ignore": ["#000000"]})
-    assert [class_of(value, colour) for value in ("#102030", "#0000FF", "#000000", "#123456")] == [0, 1, 255, None]
+    gray = label_table(data_config(DATA_FACTS))
+    assert [class_index(value, gray) for value in ("0", "254", "255", "9", "7", "#FFFFFF")] == [0, 1, 1, 255, None, 1]
+    soft = label_table(data_config({"classes": {"no": 0, "yes": 255}, "threshold": 127}))
+    assert [class_index(value, soft) for value in ("3", "127", "128", "0.5")] == [0, 0, 1, 0]
+    colour = label_table(data_config({"classes": {"land": "#102030", "sea": "#0000FF"}, "ignore": ["#000000"]}))
+    assert [class_index(value, colour) for value in ("#102030", "#0000FF", "#000000", "#123456")] == [0, 1, 255, None]
 
 
 def test_classes_without_pixels_are_there_too():
-    table = label_table({"classes": {"a": 0, "b": 255, "c": 3}, "ignore": []})
+    table = label_table(data_config({"classes": {"a": 0, "b": 255, "c": 3}, "ignore": []}))
     found = class_facts(examination_facts(), table)
     assert [(each.name, each.values, each.cases) for each in found] == [("a", ("0",), 3), ("b", ("255",), 1), ("c", (), 0)]
     assert found[2].share == 0
-    assert unclaimed(examination_facts().facts.values(), table) == {"9": 900, "254": 100, "7": 10}
+    assert unclaimed_values(examination_facts().facts.values(), table) == {"9": 900, "254": 100, "7": 10}
 
 
 @pytest.mark.parametrize("data", [{"classes": None}, {"classes": {"one": 0}}, {}])
 def test_without_classes_there_is_no_table(data):
-    assert label_table(data) is None
+    assert label_table(data_config(data)) is None
 
 
 def test_names_and_shares():
-    assert name_of({"name": "auto", "root": "/x/liver"}) == "liver"
-    assert name_of({"name": "mine", "root": "/x/liver"}) == "mine"
-    assert [share_text(share) for share in (0.0, 0.5, 0.001, 0.00002)] == ["0.0 %", "50.0 %", "0.1 %", "0.002 %"]
+    assert dataset_name(data_config(name="auto", root="/x/liver")) == "liver"
+    assert dataset_name(data_config(name="mine", root="/x/liver")) == "mine"
+    assert [format_share(share) for share in (0.0, 0.5, 0.001, 0.00002)] == ["0.0 %", "50.0 %", "0.1 %", "0.002 %"]

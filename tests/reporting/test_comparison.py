@@ -13,18 +13,18 @@ import pytest
 from segexp.errors import ConfigError
 from segexp.evaluation.compare import compare_records
 from segexp.reporting.comparison import (
-    Table,
     as_csv,
     as_html,
     as_latex,
     as_markdown,
-    form_of,
+    comparison_tables,
+    fit_columns,
+    output_format,
     plain_rows,
-    show,
-    side_by_side,
-    tables,
-    write,
+    print_comparison,
+    write_comparison,
 )
+from segexp.reporting.tables import Table
 
 IDS = [f"{n:02}" for n in range(8)]
 BASE = np.linspace(0.7, 0.9, 8).round(6)
@@ -50,7 +50,7 @@ def seeds(made):
 
 
 def test_the_tables(found):
-    scores, differences = tables(found)
+    scores, differences = comparison_tables(found)
     assert scores.title == "val/dice"
     assert scores.columns == [
         "run", "dice", "95 % interval", "cases", "seeds", "parameters", "minutes", "images/s", "memory GB",
@@ -72,17 +72,17 @@ def test_the_tables(found):
         "cases": "8",
         "verdict": "worse",
     }
-    assert [scores.columns[n] for n in range(len(scores.columns)) if n not in scores.right] == ["run", "seeds"]
+    assert [scores.columns[n] for n in range(len(scores.columns)) if n not in scores.numbers] == ["run", "seeds"]
 
 
 def test_columns_that_say_nothing_are_left_out(seeds, made):
-    (scores,) = tables(seeds)
+    (scores,) = comparison_tables(seeds)
     row = dict(zip(scores.columns, scores.rows[0], strict=True))
     assert (row["groups"], row["seeds"], row["± seeds"]) == ("1", "0 1", "0.0071")
     assert "folds" not in row
     bare = made("bare", cases(BASE))
     bare.facts.clear()
-    assert tables(compare_records([bare]))[0].columns == ["run", "dice", "95 % interval", "cases", "seeds"]
+    assert comparison_tables(compare_records([bare]))[0].columns == ["run", "dice", "95 % interval", "cases", "seeds"]
 
 
 def test_csv_has_every_number_in_full(found):
@@ -140,7 +140,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.loads += [value for name, value in attrs if name in ("src", "href", "action") and not value.startswith("data:")]
-        if tag in ("meta", "link", "br"):
+        if tag in ("meta", "link", "br", "img"):
             return
         self.open.append(tag)
         if tag == "tr":
@@ -164,44 +164,44 @@ def test_html_is_whole_and_loads_nothing(found):
     page.feed(text)
     assert page.open == []
     assert page.loads == []
-    scores, differences = tables(found)
+    scores, differences = comparison_tables(found)
     assert page.rows == [scores.columns, *scores.rows, differences.columns, *differences.rows]
     assert "<b>" not in text
-    assert "python -m segexp.compare &#x27;&lt;a&gt;&#x27;" in text
+    assert "python -m segexp.compare &#39;&lt;a&gt;&#39;" in text
     assert all(str(entry.runs[0].directory).replace("&", "&amp;").partition("<")[0] in text for entry in found.entries)
 
 
 def test_a_folder_gets_all_forms_and_a_file_its_own(found, tmp_path):
-    files = write(found, tmp_path / "new" / "out", COMMAND)
+    files = write_comparison(found, tmp_path / "new" / "out", COMMAND)
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [
         "compare.csv", "compare.html", "compare.md", "compare.tex",
     ]  # fmt: skip
     assert "python -m segexp.compare 'a run' metric=dice" in files[1].read_text()
-    (table,) = write(found, tmp_path / "deep" / "table.tex", COMMAND)
+    (table,) = write_comparison(found, tmp_path / "deep" / "table.tex", COMMAND)
     assert table.read_text().startswith("% python -m segexp.compare 'a run'")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["table.tex"]
-    write(found, tmp_path / "results.2026", COMMAND)
+    write_comparison(found, tmp_path / "results.2026", COMMAND)
     assert (tmp_path / "results.2026" / "compare.md").is_file()
 
 
 def test_another_kind_of_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
-        form_of(tmp_path / "table.xlsx")
+        output_format(tmp_path / "table.xlsx")
     assert str(caught.value) == (
         f"output={tmp_path}/table.xlsx ends in .xlsx. A file that ends in .csv, .md, .tex, .html was expected, or a folder for "
         f"all of them. Type output={tmp_path}/table.csv."
     )
     (tmp_path / "my.runs").mkdir()
-    assert form_of(tmp_path / "my.runs") == "", "a folder that is there"
+    assert output_format(tmp_path / "my.runs") == "", "a folder that is there"
 
 
 def test_the_terminal(found, capsys):
-    show(found)
+    print_comparison(found)
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
     assert lines[0] == "val/dice"
-    assert lines[1].split() == " ".join(tables(found)[0].columns).split()
+    assert lines[1].split() == " ".join(comparison_tables(found)[0].columns).split()
     assert lines[2].split()[:2] == ["wide", "0.8200"]
     assert r"50%_a&b$x^2~{c}|<b>*\d" in lines[4]
     for text in (*found.verdicts, *found.notes):
@@ -212,24 +212,24 @@ def test_the_terminal(found, capsys):
 def test_a_narrow_terminal_shows_the_table_in_lots_and_cuts_nothing(room, found, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(room))
-    show(found)
+    print_comparison(found)
     said = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert "…" not in said
-    for table in tables(found):
+    for table in comparison_tables(found):
         assert all(cell in said for row in (table.columns, *table.rows) for cell in row)
     shown = said.partition(found.verdicts[0])[0].splitlines()
     assert max(map(len, shown)) <= room
 
 
-def test_columns_side_by_side():
-    table = Table("", ["run", "dice", "verdict"], [["a" * 10, "0.9123", "better"]], [1])
-    assert side_by_side(table, None) == [[0, 1, 2]]
-    assert side_by_side(table, 10 + 2 + 6 + 2 + 7) == [[0, 1, 2]]
-    assert side_by_side(table, 10 + 2 + 6 + 2 + 6) == [[0, 1], [0, 2]]
-    wide = Table("", ["run", "dice"], [["肝" * 10, "0.9123"]], [1])
-    assert side_by_side(wide, 27) == [[0, 1]], "a first column stands alone nowhere"
+def test_columns_fit_columns():
+    table = Table(["run", "dice", "verdict"], [["a" * 10, "0.9123", "better"]], [1])
+    assert fit_columns(table, None) == [[0, 1, 2]]
+    assert fit_columns(table, 10 + 2 + 6 + 2 + 7) == [[0, 1, 2]]
+    assert fit_columns(table, 10 + 2 + 6 + 2 + 6) == [[0, 1], [0, 2]]
+    wide = Table(["run", "dice"], [["肝" * 10, "0.9123"]], [1])
+    assert fit_columns(wide, 27) == [[0, 1]], "a first column stands alone nowhere"
     wide.columns.append("verdict")
     wide.rows[0].append("better")
-    assert side_by_side(wide, 36) == [[0, 1], [0, 2]]
-    assert side_by_side(wide, 37) == [[0, 1, 2]]
-    assert side_by_side(table, 5) == [[0, 1], [0, 2]], "a column that fits nowhere stands beside the first all the same"
+    assert fit_columns(wide, 36) == [[0, 1], [0, 2]]
+    assert fit_columns(wide, 37) == [[0, 1, 2]]
+    assert fit_columns(table, 5) == [[0, 1], [0, 2]], "a column that fits nowhere stands beside the first all the same"

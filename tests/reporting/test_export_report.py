@@ -58,11 +58,21 @@ def test_the_page_loads_nothing(look):
     page = certificate_page(values(), True, look)
     loads = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", page) + re.findall(r"url\(([^)]+)\)", page)
     assert [each for each in loads if not each.startswith(("data:", "#"))] == []
-    assert ("A validation picture" in page) == bool(look)
+    assert ("A validation image" in page) == bool(look)
 
 
 def test_what_comes_from_elsewhere_is_text():
-    assert "runs/&lt;toy&gt;/best.ckpt" in certificate_page(values(), True)
+    page = certificate_page(values(file="<b>net.onnx", machine="<i>"), True, [("<u>", np.zeros((8, 8, 3), np.uint8))])
+    assert "runs/&lt;toy&gt;/best.ckpt" in page
+    assert "python -m segexp.predict model=&lt;b&gt;net.onnx input=DIR output=DIR" in page
+    assert not re.search(r"<[biu]>", page)
+
+
+def test_the_page_runs_no_script():
+    page = certificate_page(values(), True)
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert "script-src" not in page
 
 
 def test_success_and_none_look_different():
@@ -87,10 +97,10 @@ def test_what_was_not_measured():
     latency |= {"height": 32, "width": 48}
     changes = {"dice": None, "agreement": agreement, "returns": "classes", "opset": None, "latency": latency}
     text = text_of(certificate_page(values(**changes), True))
-    assert "Not measured: there were no validation cases at hand." in text
+    assert "Not measured: there were no validation cases." in text
     assert "1 17x19 0 of 323 0.0e+00" in text
     assert "the float32 file 9.0 9.5 1.00 3" in text
-    assert "In programs of your own; net.onnx.json says what goes in and what comes out." in text
+    assert "Load it in a program of your own; net.onnx.json describes its inputs and outputs." in text
     assert "opset" not in text
     page = certificate_page(values(dice={"before": unknown, "after": unknown, "difference": unknown}), True)
     assert "this file not known not known to not known 0" in text_of(page)

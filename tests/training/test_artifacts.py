@@ -19,8 +19,8 @@ from segexp.metrics.boundary import Boundary
 from segexp.metrics.calibration import Calibration
 from segexp.metrics.cases import COLUMNS, case_rows
 from segexp.metrics.significance import Interval, bootstrap_interval
-from segexp.reporting.calibration_and_confusion import read_calibration, read_confusion
-from segexp.reporting.gallery import read_gallery
+from segexp.reporting.case_images import read_case_images
+from segexp.reporting.diagnostics import read_calibration, read_confusion
 from segexp.training.artifacts import Outcome, all_intervals, score_split, sentences, write_metrics, write_outcomes
 from segexp.types import Case, DataSpec, Source
 
@@ -85,7 +85,7 @@ def test_pictures_are_written_below_the_directory(segmenter, split, tmp_path):
     score_split(segmenter, "test", *split, pictures=2, directory=tmp_path / "run")
     pictures = tmp_path / "run" / "pictures"
     assert sorted(file.name for file in pictures.iterdir()) == ["cases", "test_cases.png", "test_confusion.png"]
-    assert {shown.case for shown in read_gallery(tmp_path / "run")} >= {"case0", "case1"}
+    assert {shown.case for shown in read_case_images(tmp_path / "run")} >= {"case0", "case1"}
     for file in pictures.glob("*.png"):
         assert cv2.imread(str(file)).std() > 1
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segexp.checks.issues import Examination, Finding
-    from segexp.reporting.html import Html
+    from segexp.reporting.check_report import CheckSection
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,12 @@ class CheckedData:
 
         from rich.console import Console
 
-        from segexp.reporting.check_report import print_examination, verdict
+        from segexp.reporting.check_report import check_verdict, print_examination
 
         text = io.StringIO()
         console = Console(file=text, soft_wrap=True, highlight=False, markup=False, color_system=None)
         print_examination(console, self.examination)
-        console.print(verdict(self.examination))
+        console.print(check_verdict(self.examination))
         return text.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
@@ -133,8 +133,8 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     from segexp.config.experiment import fit_to_choices
     from segexp.console import quieten
     from segexp.models.pretrained import check_weights
-    from segexp.reporting.check_report import check_page, name_of, print_examination, verdict
-    from segexp.reporting.html import write_page
+    from segexp.reporting.check_report import check_page, check_verdict, dataset_name, print_examination
+    from segexp.reporting.rendering import write_page
 
     if job.config.get("fit"):
         check_weights(job.config.get("model") or {})
@@ -143,11 +143,11 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     quieten()
     values = plain(job.config)
     own, data = settings_of(values)
-    output = writable(Path(own.output or Path("checks") / name_of(data)))
+    output = writable(Path(own.output or Path("checks") / dataset_name(data)))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     examination = examine(data, seed=own.seed, track=_tracked(console))
     print_examination(console, examination)
-    sections: list[Html] = []
+    sections: list[CheckSection] = []
     learned: bool | None = None
     problem: SegexpError | None = None
     open_layout = data.image is None and not data.family
@@ -166,7 +166,7 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
             problem = error
     write_page(output / "check.html", check_page(examination, sections))
     console.print(f"\nPage: {output / 'check.html'}")
-    console.print(verdict(examination), style="bold red" if examination.failed else "bold")
+    console.print(check_verdict(examination), style="bold red" if examination.failed else "bold")
     if problem is not None:
         raise problem
     return CheckedData(examination, output / "check.html", learned)
@@ -192,7 +192,7 @@ def writable(folder: Path) -> Path:
 
 def proposed(
     console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
-) -> "list[Html]":
+) -> "list[CheckSection]":
     """Write the proposed data configuration, say how to train with it; return its part of the page.
 
     A file that is there already is a person's work and stays.
@@ -219,7 +219,7 @@ def proposed(
     return [proposal_section(proposal.text, command)]
 
 
-def fitted(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, Html]":
+def fitted(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":
     """Let the network learn a few pictures by heart; return whether it did and the part of the page.
 
     Raises:
@@ -245,7 +245,7 @@ def fitted(console: "Console", job: Job, examination: "Examination", output: Pat
     return result.learned, fit_section(verdict, result.learned, points, result.picture)
 
 
-def disputed(console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path) -> "Html":
+def disputed(console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path) -> "CheckSection":
     """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
 
     Raises:

@@ -32,9 +32,9 @@ class ComparedRuns(Comparison):
 
     def show(self) -> None:
         """Print tables, verdicts and notes as wide as the terminal is."""
-        from segexp.reporting.comparison import show
+        from segexp.reporting.comparison import print_comparison
 
-        show(self)
+        print_comparison(self)
 
 
 @short_traceback
@@ -67,11 +67,11 @@ def compare_runs(config: CompareConfig) -> ComparedRuns:
         ConfigError: see `compare_records`.
         DataError: see `compare_records`.
     """
-    from segexp.reporting.comparison import form_of, write
+    from segexp.reporting.comparison import output_format, write_comparison
 
     output = Path(config.output) if config.output else None
     if output:
-        form_of(output)
+        output_format(output)
     if not config.runs:
         raise ConfigError(
             "No run is named", "The directories of finished runs were expected", "Type python -m segexp.compare RUN RUN"
@@ -88,7 +88,7 @@ def compare_runs(config: CompareConfig) -> ComparedRuns:
         allow_different_data=config.allow_different_data,
     )
     found.notes.extend(skipped)
-    files = write(found, output, command_words(config)) if output else []
+    files = write_comparison(found, output, command_words(config)) if output else []
     return ComparedRuns(**{each.name: getattr(found, each.name) for each in fields(found)}, files=files)
 
 

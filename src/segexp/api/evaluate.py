@@ -178,8 +178,8 @@ def report_scores(
         origin: what metrics.json is to say of it.
         more: further sentences.
     """
+    from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
-    from segexp.reporting.write import told
     from segexp.training.artifacts import all_intervals, all_scores, sentences, write_metrics, write_outcomes
 
     scores, intervals = all_scores(outcomes), all_intervals(outcomes)
@@ -190,7 +190,7 @@ def report_scores(
         facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict()}
         facts |= {key: value for key, value in config.model.plain().items() if value is not None}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
-        sys.stdout.write(f"Scores, cases and pictures: {output}\n{told(write_run_report, output)}\n")
+        sys.stdout.write(f"Scores, cases and pictures: {output}\n{write_report_safely(write_run_report, output)}\n")
     rows = [row for outcome in outcomes.values() for row in outcome.rows]
     table = Table(rows, list(rows[0]) if rows else [])
     ends = {name: (found.low, found.high) for name, found in intervals.items()}

@@ -22,6 +22,6 @@ def report(run_or_study: "str | os.PathLike[str]") -> list[Path]:
     Example:
         >>> segexp.report("runs/studies/models")
     """
-    from segexp.reporting.write import write_reports
+    from segexp.reporting.regenerate import write_reports
 
     return list(write_reports(Path(os.fspath(run_or_study))))

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
 from segexp.config.overrides import CommandLine, quoted
+from segexp.config.saved_runs import as_plain
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
@@ -25,7 +27,7 @@ def resumed(command: CommandLine) -> CommandLine:
 
     Raises:
         ConfigError: together with -m, which resumes by itself.
-        CheckpointError: not a run directory, or one without `checkpoints/last.ckpt`.
+        CheckpointError: not a run directory, one without `checkpoints/last.ckpt`, or a run of a version that cannot be resumed.
     """
     if command.multirun:
         raise ConfigError(
@@ -85,9 +87,27 @@ def check_unused(command: CommandLine) -> None:
         )
 
 
-def begun(run: Path) -> bool:
-    """Return whether there is something to go on with: a state of the run, or of the network that is trained before its own."""
-    return any((folder / "checkpoints" / "last.ckpt").is_file() for folder in (run, run / TEACHER))
+def begun(run: Path) -> Path | None:
+    """Return what there is to go on with: a state of the run, or of the network that is trained before its own."""
+    states = (folder / "checkpoints" / "last.ckpt" for folder in (run, run / TEACHER))
+    return next((state for state in states if state.is_file()), None)
+
+
+def check_names(state: Path, config: dict[str, Any]) -> None:
+    """Refuse a run of a version whose keys had other names, before its overrides are taken for keys of now.
+
+    Args:
+        state: the checkpoint to go on with.
+        config: that Hydra saved.
+
+    Raises:
+        CheckpointError: naming the version.
+    """
+    if upgrade(config) != config:
+        from segexp.checkpoint.content import check_version
+        from segexp.checkpoint.files import read_checkpoint
+
+        check_version(state, read_checkpoint(state)["segexp"])
 
 
 def _read(run: Path) -> dict[str, Any]:
@@ -97,13 +117,15 @@ def _read(run: Path) -> dict[str, Any]:
     if not all(file.is_file() for file in files.values()):
         raise _not_a_run(run)
     saved = {name: OmegaConf.to_container(OmegaConf.load(file)) for name, file in files.items()}
-    if not begun(run):
+    state = begun(run)
+    if state is None:
         again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
         raise CheckpointError(
             f"resume={run} has no checkpoints/last.ckpt",
             "It stopped before its first step, so there is nothing to go on with",
             f"Start again: python -m segexp.train {again}",
         )
+    check_names(state, as_plain(saved["config"]))
     return saved
 
 

@@ -92,11 +92,11 @@ def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
     Raises:
         SegexpError: see `prepared` and `training.run.run`.
     """
-    from segexp.training.run import run
-
     config = prepared(job)
     if resume is not None:
         config = config.updated({"resume": str(resume)})
+    from segexp.training.run import run  # takes seconds, so what is wrong with the configuration has been said by now
+
     return run(config, job.directory)
 
 

@@ -95,13 +95,7 @@ def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: st
     """
     values = read_checkpoint(path)
     content, done = values["segexp"], int(values.get("epoch", -1)) + 1
-    if content["schema"] < SCHEMA:
-        wrote = content.get("versions", {}).get("segexp", "unknown")
-        raise CheckpointError(
-            f"{path} was written by segexp {wrote}, and this segexp ({__version__}) cannot resume it",
-            "A run resumes with the version that began it, so that it ends as an uninterrupted one",
-            f"Type pip install segexp=={wrote} to resume it; its weights can be used as they are",
-        )
+    check_version(path, content)
     before = _facts(saved_config(content["config"], path), content["spec"]["classes"], content["spec"]["channels"])
     now = _facts(config, spec.classes, spec.channels)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -115,6 +109,25 @@ def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: st
         "A resumed run goes on with the same classes, split, network and optimizer",
         "Leave such keys out of the command; or leave resume=… out to start a new run",
     )
+
+
+def check_version(path: Path, content: dict[str, Any]) -> None:
+    """Refuse to resume a run of a version whose runs cannot be resumed.
+
+    Args:
+        path: of the checkpoint to resume from.
+        content: its "segexp" entry.
+
+    Raises:
+        CheckpointError: naming the version that wrote it.
+    """
+    if content["schema"] < SCHEMA:
+        wrote = content.get("versions", {}).get("segexp", "unknown")
+        raise CheckpointError(
+            f"{path} was written by segexp {wrote}, and this segexp ({__version__}) cannot resume it",
+            "A run resumes with the version that began it, so that it ends as an uninterrupted one",
+            f"Type pip install segexp=={wrote} to resume it; its weights can be used as they are",
+        )
 
 
 def check_epochs(path: Path, done: int, trainer: TrainerConfig) -> None:

@@ -19,8 +19,8 @@ def summarize(study: Study) -> int:
     from rich.console import Console
     from rich.markup import escape
 
+    from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.study_report import write_study_report
-    from segexp.reporting.write import told
 
     found = rows(study)
     if not found:
@@ -34,7 +34,7 @@ def summarize(study: Study) -> int:
     for together in _of_folds(study, found):
         console.print(escape(together))
     console.print(f"Each job has a folder in {escape(str(study.directory))}; all scores are in study.csv there.")
-    console.print(escape(told(write_study_report, study.directory)))
+    console.print(escape(write_report_safely(write_study_report, study.directory)))
     failed = [row for row in found if row["status"] == "failed"]
     for row in failed:
         reason = (study.directory / row["job"] / "failed.txt").read_text(encoding="utf-8").partition("\n\n")[0]
@@ -47,12 +47,11 @@ def summarize(study: Study) -> int:
 
 def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
     """Return the score of all folds together, in sentences; nothing of a study that is no cross-validation."""
-    from segexp.reporting.jobs import read_job
-    from segexp.reporting.study_report import pooled
+    from segexp.reporting.study_report import describe_folds, read_job
 
     if len({row.get("data.fold") for row in found}) < 2:
         return []
-    return pooled([read_job(study.directory / row["job"], study.directory) for row in found])
+    return describe_folds([read_job(study.directory / row["job"], study.directory) for row in found])
 
 
 def write_csv(study: Study, found: list[dict[str, Any]]) -> None:

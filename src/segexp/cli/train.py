@@ -40,7 +40,7 @@ Main keys
   seed=0                    split, weights, order and augmentation follow from it
   trainer.gpus=auto         auto | 0 | a count | [ids]
   trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
-  data.batch_size=8      auto: the largest that the memory holds
+  data.batch_size=8         auto: the largest that the memory holds
   trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
   optimizer.lr=1e-3         auto: by a range test
   data.size data.crop       working resolution, training crops

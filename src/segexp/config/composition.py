@@ -179,7 +179,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf, open_dict, read_write
 
     setup_globals()
     whole = compose(command, overrides, folders, with_hydra=True)
@@ -188,7 +188,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
     try:
         state.set_config(whole)
         directory = Path(str(whole.hydra.run.dir)).absolute()
-        with open_dict(whole):
+        with read_write(whole.hydra), open_dict(whole):
             whole.hydra.runtime.output_dir = str(directory)
             hydra = whole.pop("hydra")
         (directory / ".hydra").mkdir(parents=True, exist_ok=True)

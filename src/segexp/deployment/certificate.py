@@ -34,7 +34,7 @@ from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
 from segexp.metrics.significance import Interval, bootstrap_interval, paired_interval
-from segexp.reporting.export_report import TIMED
+from segexp.reporting.export_report import RUNTIME_NAMES
 
 FALL = 0.01
 """By how much Dice may fall for an export in fewer bits to be called a success."""
@@ -319,7 +319,8 @@ def lines(certificate: Certificate, verdict: str, quantised: Quantised | None = 
             f"  difference {scores.difference.mean:+.4f} [{scores.difference.low:+.4f}, {scores.difference.high:+.4f}]"
         )
     for name, taken in certificate.latencies.items():
-        found.append(f"  {TIMED[name]}: {taken.median:.1f} ms, 95th percentile {taken.p95:.1f} ms ({taken.rounds} times)")
+        times = f"{taken.median:.1f} ms, 95th percentile {taken.p95:.1f} ms ({taken.rounds} times)"
+        found.append(f"  {RUNTIME_NAMES[name]}: {times}")
     found.append(f"  timed with one image of {certificate.size[0]}x{certificate.size[1]} on {certificate.machine}")
     found.append(f"  {certificate.bytes / 1e6:.2f} MB; the weights in float32 are {certificate.weights / 1e6:.2f} MB")
     if quantised is not None:

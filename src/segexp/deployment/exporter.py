@@ -22,7 +22,7 @@ from segexp.deployment.quantization import Quantised, quantise
 from segexp.deployment.runtime import Runner, runner
 from segexp.inference.segmenter import Segmenter
 from segexp.reporting.export_report import certificate_page
-from segexp.reporting.html import write_page
+from segexp.reporting.rendering import write_page
 from segexp.visualization.masks import layered, overlay
 
 

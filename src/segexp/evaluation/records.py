@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from segexp.config.migration import upgrade
 from segexp.config.saved_runs import study_command
 from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed, nearest
@@ -86,7 +87,7 @@ class Record:
         facts: what else metrics.json holds: seconds, parameters, images_per_second, peak_memory_bytes …
         cases: the rows of cases.csv, one per case and class.
         split: the rows of split.csv; empty where the directory holds scores only.
-        config: as composed; entries that refer to others (`${data.channels}`) are not resolved.
+        config: as composed, keys under today's names; entries that refer to others (`${data.channels}`) are not resolved.
         choices: the option of each group, as in {"model": "unet"}.
         overrides: what was typed, "key=value".
     """
@@ -200,7 +201,7 @@ def read_record(directory: Path) -> Record:
         content,
         cases,
         split,
-        config if isinstance(config, dict) else {},
+        upgrade(config) if isinstance(config, dict) else {},
         _choices(hydra, overrides),
         [str(text) for text in overrides] if isinstance(overrides, list) else [],
     )

@@ -161,7 +161,9 @@ def _follows(values: Sequence[Any], choices: Sequence[Any]) -> bool:
 
 
 def _differ(values: Sequence[Any]) -> bool:
-    return any(value != values[0] for value in values)
+    """Say whether values differ; null or empty is like a setting that an older version did not have."""
+    known = [ABSENT if value in (None, {}) else value for value in values]
+    return any(value != known[0] for value in known)
 
 
 def _distinct(texts: Sequence[str]) -> bool:

@@ -1,95 +1,467 @@
-"""Small drawings in SVG that take the colours of the page around them: histograms, bars, curves."""
+"""Charts of a page as plain geometry, which `templates/charts.html.j2` draws as SVG in the colours of the page.
 
-import html
-from collections.abc import Sequence
+Lengths are in units of the drawing, which is as wide as its place on the page: about a pixel each. Up to eight lines have
+colours that colour-blind readers can tell apart (Okabe and Ito), a lighter set on dark paper. Every chart has a name and a
+description in words, and its marks tell their values when a pointer rests on them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from segexp.reporting.html import Html, element
+from segexp.evaluation.summary_text import counted, number
+from segexp.metrics.significance import Interval
+from segexp.reporting.tables import Table
 
-WIDTH, HEIGHT = 440, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+WIDTH, HEIGHT = 400, 230
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 20, 42
+"""Margins of the area in which values lie."""
+MARKED_POINTS = 60
+"""Lines with no more points than these mark them, each with its values."""
+MAX_POINTS = 600
+"""Points of a line that are drawn; of more every second, third … is left out."""
+MAX_LINES = 8
+CATEGORIES = 6
+"""Different numbers up to which they lie side by side in a dot plot; more lie on a scale of their own."""
+LOG_RATIO = 20
+"""Largest by smallest number from which on the scale of a dot plot is logarithmic."""
+SPREAD = 22
+"""How far dots of one value are spread, either way."""
+NAME_WIDTH, BAR_HEIGHT = 130, 26
+"""Room of the names of a bar chart, and height of a bar with its gap."""
+INTERVAL_WIDTH = 180
+
+
+@dataclass(frozen=True)
+class Text:
+    """A word at a point; the anchor says which part of it: "start", "middle" or "end"."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "middle"
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A straight line; the kind says how it looks: "axis", "grid-line", "guide" or "mean-mark"."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A rectangle; `fill` is a colour such as "#0072b2", empty for that of the page."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    value: str
+    fill: str = ""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point with what it tells."""
+
+    x: float
+    y: float
+    value: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line in the colour `number` (0 to 7), with dots where it has few points."""
+
+    number: int
+    points: Sequence[tuple[float, float]]
+    dots: Sequence[Dot]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, ready to be drawn.
+
+    Attributes:
+        title: above it; may be empty.
+        label: its name for readers who do not see it.
+        description: its main numbers in words, for the same readers.
+        height: of the drawing, which is `WIDTH` wide.
+        rules: axes, grid lines and guides.
+        bars: columns of a histogram or bars of classes.
+        curves: lines.
+        dots: single points.
+        texts: numbers and names.
+        legend: names of the curves, none for a single one.
+        table: the same in numbers; None where the marks say it all.
+    """
+
+    title: str
+    label: str
+    description: str
+    height: int
+    rules: Sequence[Rule] = ()
+    bars: Sequence[Bar] = ()
+    curves: Sequence[Curve] = ()
+    dots: Sequence[Dot] = ()
+    texts: Sequence[Text] = ()
+    legend: Sequence[str] = ()
+    table: Table | None = None
+    width: int = WIDTH
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart; `x` and `y` are of one length, points whose y is not finite are left out."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class JobScore:
+    """A dot of a dot plot: a job, its value of the key as typed, and its score."""
+
+    value: str
+    score: float
+    job: str
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """A mean and its interval on a scale; `start` and `length` are None where there is no interval."""
+
+    mean: float
+    start: float | None
+    length: float | None
+    width: int = INTERVAL_WIDTH
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where values lie on the drawing, and the rules and texts of both scales."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+    height: int = HEIGHT
+    scale: Callable[[float], float] = float
+    rules: list[Rule] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+    def x(self, value: float) -> float:
+        """Return the place of a value on the horizontal scale."""
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (value - self.left) / (self.right - self.left), 1)
+
+    def y(self, value: float) -> float:
+        """Return the place of a value on the vertical scale; one beyond its ends stays near them."""
+        low, high = self.scale(self.low), self.scale(self.high)
+        share = (self.scale(value) - low) / (high - low)
+        return round(TOP + (self.height - TOP - BOTTOM) * (1 - min(max(share, -0.02), 1.02)), 1)
+
+    def add_rows(self, values: Sequence[float], name: str = "") -> None:
+        """Add a grid line and a number for each of the values, and the name of the vertical scale."""
+        texts = [f"{value:.6g}" for value in values]
+        digits = max((len(text.partition(".")[2]) for text in texts if "e" not in text), default=0)
+        for value, text in zip(values, texts, strict=True):
+            y = self.y(value)
+            shown = f"{value:.2g}" if "e" in text else short(value) if abs(value) >= 1e4 else f"{value:.{digits}f}"
+            self.rules.append(Rule(LEFT, y, WIDTH - RIGHT, y, "grid-line"))
+            self.texts.append(Text(LEFT - 6, y + 4, shown, "end"))
+        if name:
+            self.texts.append(Text(LEFT, TOP - 8, name, "start"))
+
+    def add_columns(self, name: str, *, whole: bool = False) -> None:
+        """Add numbers along the bottom, whole ones only if asked, and the name of the horizontal scale."""
+        for value in ticks(self.left, self.right):
+            if self.left - 1e-9 <= value <= self.right + 1e-9 and (not whole or value.is_integer()):
+                self.add_label(self.x(value), short(value))
+        self.texts.append(Text((LEFT + WIDTH - RIGHT) / 2, self.height - 6, name))
+
+    def add_label(self, x: float, text: str) -> None:
+        """Add a word below the area of the values."""
+        self.texts.append(Text(x, self.height - BOTTOM + 17, text))
+
+    def add_guide(self, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
+        """Add a dashed line, with a word above its end."""
+        x1, y1, x2, y2 = self.x(start[0]), self.y(start[1]), self.x(end[0]), self.y(end[1])
+        self.rules.append(Rule(x1, y1, x2, y2, "guide"))
+        if text:
+            anchor, shift = ("end", 4) if x2 > (LEFT + WIDTH) / 2 else ("start", -4)
+            self.texts.append(Text(x2 + shift, y2 - 6, text, anchor))
+
+
+def line_chart(
+    lines: Sequence[Series],
+    title: str,
+    x_name: str,
+    *,
+    y_range: tuple[float, float] | None = None,
+    marker: tuple[float, str] | None = None,
+    diagonal: bool = False,
+) -> Chart | None:
+    """Return one or more lines on common scales; None where there is no point.
+
+    Args:
+        lines: up to `MAX_LINES`; more are left out.
+        title: what goes upwards.
+        x_name: what goes to the right.
+        y_range: both ends of the upward scale; by default those of the values.
+        marker: a place on the horizontal scale that is marked, and why.
+        diagonal: draw where both axes are equal, on scales from 0 to 1.
+    """
+    kept = [line for line in map(_finite_points, lines[:MAX_LINES]) if line.x]
+    if not kept:
+        return None
+    places = [place for line in kept for place in line.x]
+    values = [value for line in kept for value in line.y]
+    left, right = (0.0, 1.0) if diagonal else (min(places), max(places))
+    if left == right:
+        left, right = left - 0.5, right + 0.5
+    rows = ticks(*(y_range or (min(values), max(values))))
+    low, high = y_range or (rows[0], rows[-1])
+    axes = Axes(left, right, low, high, WIDTH if diagonal else HEIGHT)
+    axes.add_rows(rows)
+    axes.add_columns(x_name, whole=not diagonal)
+    if diagonal:
+        axes.add_guide((0, 0), (1, 1))
+    if marker is not None and left <= marker[0] <= right:
+        axes.add_guide((marker[0], low), (marker[0], high), marker[1])
+    names = [line.name for line in kept]
+    return Chart(
+        title,
+        f"{title} over {x_name}: {', '.join(names)}",
+        " ".join(_line_in_words(line, x_name) for line in kept),
+        axes.height,
+        rules=axes.rules,
+        curves=[_curve(line, n, axes) for n, line in enumerate(kept)],
+        texts=axes.texts,
+        legend=names if len(names) > 1 else [],
+    )
+
+
+def _finite_points(line: Series) -> Series:
+    pairs = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+    step = -(-len(pairs) // MAX_POINTS) or 1
+    kept = pairs[::step] + ([pairs[-1]] if pairs and (len(pairs) - 1) % step else [])
+    return Series(line.name, [x for x, _ in kept], [y for _, y in kept])
+
+
+def _curve(line: Series, position: int, axes: Axes) -> Curve:
+    points = [(axes.x(x), axes.y(y)) for x, y in zip(line.x, line.y, strict=True)]
+    if len(points) > MARKED_POINTS:
+        return Curve(position, points, [])
+    values = [f"{line.name}, {short(x)}: {y:.4g}" for x, y in zip(line.x, line.y, strict=True)]
+    return Curve(position, points, [Dot(*point, value) for point, value in zip(points, values, strict=True)])
+
+
+def _line_in_words(line: Series, x_name: str) -> str:
+    first, last = (f"{line.y[n]:.4g} at {x_name} {short(line.x[n])}" for n in (0, -1))
+    return f"{line.name}: from {first} to {last}, lowest {min(line.y):.4g}, highest {max(line.y):.4g}."
 
 
 def histogram(
-    values: Sequence[float] | np.ndarray, label: str, alt: str, bins: int = 24, weight: str = "cases", root: bool = False
-) -> Html:
-    """Return how often values occur.
+    values: Sequence[float] | np.ndarray,
+    x_name: str,
+    label: str,
+    *,
+    bins: int = 24,
+    unit: str = "case",
+    value_range: tuple[float, float] | None = None,
+    root_scale: bool = False,
+) -> Chart | None:
+    """Return how often values occur; None where there is none.
 
     Args:
         values: numbers; those that are not finite are left out.
-        label: of the horizontal axis, with its unit.
-        alt: what it shows, for readers who do not see it.
-        bins: columns; one where all values are equal.
-        weight: what is counted upwards.
-        root: columns as high as the square roots of the counts, where one of them would hide all others.
+        x_name: of the horizontal scale, with its unit.
+        label: what it shows, for readers who do not see it.
+        bins: columns; one where all values are equal and no range is given.
+        unit: what is counted, in the singular.
+        value_range: both ends of the horizontal scale; by default those of the values.
+        root_scale: columns as high as the square roots of the counts, where one of them would hide all others.
     """
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     if not finite.size:
-        return Html("")
-    low, high = float(finite.min()), float(finite.max())
+        return None
+    low, high = value_range or (float(finite.min()), float(finite.max()))
     if low == high:
         half = abs(low) / 20 or 0.5
         low, high, bins = low - half, high + half, 1
     counts, edges = np.histogram(finite, bins, (low, high))
-    return columns(counts, edges, label, alt, weight, root)
+    axes = Axes(low, high, 0.0, float(max(counts.max(), 1)), HEIGHT - 20, math.sqrt if root_scale else float)
+    rows = [row for row in ticks(0.0, axes.high) if row <= axes.high and row.is_integer()]
+    axes.add_rows(rows, f"{unit}s, root scale" if root_scale else f"{unit}s")
+    axes.add_columns(x_name)
+    columns = zip(counts, pairwise(edges), strict=True)
+    bars = [_column(count, start, end, unit, axes) for count, (start, end) in columns if count]
+    most = int(counts.argmax())
+    ends = f"{short(float(finite.min()))} to {short(float(finite.max()))}"
+    description = f"{_amount(float(counts.sum()), unit)} from {ends}, most in the column from "
+    description += f"{short(edges[most])} to {short(edges[most + 1])}."
+    return Chart("", label, description, axes.height, rules=axes.rules, bars=bars, texts=axes.texts)
 
 
-def columns(counts: np.ndarray, edges: np.ndarray, label: str, alt: str, weight: str, root: bool = False) -> Html:
-    """Return counts (N,) between edges (N + 1,) as columns."""
-    low, high, top = float(edges[0]), float(edges[-1]), float(max(counts.max(), 1e-12))
-    room = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    shapes = []
-    for count, start, end in zip(counts, edges, edges[1:], strict=False):
-        left = LEFT + room[0] * (start - low) / (high - low)
-        width = max(room[0] * (end - start) / (high - low) - 1, 0.5)
-        height = room[1] * (count / top) ** (0.5 if root else 1.0)
-        text = f"{short(start)} to {short(end)}: {short(count)} {weight}"
-        bar = f'<rect class="bar" x="{left:.1f}" y="{TOP + room[1] - height:.1f}" width="{width:.1f}" height="{height:.1f}">'
-        shapes.append(f"{bar}{element('title', text)}</rect>" if count else "")
-    return _drawing("".join(shapes) + _axes(low, high, 0.0, top, label, f"{weight}, root scale" if root else weight), alt)
+def _column(count: float, start: float, end: float, unit: str, axes: Axes) -> Bar:
+    left, top, bottom = axes.x(start), axes.y(count), axes.y(0)
+    width = round(max(axes.x(end) - left - 1, 0.5), 1)
+    return Bar(left, top, width, round(bottom - top, 1), f"{short(start)} to {short(end)}: {_amount(count, unit)}")
 
 
-def curves(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], label: str, alt: str) -> Html:
-    """Return up to two curves with a common horizontal axis, each from its own lowest to its own highest value.
+def _amount(count: float, unit: str) -> str:
+    return f"{short(count)} {unit if count == 1 else f'{unit}s'}"
+
+
+def bar_chart(names: Sequence[str], shares: Sequence[float], colours: Sequence[tuple[int, int, int]], label: str) -> Chart:
+    """Return a bar per class with its share of the pixels.
 
     Args:
-        lines: name, x and y of each.
-        label: of the horizontal axis.
-        alt: what it shows.
+        names: of the classes.
+        shares: 0 to 1.
+        colours: of the classes.
+        label: what it shows, for readers who do not see it.
     """
-    room = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    places = [place for _, xs, _ in lines for place in xs]
-    low, high = min(places), max(max(places), min(places) + 1e-9)
-    drawn = ""
-    for n, ((name, xs, ys), style) in enumerate(zip(lines, ("first", "second"), strict=False)):
-        base, span = min(ys), max(max(ys) - min(ys), 1e-9)
-        points = [
-            f"{LEFT + room[0] * (a - low) / (high - low):.1f},{TOP + room[1] * (1 - (b - base) / span):.1f}"
-            for a, b in zip(xs, ys, strict=True)
-        ]
-        drawn += f'<polyline class="curve {style}" points="{" ".join(points)}"/>'
-        text = f"{name}: {short(ys[0])} to {short(ys[-1])}"
-        drawn += f'<line class="curve {style}" x1="{LEFT + 8 + n * 190}" x2="{LEFT + 26 + n * 190}" y1="8" y2="8"/>'
-        drawn += str(element("text", text, x=f"{LEFT + 30 + n * 190}", y="12"))
-    return _drawing(drawn + _axes(low, high, None, None, label, ""), alt)
+    top = max(*shares, 1e-12)
+    texts, bars = [], []
+    for n, (name, share, colour) in enumerate(zip(names, shares, colours, strict=True)):
+        y = n * BAR_HEIGHT
+        width = round(max((WIDTH - NAME_WIDTH - 60) * share / top, 1), 1)
+        value = f"{share:.1%}" if share >= 0.001 or not share else f"{share:.2g}"
+        texts.append(Text(0, y + 17, name if len(name) <= 18 else f"{name[:17]}…", "start"))
+        texts.append(Text(NAME_WIDTH + width + 6, y + 17, value, "start", strong=True))
+        bars.append(Bar(NAME_WIDTH, y + 4, width, 18, f"{name}: {value}", "#{:02x}{:02x}{:02x}".format(*colour)))
+    return Chart("", label, f"{'; '.join(bar.value for bar in bars)}.", len(names) * BAR_HEIGHT + 4, bars=bars, texts=texts)
 
 
-def shares(names: Sequence[str], values: Sequence[float], colours: Sequence[tuple[int, int, int]], alt: str) -> Html:
-    """Return a bar per class with its share (0 to 1) of the pixels."""
-    step, left = 26, 130
-    drawn = ""
-    top = max(*values, 1e-12)
-    for n, (name, value, colour) in enumerate(zip(names, values, colours, strict=True)):
-        y = n * step
-        width = max((WIDTH - left - 70) * value / top, 1)
-        drawn += str(element("text", name if len(name) <= 18 else f"{name[:17]}…", x="0", y=f"{y + 17}"))
-        fill = "#{:02x}{:02x}{:02x}".format(*colour)
-        drawn += f'<rect class="axis" x="{left}" y="{y + 4}" width="{width:.1f}" height="18" fill="{fill}"/>'
-        text = f"{value:.1%}" if value >= 0.001 or not value else f"{value:.2g}"
-        drawn += str(element("text", text, x=f"{left + width + 6:.1f}", y=f"{y + 17}", class_="value"))
-    return _drawing(drawn, alt, len(names) * step + 4)
+def dot_plot(key: str, jobs: Sequence[JobScore], score: str) -> Chart | None:
+    """Return a dot per job and a mark at the mean of each value, and the same in numbers; None where no job has a score.
+
+    Args:
+        key: what varies.
+        jobs: those without a score are left out.
+        score: name of the score.
+    """
+    known = [job for job in jobs if math.isfinite(job.score)]
+    if not known:
+        return None
+    rows = ticks(min(job.score for job in known), max(job.score for job in known))
+    values = sorted({job.value for job in known}, key=_numbers_first)
+    at = _value_positions(values)
+    margin = 0.5 if at == list(range(len(values))) else 0.05 * (at[-1] - at[0])
+    axes = Axes(at[0] - margin, at[-1] + margin, rows[0], rows[-1], HEIGHT - 14)
+    axes.add_rows(rows)
+    places = [axes.x(place) for place in at]
+    _add_value_labels(values, places, axes)
+    groups = [sorted((job for job in known if job.value == value), key=lambda job: job.job) for value in values]
+    dots = [dot for own, x in zip(groups, places, strict=True) for dot in _job_dots(own, x, axes, score)]
+    for own, x in zip(groups, places, strict=True):
+        if len(own) > 1:
+            y = axes.y(float(np.mean([job.score for job in own])))
+            axes.rules.append(Rule(x - 14, y, x + 14, y, "mean-mark"))
+    table = Table((key, "jobs", "mean", "lowest", "highest"), list(map(_value_row, values, groups)), (1, 2, 3, 4))
+    description = " ".join(f"{value}: mean {mean} of {counted(int(jobs), 'job')}." for value, jobs, mean, *_ in table.rows)
+    label = f"{score} of {counted(len(known), 'job')} by {key}"
+    return Chart(key, label, description, HEIGHT - 34, rules=axes.rules, dots=dots, texts=axes.texts, table=table)
+
+
+def _value_row(value: str, jobs: Sequence[JobScore]) -> list[str]:
+    scores = [job.score for job in jobs]
+    return [value, str(len(scores)), *map(number, (float(np.mean(scores)), min(scores), max(scores)))]
+
+
+def _value_positions(values: Sequence[str]) -> list[float]:
+    """Return where values lie: side by side, or on a scale where they are many numbers."""
+    numbers = [x for x in map(_as_number, values) if x is not None]
+    if len(values) <= CATEGORIES or len(numbers) < len(values):
+        return [float(n) for n in range(len(values))]
+    logarithmic = numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
+    return [math.log10(x) for x in numbers] if logarithmic else numbers
+
+
+def _add_value_labels(values: Sequence[str], places: Sequence[float], axes: Axes) -> None:
+    """Add the values below their places, shortened to the room between them; where that is too little, not all."""
+    gaps = [b - a for a, b in pairwise(places)]
+    room = max(40.0, min(gaps, default=float(WIDTH - LEFT - RIGHT)))
+    last = -room
+    for value, x in zip(values, places, strict=True):
+        if x - last >= room - 1e-6:
+            axes.add_label(x, _shortened(value, int(room / 6.8)))
+            last = x
+
+
+def _job_dots(jobs: Sequence[JobScore], x: float, axes: Axes, score: str) -> list[Dot]:
+    """Return the dots of one value, side by side where there are several."""
+    width = min(SPREAD, 5 * (len(jobs) - 1))
+    offsets = np.linspace(-width, width, len(jobs)) if len(jobs) > 1 else np.zeros(1)
+    return [
+        Dot(round(x + float(offset), 1), axes.y(job.score), f"{job.job}: {score} {number(job.score)}")
+        for job, offset in zip(jobs, offsets, strict=True)
+    ]
+
+
+def _shortened(text: str, room: int) -> str:
+    """Return as much of a value as fits into so many characters."""
+    value = _as_number(text)
+    text = short(value) if value is not None and len(text) > room else text
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _numbers_first(text: str) -> tuple[int, float, str]:
+    value = _as_number(text)
+    return (1, 0.0, text) if value is None else (0, value, text)
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def interval_bar(interval: Interval, low: float, high: float) -> IntervalBar | None:
+    """Return the interval of a score as a bar with a mark at the mean; None for scores that do not lie between 0 and 1.
+
+    Args:
+        interval: of the score.
+        low: left end of the scale.
+        high: right end of the scale.
+    """
+    if not 0 <= interval.mean <= 1:
+        return None
+
+    def place(value: float) -> float:
+        return round(2 + (INTERVAL_WIDTH - 4) * (min(max(value, low), high) - low) / (high - low), 1)
+
+    mean = place(interval.mean)
+    if math.isnan(interval.low):
+        return IntervalBar(mean, None, None)
+    start = place(interval.low)
+    return IntervalBar(mean, start, round(max(place(interval.high) - start, 1), 1))
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about `count` round numbers, the first no more than `low` and the last no less than `high`."""
+    if not high > low:
+        half = abs(low) / 10 or 0.5
+        low, high = low - half, high + half
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+    return [round(n * step, 12) for n in range(first, last + 1)]
 
 
 def short(value: float) -> str:
@@ -99,23 +471,3 @@ def short(value: float) -> str:
         if size >= limit:
             return f"{value / (1e3 if letter == 'k' else limit):.3g}{letter}"
     return f"{value:.0f}" if float(value).is_integer() or size >= 100 else f"{value:.3g}"
-
-
-def _axes(low: float, high: float, base: float | None, top: float | None, label: str, weight: str) -> str:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    drawn = f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>'
-    for part, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        x = LEFT + (right - LEFT) * part
-        drawn += str(
-            element("text", short(low + (high - low) * part), x=f"{x:.0f}", y=f"{bottom + 15}", **{"text-anchor": anchor})
-        )
-    drawn += str(element("text", label, x=f"{(LEFT + right) / 2:.0f}", y=f"{bottom + 33}", **{"text-anchor": "middle"}))
-    if base is not None and top is not None:
-        for y, value in ((bottom, base), (TOP + 8, top)):
-            drawn += str(element("text", short(value), x=f"{LEFT - 6}", y=f"{y}", **{"text-anchor": "end"}))
-        drawn += str(element("text", weight, x=f"{LEFT + 2}", y=f"{TOP - 2}"))
-    return drawn
-
-
-def _drawing(shapes: str, alt: str, height: int = HEIGHT) -> Html:
-    return Html(f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(alt)}">{shapes}</svg>')

@@ -1,14 +1,17 @@
-"""check.html: the verdict, each finding with the cases that it names, what the data are like, and a look at them."""
+"""check.html: the verdict, each finding with the cases that it names, facts and distributions of the data, sample cases.
+
+To add a section that only some checks have: a dataclass like `TrialFit` here, and a template of that name.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as TextTable
 from rich.text import Text
 
 from segexp.checks.issues import LEVELS, CaseFacts, Examination, Finding
@@ -20,32 +23,35 @@ from segexp.data.layout.infer_classes import spread
 from segexp.errors import DataError, SegexpError, sentence
 from segexp.evaluation.label_errors import Disagreement
 from segexp.evaluation.summary_text import number
-from segexp.reporting import charts as draw
-from segexp.reporting.charts import curves
-from segexp.reporting.gallery import STYLE, views
-from segexp.reporting.html import (
-    Html,
-    charts,
-    code,
-    details,
-    document,
-    element,
-    facts,
-    figure,
-    gallery,
-    inline,
-    notice,
-    paragraph,
-    picture,
-    section,
-    table,
-)
-from segexp.reporting.overlays import Album, intensities
+from segexp.reporting.case_images import draw_views
+from segexp.reporting.charts import Chart, Series, bar_chart, histogram, line_chart
+from segexp.reporting.images import ColourKey, Figure, ThumbnailBudget, colour_keys, embed_array, sample_intensities
+from segexp.reporting.rendering import Notice, render
+from segexp.reporting.tables import Table
 from segexp.types import IGNORE, DataSpec
-from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS
+from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS, Array
 
-SHOWN = 12
+MAX_LISTED = 12
 """Mask values, sizes and the like that are listed; the rest is counted."""
+CASES_PER_SPLIT = 8
+"""Sample cases of each split."""
+LARGE, SMALL = 320, 160
+"""Longest side of a picture in pixels."""
+MANY_CASES = 12
+"""A finding about more cases than these shows small pictures, to be unfolded."""
+PICTURE_BUDGET = 11_000_000
+"""Characters of the page that pictures may take: check.html stays below 15 MB."""
+MAX_CLASSES = 8
+"""Foreground classes whose share has a histogram."""
+DISPUTED_CASES = 12
+"""Disputed masks with pictures."""
+RANKED_CASES = 100
+"""Disputed masks in the table; label_errors.csv has all."""
+DISPUTE_VIEWS = ("image", "given mask", "prediction", "where they differ")
+LEVEL_STYLES = dict(zip(LEVELS, ("bold red", "bold yellow", "bold cyan"), strict=True))
+
+Step = tuple[int, float, float, float]
+"""Steps done, seconds, training loss, Dice."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,12 @@ class ClassFacts:
     cases: int
 
 
-def name_of(data: DataConfig) -> str:
+def dataset_name(data: DataConfig) -> str:
     """Return what the data are called: the folder's name where nobody said."""
     return Path(data.root).resolve().name or "data" if data.name == "auto" else data.name
 
 
-def verdict(examination: Examination) -> str:
+def check_verdict(examination: Examination) -> str:
     """Return in one sentence whether these data can be trained on."""
     counts = Counter(finding.level for finding in examination.findings)
     errors, warnings = (_counted(counts[level], level) for level in LEVELS[:2])
@@ -83,7 +89,7 @@ def verdict(examination: Examination) -> str:
     return "Nothing found that stands in the way of training."
 
 
-def facts_of(examination: Examination) -> list[tuple[str, str]]:
+def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
     """Return names and values of what the pictures are like."""
     facts = list(examination.facts.values())
     found = [("cases", cases_text(examination))]
@@ -103,9 +109,9 @@ def facts_of(examination: Examination) -> list[tuple[str, str]]:
         return [*found, ("mask values", _tally(value for each in facts for value in each.values))]
     classes = class_facts(examination, table)
     found.append(("mask values", "; ".join(f"{_few(each.values)} = {each.name}" for each in classes)))
-    if others := unclaimed(facts, table):
+    if others := unclaimed_values(facts, table):
         found.append(("values of no class", _few(list(others))))
-    found.append(("pixels", ", ".join(f"{each.name} {share_text(each.share)}" for each in classes)))
+    found.append(("pixels", ", ".join(f"{each.name} {format_share(each.share)}" for each in classes)))
     empty = sum(sum(each.shares[1:]) == 0 for each in facts if each.shares)
     found.append(("masks without foreground", f"{empty} of {len(facts)}"))
     return found
@@ -126,13 +132,13 @@ def label_table(data: DataConfig) -> Labels | None:
         return None
 
 
-def class_of(value: str, table: Labels) -> int | None:
+def class_index(value: str, table: Labels) -> int | None:
     """Return the class index of a mask value such as "255" or "#3C1098"; 255 when it is ignored, None when nobody claims it.
 
     Of labels that overlap, the first class that the value can stand for.
     """
     if isinstance(table, OverlappingTable):
-        meant = [(index, class_of(value, table.of(name))) for index, name in enumerate(table.names[1:], start=1)]
+        meant = [(index, class_index(value, table.of(name))) for index, name in enumerate(table.names[1:], start=1)]
         return next((index if found == 1 else found for index, found in meant if found is not None), None)
     pixel = np.array([[rgb(value)]], np.uint8) if value.startswith("#") else _number(value)
     try:
@@ -151,7 +157,7 @@ def class_facts(examination: Examination, table: Labels) -> list[ClassFacts]:
     for each in examination.facts.values():
         pixels.update(each.values)
         for value in each.values:
-            meaning.setdefault(value, class_of(value, table))
+            meaning.setdefault(value, class_index(value, table))
         seen.update({meaning[value] for value in each.values} - {None})  # type: ignore[arg-type]
     of = {index: [v for v, _ in pixels.most_common() if meaning[v] == index] for index in (*range(len(table.names)), IGNORE)}
     sums = {index: sum(pixels[value] for value in values) for index, values in of.items()}
@@ -178,15 +184,15 @@ def _overlapping_facts(examination: Examination, table: OverlappingTable) -> lis
     ]
 
 
-def unclaimed(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int]:
+def unclaimed_values(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int]:
     """Return the mask values that no class claims, with their pixels, the most frequent first."""
     pixels: Counter[str] = Counter()
     for each in facts:
         pixels.update(each.values)
-    return {value: count for value, count in pixels.most_common() if class_of(value, table) is None}
+    return {value: count for value, count in pixels.most_common() if class_index(value, table) is None}
 
 
-def share_text(share: float) -> str:
+def format_share(share: float) -> str:
     """Return a share of the pixels: 12.3 %, or as many digits as tell it from zero."""
     return f"{100 * share:.1f} %" if share >= 0.001 or not share else f"{100 * share:.1g} %"
 
@@ -210,8 +216,8 @@ def _tally(texts: Iterable[str]) -> str:
 
 def _few(texts: Iterable[str]) -> str:
     listed = list(texts)
-    more = len(listed) - SHOWN
-    return (", ".join(listed[:SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")
+    more = len(listed) - MAX_LISTED
+    return (", ".join(listed[:MAX_LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _counted(count: int, word: str) -> str:
@@ -224,159 +230,185 @@ def _number(value: str) -> np.ndarray:
     return np.array([[number]], (np.uint8 if number <= 255 else np.uint16) if whole else np.float32)
 
 
-PER_SPLIT = 8
-"""Cases of each split on the contact sheet."""
-LARGE, SMALL = 320, 160
-"""Longest side of a picture in pixels."""
-MANY = 12
-"""A finding about more cases than these shows small pictures, to be unfolded."""
-ROOM = 11_000_000
-"""Characters of markup for pictures: check.html stays below 15 MB."""
+@dataclass(frozen=True)
+class FindingBox:
+    """A finding with all cases that it names; many of them are small and unfolded when asked for."""
+
+    notice: Notice
+    figures: Sequence[Figure]
+    many: bool
 
 
-def check_page(examination: Examination, more: Sequence[Html] = ()) -> str:
+@dataclass(frozen=True)
+class ClassRow:
+    """A class in the table of classes."""
+
+    key: ColourKey
+    values: str
+    share: str
+    cases: str
+
+
+@dataclass(frozen=True)
+class TrialFit:
+    """What came out of letting the network learn a few pictures by heart."""
+
+    verdict: Notice
+    charts: Sequence[Chart]
+    course: Table
+    pictures: Figure
+    template: ClassVar[str] = "check_trial_fit.html.j2"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposed configuration, and the command that trains with it."""
+
+    text: str
+    command: str
+    template: ClassVar[str] = "check_proposal.html.j2"
+
+
+@dataclass(frozen=True)
+class DisputedMasks:
+    """Masks that the networks which never saw them dispute, the most doubtful first.
+
+    Attributes:
+        notes: sentences about the ranking.
+        legend: what the colours mean.
+        rows: rank and id, scores, and views of the first ones.
+        table: of more of them.
+        total: how many there are.
+        caution: how the ranking is to be read.
+    """
+
+    notes: str
+    legend: Sequence[tuple[str, Sequence[ColourKey]]]
+    rows: Sequence[tuple[str, str, Sequence[Figure]]]
+    table: Table
+    total: int
+    caution: Notice
+    template: ClassVar[str] = "check_disputes.html.j2"
+
+
+CheckSection = TrialFit | Proposal | DisputedMasks
+
+
+def check_page(examination: Examination, sections: Sequence[CheckSection] = ()) -> str:
     """Return the page.
 
     Args:
         examination: of the data.
-        more: sections that follow the findings, such as the trial fit and the proposed configuration.
+        sections: that follow the findings, such as the trial fit and the proposed configuration.
     """
     classes = label_table(examination.data)
     cases = {case.id: case for case in examination.cases}
-    album = Album(cases, classes, Path(examination.data.root), ROOM)
-    look = _contact_sheet(examination, album, classes)  # first, for there is always room for it
-    findings = _findings(examination.findings, album)
-    body = [_verdict(examination), findings, *more, _facts(examination, classes), _distributions(examination, classes), look]
-    return document(f"Check of {name_of(examination.data)}", *body, subtitle=examination.data.root, style=STYLE)
-
-
-def _verdict(examination: Examination) -> Html:
+    thumbnails = ThumbnailBudget(cases, classes, Path(examination.data.root), PICTURE_BUDGET)
+    samples = _sample_cases(examination, thumbnails)  # first, for there is always room for them
     levels = {finding.level for finding in examination.findings}
     level = next((level for level in ("error", "warning") if level in levels), "good")
-    return notice(level, verdict(examination))
+    return render(
+        "check.html.j2",
+        title=f"Check of {dataset_name(examination.data)}",
+        subtitle=examination.data.root,
+        verdict=Notice(level, check_verdict(examination)),
+        findings=_finding_boxes(examination.findings, thumbnails),
+        sections=sections,
+        facts=[("layout", examination.layout), *dataset_facts(examination)],
+        classes=_class_rows(examination, classes) if classes is not None and examination.facts else [],
+        charts_shown=distribution_charts(examination, classes),
+        keys=colour_keys(classes.names, classes.palette) if classes is not None else [],
+        samples=samples,
+    )
 
 
-def _findings(findings: Sequence[Finding], album: Album) -> Html:
-    if not findings:
-        return Html("")
-    also: dict[str, list[str]] = defaultdict(list)
+def _finding_boxes(findings: Sequence[Finding], thumbnails: ThumbnailBudget) -> list[FindingBox]:
+    """Return the findings with the cases that they name; a case that others name too says so."""
+    kinds: dict[str, list[str]] = defaultdict(list)
     for finding in findings:
         for case in finding.cases:
-            also[case].append(finding.kind)
-    return section("Findings", *(_finding(finding, album, also) for finding in findings))
+            kinds[case].append(finding.kind)
+    found = []
+    for finding in findings:
+        captions = {}
+        for case in finding.cases:
+            others = [kind for kind in dict.fromkeys(kinds[case]) if kind != finding.kind]
+            if others:
+                captions[case] = f"also {', '.join(others)}".replace("_", " ")
+        many = len(finding.cases) > MANY_CASES
+        figures = list(thumbnails.figures(finding.cases, SMALL if many else LARGE, captions))
+        found.append(FindingBox(Notice(finding.level, sentence(finding.found), [sentence(finding.do)]), figures, many))
+    return found
 
 
-def _finding(finding: Finding, album: Album, kinds: dict[str, list[str]]) -> Html:
-    """Return one finding with all cases that it names; a case that others name too says so."""
-    content = [paragraph(sentence(finding.do))]
-    captions = {}
-    for case in finding.cases:
-        others = [kind for kind in dict.fromkeys(kinds[case]) if kind != finding.kind]
-        if others:
-            captions[case] = f"also {', '.join(others)}".replace("_", " ")
-    if finding.cases:
-        many = len(finding.cases) > MANY
-        shown = gallery(list(album.figures(finding.cases, SMALL if many else LARGE, captions)), small=many)
-        content.append(details(f"{len(finding.cases)} cases", shown) if many else shown)
-    return notice(finding.level, sentence(finding.found), *content)
+def _class_rows(examination: Examination, classes: Labels) -> list[ClassRow]:
+    return [
+        ClassRow(
+            ColourKey(each.name, each.colour),
+            ", ".join(each.values[:8]) + (" …" if len(each.values) > 8 else "") or "none met",
+            format_share(each.share),
+            f"{each.cases} of {len(examination.facts)}",
+        )
+        for each in class_facts(examination, classes)
+    ]
 
 
-def _facts(examination: Examination, classes: Labels | None) -> Html:
-    content = [facts([("layout", examination.layout), *facts_of(examination)])]
-    if classes is not None and examination.facts:
-        rows = [
-            (
-                Html(f'<span class="key" style="background:rgb{each.colour}"></span>{element("span", each.name)}'),
-                ", ".join(each.values[:8]) + (" …" if len(each.values) > 8 else "") or "none met",
-                share_text(each.share),
-                f"{each.cases} of {len(examination.facts)}",
-            )
-            for each in class_facts(examination, classes)
-        ]
-        content.append(table(("class", "mask values", "share of pixels", "in cases"), rows, numbers=(2, 3)))
-    return section("What the data are", *content)
-
-
-def _distributions(examination: Examination, classes: Labels | None) -> Html:
+def distribution_charts(examination: Examination, classes: Labels | None) -> list[Chart]:
+    """Return the shares of the classes, histograms of sides, intensities and class shares, as far as they are known."""
     found = list(examination.facts.values())
     if not found:
-        return Html("")
-    values, count = intensities(examination.cases)
-    label = f"intensity, from {count} images"
-    drawn = [draw.histogram(values, label, "Histogram of the intensities", 64, "pixels", root=True)]
+        return []
+    values, count = sample_intensities(examination.cases)
+    label = "Histogram of the intensities"
+    charts = [histogram(values, f"intensity, from {count} images", label, bins=64, unit="pixel", root_scale=True)]
     if len(set(sides := [max(each.size) for each in found])) > 1:
-        drawn.insert(0, draw.histogram(sides, "longest side, pixels", "Histogram of the longest sides"))
+        charts.insert(0, histogram(sides, "longest side, pixels", "Histogram of the longest sides"))
     shares = [each.shares for each in found if each.shares]
     if classes is not None and shares:
-        named = class_facts(examination, classes)[: len(classes.names)]
-        drawn.insert(0, draw.shares(classes.names, [each.share for each in named], classes.palette, "Share of each class"))
-        for index, name in list(enumerate(classes.names))[1:9]:
+        known = class_facts(examination, classes)[: len(classes.names)]
+        charts.insert(0, bar_chart(classes.names, [each.share for each in known], classes.palette, "Share of each class"))
+        for index, name in list(enumerate(classes.names))[1 : MAX_CLASSES + 1]:
             percents = [100 * share[index] for share in shares]
-            drawn.append(draw.histogram(percents, f"% {name} in a mask", f"Histogram of the share of {name}"))
-    return section("Distributions", charts(drawn))
+            charts.append(histogram(percents, f"% {name} in a mask", f"Histogram of the share of {name}"))
+    return [chart for chart in charts if chart is not None]
 
 
-def _contact_sheet(examination: Examination, album: Album, classes: Labels | None) -> Html:
-    """Return some cases of each split, evenly spread, with their masks over them."""
-    content = []
-    if classes is not None:
-        keys = "".join(
-            f'<span class="key" style="background:rgb{colour}"></span>{element("span", name)} &ensp;'
-            for name, colour in list(zip(classes.names, classes.palette, strict=True))[1:]
-        )
-        content.append(paragraph(Html(keys)))
+def _sample_cases(examination: Examination, thumbnails: ThumbnailBudget) -> list[tuple[str, int, list[Figure]]]:
+    """Return some cases of each split, evenly spread, with their masks over them: split, number of its cases, figures."""
     of_split: dict[str, list[str]] = defaultdict(list)
     for case in examination.cases:
         of_split[examination.splits.get(case.id, "not split")].append(case.id)
     groups = {case.id: f"group {case.group}" for case in examination.cases if case.group is not None}
-    for split in sorted(of_split, key=lambda name: ("train", "val", "test", "not split").index(name)):
-        names = of_split[split]
-        content.append(element("h3", f"{split}: {min(PER_SPLIT, len(names))} of {len(names)}"))
-        content.append(gallery(list(album.figures(spread(names, PER_SPLIT), LARGE, groups))))
-    return section("A look at the cases", *content) if of_split else Html("")
+    ordered = sorted(of_split.items(), key=lambda item: ("train", "val", "test", "not split").index(item[0]))
+    return [
+        (split, len(names), list(thumbnails.figures(spread(names, CASES_PER_SPLIT), LARGE, groups))) for split, names in ordered
+    ]
 
 
-Point = tuple[int, float, float, float]
-"""Steps done, seconds, training loss, Dice."""
-
-
-def fit_section(words: str, learned: bool, points: Sequence[Point], drawn: np.ndarray[Any, np.dtype[Any]]) -> Html:
+def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Array) -> TrialFit:
     """Return what came out of letting the network learn a few pictures by heart.
 
     Args:
         words: the verdict.
         learned: whether learning works.
-        points: the course of the training, at least one.
-        drawn: (H, W, 3) uint8: input, truth, prediction and errors.
+        steps: the course of the training, at least one.
+        pictures: (H, W, 3) uint8: input, truth, prediction and errors.
     """
-    steps, _, losses, dice = zip(*points, strict=True)
-    chart = curves([("Dice", steps, dice), ("loss", steps, losses)], "steps", "Dice and loss over the steps")
-    rows = [(str(step), f"{seconds:.0f}", f"{loss:.4f}", f"{score:.4f}") for step, seconds, loss, score in points]
-    return section(
-        "Trial fit",
-        notice("good" if learned else "error", words),
-        charts([chart]),
-        details("Course of the training", table(("step", "seconds", "loss", "Dice"), rows, numbers=range(4))),
-        figure(picture(drawn, "The pictures, their truth, the prediction and its errors", quality=None)),
+    numbers, _, losses, dice = zip(*steps, strict=True)
+    charts = [line_chart([Series(name, numbers, values)], name, "steps") for name, values in (("Dice", dice), ("Loss", losses))]
+    rows = [(str(step), f"{seconds:.0f}", f"{loss:.4f}", f"{score:.4f}") for step, seconds, loss, score in steps]
+    caption = "The pictures, their truth, the prediction and its errors"
+    return TrialFit(
+        Notice("good" if learned else "error", words),
+        [chart for chart in charts if chart is not None],
+        Table(("step", "seconds", "loss", "Dice"), rows, range(4)),
+        Figure(embed_array(pictures, caption, quality=None), caption),
     )
 
 
-def proposal_section(text: str, command: str) -> Html:
+def proposal_section(text: str, command: str) -> Proposal:
     """Return the proposed configuration and how to train with it."""
-    return section(
-        "Proposed configuration",
-        paragraph("An ordinary file to correct. To train with it:"),
-        code(command),
-        code(text, file=True),
-    )
-
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-"""Cases with pictures."""
-LISTED = 100
-"""Cases in the table; label_errors.csv has all."""
-CAPTIONS = ("image", "given mask", "prediction", "where they differ")
+    return Proposal(text, command)
 
 
 def disputes_section(
@@ -384,8 +416,8 @@ def disputes_section(
     notes: Sequence[str],
     spec: DataSpec,
     look: Callable[[Disagreement], tuple[Array, Array, Array]],
-) -> Html:
-    """Return the section.
+) -> DisputedMasks:
+    """Return the masks to look at first.
 
     Args:
         ranking: the most doubtful first.
@@ -394,62 +426,38 @@ def disputes_section(
         look: gives image (H, W, C), given mask (H, W) and prediction (H, W) of a case.
     """
     shown = []
-    for rank, each in enumerate(ranking[:SHOWN], start=1):
-        drawn = views(*look(each), spec.palette, overlapping=spec.overlapping)
-        figures = [figure(picture(a, f"{each.case.id}: {name}"), name) for a, name in zip(drawn, CAPTIONS, strict=True)]
-        head = (element("strong", f"{rank}. {each.case.id}"), f" \u00b7 {_scores(each)}")
-        shown += [element("p", *head, class_="shot-head")]
-        shown += [element("div", *figures, class_="shots")]
+    for rank, each in enumerate(ranking[:DISPUTED_CASES], start=1):
+        drawn = draw_views(*look(each), spec.palette, overlapping=spec.overlapping)
+        pairs = zip(drawn, DISPUTE_VIEWS, strict=True)
+        figures = [Figure(embed_array(view, f"{each.case.id}: {name}"), name) for view, name in pairs]
+        scores = f"label quality {number(each.quality)} \u00b7 Dice {number(each.dice)}"
+        shown.append((f"{rank}. {each.case.id}", scores, figures))
     rows = [
         (str(n), each.case.id, number(each.quality), number(each.dice), str(each.only_given), str(each.only_predicted))
-        for n, each in enumerate(ranking[:LISTED], start=1)
+        for n, each in enumerate(ranking[:RANKED_CASES], start=1)
     ]
-    heading = ("rank", "case", "label quality", "Dice", "pixels only given", "pixels only predicted")
-    return section(
-        "Masks to look at first",
-        notice("note", "A ranking, not a verdict: the network may be wrong, and then these are its hardest cases."),
-        paragraph(" ".join(notes)),
-        paragraph(
-            "Label quality says how well the mask agrees with the probabilities of the network, beside the network's own mask: "
-            "from 0, surely wrong, to 1; what the network doubts counts little. Dice is that of mask and prediction."
-        ),
-        _keys(spec),
-        *shown,
-        details(f"The first {len(rows)} of {len(ranking)}", table(heading, rows, numbers=(0, 2, 3, 4, 5))),
-    )
-
-
-def _scores(each: Disagreement) -> str:
-    return f"label quality {number(each.quality)} \u00b7 Dice {number(each.dice)}"
-
-
-def _keys(spec: DataSpec) -> Html:
-    """Return what the colours mean."""
-    masks = list(zip(spec.classes, spec.palette, strict=True))[1:]
-    differ = [("in both", CORRECT), ("only in the given mask", MISSED), ("only in the prediction", FALSE_ALARM)]
-    differ += [("another class", WRONG_CLASS)] if len(spec.classes) > 2 else []
-    lines = [paragraph(text, *(_key(*one) for one in entries)) for text, entries in (("Masks: ", masks), ("Differ: ", differ))]
-    return element("div", *lines, class_="keys")
-
-
-def _key(name: str, colour: Sequence[int]) -> Html:
-    box = Html(f'<span class="key" style="background:rgb({",".join(map(str, colour))})"></span>')
-    return element("span", inline(box, name))
-
-
-COLOURS = dict(zip(LEVELS, ("bold red", "bold yellow", "bold cyan"), strict=True))
+    heads = ("rank", "case", "label quality", "Dice", "pixels only in the mask", "pixels only in the prediction")
+    kinds = {"in both": CORRECT, "only in the given mask": MISSED, "only in the prediction": FALSE_ALARM}
+    kinds |= {"another class": WRONG_CLASS} if len(spec.classes) > 2 else {}
+    legend = [
+        ("Masks: ", colour_keys(spec.classes, spec.palette)),
+        ("Differences: ", [ColourKey(name, colour) for name, colour in kinds.items()]),
+    ]
+    table = Table(heads, rows, (0, 2, 3, 4, 5))
+    caution = Notice("note", "A ranking, not a verdict: the network may be wrong, and then these are its hardest cases.")
+    return DisputedMasks(" ".join(notes), legend, shown, table, len(ranking), caution)
 
 
 def print_examination(console: Console, examination: Examination) -> None:
     """Print layout, facts and findings, each with what to type."""
     console.print(sentence(examination.layout), markup=False)
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts_of(examination):
-        grid.add_row(Text(name, style="dim"), Text(value))
-    console.print(grid)
+    lines = TextTable.grid(padding=(0, 2))
+    for name, value in dataset_facts(examination):
+        lines.add_row(Text(name, style="dim"), Text(value))
+    console.print(lines)
     for level in LEVELS:
         found = [finding for finding in examination.findings if finding.level == level]
         if found:
-            console.print(f"\n{level.capitalize()}s ({len(found)})", style=COLOURS[level])
+            console.print(f"\n{level.capitalize()}s ({len(found)})", style=LEVEL_STYLES[level])
         for finding in found:
             console.print(f"- {sentence(finding.found)}\n  {sentence(finding.do)}", markup=False)

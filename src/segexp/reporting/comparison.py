@@ -1,4 +1,4 @@
-"""The columns of a comparison, as texts for people and as plain numbers for programs."""
+"""A comparison of runs for the terminal and as CSV, Markdown, LaTeX and HTML: texts for people, plain numbers for programs."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,16 @@ from segexp.evaluation.compare import Comparison
 from segexp.evaluation.contrast import Contrast
 from segexp.evaluation.grouping import Entry, unit_count
 from segexp.evaluation.summary_text import number, p_text, span
-from segexp.reporting import html
+from segexp.reporting.rendering import render
+from segexp.reporting.tables import Table
 
 Value = str | int | float | None
 
-TEXTS = ("run", "seeds", "verdict")
+TEXT_COLUMNS = ("run", "seeds", "verdict")
 """The columns that are no numbers."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Attributes:
-        title: above it.
-        columns: headings.
-        rows: cells.
-        right: which columns (0-based) are numbers.
-    """
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    right: list[int]
-
-
-def tables(comparison: Comparison) -> list[Table]:
+def comparison_tables(comparison: Comparison) -> list[Table]:
     """Return the table of scores and, where there are differences, that of differences; empty columns are left out."""
     name = f"{comparison.split}/{comparison.metric}"
     found = [_table(name, _score_columns(comparison), comparison.entries)]
@@ -56,7 +39,7 @@ def _table(title: str, columns: dict[str, Callable[[Any], str]], items: Sequence
     texts = {heading: [text(item) for item in items] for heading, text in columns.items()}
     kept = [heading for heading, cells in texts.items() if set(cells) - {"", "-"}]
     rows = [[texts[heading][n] for heading in kept] for n in range(len(items))]
-    return Table(title, kept, rows, [n for n, heading in enumerate(kept) if heading not in TEXTS])
+    return Table(kept, rows, [n for n, heading in enumerate(kept) if heading not in TEXT_COLUMNS], title)
 
 
 def _score_columns(comparison: Comparison) -> dict[str, Callable[[Any], str]]:
@@ -70,9 +53,9 @@ def _score_columns(comparison: Comparison) -> dict[str, Callable[[Any], str]]:
         "± seeds": lambda e: number(e.spread),
         "folds": lambda e: str(len(e.folds) or ""),
         "parameters": lambda e: _parameters(e.fact("parameters")),
-        "minutes": lambda e: _shown(e.fact("seconds") / 60, 1),
-        "images/s": lambda e: _shown(e.fact("images_per_second"), 1),
-        "memory GB": lambda e: _shown(e.most("peak_memory_bytes") / 1e9, 2),
+        "minutes": lambda e: _fixed(e.fact("seconds") / 60, 1),
+        "images/s": lambda e: _fixed(e.fact("images_per_second"), 1),
+        "memory GB": lambda e: _fixed(e.most("peak_memory_bytes") / 1e9, 2),
     }
 
 
@@ -147,13 +130,13 @@ def _parameters(value: float) -> str:
     return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k" if value >= 1e3 else f"{value:.0f}"
 
 
-def _shown(value: float, digits: int) -> str:
+def _fixed(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-GAP = 2
+COLUMN_GAP = 2
 """Blanks between two columns in the terminal."""
-TEX = {
+LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -164,20 +147,20 @@ TEX = {
 }
 
 
-def show(comparison: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Print tables, verdicts and notes; a table wider than the terminal goes on below, and nothing of it is cut."""
     from rich.console import Console
-    from rich.table import Table as Grid
+    from rich.table import Table as TextTable
     from rich.text import Text
 
     room = Console().width if sys.stdout.isatty() else None
     console = Console(highlight=False, soft_wrap=True, width=10_000)
-    for table in tables(comparison):
+    for table in comparison_tables(comparison):
         console.print(Text(table.title, style="bold"))
-        for columns in side_by_side(table, room):
-            grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+        for columns in fit_columns(table, room):
+            grid = TextTable(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
             for n in columns:
-                grid.add_column(Text(table.columns[n]), justify="right" if n in table.right else "left", no_wrap=True)
+                grid.add_column(Text(table.columns[n]), justify="right" if n in table.numbers else "left", no_wrap=True)
             for row in table.rows:
                 grid.add_row(*(Text(row[n]) for n in columns))
             console.print(grid)
@@ -191,20 +174,20 @@ def as_text(comparison: Comparison) -> str:
     from rich.cells import cell_len
 
     lines: list[str] = []
-    for table in tables(comparison):
+    for table in comparison_tables(comparison):
         width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) for n in range(len(table.columns))]
         lines.append(table.title)
         for row in (table.columns, *table.rows):
             cells = []
             for n, text in enumerate(row):
                 blanks = " " * (width[n] - cell_len(text))
-                cells.append(blanks + text if n in table.right else text + blanks)
-            lines.append((" " * GAP).join(cells).rstrip())
+                cells.append(blanks + text if n in table.numbers else text + blanks)
+            lines.append((" " * COLUMN_GAP).join(cells).rstrip())
         lines.append("")
     return "\n".join([*lines, *comparison.verdicts, "", *comparison.notes])
 
 
-def side_by_side(table: Table, room: int | None) -> list[list[int]]:
+def fit_columns(table: Table, room: int | None) -> list[list[int]]:
     """Return which columns (0-based) fit beside each other, in as many lots as it takes; each begins with the first column.
 
     Args:
@@ -213,16 +196,16 @@ def side_by_side(table: Table, room: int | None) -> list[list[int]]:
     """
     from rich.cells import cell_len
 
-    width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) + GAP for n in range(len(table.columns))]
+    width = [max(cell_len(row[n]) for row in (table.columns, *table.rows)) + COLUMN_GAP for n in range(len(table.columns))]
     lots = [[0]]
     for n in range(1, len(width)):
-        if room is not None and len(lots[-1]) > 1 and sum(width[m] for m in (*lots[-1], n)) - GAP > room:
+        if room is not None and len(lots[-1]) > 1 and sum(width[m] for m in (*lots[-1], n)) - COLUMN_GAP > room:
             lots.append([0])
         lots[-1].append(n)
     return lots
 
 
-def write(comparison: Comparison, output: Path, command: Sequence[str]) -> list[Path]:
+def write_comparison(comparison: Comparison, output: Path, command: Sequence[str]) -> list[Path]:
     """Write the comparison to a file, in the form that its ending names, or in all four forms into a folder.
 
     Args:
@@ -236,16 +219,16 @@ def write(comparison: Comparison, output: Path, command: Sequence[str]) -> list[
     Raises:
         ConfigError: another ending.
     """
-    ending = form_of(output)
-    files = [output] if ending else [output / f"compare{form}" for form in FORMS]
+    ending = output_format(output)
+    files = [output] if ending else [output / f"compare{form}" for form in FORMATS]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as part:
-            part.write_text(FORMS[file.suffix](comparison, shlex.join(command)), encoding="utf-8", newline="")
+            part.write_text(FORMATS[file.suffix](comparison, shlex.join(command)), encoding="utf-8", newline="")
     return files
 
 
-def form_of(output: Path) -> str:
+def output_format(output: Path) -> str:
     """Return the ending of a file to write; nothing for a folder.
 
     Raises:
@@ -253,12 +236,12 @@ def form_of(output: Path) -> str:
     """
     if output.is_dir():
         return ""
-    if output.suffix in FORMS:
+    if output.suffix in FORMATS:
         return output.suffix
     if re.fullmatch(r"\.[a-z]{2,4}", output.suffix):
         raise ConfigError(
             f"output={output} ends in {output.suffix}",
-            f"A file that ends in {', '.join(FORMS)} was expected, or a folder for all of them",
+            f"A file that ends in {', '.join(FORMATS)} was expected, or a folder for all of them",
             f"Type output={output.with_suffix('.csv')}",
         )
     return ""
@@ -276,43 +259,43 @@ def as_csv(comparison: Comparison, _: str) -> str:
 
 def as_markdown(comparison: Comparison, command: str) -> str:
     """Return tables, verdicts and notes."""
-    lines = [f"# Comparison of {comparison.split}/{_marked(str(comparison.metric))}", ""]
-    for table in tables(comparison):
-        lines += [f"**{_marked(table.title)}**", "", _row(table.columns)]
-        lines += [_row(["---:" if n in table.right else "---" for n in range(len(table.columns))], raw=True)]
-        lines += [*map(_row, table.rows), ""]
-    lines += [f"- {_marked(text)}" for text in comparison.verdicts]
-    lines += ["", *(f"{_marked(text)}\n" for text in comparison.notes), "```", command, "```"]
+    lines = [f"# Comparison of {comparison.split}/{_escape_markdown(str(comparison.metric))}", ""]
+    for table in comparison_tables(comparison):
+        lines += [f"**{_escape_markdown(table.title)}**", "", _markdown_row(table.columns)]
+        lines += [_markdown_row(["---:" if n in table.numbers else "---" for n in range(len(table.columns))], raw=True)]
+        lines += [*map(_markdown_row, table.rows), ""]
+    lines += [f"- {_escape_markdown(text)}" for text in comparison.verdicts]
+    lines += ["", *(f"{_escape_markdown(text)}\n" for text in comparison.notes), "```", command, "```"]
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Sequence[str], raw: bool = False) -> str:
-    return f"| {' | '.join(cells if raw else map(_marked, cells))} |"
+def _markdown_row(cells: Sequence[str], raw: bool = False) -> str:
+    return f"| {' | '.join(cells if raw else map(_escape_markdown, cells))} |"
 
 
-def _marked(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
 
 
 def as_latex(comparison: Comparison, command: str) -> str:
     r"""Return a table environment for each table, for a document with \usepackage{booktabs}."""
     parts = [f"% {line}" for line in (command.replace("\n", " "), r"\usepackage{booktabs}")]
-    for table in tables(comparison):
-        parts += ["", *_tex_table(table)]
+    for table in comparison_tables(comparison):
+        parts += ["", *_latex_table(table)]
     parts += ["", *(f"% {text}" for text in (*comparison.verdicts, *comparison.notes))]
     return "\n".join(parts) + "\n"
 
 
-def _tex_table(table: Table) -> list[str]:
-    columns = "".join("r" if n in table.right else "l" for n in range(len(table.columns)))
-    rows = [" & ".join(map(_tex, cells)) + r" \\" for cells in table.rows]
+def _latex_table(table: Table) -> list[str]:
+    columns = "".join("r" if n in table.numbers else "l" for n in range(len(table.columns)))
+    rows = [" & ".join(map(_escape_latex, cells)) + r" \\" for cells in table.rows]
     return [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(table.title)}}}",
+        rf"\caption{{{_escape_latex(table.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(map(_tex, table.columns)) + r" \\",
+        " & ".join(map(_escape_latex, table.columns)) + r" \\",
         r"\midrule",
         *rows,
         r"\bottomrule",
@@ -321,26 +304,26 @@ def _tex_table(table: Table) -> list[str]:
     ]
 
 
-def _tex(text: str) -> str:
-    escaped = "".join(TEX.get(sign, sign) for sign in text)
+def _escape_latex(text: str) -> str:
+    escaped = "".join(LATEX_ESCAPES.get(sign, sign) for sign in text)
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
 
 
 def as_html(comparison: Comparison, command: str) -> str:
     """Return a page in one file that loads nothing."""
-    found = [html.table(table.columns, table.rows, table.right) for table in tables(comparison)]
-    titles = [html.element("h3", table.title) for table in tables(comparison)]
-    verdicts = html.element("ul", *(html.element("li", text) for text in comparison.verdicts))
-    runs = [(entry.name, html.element("code", "\n".join(str(r.directory) for r in entry.runs))) for entry in comparison.entries]
-    return html.document(
-        f"Comparison of {comparison.split}/{comparison.metric}",
-        html.section("Scores", *(part for pair in zip(titles, found, strict=True) for part in pair)),
-        html.section("What can be said", verdicts, *map(html.paragraph, comparison.notes)),
-        html.section("Runs", html.facts(runs), html.code(command)),
+    return render(
+        "comparison.html.j2",
+        title=f"Comparison of {comparison.split}/{comparison.metric}",
+        subtitle="",
+        score_tables=comparison_tables(comparison),
+        verdicts=comparison.verdicts,
+        notes=comparison.notes,
+        runs=[(entry.name, [str(run.directory) for run in entry.runs]) for entry in comparison.entries],
+        command=command,
     )
 
 
-FORMS: dict[str, Callable[[Comparison, str], str]] = {
+FORMATS: dict[str, Callable[[Comparison, str], str]] = {
     ".csv": as_csv,
     ".md": as_markdown,
     ".tex": as_latex,

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from segexp.reporting.images import Figure, embed_array
+from segexp.reporting.rendering import Notice, render
+from segexp.reporting.tables import Table
+from segexp.visualization import Array
 
-from segexp.reporting.html import Html, code, document, facts, figure, gallery, notice, paragraph, picture, section, table
-
-Array = np.ndarray[Any, np.dtype[Any]]
-TIMED = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
-"""What is timed, with titles."""
+RUNTIME_NAMES = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
+"""What is timed, with its name."""
 
 
 def certificate_page(values: Mapping[str, Any], good: bool, look: Sequence[tuple[str, Array]] = ()) -> str:
@@ -20,16 +20,23 @@ def certificate_page(values: Mapping[str, Any], good: bool, look: Sequence[tuple
         good: whether the file is what it should be.
         look: titles and pictures (H, W, 3) uint8, side by side.
     """
-    file = str(values["file"])
-    body = [notice("good" if good else "warning", str(values["verdict"])), _facts(values)]
-    if look:
-        shown = [figure(picture(array, title), title) for title, array in look]
-        body.append(section("A validation picture", gallery(shown)))
-    body += [_agreement(values["agreement"]), _dice(values["dice"]), _latency(values), _use(file, str(values["returns"]))]
-    return document(f"Certificate of {file}", *body, subtitle=str(values["checkpoint"]))
+    return render(
+        "export.html.j2",
+        title=f"Certificate of {values['file']}",
+        subtitle=str(values["checkpoint"]),
+        verdict=Notice("good" if good else "warning", str(values["verdict"])),
+        facts=_file_facts(values),
+        look=[Figure(embed_array(array, title), title) for title, array in look],
+        agreement=_agreement_table(values["agreement"]),
+        dice=_dice_table(values["dice"]) if values["dice"] is not None else None,
+        latency=_latency_table(values["latency"]),
+        timed_size=f"{values['latency']['height']}x{values['latency']['width']}",
+        file=str(values["file"]),
+        returns=str(values["returns"]),
+    )
 
 
-def _facts(values: Mapping[str, Any]) -> Html:
+def _file_facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     size, weights = (values["bytes"][key] / 1e6 for key in ("file", "weights in float32"))
     pairs = [
         ("format", str(values["format"]) + (f", opset {values['opset']}" if values["opset"] else "")),
@@ -42,10 +49,10 @@ def _facts(values: Mapping[str, Any]) -> Html:
     if "int8" in values:
         kept = ", ".join(values["int8"]["kept in float32"]) or "none"
         pairs.append(("in float32", f"{kept}, of {values['int8']['layers']} layers"))
-    return section("The file", facts(pairs))
+    return pairs
 
 
-def _agreement(found: Sequence[Mapping[str, Any]]) -> Html:
+def _agreement_table(found: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         (
             str(each["batch"]),
@@ -56,56 +63,37 @@ def _agreement(found: Sequence[Mapping[str, Any]]) -> Html:
         )
         for each in found
     ]
-    columns = ("images", "height x width", "largest difference of a probability", "pixels with another class", "share")
-    note = (
-        "The network in PyTorch, in float32, and the file see the same pictures: one size about that of training, an odd one "
-    )
-    return section(
-        "Is it the same network?", paragraph(note + "and one larger than in training."), table(columns, rows, numbers=range(5))
-    )
+    heads = ("images", "height x width", "largest difference of a probability", "pixels with another class", "share")
+    return Table(heads, rows, range(5))
 
 
-def _dice(scores: Mapping[str, Any] | None) -> Html:
-    if scores is None:
-        return section("Dice on the validation cases", paragraph("Not measured: there were no validation cases at hand."))
+def _dice_table(scores: Mapping[str, Any]) -> Table:
     titles = {"before": "PyTorch, float32", "after": "this file", "difference": "difference, paired by case"}
-    rows = [
-        (title, _signed(scores[key]["mean"], key), _interval(scores[key], key), str(scores[key]["cases"]))
-        for key, title in titles.items()
-    ]
-    return section("Dice on the validation cases", table(("", "Dice", "95 % interval", "cases"), rows, numbers=(1, 2, 3)))
+    rows = []
+    for key, title in titles.items():
+        found = scores[key]
+        low, high = _score_text(found["low"], key), _score_text(found["high"], key)
+        rows.append((title, _score_text(found["mean"], key), f"{low} to {high}", str(found["cases"])))
+    return Table(("", "Dice", "95 % interval", "cases"), rows, (1, 2, 3))
 
 
-def _signed(value: float | None, key: str) -> str:
+def _score_text(value: float | None, key: str) -> str:
     if value is None:
         return "not known"
     return f"{value:+.4f}" if key == "difference" else f"{value:.4f}"
 
 
-def _interval(found: Mapping[str, Any], key: str) -> str:
-    return f"{_signed(found['low'], key)} to {_signed(found['high'], key)}"
-
-
-def _latency(values: Mapping[str, Any]) -> Html:
-    taken = values["latency"]
+def _latency_table(taken: Mapping[str, Any]) -> Table:
     own = taken["file"]["median"]
     rows = [
         (
-            TIMED[name],
+            title,
             f"{taken[name]['median']:.1f}",
             f"{taken[name]['p95']:.1f}",
             f"{taken[name]['median'] / own:.2f}",
             str(taken[name]["rounds"]),
         )
-        for name in TIMED
+        for name, title in RUNTIME_NAMES.items()
         if name in taken
     ]
-    note = f"One image of {taken['height']}x{taken['width']} pixels; all took turns, so that other work falls on all alike."
-    columns = ("", "median, ms", "95th percentile, ms", "times this file's", "rounds")
-    return section("How fast is it?", paragraph(note), table(columns, rows, numbers=(1, 2, 3, 4)))
-
-
-def _use(file: str, returns: str) -> Html:
-    if returns == "logits":
-        return section("Use it", code(f"python -m segexp.predict model={file} input=DIR output=DIR"))
-    return section("Use it", paragraph(f"In programs of your own; {file}.json says what goes in and what comes out."))
+    return Table(("", "median, ms", "95th percentile, ms", "times this file's", "rounds"), rows, (1, 2, 3, 4))

@@ -1,43 +1,87 @@
-"""report.html of a run: all that its directory tells, in one file."""
+"""report.html of a run: all that its directory tells, in one file.
 
-from collections.abc import Sequence
+To add a chart: make it here from the record, with a function of `charts.py`, and place it in `templates/run.html.j2`.
+"""
+
+import csv
+import json
+import math
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from segexp.config.saved_runs import saved
+import numpy as np
+
+from segexp.config.saved_runs import Saved, as_yaml, defaults, saved
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished
 from segexp.evaluation.run_info import About, origin, read_about
-from segexp.reporting import calibration_and_confusion as matrix
-from segexp.reporting import gallery as showcase
-from segexp.reporting import line_charts
-from segexp.reporting import score_sections as scores
-from segexp.reporting.calibration_and_confusion import CALIBRATION_FILE as CALIBRATION
-from segexp.reporting.calibration_and_confusion import calibration_section, read_calibration
-from segexp.reporting.gallery import explained_section, read_gallery
-from segexp.reporting.gallery import showcase as shots
-from segexp.reporting.html import Html, document, element, paragraph, section, write_page
-from segexp.reporting.jobs import PAGE
-from segexp.reporting.run_sections import (
-    command_section,
-    data_section,
-    history_section,
-    machine_section,
-    read_history,
-    settings_section,
+from segexp.reporting.case_images import case_gallery, evidence, read_case_images
+from segexp.reporting.charts import Chart, Series, bar_chart, line_chart
+from segexp.reporting.diagnostics import (
+    CALIBRATION_FILE,
+    CONFUSION_FILE,
+    MatrixTable,
+    calibration_plots,
+    confusion_from_cases,
+    matrix_tables,
+    read_calibration,
+    read_confusion,
 )
-from segexp.reporting.score_sections import SplitScores, cases_section, parts_of, spread_section
-from segexp.reporting.tables import SCRIPT
-from segexp.reporting.tables import STYLE as TABLES
+from segexp.reporting.images import Picture, embed_file
+from segexp.reporting.rendering import REPORT_FILE, render, write_page
+from segexp.reporting.scores import (
+    OPEN_CLASSES,
+    SplitScores,
+    case_grid,
+    describe_means,
+    score_histograms,
+    score_notice,
+    score_tables,
+    scores_by_split,
+)
+from segexp.reporting.tables import Table
 
-STYLE = (
-    line_charts.STYLE
-    + scores.STYLE
-    + matrix.STYLE
-    + showcase.STYLE
-    + TABLES
-    + "figure.narrow{max-width:30rem}.wide-chart{max-width:32rem}"
-)
-"""Rules of the pages of runs and studies."""
+History = dict[str, dict[int, float]]
+"""Values by epoch (from 0 on), by name."""
+
+MAX_CLASS_LINES = 7
+"""Classes with a line of their own beside the mean."""
+LOCATION_KEYS = ("resume", "study", "run_dir")
+"""Keys that say where a run lies, not what it does."""
+MAX_VALUE_LENGTH = 300
+"""Characters of a value in the table of differences."""
+SPLITS = ("train", "val", "test")
+NO_DEFAULT = object()
+"""Stands for a setting that is not there."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The confusion of one split: its matrices, else the drawing that an older run has, else neither."""
+
+    split: str
+    matrices: Sequence[MatrixTable]
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the settings of a run differ from the defaults.
+
+    Attributes:
+        options: of the configuration groups; empty where they are not known.
+        differences: setting, value and default; None where the defaults are not known.
+        text: all settings as YAML.
+    """
+
+    options: str
+    differences: Table | None
+    text: str
 
 
 def write_run_report(directory: Path) -> Path:
@@ -57,39 +101,48 @@ def write_run_report(directory: Path) -> Path:
             "A report is made of the metrics.json and cases.csv that training writes last",
             f"Go on with it: python -m segexp.train resume={directory}",
         )
-    path = directory / PAGE
+    path = directory / REPORT_FILE
     write_page(path, run_page(read_record(directory)))
     return path
 
 
 def run_page(record: Record) -> str:
     """Return the page of a run."""
-    about, parts = read_about(record), parts_of(record)
-    history, kept = read_history(record.directory), saved(origin(record))
-    gallery, places = shots(record.directory, read_gallery(record.directory), record.splits, about.classes, about.palette)
-    trained = origin(record) == record.directory  # an evaluation has no curves of its own
-    body = [
-        scores.verdict(parts, never_found(parts), _remarks(record)),
-        scores.scores_section(parts, record.scores),
-        history_section(history, list(record.classes[1:]), _best(record)) if trained else "",
-        gallery,
-        explained_section(record.directory),
-        spread_section(parts),
-        cases_section(parts, places),
-        _confusion(record, about, parts),
-        calibration_section(read_calibration(record.directory / CALIBRATION)),
-        data_section(record, about),
-        settings_section(about, kept),
-        machine_section(record, about),
-        command_section(kept),
-    ]
+    about, parts, kept = read_about(record), scores_by_split(record), saved(origin(record))
+    data, foreground = about.config.get("data") or {}, list(record.classes[1:])
+    overlapping = data.get("labels") == "overlapping"
+    matrices = read_confusion(record.directory / CONFUSION_FILE, record.classes)
+    gallery = case_gallery(record.directory, read_case_images(record.directory), record.splits, about.classes, about.palette)
     name = record.choices.get("model", "run")
-    data = (about.config.get("data") or {}).get("name")
-    title = f"{name} on {data}" if data else str(name)
-    return document(title, *body, subtitle=str(record.directory.resolve()), style=STYLE, script=SCRIPT)
+    return render(
+        "run.html.j2",
+        interactive=True,
+        title=f"{name} on {data['name']}" if data.get("name") else str(name),
+        subtitle=str(record.directory.resolve()),
+        summary=score_notice(parts, classes_never_found(parts), _remarks(record)),
+        score_note=describe_means(parts),
+        score_tables=[score_tables(part, record.scores) for part in parts],
+        open_classes=OPEN_CLASSES,
+        trained=origin(record) == record.directory,  # an evaluation has no curves of its own
+        training_charts=training_charts(read_history(record.directory), foreground, _best_epoch(record)),
+        class_lines=(MAX_CLASS_LINES, len(foreground)),
+        gallery=gallery,
+        evidence=evidence(record.directory),
+        histograms=score_histograms(parts),
+        cases=case_grid(parts, gallery.anchors),
+        overlapping=overlapping,
+        confusions=[_confusion(record, part.split, matrices.get(part.split), overlapping) for part in parts],
+        calibration=calibration_plots(read_calibration(record.directory / CALIBRATION_FILE)),
+        data_facts=data_facts(record, about),
+        class_shares=class_share_chart(about),
+        settings=compare_settings(about, kept),
+        machine_facts=machine_facts(record, about),
+        command=training_command(kept) if kept else "",
+        cwd=kept.cwd if kept else "",
+    )
 
 
-def never_found(parts: Sequence[SplitScores]) -> list[str]:
+def classes_never_found(parts: Sequence[SplitScores]) -> list[str]:
     """Return a sentence for each class of which no pixel was found anywhere."""
     found = []
     for part in parts:
@@ -101,32 +154,212 @@ def never_found(parts: Sequence[SplitScores]) -> list[str]:
 
 
 def _remarks(record: Record) -> list[str]:
-    best, epochs = record.facts.get("best_epoch"), record.facts.get("epochs")
-    if isinstance(best, int) and isinstance(epochs, int) and epochs > 1 and best >= epochs - 1:
-        return ["The last epoch was the best one: a longer training may give more."]
+    best, epochs = _best_epoch(record), record.facts.get("epochs")
+    if best is not None and isinstance(epochs, int) and epochs > 1 and best >= epochs - 1:
+        return ["The last epoch was the best one: longer training may raise the score."]
     return []
 
 
-def _best(record: Record) -> int | None:
+def _best_epoch(record: Record) -> int | None:
     best = record.facts.get("best_epoch")
     return best if isinstance(best, int) else None
 
 
-def _confusion(record: Record, about: About, parts: Sequence[SplitScores]) -> Html:
-    """Return the confusion matrix of each split; of a run that did not write it down, the drawing of it."""
-    found = matrix.read_confusion(record.directory / matrix.CONFUSION_FILE, record.classes)
-    overlapping = (about.config.get("data") or {}).get("labels") == "overlapping"
-    content: list[str] = [matrix.matrix_note(overlapping)]
-    for part in parts:
-        counts = found.get(part.split)
-        counts = matrix.of_two_classes(record.cases, part.split) if counts is None else counts
-        content.append(element("h3", part.split) if len(parts) > 1 else "")
-        if counts is not None and counts.sum() and overlapping:
-            content += matrix.tables_of_each_class(counts, record.classes)
-        elif counts is not None and counts.sum():
-            content.append(matrix.matrix_table(counts, record.classes))
-        elif drawn := showcase.embedded(record.directory / "pictures" / f"{part.split}_confusion.png", "Confusion matrix"):
-            content.append(element("figure", drawn))
+def read_history(directory: Path) -> History:
+    """Read `csv/metrics_1.csv` … and `csv/metrics.csv`; what the later files say of an epoch counts.
+
+    Lines that cannot be understood, such as the last one of a run that was killed, are passed over.
+    """
+    folder = directory / "csv"
+    found: History = {}
+    earlier = sorted(folder.glob("metrics_*.csv"), key=lambda file: (len(file.name), file.name))
+    for file in [*earlier, folder / "metrics.csv"]:
+        if file.is_file():
+            with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+                for row in csv.DictReader(lines):
+                    _add_row(row, found)
+    return {name: dict(sorted(values.items())) for name, values in found.items()}
+
+
+def _add_row(row: Mapping[str | None, str | None], found: History) -> None:
+    try:
+        epoch = int(float(row.get("epoch") or "nan"))
+    except ValueError:
+        return
+    for name, text in row.items():
+        if name in (None, "epoch", "step") or not text:
+            continue
+        try:
+            value = float(text)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(value):
+            found.setdefault(str(name), {})[epoch] = value
+
+
+def training_charts(history: History, classes: Sequence[str], best: int | None) -> list[Chart]:
+    """Return losses, Dice and learning rate over the epochs, as far as they were logged.
+
+    Args:
+        history: what `read_history` returned.
+        classes: foreground class names.
+        best: epoch whose weights were kept.
+    """
+    marker = (float(best), f"best: epoch {best}") if best is not None else None
+    losses = [history_line(history, "loss/train", "training"), history_line(history, "loss/val", "validation")]
+    dice = [history_line(history, "val/dice", "mean over classes" if len(classes) > 1 else "Dice")]
+    if len(classes) > 1:
+        dice += [history_line(history, f"val/dice/{name}", name) for name in classes[:MAX_CLASS_LINES]]
+    charts = [
+        line_chart(losses, "Loss", "epoch", marker=marker),
+        line_chart(dice, "Dice on the validation cases", "epoch", marker=marker),
+        line_chart([history_line(history, "lr", "learning rate")], "Learning rate", "epoch"),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def history_line(history: History, key: str, name: str) -> Series:
+    """Return what was logged under a key as a line of a chart."""
+    values = history.get(key, {})
+    return Series(name, list(values), list(values.values()))
+
+
+def _confusion(record: Record, split: str, counts: np.ndarray | None, overlapping: bool) -> Confusion:
+    counts = confusion_from_cases(record.cases, split) if counts is None else counts
+    if counts is not None and counts.sum():
+        return Confusion(split, matrix_tables(counts, record.classes, overlapping), None)
+    return Confusion(split, [], embed_file(record.directory / "pictures" / f"{split}_confusion.png", "Confusion matrix"))
+
+
+def data_facts(record: Record, about: About) -> list[tuple[str, str]]:
+    """Return name, folder, split, groups, channels, sizes and intensities of the data, as far as they are known."""
+    data, found = about.config.get("data") or {}, about.fingerprint
+    pairs = [("name", str(data.get("name", ""))), ("folder", str(data.get("root", ""))), ("split", _split_text(record.split))]
+    pairs.append(("groups", _groups_text(record.split)))
+    pairs.append(("channels", str(data.get("channels", ""))))
+    if sizes := found.get("sizes"):
+        pairs.append(("training images (height x width)", _sizes_text(sizes)))
+    for key, name in (("mean", "mean intensity"), ("std", "standard deviation")):
+        if found.get(key):
+            pairs.append((name, ", ".join(f"{value:.3f}" for value in found[key])))
+    return [(name, text) for name, text in pairs if text]
+
+
+def class_share_chart(about: About) -> Chart | None:
+    """Return the share of each class in the training pixels; None where it is not known."""
+    shares = about.fingerprint.get("class_share") or []
+    if not len(shares) == len(about.classes) > 0:
+        return None
+    palette = about.palette or ((128, 128, 128),) * len(shares)
+    return bar_chart(about.classes, shares, palette, "Share of each class in the training pixels")
+
+
+def _split_text(rows: Sequence[Mapping[str, str]]) -> str:
+    counts = Counter(row["split"] for row in rows)
+    return ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+
+
+def _groups_text(rows: Sequence[Mapping[str, str]]) -> str:
+    names: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.get("group"):
+            names[row["split"]].add(row["group"])
+    listed = {split: f" ({', '.join(sorted(own))})" if len(own) <= 8 else "" for split, own in names.items()}
+    return "; ".join(f"{len(names[split])} in {split}{listed[split]}" for split in SPLITS if names.get(split))
+
+
+def _sizes_text(sizes: Mapping[str, int]) -> str:
+    if len(sizes) <= 6:
+        return ", ".join(f"{size} ({count})" for size, count in sizes.items())
+    ordered = sorted(sizes, key=lambda size: [int(side) for side in size.split("x")])
+    return f"{len(sizes)} sizes from {ordered[0]} to {ordered[-1]}"
+
+
+def machine_facts(record: Record, about: About) -> list[tuple[str, str]]:
+    """Return time, throughput, memory and versions, as far as they are known."""
+    known = record.facts | about.more
+    pairs = [
+        ("finished", _modified(record.directory / "metrics.json")),
+        ("duration", format_duration(known.get("seconds"))),
+        ("epochs", _filled(known, "epochs", "{}") + _filled(known, "best_epoch", " (best: epoch {}, counted from 0)")),
+        ("optimizer steps", _filled(known, "steps", "{}")),
+        ("throughput", _filled(known, "images_per_second", "{:.1f} training images per second")),
+        ("peak memory", format_memory(known.get("peak_memory_bytes"))),
+        ("parameters", _filled(known, "parameters", "{:,}")),
+        ("precision", _filled(known, "precision", "{}")),
+        ("device", _filled(known, "device", "{}")),
+        ("versions", ", ".join(f"{name} {text}" for name, text in about.versions.items())),
+    ]
+    return [(name, text) for name, text in pairs if text]
+
+
+def format_duration(seconds: object) -> str:
+    """Return "6.1 minutes"; nothing for what is no number."""
+    if not isinstance(seconds, int | float):
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def format_memory(size: object) -> str:
+    """Return "1.24 GB"; nothing for what is no number."""
+    return f"{size / 1e9:.2f} GB" if isinstance(size, int | float) else ""
+
+
+def _modified(path: Path) -> str:
+    try:
+        return f"{datetime.fromtimestamp(path.stat().st_mtime).astimezone():%Y-%m-%d %H:%M %Z}"
+    except OSError:
+        return ""
+
+
+def _filled(known: Mapping[str, Any], key: str, form: str) -> str:
+    value = known.get(key)
+    return "" if value is None else form.format(value)
+
+
+def compare_settings(about: About, kept: Saved | None) -> Settings:
+    """Return how the settings differ from the defaults of the chosen options, and all of them."""
+    text = as_yaml(about.config) if about.config else ""
+    if kept is None or not kept.choices:
+        return Settings("", None, text)
+    options = ", ".join(f"{group}={option}" for group, option in sorted(kept.choices.items()))
+    usual = defaults(kept.choices, kept.folders)
+    if usual is None:
+        return Settings(options, None, text)
+    rows = [[key, format_value(own), format_value(default)] for key, own, default in differences(about.config, usual)]
+    return Settings(options, Table(("setting", "this run", "default"), rows), text)
+
+
+def differences(own: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted key, own value and default of each setting that differs; `NO_DEFAULT` where there is no default.
+
+    A setting that the run does not have is one that came with a later version.
+    """
+    for key, one in own.items():
+        name, other = f"{prefix}{key}", usual.get(key, NO_DEFAULT)
+        if one == other or name in LOCATION_KEYS:
+            continue
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, f"{name}.")
         else:
-            content.append(paragraph("Not recorded with this run: confusion.csv is missing or broken."))
-    return section("Confusion matrix", *content)
+            yield name, one, other
+
+
+def format_value(value: Any) -> str:
+    """Return a setting as one line."""
+    if value is NO_DEFAULT:
+        return "(none)"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]} …"
+
+
+def training_command(kept: Saved) -> str:
+    """Return the command that trains a run again, those of its overrides left out that say where it lies.
+
+    That of a job of a study is the command of a single run.
+    """
+    words = [word for word in kept.overrides if word.partition("=")[0].lstrip("+~") not in LOCATION_KEYS]
+    folders = [f"--config-dir={folder}" for folder in kept.folders]
+    return shlex.join(["python", "-m", "segexp.train", *folders, *words])

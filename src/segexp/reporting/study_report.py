@@ -1,102 +1,29 @@
-"""report.html of a study: its jobs side by side, what varies in it, and the jobs that failed."""
+"""report.html of a study: its jobs side by side, what varies in it, its folds together, and the jobs that failed."""
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from segexp.config.saved_runs import study_command
+from segexp.config.naming import bare
+from segexp.config.saved_runs import saved, study_command
 from segexp.errors import DataError, sentence
 from segexp.evaluation.case_scores import metric_of
 from segexp.evaluation.grouping import Entry, again, alike, gaps, gather, mixed
-from segexp.evaluation.records import Record, find_runs
+from segexp.evaluation.records import Record, find_runs, read_record, unfinished
 from segexp.evaluation.summary_text import counted, number, span
-from segexp.reporting import dot_plots
-from segexp.reporting.dot_plots import Dot, dot_plot
-from segexp.reporting.html import Html, code, details, document, element, notice, paragraph, section, table, write_page
-from segexp.reporting.jobs import PAGE, Job, labelled, main_split, ranked, read_job, varying_keys
-from segexp.reporting.line_charts import Line, curves
-from segexp.reporting.run_report import STYLE
-from segexp.reporting.run_sections import read_history
-from segexp.reporting.score_sections import digits, interval_text, meaning, named
-from segexp.reporting.tables import SCRIPT, Cell, Column, Link, grid
+from segexp.metrics.significance import Interval
+from segexp.reporting.charts import Chart, JobScore, dot_plot, line_chart
+from segexp.reporting.rendering import REPORT_FILE, Notice, render, write_page
+from segexp.reporting.run_report import LOCATION_KEYS, history_line, read_history
+from segexp.reporting.scores import SplitScores, decimals, definition, display_name, interval_text, split_scores
+from segexp.reporting.tables import Cell, Column, Grid, Link, Table, grid
 
-
-def pooled(jobs: Sequence[Job]) -> list[str]:
-    """Return the score of all folds together in a sentence for each network; nothing where folds overlap or have no Dice."""
-    found = _entries(_folds(jobs), "val")
-    texts = []
-    for entry in found:
-        name = f"{entry.name}: val" if len(found) > 1 else "Val"
-        score, which = entry.interval, "all folds" if not gaps(entry.runs) else f"{_counted(entry)} folds"
-        inside = f"(95 % interval {span(score)}) over {counted(score.cases, 'case')}, each scored by the run that held it out"
-        texts.append(f"{name} Dice of {which} together: {number(score.mean)} {inside}.")
-    return texts
-
-
-def folds_section(directory: Path, jobs: Sequence[Job]) -> Html:
-    """Return the scores of all folds together; nothing of a study without folds."""
-    records = _folds(jobs)
-    if len({record.fold for record in records}) < 2:
-        return Html("")
-    rows = [
-        [entry.name, split, number(entry.interval.mean), span(entry.interval), str(entry.interval.cases), _counted(entry)]
-        for split in ("val", "test")
-        for entry in _entries([record for record in records if split in record.splits], split)
-    ]
-    words = shlex.quote(str(directory))
-    return section(
-        "All folds together",
-        paragraph(
-            "On val every case is scored once, by the run that did not train on it; that run's best weights were chosen on "
-            "these cases, so expect a little less of new ones. On test each case has the mean over the folds. The 95 % "
-            "interval is over cases, or over groups where there are three or more."
-        ),
-        *_fold_problems(directory, records),
-        table(("network", "split", "Dice", "95 % interval", "cases", "folds"), rows, numbers=(2, 4)) if rows else "",
-        paragraph("The folds as one ensemble, scored beside its members; and the masks that they dispute:"),
-        code(
-            f"python -m segexp.predict checkpoint={words} input=DIR output=DIR\n"
-            f"python -m segexp.evaluate checkpoint={words}\n"
-            f"python -m segexp.check runs={words} data=…"
-        ),
-    )
-
-
-def _fold_problems(directory: Path, records: Sequence[Record]) -> list[Html]:
-    found = []
-    for runs in alike(records):
-        if problem := mixed(runs):
-            found.append(notice("warning", sentence(problem.found), paragraph(sentence(problem.do))))
-        if lacking := gaps(runs):
-            text = f"{lacking[0].upper()}{lacking[1:]}."
-            found.append(notice("warning", text, paragraph(sentence(again(directory, runs[0].folds)))))
-    return found
-
-
-def _folds(jobs: Sequence[Job]) -> list[Record]:
-    return [job.record for job in jobs if job.record is not None and job.record.folds]
-
-
-def _entries(records: Sequence[Record], split: str) -> list[Entry]:
-    if not records or not all("dice" in record.columns and split in record.splits for record in records):
-        return []
-    try:
-        return gather(records, split, metric_of("dice", records))
-    except DataError:  # folds that share a case; see `_problems`
-        return []
-
-
-def _counted(entry: Entry) -> str:
-    seeds = f", {counted(len(entry.seeds), 'seed')}" if len(entry.seeds) > 1 else ""
-    return f"{len(entry.folds)} of {entry.runs[0].folds}{seeds}"
-
-
-CURVES = 8
+MAX_CURVES = 8
 """Jobs whose training is drawn."""
-
-FACTS = (
+FACT_COLUMNS = (
     ("minutes", "seconds", 60.0, 1),
     ("images/s", "images_per_second", 1.0, 1),
     ("memory, GB", "peak_memory_bytes", 1e9, 2),
@@ -104,6 +31,99 @@ FACTS = (
     ("best epoch", "best_epoch", 1.0, 0),
 )
 """Heading, entry of metrics.json, what it is divided by, digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One job of a study.
+
+    Attributes:
+        name: of its folder, seen from the study.
+        settings: what was typed for it, by key.
+        record: what it left behind; None while it is not finished.
+        problem: why it is not finished; empty when it is.
+        scores: by split.
+        dice: mean and interval by split.
+        has_report: whether it has a page of its own.
+        label: short name, different from those of the other jobs.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+    record: Record | None = None
+    problem: str = ""
+    scores: Mapping[str, SplitScores] = field(default_factory=dict)
+    dice: Mapping[str, Interval] = field(default_factory=dict)
+    has_report: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds of a cross-validation together: their scores, what is wrong with them, and what can be typed."""
+
+    problems: Sequence[Notice]
+    scores: Table
+    commands: str
+
+
+def read_job(run: Path, study: Path) -> Job:
+    """Read the directory of a job, whatever its state; one whose files are broken counts as not finished."""
+    name, kept = run.relative_to(study).as_posix(), saved(run)
+    pairs = [text.partition("=") for text in (kept.overrides if kept else ())]
+    settings = {key: value for word, _, value in pairs if (key := bare(word)) not in LOCATION_KEYS}
+    if problem := unfinished(run):
+        return Job(name, settings, problem=_failure(run) or problem)
+    try:
+        record = read_record(run)
+    except DataError as error:
+        return Job(name, settings, problem=str(error))
+    scores = {split: split_scores(record, split) for split in record.splits}
+    dice = {split: found.interval("dice") for split, found in scores.items() if "dice" in found.values}
+    return Job(name, settings, record, "", scores, dice, (run / REPORT_FILE).is_file())
+
+
+def _failure(run: Path) -> str:
+    """Return the first paragraph of failed.txt."""
+    try:
+        text = (run / "failed.txt").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return "failed: " + text.partition("\n\n")[0].strip().removeprefix("segexp: ")
+
+
+def label_jobs(jobs: Sequence[Job], varied: Sequence[str]) -> list[Job]:
+    """Return the jobs with labels made of what varies, as in "unetpp lr=0.001 seed=2"; or their names where these are alike."""
+    labels = [_label(job, varied) for job in jobs]
+    return [replace(job, label=text if labels.count(text) == 1 else job.name) for job, text in zip(jobs, labels, strict=True)]
+
+
+def _label(job: Job, varied: Sequence[str]) -> str:
+    lasts = [key.rpartition(".")[2] for key in varied]
+    parts = []
+    for key, last in zip(varied, lasts, strict=True):
+        if (value := job.settings.get(key)) is not None:
+            group = "." not in key and key != "seed"
+            parts.append(value if group else f"{last if lasts.count(last) == 1 else key}={value}")
+    return " ".join(parts) or job.name
+
+
+def varying_keys(jobs: Sequence[Job]) -> list[str]:
+    """Return the keys whose value is not the same in all jobs, in the order in which they were typed."""
+    keys = dict.fromkeys(key for job in jobs for key in job.settings)
+    return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
+
+
+def ranking_split(jobs: Sequence[Job]) -> str:
+    """Return val where all finished jobs have it, because jobs are chosen on it; else another split that all have."""
+    done = [job for job in jobs if job.record is not None]
+    return next((split for split in ("val", "test", "all", "train") if all(split in job.scores for job in done)), "val")
+
+
+def rank_jobs(jobs: Sequence[Job], split: str) -> list[Job]:
+    """Return the jobs that have a Dice on a split, the best one first."""
+    known = [job for job in jobs if split in job.dice and not math.isnan(job.dice[split].mean)]
+    return sorted(known, key=lambda job: -job.dice[split].mean)
 
 
 def write_study_report(directory: Path) -> Path:
@@ -122,115 +142,173 @@ def write_study_report(directory: Path) -> Path:
             "A folder that holds the directories of several runs was expected",
             f"Name the folder above it, {directory.resolve().parent}",
         )
-    path = directory / PAGE
+    path = directory / REPORT_FILE
     write_page(path, study_page(directory, [read_job(run, directory) for run in runs]))
     return path
 
 
 def study_page(directory: Path, jobs: Sequence[Job]) -> str:
     """Return the page of a study; jobs are of that folder."""
-    varied, split = varying_keys(jobs), main_split(jobs)
-    jobs = labelled(jobs, varied)
-    best = ranked(jobs, split)
-    body = [
-        _folds_verdict(directory, jobs) if "data.fold" in varied else _verdict(directory, jobs, best, split),
-        _problems(jobs),
-        folds_section(directory, jobs),
-        _by_key(best, varied, split),
-        _table(jobs, varied, split),
-        _curves(directory, best, split),
-        _settings(jobs, varied),
-        _again(directory),
-    ]
-    title = f"Study {directory.resolve().name}"
-    return document(title, *body, subtitle=str(directory.resolve()), style=STYLE + dot_plots.STYLE, script=SCRIPT)
+    varied, split = varying_keys(jobs), ranking_split(jobs)
+    jobs = label_jobs(jobs, varied)
+    best = rank_jobs(jobs, split)
+    command, cwd = study_command(directory)
+    shown = best[:MAX_CURVES]
+    lines = [history_line(read_history(directory / job.name), "val/dice", job.label) for job in shown]
+    return render(
+        "study.html.j2",
+        interactive=True,
+        title=f"Study {directory.resolve().name}",
+        subtitle=str(directory.resolve()),
+        summary=_fold_notice(directory, jobs) if "data.fold" in varied else _job_notice(directory, jobs, best, split),
+        problems=_problems(jobs),
+        folds=combine_folds(directory, jobs),
+        split=split,
+        plots=_score_plots(best, varied, split),
+        jobs=job_grid(jobs, varied, split),
+        curves=line_chart(lines, "Dice on the validation cases", "epoch"),
+        curves_of=(len(shown), len(best)),
+        varied=_varied_settings(jobs, varied),
+        shared=" ".join(_shared_settings(jobs, varied)),
+        command=command,
+        cwd=cwd,
+    )
 
 
-def _folds_verdict(directory: Path, jobs: Sequence[Job]) -> Html:
-    """Return the score of all folds together: that of the best fold says nothing."""
-    done, found = sum(job.record is not None for job in jobs), pooled(jobs)
-    text = f"{done} of {counted(len(jobs), 'job')} of a cross-validation finished."
-    content = [paragraph(each) for each in found]
-    if len(found) > 1:
-        content.append(paragraph("Whether they really differ, case by case, says:"))
-        content.append(code(f"python -m segexp.compare {shlex.quote(str(directory))}"))
-    return notice("note" if done == len(jobs) else "warning", text, *content)
-
-
-def _verdict(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split: str) -> Html:
+def _job_notice(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split: str) -> Notice:
     done = sum(job.record is not None for job in jobs)
     level, text = "note" if done == len(jobs) else "warning", f"{done} of {counted(len(jobs), 'job')} finished."
     if not best:
-        return notice(level, f"{text} None of them has a Dice.")
+        return Notice(level, f"{text} None of them has a Dice.")
     first = best[0].dice[split]
     interval = "" if math.isnan(first.low) else f" (95 % interval {interval_text(first)})"
     text += f" The highest {split} Dice is {number(first.mean)}{interval} over {counted(first.cases, 'case')}: {best[0].label}."
     if len(best) == 1:
-        return notice(level, text)
+        return Notice(level, text)
     near = sum(job.dice[split].mean >= first.low for job in best[1:])
     advice = f"{near} of the other {len(best) - 1} lie within its interval. " if near else ""
-    advice += "The highest of many is partly luck. Whether jobs really differ, case by case, says:"
-    return notice(level, text, paragraph(advice), code(f"python -m segexp.compare {shlex.quote(str(directory))}"))
+    advice += "The highest of many scores is partly luck. To compare the jobs case by case:"
+    return Notice(level, text, [advice], f"python -m segexp.compare {shlex.quote(str(directory))}")
 
 
-def _problems(jobs: Sequence[Job]) -> Html:
+def _fold_notice(directory: Path, jobs: Sequence[Job]) -> Notice:
+    """Return the score of all folds together: that of the best fold says nothing."""
+    done, found = sum(job.record is not None for job in jobs), describe_folds(jobs)
+    level = "note" if done == len(jobs) else "warning"
+    title = f"{done} of {counted(len(jobs), 'job')} of a cross-validation finished."
+    if len(found) < 2:
+        return Notice(level, title, found)
+    command = f"python -m segexp.compare {shlex.quote(str(directory))}"
+    return Notice(level, title, [*found, "To compare them case by case:"], command)
+
+
+def describe_folds(jobs: Sequence[Job]) -> list[str]:
+    """Return the score of all folds together in a sentence for each network; nothing where folds overlap or have no Dice."""
+    found = _fold_entries(_fold_records(jobs), "val")
+    texts = []
+    for entry in found:
+        name = f"{entry.name}: val" if len(found) > 1 else "Val"
+        score, which = entry.interval, "all folds" if not gaps(entry.runs) else f"{_fold_count(entry)} folds"
+        inside = f"(95 % interval {span(score)}) over {counted(score.cases, 'case')}, each scored by the run that held it out"
+        texts.append(f"{name} Dice of {which} together: {number(score.mean)} {inside}.")
+    return texts
+
+
+def combine_folds(directory: Path, jobs: Sequence[Job]) -> Folds | None:
+    """Return the scores of all folds together; None of a study without folds."""
+    records = _fold_records(jobs)
+    if len({record.fold for record in records}) < 2:
+        return None
+    rows = [
+        [entry.name, split, number(entry.interval.mean), span(entry.interval), str(entry.interval.cases), _fold_count(entry)]
+        for split in ("val", "test")
+        for entry in _fold_entries([record for record in records if split in record.splits], split)
+    ]
+    words = shlex.quote(str(directory))
+    commands = (
+        f"python -m segexp.predict checkpoint={words} input=DIR output=DIR\n"
+        f"python -m segexp.evaluate checkpoint={words}\n"
+        f"python -m segexp.check runs={words} data=…"
+    )
+    heads = ("network", "split", "Dice", "95 % interval", "cases", "folds")
+    return Folds(_fold_problems(directory, records), Table(heads, rows, (2, 4)), commands)
+
+
+def _fold_problems(directory: Path, records: Sequence[Record]) -> list[Notice]:
+    found = []
+    for runs in alike(records):
+        if problem := mixed(runs):
+            found.append(Notice("warning", sentence(problem.found), [sentence(problem.do)]))
+        if lacking := gaps(runs):
+            text = f"{lacking[0].upper()}{lacking[1:]}."
+            found.append(Notice("warning", text, [sentence(again(directory, runs[0].folds))]))
+    return found
+
+
+def _fold_records(jobs: Sequence[Job]) -> list[Record]:
+    return [job.record for job in jobs if job.record is not None and job.record.folds]
+
+
+def _fold_entries(records: Sequence[Record], split: str) -> list[Entry]:
+    if not records or not all("dice" in record.columns and split in record.splits for record in records):
+        return []
+    try:
+        return gather(records, split, metric_of("dice", records))
+    except DataError:  # folds that share a case; see `_fold_problems`
+        return []
+
+
+def _fold_count(entry: Entry) -> str:
+    seeds = f", {counted(len(entry.seeds), 'seed')}" if len(entry.seeds) > 1 else ""
+    return f"{len(entry.folds)} of {entry.runs[0].folds}{seeds}"
+
+
+def _problems(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """Return each reason once, with the jobs that it stopped."""
     reasons: dict[str, list[str]] = {}
     for job in jobs:
         if job.problem:
             reasons.setdefault(job.problem, []).append(job.label)
-    if not reasons:
-        return Html("")
-    content: list[Html] = []
-    for reason, names in reasons.items():
-        content.append(paragraph(element("strong", counted(len(names), "job")), f" {reason}"))
-        content.append(details("Which", paragraph("; ".join(names)), opened=len(names) == 1))
-    return section(
-        "Jobs that are not finished", *content, paragraph("The study's command tries them again and skips the others.")
-    )
+    return reasons
 
 
-def _by_key(best: Sequence[Job], varied: Sequence[str], split: str) -> Html:
-    drawn = []
+def _score_plots(best: Sequence[Job], varied: Sequence[str], split: str) -> list[Chart]:
+    """Return a dot plot of the jobs for each key that varies."""
+    found = []
     for key in varied:
-        found = [Dot(job.settings.get(key, "default"), job.dice[split].mean, job.label) for job in best]
-        drawn.append(dot_plot(key, found, f"{split} Dice"))
-    if not any(drawn):
-        return Html("")
-    note = paragraph(f"A dot is a job, at its {split} Dice; a bar is the mean over the jobs with that value.")
-    return section("What varies", note, element("div", *drawn, class_="charts"))
+        jobs = [JobScore(job.settings.get(key, "default"), job.dice[split].mean, job.label) for job in best]
+        found.append(dot_plot(key, jobs, f"{split} Dice"))
+    return [chart for chart in found if chart is not None]
 
 
-def _table(jobs: Sequence[Job], varied: Sequence[str], split: str) -> Html:
+def job_grid(jobs: Sequence[Job], varied: Sequence[str], split: str) -> Grid:
+    """Return a row per job with settings, scores of all splits and facts; the best one on a split first."""
     splits = list(dict.fromkeys([split, *(name for job in jobs for name in job.scores)]))
     others = [n for n in dict.fromkeys(n for job in jobs for s in job.scores.values() for n in s.measures) if n != "dice"]
     columns = [Column("job"), Column("state"), *(Column(key) for key in varied)]
     for name in splits:
         columns += [Column(f"{name} Dice", 4, "mean over cases"), Column("low", 4, "of the 95 % interval"), Column("high", 4)]
         for measure in others:
-            values = [
-                job.scores[name].values[measure] for job in jobs if measure in getattr(job.scores.get(name), "values", {})
-            ]
-            columns.append(Column(named(measure), digits(values), f"{name}: {meaning(measure)}".rstrip(": ")))
-        columns.append(Column("cases", 0, f"of {name}, behind the Dice"))
-    columns += [Column(heading, digits) for heading, _, _, digits in FACTS]
+            known = [job.scores[name].values for job in jobs if name in job.scores]
+            digits = decimals([values[measure] for values in known if measure in values])
+            columns.append(Column(display_name(measure), digits, f"{name}: {definition(measure)}".rstrip(": ")))
+        columns.append(Column("cases", 0, f"{name} cases that have a Dice"))
+    columns += [Column(heading, digits) for heading, _, _, digits in FACT_COLUMNS]
     rows: list[list[Cell]] = []
     for job in jobs:
-        first: Cell = Link(job.label, f"{quote(job.name)}/{PAGE}") if job.page else job.label
+        first: Cell = Link(job.label, f"{quote(job.name)}/{REPORT_FILE}") if job.has_report else job.label
         row: list[Cell] = [first, _state(job), *(job.settings.get(key, "") for key in varied)]
         for name in splits:
-            row += _scores(job, name, others)
-        rows.append([*row, *(_fact(job, key, unit) for _, key, unit, _ in FACTS)])
-    return section(
-        "Jobs", grid(columns, rows, sort=(2 + len(varied), False), choices=dict.fromkeys(range(1, 2 + len(varied)), ""))
-    )
+            row += _score_cells(job, name, others)
+        rows.append([*row, *(_fact_cell(job, key, unit) for _, key, unit, _ in FACT_COLUMNS)])
+    return grid(columns, rows, sort=(2 + len(varied), False), choices=dict.fromkeys(range(1, 2 + len(varied)), ""))
 
 
 def _state(job: Job) -> str:
     return "finished" if job.record is not None else "failed" if job.problem.startswith("failed") else "unfinished"
 
 
-def _scores(job: Job, split: str, others: Sequence[str]) -> list[Cell]:
+def _score_cells(job: Job, split: str, others: Sequence[str]) -> list[Cell]:
     found, scores = job.dice.get(split), job.scores.get(split)
     if found is None or scores is None:
         return [None] * (4 + len(others))
@@ -238,39 +316,18 @@ def _scores(job: Job, split: str, others: Sequence[str]) -> list[Cell]:
     return [found.mean, found.low, found.high, *means, found.cases]
 
 
-def _fact(job: Job, key: str, unit: float) -> Cell:
+def _fact_cell(job: Job, key: str, unit: float) -> Cell:
     value = job.record.facts.get(key) if job.record is not None else None
     return value / unit if isinstance(value, int | float) else None
 
 
-def _curves(directory: Path, best: Sequence[Job], split: str) -> Html:
-    """Return the validation Dice of the best jobs over the epochs."""
-    lines = []
-    for job in best[:CURVES]:
-        values = read_history(directory / job.name).get("val/dice", {})
-        lines.append(Line(job.label, list(values), list(values.values())))
-    drawn = curves(lines, "Dice on the validation cases", "epoch")
-    if not drawn:
-        return Html("")
-    note = paragraph(f"The {len(lines)} jobs with the highest {split} Dice.") if len(best) > CURVES else ""
-    return section("Training", note, element("div", drawn, class_="wide-chart"))
-
-
-def _settings(jobs: Sequence[Job], varied: Sequence[str]) -> Html:
+def _varied_settings(jobs: Sequence[Job], varied: Sequence[str]) -> Table:
     rows = []
     for key in varied:
         values = [job.settings.get(key, "(default)") for job in jobs]
         rows.append([key, ", ".join(f"{value} ({values.count(value)})" for value in dict.fromkeys(values))])
-    same = dict.fromkeys(f"{key}={value}" for job in jobs for key, value in job.settings.items() if key not in varied)
-    content = [table(("key", "values (jobs)"), rows) if rows else paragraph("No key varies.")]
-    content.append(paragraph("The same in all jobs: ", element("code", " ".join(same))) if same else Html(""))
-    return section("Settings", *content)
+    return Table(("key", "values (jobs)"), rows)
 
 
-def _again(directory: Path) -> Html:
-    command, cwd = study_command(directory)
-    if not command:
-        return section("The same study again", paragraph("The command is not known: multirun.yaml is missing or broken."))
-    where = f"Typed in {cwd}. " if cwd else ""
-    note = paragraph(f"{where}In the same folder it skips the jobs that are finished, and tries the others again.")
-    return section("The same study again", code(command), note)
+def _shared_settings(jobs: Sequence[Job], varied: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(f"{key}={value}" for job in jobs for key, value in job.settings.items() if key not in varied))

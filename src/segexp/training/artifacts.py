@@ -22,11 +22,9 @@ from segexp.metrics.cases import case_rows, write_cases
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.scores import means, summary
 from segexp.metrics.significance import Interval
-from segexp.reporting.calibration_and_confusion import CALIBRATION_FILE as CALIBRATION
-from segexp.reporting.calibration_and_confusion import CONFUSION_FILE as CONFUSION
-from segexp.reporting.calibration_and_confusion import write_calibration, write_confusion
-from segexp.reporting.gallery import keep_cases, write_explained
-from segexp.reporting.score_sections import split_scores
+from segexp.reporting.case_images import save_case_images, write_explained_cases
+from segexp.reporting.diagnostics import CALIBRATION_FILE, CONFUSION_FILE, write_calibration, write_confusion
+from segexp.reporting.scores import split_scores
 from segexp.training.callbacks.image_logging import draw, watched
 from segexp.types import Case
 from segexp.visualization import confusion_figure
@@ -81,7 +79,7 @@ def score_split(
         folder.mkdir(parents=True, exist_ok=True)
         if pictures:
             write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), found.kept, segmenter.spec))
-            keep_cases(directory, split, segmenter, cases, prepared, found.confusions)
+            save_case_images(directory, split, segmenter, cases, prepared, found.confusions)
         write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
     scores = summary(found.confusions, names)
     for column, values in found.columns.items():
@@ -108,18 +106,18 @@ def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepare
         predicted[position] = segmenter.decide(logits)
     found = list(explain_cases(explainer, prepared, cases, predicted))
     spec, layer = segmenter.spec, explainer.layer.name if explainer.layer else ""
-    write_explained(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
+    write_explained_cases(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
 
 
 def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Sequence[str]) -> dict[str, float]:
     """Write `cases.csv`, `confusion.csv` and, where it was measured, `calibration.json`; return the scores of all splits."""
     write_cases(directory / "cases.csv", [row for outcome in outcomes.values() for row in outcome.rows])
-    write_confusion(directory / CONFUSION, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
+    write_confusion(directory / CONFUSION_FILE, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
     counts = {split: outcome.reliability for split, outcome in outcomes.items() if outcome.reliability is not None}
     if counts:
-        write_calibration(directory / CALIBRATION, counts, classes[1:])
+        write_calibration(directory / CALIBRATION_FILE, counts, classes[1:])
     else:
-        (directory / CALIBRATION).unlink(missing_ok=True)  # of an earlier scoring
+        (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # of an earlier scoring
     return all_scores(outcomes)
 
 

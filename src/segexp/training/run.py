@@ -29,9 +29,9 @@ from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
 from segexp.models.checkpointing import checkpointed
-from segexp.reporting.jobs import PAGE
+from segexp.reporting.regenerate import write_report_safely
+from segexp.reporting.rendering import REPORT_FILE
 from segexp.reporting.run_report import write_run_report
-from segexp.reporting.write import told
 from segexp.training.artifacts import all_intervals, explain_split, score_split, sentences, write_metrics, write_outcomes
 from segexp.training.build import (
     Components,
@@ -96,7 +96,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
                 check_spacings(components.measures, data.spacings(split), data.spec.num_classes)
             if config.resume:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
-                for name in ("metrics.json", PAGE):  # they say that the run is finished
+                for name in ("metrics.json", REPORT_FILE):  # they say that the run is finished
                     (directory / name).unlink(missing_ok=True)
             if config.data.unlabeled:
                 add_pseudo_labels(config, data, directory, partial(run, part_of=directory), say)
@@ -125,7 +125,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
     write_metrics(directory / "metrics.json", scores, found, intervals)  # last of all: where it exists, the run is finished
-    page = told(write_run_report, directory)
+    page = write_report_safely(write_run_report, directory)
     say(_farewell(directory, sentences(scores, intervals), config.trainer.monitor, page))
     return scores
 

@@ -1,18 +1,16 @@
-"""Reliability diagrams from the counts of a run."""
+"""Reliability diagrams and confusion matrices from the counts of a run."""
 
 import numpy as np
 import pytest
 
 from segexp.metrics.calibration import reliability
 from segexp.metrics.cases import case_rows
-from segexp.reporting.calibration_and_confusion import (
-    calibration_section,
-    matrix_note,
-    matrix_table,
-    of_two_classes,
+from segexp.reporting.diagnostics import (
+    calibration_plots,
+    confusion_from_cases,
+    matrix_tables,
     read_calibration,
     read_confusion,
-    tables_of_each_class,
     write_calibration,
     write_confusion,
 )
@@ -41,21 +39,25 @@ def test_a_missing_or_broken_file_is_said(tmp_path, text):
         (tmp_path / "calibration.json").write_text(text)
     found = read_calibration(tmp_path / "calibration.json")
     assert found == {}
-    assert "calibration.json is missing or broken" in calibration_section(found)
+    assert calibration_plots(found) is None
 
 
-def test_section_draws_a_line_per_class_and_names_the_errors(counts):
-    markup = calibration_section({"val": (["liver", "tumour"], counts)})
-    assert markup.count("<polyline") == 2
-    assert f"{counts.ece()[0]:.4f}" in markup
-    assert f"{counts.brier()[1]:.4f}" in markup
+def test_each_class_has_a_line_and_its_errors(counts):
+    found = calibration_plots({"val": (["liver", "tumour"], counts)})
+    (chart,) = found.charts
+    assert chart.legend == ["liver", "tumour"]
+    assert chart.title == "Observed frequency"
+    assert found.table.rows[0][:3] == ["val", "liver", f"{counts.ece()[0]:.4f}"]
+    assert found.table.rows[1][3] == f"{counts.brier()[1]:.4f}"
+    both = calibration_plots({"val": (["liver", "tumour"], counts), "test": (["liver", "tumour"], counts)})
+    assert [chart.title for chart in both.charts] == ["Observed frequency, val", "Observed frequency, test"]
 
 
 def test_empty_bins_have_no_point():
     probabilities = np.stack([np.full((4, 4), 0.95), np.full((4, 4), 0.05)])
-    markup = calibration_section({"val": (["liver"], reliability(np.zeros((4, 4), np.uint8), probabilities, 10))})
-    assert markup.count("<circle") == 1
-    assert "100.0%" in markup
+    found = calibration_plots({"val": (["liver"], reliability(np.zeros((4, 4), np.uint8), probabilities, 10))})
+    assert len(found.charts[0].curves[0].points) == 1
+    assert found.table.rows[0][-1] == "100.0%"
 
 
 CLASSES = ("background", "liver, left", "tumour")
@@ -76,25 +78,31 @@ def test_a_missing_or_broken_file_is_no_matrix(tmp_path, text):
     assert read_confusion(tmp_path / "confusion.csv", CLASSES).get("val", np.zeros(1)).sum() == 0
 
 
-def test_the_counts_of_two_classes_tell_the_matrix():
+def test_the_counts_confusion_from_cases_tell_the_matrix():
     matrices = np.random.default_rng(0).integers(0, 99, (5, 2, 2))
     cases = [Case(str(n), Source(None), ()) for n in range(5)]
     rows = [{k: str(v) for k, v in row.items()} for row in case_rows("val", cases, matrices, ("background", "liver"))]
-    assert of_two_classes(rows, "val").tolist() == matrices.sum(axis=0).tolist()
-    assert of_two_classes([*rows, rows[0] | {"class": "tumour"}], "val") is None
+    assert confusion_from_cases(rows, "val").tolist() == matrices.sum(axis=0).tolist()
+    assert confusion_from_cases([*rows, rows[0] | {"class": "tumour"}], "val") is None
 
 
 def test_rows_add_up_to_all_of_their_class():
-    markup = matrix_table(MATRIX, CLASSES)
-    assert "90.0%<small>90</small>" in markup
-    assert "80.0%<small>8</small>" in markup
-    assert markup.count('style="--share:0.050"') == 2
-    assert markup.count("<td") == 9
-    assert "-<small>0</small>" in markup, "a class that does not occur has no share"
+    (table,) = matrix_tables(MATRIX, CLASSES)
+    assert table.names == CLASSES
+    cells = [cell for _, _, cells in table.rows for cell in cells]
+    assert [(cell.text, cell.pixels) for cell in cells[:6]] == [
+        ("90.0%", "90"), ("5.0%", "5"), ("5.0%", "5"), ("10.0%", "1"), ("80.0%", "8"), ("10.0%", "1"),
+    ]  # fmt: skip
+    assert [cell.share for cell in cells[:3]] == [0.9, 0.05, 0.05]
+    assert [(cell.text, cell.share) for cell in cells[6:]] == [("-", 0.0)] * 3, "a class that does not occur has no share"
+    assert [(name, pixels) for name, pixels, _ in table.rows] == [
+        ("background", "100 px"), ("liver, left", "10 px"), ("tumour", "0 px"),
+    ]  # fmt: skip
 
 
 def test_overlapping_classes_have_a_table_each():
-    first, second = tables_of_each_class(np.array([[170, 10, 4], [20, 5, 0], [6, 0, 5]]), ("none", "cell", "nucleus"))
-    assert [text in first for text in ("no cell", "88.2%", "20.0%")] == [True] * 3, "75 of 85, 5 of 25"
-    assert [text in second for text in ("no nucleus", "96.0%", "45.5%")] == [True] * 3, "95 of 99, 5 of 11"
-    assert "may overlap" in matrix_note(overlapping=True)
+    matrix = np.array([[170, 10, 4], [20, 5, 0], [6, 0, 5]])
+    first, second = matrix_tables(matrix, ("none", "cell", "nucleus"), overlapping=True)
+    assert (first.names, second.names) == (("no cell", "cell"), ("no nucleus", "nucleus"))
+    texts = [[cells[n].text for n, (_, _, cells) in enumerate(table.rows)] for table in (first, second)]
+    assert texts == [["88.2%", "20.0%"], ["96.0%", "45.5%"]], "75 of 85 and 5 of 25, 95 of 99 and 5 of 11"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from fixtures.reporting import draw_macro
 from segexp.data.cache import RamStore
 from segexp.data.dataset import ScoringSet
 from segexp.data.io.images import write_png
@@ -17,23 +18,22 @@ from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.evaluation.scoring import score
 from segexp.inference.segmenter import Segmenter
-from segexp.reporting import gallery as module
-from segexp.reporting.gallery import (
+from segexp.reporting import case_images as module
+from segexp.reporting.case_images import (
     CASES_FOLDER,
     EXPLAINED_FOLDER,
     INDEX,
     KINDS,
-    choose,
-    embedded,
-    explained_section,
-    keep_cases,
-    keys,
-    read_explained,
-    read_gallery,
-    showcase,
-    views,
-    write_explained,
-    write_gallery,
+    case_gallery,
+    choose_cases,
+    draw_views,
+    error_legend,
+    evidence,
+    read_case_images,
+    read_explained_cases,
+    save_case_images,
+    write_case_images,
+    write_explained_cases,
 )
 from segexp.types import Case, DataSpec, Source
 from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, Explained
@@ -49,47 +49,49 @@ def written(tmp_path):
         mask = (rng.random((40, 400)) > 0.5).astype(np.uint8)
         image = rng.integers(0, 255, (40, 400, 1)).astype(np.uint8)
         cases.append(Explained(image, mask, mask, rng.random((40, 400)).astype(np.float32), mask == 1, f"<case{n}>   9%"))
-    write_explained(tmp_path, cases, "liver", "down.3", PALETTE)
+    write_explained_cases(tmp_path, cases, "liver", "down.3", PALETTE)
     return tmp_path
 
 
 def test_what_is_written_is_shown(written):
-    told = read_explained(written)
+    told = read_explained_cases(written)
     assert (told.target, told.layer, told.titles) == ("liver", "down.3", ("<case0>   9%", "<case1>   9%"))
-    page = explained_section(written)
-    assert "<h2>What speaks for liver</h2>" in page
-    assert "at the layer down.3" in page
-    assert page.count("<img") == 2 * 4 + 1, "and the bar"
-    assert 'width="320" height="32"' in page
-    assert "&lt;case1&gt; \u00b7 9%" in page
-    assert "<case1>" not in page
+    found = evidence(written)
+    assert (found.target, found.layer) == ("liver", "down.3")
+    assert [row.title for row in found.rows] == ["<case0> \u00b7 9%", "<case1> \u00b7 9%"]
+    views = [view for row in found.rows for view in row.views]
+    assert [view.caption for view in views[:4]] == ["image", "truth", "prediction", "evidence for liver"]
+    assert {(view.picture.width, view.picture.height) for view in views} == {(320, 32)}
+    assert found.scale.width == 160
+    markup = draw_macro("elements.html.j2", "case_row", found.rows[1])
+    assert "&lt;case1&gt; \u00b7 9%" in markup
+    assert "<case1>" not in markup
+    assert markup.count("<img") == 4
 
 
-def test_a_run_without_them_has_no_such_section(tmp_path):
-    assert explained_section(tmp_path) == ""
+def test_a_run_without_them_has_no_evidence(tmp_path):
+    assert evidence(tmp_path) is None
 
 
 def test_pictures_that_are_gone_are_left_out(written):
     for file in (written / EXPLAINED_FOLDER).glob("00_*.jpg"):
         file.unlink()
-    page = explained_section(written)
-    assert "case0" not in page
-    assert "case1" in page
+    assert [row.title for row in evidence(written).rows] == ["<case1> \u00b7 9%"]
     for file in (written / EXPLAINED_FOLDER).glob("*.jpg"):
         file.unlink()
-    assert explained_section(written) == ""
+    assert evidence(written) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"target": "a", "layer": "b", "titles": [], "files": [3]})])
 def test_a_broken_index_is_none(written, content):
     (written / EXPLAINED_FOLDER / INDEX).write_text(content)
-    assert read_explained(written) is None
+    assert read_explained_cases(written) is None
 
 
 def test_an_index_names_no_file_elsewhere(written):
     index = written / EXPLAINED_FOLDER / INDEX
     index.write_text(json.dumps({"target": "a", "layer": "b", "titles": ["t"], "files": [["../../secret.jpg"]]}))
-    assert read_explained(written).files == (("secret.jpg",),)
+    assert read_explained_cases(written).files == (("secret.jpg",),)
 
 
 def kinds(chosen):
@@ -101,7 +103,7 @@ def kinds(chosen):
 
 def test_worst_median_and_best_of_many_cases():
     scores = np.random.default_rng(0).permutation(101) / 100
-    found = kinds(choose(scores))
+    found = kinds(choose_cases(scores))
     assert [scores[n] for n in found["worst"]] == [0, 0.01, 0.02, 0.03]
     assert [scores[n] for n in found["median"]] == [0.49, 0.5, 0.51]
     assert [scores[n] for n in found["best"]] == [0.98, 0.99, 1.0]
@@ -110,18 +112,18 @@ def test_worst_median_and_best_of_many_cases():
 
 @pytest.mark.parametrize("count", range(14))
 def test_no_case_twice_and_all_of_few(count):
-    chosen = [shown.position for shown in choose([n / 20 for n in range(count)])]
+    chosen = [shown.position for shown in choose_cases([n / 20 for n in range(count)])]
     assert len(set(chosen)) == len(chosen) == min(count, sum(KINDS.values()) - KINDS["false alarm"])
 
 
 def test_three_cases_are_the_worst_the_median_and_the_best():
-    assert kinds(choose([0.9, 0.1, 0.5])) == {"worst": [1], "median": [2], "best": [0]}
+    assert kinds(choose_cases([0.9, 0.1, 0.5])) == {"worst": [1], "median": [2], "best": [0]}
 
 
 def test_cases_without_foreground_are_shown_for_their_false_alarms_only():
     scores = [0.5, np.nan, np.nan, np.nan, np.nan]
-    assert kinds(choose(scores, [9, 3, 0, 8, 5])) == {"worst": [0], "false alarm": [3, 4]}
-    assert kinds(choose(scores)) == {"worst": [0]}
+    assert kinds(choose_cases(scores, [9, 3, 0, 8, 5])) == {"worst": [0], "false alarm": [3, 4]}
+    assert kinds(choose_cases(scores)) == {"worst": [0]}
 
 
 def scene():
@@ -131,7 +133,7 @@ def scene():
 
 
 def test_views_are_small_and_errors_have_their_colours():
-    image, truth, prediction, error = views(*scene(), PALETTE, side=100)
+    image, truth, prediction, error = draw_views(*scene(), PALETTE, side=100)
     assert {view.shape for view in (image, truth, prediction, error)} == {(100, 50, 3)}
     assert [tuple(error[y, 25]) for y in (10, 40, 60)] == [MISSED, CORRECT, FALSE_ALARM]
     assert tuple(error[90, 25]) == (60, 60, 60)
@@ -141,19 +143,20 @@ def test_views_are_small_and_errors_have_their_colours():
 
 
 def test_small_pictures_keep_their_size():
-    assert views(*scene(), PALETTE, side=1000)[0].shape == (200, 100, 3)
+    assert draw_views(*scene(), PALETTE, side=1000)[0].shape == (200, 100, 3)
 
 
 def write(directory, split, cases):
     chosen = [
-        replace(shown, case=f"id/{shown.position}", score=score) for shown, score in zip(choose(cases), cases, strict=True)
+        replace(shown, case=f"id/{shown.position}", score=score)
+        for shown, score in zip(choose_cases(cases), cases, strict=True)
     ]
-    write_gallery(directory, split, ((shown, *scene()) for shown in chosen), PALETTE)
+    write_case_images(directory, split, ((shown, *scene()) for shown in chosen), PALETTE)
 
 
 def test_what_is_written_is_read(tmp_path):
     write(tmp_path, "val", [0.1, 0.5, 0.9])
-    found = read_gallery(tmp_path)
+    found = read_case_images(tmp_path)
     assert [(shown.kind, shown.case, shown.score, shown.split) for shown in found] == [
         ("worst", "id/0", 0.1, "val"),
         ("median", "id/1", 0.5, "val"),
@@ -169,12 +172,12 @@ def test_the_pictures_of_another_split_stay(tmp_path):
     write(tmp_path, "val", [0.1, 0.5])
     write(tmp_path, "test", [0.3])
     write(tmp_path, "val", [0.2])
-    assert [(shown.split, shown.score) for shown in read_gallery(tmp_path)] == [("test", 0.3), ("val", 0.2)]
+    assert [(shown.split, shown.score) for shown in read_case_images(tmp_path)] == [("test", 0.3), ("val", 0.2)]
 
 
 def test_an_undefined_score_is_null(tmp_path):
-    shown = replace(choose([np.nan], [4])[0], case="a", score=float("nan"))
-    write_gallery(tmp_path, "val", iter([(shown, *scene())]), PALETTE)
+    shown = replace(choose_cases([np.nan], [4])[0], case="a", score=float("nan"))
+    write_case_images(tmp_path, "val", iter([(shown, *scene())]), PALETTE)
     assert json.loads((tmp_path / CASES_FOLDER / "index.json").read_text())[0]["score"] is None
 
 
@@ -182,14 +185,14 @@ def test_an_undefined_score_is_null(tmp_path):
 def test_a_broken_index_is_no_gallery(tmp_path, text):
     (tmp_path / CASES_FOLDER).mkdir(parents=True)
     (tmp_path / CASES_FOLDER / "index.json").write_text(text)
-    assert read_gallery(tmp_path) == []
+    assert read_case_images(tmp_path) == []
 
 
 def test_an_index_names_no_file_elsewhere_gallery(tmp_path):
     (tmp_path / CASES_FOLDER).mkdir(parents=True)
     entry = {"position": 0, "kind": "worst", "files": ["../../secret.jpg"]}
     (tmp_path / CASES_FOLDER / "index.json").write_text(json.dumps([entry]))
-    assert read_gallery(tmp_path)[0].files == ("secret.jpg",)
+    assert read_case_images(tmp_path)[0].files == ("secret.jpg",)
 
 
 class Threshold(nn.Module):
@@ -223,8 +226,8 @@ def scored():
 
 def test_the_pictures_are_those_of_the_scores(scored, tmp_path):
     segmenter, cases, prepared, matrices = scored
-    keep_cases(tmp_path, "test", segmenter, cases, prepared, matrices)
-    found = read_gallery(tmp_path)
+    save_case_images(tmp_path, "test", segmenter, cases, prepared, matrices)
+    found = read_case_images(tmp_path)
     assert [(shown.kind, shown.case) for shown in found] == [
         *(("worst", f"case/{n}") for n in (10, 9, 8, 7)),
         *(("median", f"case/{n}") for n in (6, 5, 4)),
@@ -245,70 +248,74 @@ def run(full_run, tmp_path):
     return full_run(tmp_path / "run")
 
 
-def section(run):
-    return showcase(run, read_gallery(run), ["val"], CLASSES, PALETTE_SHOWCASE)
+def gallery(run):
+    return case_gallery(run, read_case_images(run), ["val"], CLASSES, PALETTE_SHOWCASE)
+
+
+def pictures(found):
+    return [view for rows in found.rows.values() for row in rows for view in row.views]
 
 
 def test_each_case_has_its_four_views_and_a_place(run):
-    markup, places = section(run)
-    shown = read_gallery(run)
-    assert markup.count("<img ") == 4 * len(shown)
-    assert {case for _, case in places} == {each.case for each in shown}
-    for place in places.values():
-        assert f'id="{place.removeprefix("#")}"' in markup
-    for word in ("worst", "median", "best", "false alarm", "image", "truth", "prediction", "error", "missed"):
-        assert word in markup
-    assert "no foreground in the truth" in markup
+    found, cases = gallery(run), read_case_images(run)
+    assert [view.caption for view in pictures(found)] == ["image", "truth", "prediction", "error"] * len(cases)
+    assert {case for _, case in found.anchors} == {case.case for case in cases}
+    for row, case in zip(found.rows["val"], cases, strict=True):
+        assert found.anchors["val", case.case] == f"#{row.anchor}"
+        assert row.kind == case.kind
+        assert f'id="{row.anchor}"' in draw_macro("elements.html.j2", "case_row", row)
+    assert {row.kind for row in found.rows["val"]} == {"worst", "median", "best", "false alarm"}
+    assert found.rows["val"][-1].title.endswith("no foreground in the ground truth")
+    assert found.missing == 0
+    assert found.command == ""
 
 
-def test_deleted_pictures_leave_a_sentence(run):
+def test_deleted_pictures_leave_a_command(run):
     shutil.rmtree(run / "pictures")
-    markup, places = section(run)
-    assert "The pictures of this run are not there: they were deleted, or never written." in markup
-    assert f"python -m segexp.evaluate checkpoint={run} output=DIR" in markup
-    assert "<img" not in markup
-    assert places == {}
+    found = gallery(run)
+    assert found.command == f"python -m segexp.evaluate checkpoint={run} output=DIR"
+    assert found.rows == {}
+    assert found.panels == []
+    assert found.anchors == {}
 
 
 def test_some_deleted_pictures_are_counted_and_the_others_stay(run):
-    shown = read_gallery(run)
-    (run / CASES_FOLDER / shown[0].files[1]).unlink()
-    for name in shown[1].files:
+    cases = read_case_images(run)
+    (run / CASES_FOLDER / cases[0].files[1]).unlink()
+    for name in cases[1].files:
         (run / CASES_FOLDER / name).unlink()
-    markup, places = section(run)
-    assert "5 of the pictures are no longer there." in markup
-    assert markup.count("<img ") == 4 * len(shown) - 5
-    assert ("val", shown[0].case) in places
-    assert ("val", shown[1].case) not in places
+    found = gallery(run)
+    assert found.missing == 5
+    assert len(pictures(found)) == 4 * len(cases) - 5
+    assert ("val", cases[0].case) in found.anchors
+    assert ("val", cases[1].case) not in found.anchors
 
 
-def test_a_run_of_before_shows_its_panel(run):
+def test_an_older_run_shows_its_panel(run):
     shutil.rmtree(run / CASES_FOLDER)
     write_png(run / "pictures" / "val_cases.png", np.full((300, 2200, 3), 90, np.uint8))
-    markup, _ = section(run)
-    assert "these were chosen evenly" in markup
-    assert 'width="1100" height="150"' in markup
+    found = gallery(run)
+    (panel,) = found.panels
+    assert (panel.picture.width, panel.picture.height) == (1100, 150)
+    assert found.command == ""
 
 
 def test_the_page_does_not_grow_beyond_its_room(run, monkeypatch):
-    whole, _ = section(run)
-    monkeypatch.setattr(module, "ROOM", len(whole) // 2)
-    markup, places = section(run)
-    assert 0 < markup.count("<img ") < whole.count("<img ")
-    assert len(markup) < 0.6 * len(whole)
-    assert 0 < len(places) < len(read_gallery(run))
-
-
-def test_only_pictures_are_embedded(tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
-    assert embedded(tmp_path / "text.jpg", "") is None
-    assert embedded(tmp_path / "missing.jpg", "") is None
-    write_png(tmp_path / "small.png", np.zeros((3, 4, 3), np.uint8))
-    assert 'width="4" height="3" alt="a &quot;b&quot;"' in embedded(tmp_path / "small.png", 'a "b"')
+    whole = pictures(gallery(run))
+    size = sum(len(view.picture.source) for view in whole)
+    monkeypatch.setattr(module, "PICTURE_BUDGET", size // 2)
+    found = gallery(run)
+    assert 0 < len(pictures(found)) < len(whole)
+    assert sum(len(view.picture.source) for view in pictures(found)) <= size // 2
+    assert 0 < len(found.anchors) < len(read_case_images(run))
 
 
 def test_colours_are_explained():
-    assert "wrong class" not in keys(CLASSES, PALETTE_SHOWCASE)
-    assert "wrong class" in keys((*CLASSES, "tumour"), (*PALETTE_SHOWCASE, (1, 2, 3)))
-    assert "rgb(230,159,0)" in keys(CLASSES, PALETTE_SHOWCASE)
-    assert "Masks" not in keys(CLASSES, ())
+    def names(*args):
+        return [(title, [key.name for key in keys]) for title, keys in error_legend(*args)]
+
+    assert names(CLASSES, PALETTE_SHOWCASE) == [("Masks: ", ["liver"]), ("Errors: ", ["correct", "missed", "false alarm"])]
+    assert "wrong class" in names((*CLASSES, "tumour"), (*PALETTE_SHOWCASE, (1, 2, 3)))[1][1]
+    assert [title for title, _ in names(CLASSES, ())] == ["Errors: "]
+    markup = draw_macro("elements.html.j2", "legend", error_legend(("none", "<liver>"), PALETTE_SHOWCASE))
+    assert 'style="background:rgb(230,159,0)"></span>&lt;liver&gt;' in markup

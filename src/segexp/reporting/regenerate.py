@@ -1,4 +1,4 @@
-"""The pages of whatever a folder is, written again."""
+"""The pages of whatever a folder is, a run or a study, written again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +27,7 @@ def write_reports(directory: Path) -> Iterator[Path]:
     yield write_study_report(directory)
 
 
-def told(write: Callable[[Path], Path], directory: Path) -> str:
+def write_report_safely(write: Callable[[Path], Path], directory: Path) -> str:
     """Write a page at the end of a run or study; return where it is, or why there is none.
 
     Whatever goes wrong here, the run itself is finished and its scores are written.

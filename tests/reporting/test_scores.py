@@ -1,8 +1,9 @@
-"""The table of cases and the histogram of their scores."""
+"""The scores of a run: arrays, intervals, sentences, tables, and the grid of cases."""
 
-import json
+import itertools
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,79 +13,77 @@ from segexp.evaluation.grouping import gather
 from segexp.evaluation.records import read_record
 from segexp.evaluation.summary_text import number
 from segexp.metrics.scores import summary
-from segexp.reporting.score_sections import (
-    behind,
-    cases_section,
-    digits,
+from segexp.reporting.scores import (
+    case_grid,
+    decimals,
+    definition,
+    describe_means,
+    display_name,
     interval_text,
-    meaning,
-    named,
-    parts_of,
-    scores_section,
-    sentence,
+    sample_size,
+    score_histograms,
+    score_notice,
+    score_sentence,
+    score_tables,
+    scores_by_split,
     split_scores,
-    spread_section,
-    verdict,
 )
 
 
 @pytest.fixture
 def parts(full_run, tmp_path):
-    return lambda **more: parts_of(read_record(full_run(tmp_path / "run", pictures=False, **more)))
+    return lambda **more: scores_by_split(read_record(full_run(tmp_path / "run", pictures=False, **more)))
 
 
-def content(markup):
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', markup).group(1))
-
-
-def headings(markup):
-    return re.findall(r"<button[^>]*>([^<]*)</button></th>", markup)
+def headings(found):
+    return [column.name for column in found.columns]
 
 
 def test_one_class_is_one_row_per_case(parts):
     found = parts()
-    markup = cases_section(found, {("val", "scan/002"): "#case-val-0"})
-    assert headings(markup) == ["case", "group", "Dice", "IoU", "HD95", "TP", "FP", "FN"]
-    rows = content(markup)["rows"]
+    cases = case_grid(found, {("val", "scan/002"): "#case-val-0"})
+    assert headings(cases) == ["case", "group", "Dice", "IoU", "HD95", "TP", "FP", "FN"]
+    rows = cases.data["rows"]
     assert len(rows) == 10
     assert rows[2][0] == ["scan/002", "#case-val-0"]
     assert rows[2][2] == round(float(found[0].values["dice"][2, 0]), 4)
     assert rows[3][2:4] == [None, None]
     assert rows[3][6] == 7, "false pixels of a case without the class"
-    assert content(markup)["sort"] == [2, True]
+    assert cases.sort == (2, True)
+    assert cases.limit == 2
 
 
 def test_several_classes_are_a_row_each_and_their_mean_is_shown_first(parts):
     found = parts(classes=("background", "liver", "tumour"))
-    markup = cases_section(found, {})
-    assert headings(markup)[:3] == ["case", "group", "class"]
-    rows = content(markup)["rows"]
+    cases = case_grid(found, {})
+    assert headings(cases)[:3] == ["case", "group", "class"]
+    rows = cases.data["rows"]
     assert [row[2] for row in rows[:3]] == ["mean", "liver", "tumour"]
     assert len(rows) == 30
     assert rows[0][3] == pytest.approx(float(np.nanmean(found[0].values["dice"][0])), abs=1e-4)
-    assert '<option value="mean" selected>' in markup
-    assert markup.count("<tr><td>") == 10
+    assert rows[0][6] == rows[1][6] + rows[2][6], "pixels of all classes are summed"
+    assert [(each.name, each.chosen) for each in cases.filters] == [("group", ""), ("class", "mean")]
+    assert len(cases.first_rows) == 10
 
 
 def test_several_splits_can_be_told_apart(parts):
     found = parts()
-    from dataclasses import replace
-
-    markup = cases_section([found[0], replace(found[0], split="test")], {})
-    assert headings(markup)[:3] == ["case", "split", "group"]
-    assert {row[1] for row in content(markup)["rows"]} == {"val", "test"}
+    cases = case_grid([found[0], replace(found[0], split="test")], {})
+    assert headings(cases)[:3] == ["case", "split", "group"]
+    assert {row[1] for row in cases.data["rows"]} == {"val", "test"}
 
 
 def test_histogram_says_how_the_cases_are_spread(parts):
     found = parts()
     values = found[0].of_cases("dice")
-    markup = spread_section(found)
-    assert f"lowest {np.nanmin(values):.3f}, highest {np.nanmax(values):.3f}; 9 cases" in markup
-    assert markup.count("<svg") == 1
+    ((chart, caption),) = score_histograms(found)
+    assert caption.endswith(f"lowest {np.nanmin(values):.3f}, highest {np.nanmax(values):.3f}; 9 cases")
+    assert caption.startswith(f"val: median {np.nanmedian(values):.3f}, middle half from ")
+    assert chart.label == "Histogram of the Dice of 9 val cases"
 
 
 def test_no_histogram_without_any_score(make_run, tmp_path):
-    assert spread_section(parts_of(read_record(make_run(tmp_path / "run", {"a": [None]})))) == ""
+    assert score_histograms(scores_by_split(read_record(make_run(tmp_path / "run", {"a": [None]})))) == []
 
 
 CLASSES = ("background", "liver", "tumour")
@@ -142,7 +141,7 @@ def test_groups_too_few_to_be_drawn_are_told(make_run, tmp_path):
     )
     alone = split_scores(read_record(make_run(tmp_path / "alone", dice)), "val")
     assert [part.few_groups for part in (two, four, alone)] == [2, None, None]
-    assert [behind(part.interval("dice"), part) for part in (two, four, alone)] == [
+    assert [sample_size(part.interval("dice"), part) for part in (two, four, alone)] == [
         "8 cases of 2 groups",
         "8 cases of 4 groups",
         "8 cases",
@@ -159,18 +158,18 @@ def test_test_comes_before_val(full_run, tmp_path):
     record = read_record(full_run(tmp_path / "run", pictures=False))
     more = [row | {"split": "test"} for row in record.cases]
     record.cases.extend(more)
-    assert [part.split for part in parts_of(record)] == ["test", "val"]
+    assert [part.split for part in scores_by_split(record)] == ["test", "val"]
 
 
 def test_words():
-    assert named("dice") == "Dice"
-    assert named("boundary_iou") == "boundary iou"
-    assert meaning("hd95").endswith("; low is good")
-    assert meaning("dice") == "2 TP / (2 TP + FP + FN)"
-    assert meaning("somebody's own") == ""
-    assert digits([np.array([0.5, math.nan])]) == 4
-    assert digits([np.array([0.5]), np.array([1.5])]) == 2
-    assert digits([]) == 4
+    assert display_name("dice") == "Dice"
+    assert display_name("boundary_iou") == "boundary iou"
+    assert definition("hd95").endswith("; low is good")
+    assert definition("dice") == "2 TP / (2 TP + FP + FN)"
+    assert definition("somebody's own") == ""
+    assert decimals([np.array([0.5, math.nan])]) == 4
+    assert decimals([np.array([0.5]), np.array([1.5])]) == 2
+    assert decimals([]) == 4
 
 
 def test_no_interval_is_a_dash(make_run, tmp_path):
@@ -181,66 +180,82 @@ def test_no_interval_is_a_dash(make_run, tmp_path):
 @pytest.fixture
 def part_of(make_run, tmp_path):
     """The scores of a run that is made up."""
-    return lambda dice, **more: parts_of(read_record(make_run(tmp_path / "run", dice, **more)))[0]
+    numbers = itertools.count()
+    return lambda dice, **more: scores_by_split(read_record(make_run(tmp_path / f"run{next(numbers)}", dice, **more)))[0]
 
 
 def test_sentence_has_score_interval_and_cases(part_of):
-    text = sentence(part_of({f"c{n}": [0.8 + n / 100] for n in range(10)}))
+    text = score_sentence(part_of({f"c{n}": [0.8 + n / 100] for n in range(10)}))
     assert re.fullmatch(r"val: Dice 0\.8450 \(95 % interval 0\.8\d+ to 0\.8\d+\), IoU 0\.\d{4}, over 10 cases\.", text)
 
 
 def test_sentence_of_one_case_says_that_there_is_no_interval(part_of):
-    assert sentence(part_of({"c": [0.5]})) == "val: Dice 0.5000, IoU 0.3333, over 1 case; one case gives no interval."
+    assert score_sentence(part_of({"c": [0.5]})) == "val: Dice 0.5000, IoU 0.3333, over 1 case; one case gives no interval."
 
 
 def test_sentence_of_one_group_says_what_the_interval_is_not(part_of):
     dice = {f"c{n}": [0.8 + n / 100] for n in range(10)}
-    text = sentence(part_of(dice, groups=dict.fromkeys(dice, "D")))
-    assert text.endswith("over 10 cases of 1 group; the interval is over these cases and says nothing about another group.")
+    text = score_sentence(part_of(dice, groups=dict.fromkeys(dice, "D")))
+    assert text.endswith("over 10 cases of 1 group; the interval describes these cases and says nothing about a new group.")
 
 
 def test_sentence_without_any_foreground(part_of):
-    assert sentence(part_of({"c": [None], "d": [None]})) == "val: no Dice is defined, because no case has a pixel of liver."
+    assert (
+        score_sentence(part_of({"c": [None], "d": [None]})) == "val: no Dice is defined, because no case has a pixel of liver."
+    )
 
 
-def test_a_worry_makes_the_verdict_a_warning(part_of):
+def test_a_warning_changes_the_level(part_of):
     part = part_of({"c": [0.5], "d": [0.6]})
-    assert 'class="notice note"' in verdict([part], remarks=["The last epoch was the best one."])
-    warned = verdict([part], ["liver was not found."])
-    assert 'class="notice warning"' in warned
-    assert "liver was not found." in warned
+    found = score_notice([part, part], remarks=["The last epoch was the best one."])
+    assert (found.level, found.title) == ("note", score_sentence(part))
+    assert found.paragraphs == [score_sentence(part), "The last epoch was the best one."]
+    warned = score_notice([part], ["liver was not found."])
+    assert (warned.level, warned.paragraphs) == ("warning", ["liver was not found."])
+    assert score_notice([]).title == "No case was scored."
 
 
 def test_table_has_every_score_with_interval_and_the_pooled_ones(part_of):
     part = part_of({f"c{n}": [0.8 + n / 100] for n in range(10)}, more={"hd95": {f"c{n}": 3.0 + n for n in range(10)}})
-    markup = scores_section([part], {"val/dice_pooled": 0.84, "val/iou_pooled": float("nan")})
-    assert ">HD95 (low is good)</span>" in markup
-    assert ">Dice, pooled</span></td>" in markup
-    assert "IoU, pooled" not in markup
-    assert markup.count('class="bar-cell"') == 3, "Dice, IoU and accuracy lie between 0 and 1, HD95 does not"
+    found = score_tables(part, {"val/dice_pooled": 0.84, "val/iou_pooled": float("nan")})
+    rows = {row.name: row for row in found.rows}
+    assert list(rows) == ["Dice", "IoU", "HD95 (low is good)", "accuracy", "Dice, pooled"]
+    assert rows["Dice, pooled"].mean == "0.8400"
+    assert [name for name, row in rows.items() if row.bar] == ["Dice", "IoU", "accuracy"], "HD95 is not between 0 and 1"
     accuracy = part.interval("accuracy")
-    assert f"{number(accuracy.mean)}</td>" in markup
-    assert f"{number(accuracy.low)} to {number(accuracy.high)}" in markup
-    assert "0.7 to 1" in markup
+    assert rows["accuracy"].mean == number(accuracy.mean)
+    assert rows["accuracy"].interval == f"{number(accuracy.low)} to {number(accuracy.high)}"
+    assert rows["Dice"].definition == "2 TP / (2 TP + FP + FN)"
+    assert rows["Dice"].sample == "10 cases"
+    assert found.axis == (0.7, 1.0)
+    assert found.classes == []
 
 
 def test_classes_have_a_row_each(part_of):
     dice = {f"c{n}": [0.8, None if n == 3 else 0.4] for n in range(6)}
-    markup = scores_section([part_of(dice, classes=("background", "liver", "tumour"))], {})
-    row = re.search(r"<tr><td>tumour</td>(.*?)</tr>", markup).group(1)
-    assert "0.4000" in row
-    assert "5 of 6" in row
-    assert row.endswith('<td class="number">7</td>'), "pixels found where there are none"
+    found = score_tables(part_of(dice, classes=("background", "liver", "tumour")), {})
+    liver, tumour = found.classes
+    assert (liver.name, tumour.name) == ("liver", "tumour")
+    assert found.measures == ["Dice", "IoU"]
+    assert tumour.scores[0] == ("0.4000", "0.4000 to 0.4000")
+    assert tumour.cases == "5 of 6"
+    assert tumour.false_positives == "7", "pixels found where there are none"
 
 
 def test_cases_without_foreground_are_told_with_one_class(part_of):
-    dice = {"a": [0.8], "b": [None], "c": [0.7]}
-    assert "1 of 3 cases have no liver and no Dice; in 1 of them it was found all the same (7 pixels)." in scores_section(
-        [part_of(dice)], {}
+    found = score_tables(part_of({"a": [0.8], "b": [None], "c": [0.7]}), {})
+    assert found.note == (
+        "1 of 3 cases have no liver and therefore no Dice; in 1 of them it was predicted all the same (7 pixels)."
     )
 
 
-def test_few_groups_are_explained(part_of):
+def test_what_a_mean_is_over_is_explained(part_of):
     dice = {f"c{n}": [0.8 + n / 100] for n in range(10)}
-    markup = scores_section([part_of(dice, groups=dict.fromkeys(dice, "D"))], {})
-    assert "But the 10 cases of val are of 1 group, too few to be drawn: another group may score differently." in markup
+    one = part_of(dice, groups=dict.fromkeys(dice, "D"))
+    text = describe_means([one])
+    assert text.startswith("Mean over cases, with a 95 % bootstrap interval that resamples cases.")
+    assert "But the 10 cases of val are of 1 group, too few to resample: a new group may score differently." in text
+    four = part_of(dice, groups={name: "ABCD"[n % 4] for n, name in enumerate(dice)})
+    assert "resamples whole groups (cases that belong together)" in describe_means([four])
+    several = part_of({"c": [0.5, 0.5]}, classes=("background", "liver", "tumour"))
+    assert describe_means([several]).startswith("Mean over cases, then over the foreground classes,")

@@ -1,10 +1,10 @@
-"""All scores of the cases of one split as arrays, and the interval of each mean by the rules of a comparison.
+"""The scores of a run: all of a split as arrays, the interval of each mean by the rules of a comparison, and their tables.
 
 Legend: N cases, F foreground classes.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,15 @@ from segexp.evaluation.grouping import drawn, unit_count
 from segexp.evaluation.records import NAMING, Record
 from segexp.evaluation.summary_text import counted, number
 from segexp.metrics.significance import Interval, bootstrap_interval
-from segexp.reporting import charts
-from segexp.reporting.html import Html, details, element, notice, paragraph, section, table
-from segexp.reporting.tables import Cell, Column, Link, grid
+from segexp.reporting.charts import Chart, IntervalBar, histogram, interval_bar
+from segexp.reporting.rendering import Notice
+from segexp.reporting.tables import Cell, Column, Grid, Link, grid
 
 COUNTS = ("tp", "fp", "fn")
 
 UNIT = "in pixels, or as data.spacing has it where metrics.boundary.unit=spacing"
 
-MEANING = {
+DEFINITIONS = {
     "dice": "2 TP / (2 TP + FP + FN)",
     "iou": "Intersection over union: TP / (TP + FP + FN)",
     "precision": "Share of the predicted pixels that are right",
@@ -31,7 +31,7 @@ MEANING = {
     "assd": f"Mean distance between the borders, {UNIT}",
     "nsd": "Share of the borders that are within the tolerance of each other",
     "boundary_iou": "Intersection over union of the pixels near the borders",
-    "ece": "Expected calibration error: how far probabilities are from the share of hits",
+    "ece": "Expected calibration error: how far probabilities are from observed frequencies",
     "brier": "Mean squared error of the probabilities",
     "jaccard_thresholded": "Intersection over union, 0 where it is below the threshold",
     "v_rand": "Foreground-restricted Rand score after border thinning",
@@ -42,7 +42,7 @@ MEANING = {
     "fn": "Pixels of the class that were missed",
 }
 
-NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD", "ece": "ECE", "brier": "Brier"}
+DISPLAY_NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD", "ece": "ECE", "brier": "Brier"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +116,18 @@ def split_scores(record: Record, split: str) -> SplitScores:
     return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values, accuracy)
 
 
-def named(measure: str) -> str:
+def display_name(measure: str) -> str:
     """Return how a score is called on a page."""
-    return NAMES.get(measure, measure.replace("_", " "))
+    return DISPLAY_NAMES.get(measure, measure.replace("_", " "))
 
 
-def meaning(measure: str) -> str:
+def definition(measure: str) -> str:
     """Return what a score is, and whether it is good when it is low."""
     low = "low is good" if directions().get(measure) == "low" and measure not in COUNTS else ""
-    return "; ".join(text for text in (MEANING.get(measure, ""), low) if text)
+    return "; ".join(text for text in (DEFINITIONS.get(measure, ""), low) if text)
 
 
-def digits(arrays: Iterable[np.ndarray]) -> int:
+def decimals(arrays: Iterable[np.ndarray]) -> int:
     """Return 4 digits after the point for scores up to 1, 2 for distances in pixels."""
     return 2 if any((values[~np.isnan(values)] > 1).any() for values in arrays) else 4
 
@@ -137,36 +137,76 @@ def interval_text(interval: Interval) -> str:
     return f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "-"
 
 
-def behind(interval: Interval, part: SplitScores) -> str:
-    """Return behind how many cases, and groups, a mean stands."""
+def sample_size(interval: Interval, part: SplitScores) -> str:
+    """Return over how many cases, and of how many groups, a mean is: "8 cases of 2 groups"."""
     groups = interval.groups if interval.groups is not None else part.few_groups
     text = counted(interval.cases, "case")
     return text if groups is None or groups == interval.cases else f"{text} of {counted(groups, 'group')}"
 
 
-def parts_of(record: Record) -> Sequence[SplitScores]:
+def scores_by_split(record: Record) -> list[SplitScores]:
     """Return the scores of each split of a run, test first: nothing was chosen on it."""
     splits = sorted(record.splits, key=lambda split: split != "test")
     return [split_scores(record, split) for split in splits]
 
 
-BAR = 180
-"""Width of the drawing of an interval, in pixels."""
+@dataclass(frozen=True)
+class ScoreRow:
+    """A score of a split: mean, interval and sample in words; `bar` is None for scores of another range than 0 to 1."""
 
-STYLE = """
-.tight td{white-space:nowrap}.ends{color:var(--soft);font-size:.8em}.bar-cell svg{width:11rem;min-width:11rem}
-.bar-cell .span{fill:var(--c0);opacity:.45}.bar-cell .mean{stroke:var(--c0);stroke-width:2.5}
-""".replace("\n", "")
+    name: str
+    definition: str
+    mean: str
+    interval: str
+    sample: str
+    bar: IntervalBar | None
 
 
-def verdict(parts: Sequence[SplitScores], worries: Sequence[str] = (), remarks: Sequence[str] = ()) -> Html:
+@dataclass(frozen=True)
+class ClassRow:
+    """A class of a split: mean and interval of each score, how many cases have it, and false positives in the others."""
+
+    name: str
+    scores: Sequence[tuple[str, str]]
+    cases: str
+    false_positives: str
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """The scores of one split on the page.
+
+    Attributes:
+        split: its name.
+        axis: both ends of the scale of the bars.
+        rows: a row per score.
+        measures: names of the scores that classes have.
+        classes: a row per foreground class; empty where there is only one.
+        note: about cases without the class, where there is only one.
+    """
+
+    split: str
+    axis: tuple[float, float]
+    rows: Sequence[ScoreRow]
+    measures: Sequence[str]
+    classes: Sequence[ClassRow]
+    note: str
+
+
+ALL_CLASSES = "mean"
+"""Stands where a row is of all classes of a case."""
+OPEN_CLASSES = 8
+"""Classes up to which their table is shown without being asked for."""
+
+
+def score_notice(parts: Sequence[SplitScores], warnings: Sequence[str] = (), remarks: Sequence[str] = ()) -> Notice:
     """Return the main scores in a sentence per split, then what is wrong with them and what else there is to say."""
-    sentences = [sentence(part) for part in parts]
-    content = [paragraph(text) for text in (*sentences[1:], *worries, *remarks)]
-    return notice("warning" if worries else "note", sentences[0] if sentences else "No case was scored.", *content)
+    sentences = [score_sentence(part) for part in parts]
+    title = sentences[0] if sentences else "No case was scored."
+    return Notice("warning" if warnings else "note", title, [*sentences[1:], *warnings, *remarks])
 
 
-def sentence(part: SplitScores) -> str:
+def score_sentence(part: SplitScores) -> str:
     """Return Dice and IoU of a split in words, with interval and number of cases."""
     found = part.interval("dice") if "dice" in part.values else None
     if found is None or not found.cases:
@@ -176,125 +216,90 @@ def sentence(part: SplitScores) -> str:
         text += f" (95 % interval {interval_text(found)})"
     if "iou" in part.values:
         text += f", IoU {number(part.mean('iou'))}"
-    text += f", over {behind(found, part)}"
+    text += f", over {sample_size(found, part)}"
     if math.isnan(found.low):
         text += "; one case gives no interval"
     elif part.few_groups is not None:
-        text += "; the interval is over these cases and says nothing about another group"
+        text += "; the interval describes these cases and says nothing about a new group"
     return f"{text}."
 
 
-def scores_section(parts: Sequence[SplitScores], pooled: Mapping[str, float]) -> Html:
-    """Return tables of all scores.
-
-    Args:
-        parts: one per split.
-        pooled: the scores of metrics.json, by "<split>/<score>".
-    """
-    content: list[str] = [paragraph(_explained(parts))]
-    for part in parts:
-        content.append(element("h3", part.split) if len(parts) > 1 else "")
-        content.append(_over_classes(part, pooled))
-        if len(part.classes) > 1:
-            content.append(details("Each class by itself", _each_class(part), opened=len(part.classes) <= 8))
-        if text := _false_alarms(part):
-            content.append(paragraph(text))
-    return section("Scores", *content)
-
-
-def _explained(parts: Sequence[SplitScores]) -> str:
+def describe_means(parts: Sequence[SplitScores]) -> str:
+    """Return what the means and intervals of the tables are over."""
     several = any(len(part.classes) > 1 for part in parts)
     mean_of = "Mean over cases, then over the foreground classes" if several else "Mean over cases"
     groups = any(any(part.groups) and part.few_groups is None for part in parts)
-    drawn = "whole groups (cases that belong together)" if groups else "cases"
-    text = f"{mean_of}, with its bootstrap 95 % interval: {drawn} are drawn again and again."
-    text += " A case whose truth lacks a class does not count for it."
+    resampled = "whole groups (cases that belong together)" if groups else "cases"
+    text = f"{mean_of}, with a 95 % bootstrap interval that resamples {resampled}."
+    text += " A case whose ground truth lacks a class does not count for that class."
     few = [f"the {len(p.ids)} cases of {p.split} are of {counted(p.few_groups, 'group')}" for p in parts if p.few_groups]
     if few:
-        text += f" But {' and '.join(few)}, too few to be drawn: another group may score differently."
+        text += f" But {' and '.join(few)}, too few to resample: a new group may score differently."
     return text
 
 
-def _over_classes(part: SplitScores, pooled: Mapping[str, float]) -> Html:
+def score_tables(part: SplitScores, pooled: Mapping[str, float]) -> ScoreTables:
+    """Return the tables of all scores of a split.
+
+    Args:
+        part: its scores.
+        pooled: the scores of metrics.json, by "<split>/<score>".
+    """
     intervals = {name: found for name in (*part.measures, ACCURACY) if (found := part.interval(name)).cases}
-    axis = _axis(list(intervals.values()))
+    axis = _bar_axis(list(intervals.values()))
     rows = [
-        [_head(name), number(found.mean), interval_text(found), behind(found, part), _bar(found, *axis)]
+        ScoreRow(
+            display_name(name) + (" (low is good)" if definition(name).endswith("low is good") else ""),
+            DEFINITIONS.get(name, ""),
+            number(found.mean),
+            interval_text(found),
+            sample_size(found, part),
+            interval_bar(found, *axis),
+        )
         for name, found in intervals.items()
     ]
     for name, text in (("dice_pooled", "Dice, pooled"), ("iou_pooled", "IoU, pooled")):
         value = pooled.get(f"{part.split}/{name}", math.nan)
         if not math.isnan(value):
-            rows.append([element("span", text, title=meaning(name)), number(value), "", "all pixels as one", Html("")])
-    heads = ("score", "mean", "95 % interval", "over", f"{axis[0]:g} to {axis[1]:g}")
-    return element("div", table(heads, rows, numbers=(1, 2)), class_="tight")
+            rows.append(ScoreRow(text, definition(name), number(value), "", "all pixels pooled", None))
+    classes = _class_rows(part) if len(part.classes) > 1 else []
+    return ScoreTables(part.split, axis, rows, list(map(display_name, part.measures)), classes, _false_positive_note(part))
 
 
-def _each_class(part: SplitScores) -> Html:
-    """Return a row per class, each mean above its interval."""
-    heads = ["class", *map(named, part.measures)]
+def _class_rows(part: SplitScores) -> list[ClassRow]:
     rows = []
     for k, name in enumerate(part.classes):
-        row: list[str] = [name]
-        for measure in part.measures:
-            found = part.interval(measure, k)
-            row.append(Html(number(found.mean) + element("div", interval_text(found), class_="ends")))
+        found = [part.interval(measure, k) for measure in part.measures]
         missing = part.missing[:, k]
-        row += [f"{int((~missing).sum())} of {len(missing)}", f"{part.values['fp'][missing, k].sum():.0f}"]
-        rows.append(row)
-    heads += ["cases with it", "falsely found in the others, px"]
-    return element("div", table(heads, rows, numbers=range(1, len(heads))), class_="tight")
+        present, wrong = f"{int((~missing).sum())} of {len(missing)}", f"{part.values['fp'][missing, k].sum():.0f}"
+        rows.append(ClassRow(name, [(number(each.mean), interval_text(each)) for each in found], present, wrong))
+    return rows
 
 
-def _false_alarms(part: SplitScores) -> str:
+def _false_positive_note(part: SplitScores) -> str:
     if len(part.classes) > 1 or not part.missing.any():
         return ""
     missing = part.missing[:, 0]
     pixels = part.values["fp"][missing, 0]
     return (
-        f"{int(missing.sum())} of {len(missing)} cases have no {part.classes[0]} and no Dice; "
-        f"in {int((pixels > 0).sum())} of them it was found all the same ({pixels.sum():.0f} pixels)."
+        f"{int(missing.sum())} of {len(missing)} cases have no {part.classes[0]} and therefore no Dice; "
+        f"in {int((pixels > 0).sum())} of them it was predicted all the same ({pixels.sum():.0f} pixels)."
     )
 
 
-def _head(name: str) -> Html:
-    low = " (low is good)" if meaning(name).endswith("low is good") else ""
-    return element("span", named(name) + low, title=MEANING.get(name, ""))
-
-
-def _axis(intervals: Sequence[Interval]) -> tuple[float, float]:
+def _bar_axis(intervals: Sequence[Interval]) -> tuple[float, float]:
     """Return the ends of the scale on which scores up to 1 are drawn: tenths that hold all of their intervals."""
     ends = [end for found in intervals if 0 <= found.mean <= 1 for end in (found.low, found.high, found.mean) if 0 <= end <= 1]
     low, high = math.floor(min(ends, default=0.0) * 10), math.ceil(max(ends, default=1.0) * 10)
     return low / 10, max(high, low + 1) / 10
 
 
-def _bar(interval: Interval, low: float, high: float) -> Html:
-    """Return the interval as a bar with a mark at the mean; nothing for scores of another range."""
-    if not 0 <= interval.mean <= 1:
-        return Html("")
-
-    def x(value: float) -> float:
-        return 2 + (BAR - 4) * (min(max(value, low), high) - low) / (high - low)
-
-    shapes = f'<line class="axis" x1="2" x2="{BAR - 2}" y1="8" y2="8"/>'
-    if not math.isnan(interval.low):
-        left, right = x(interval.low), x(interval.high)
-        shapes += f'<rect class="span" x="{left:.1f}" width="{max(right - left, 1):.1f}" y="4" height="8"/>'
-    shapes += f'<line class="mean" x1="{x(interval.mean):.1f}" x2="{x(interval.mean):.1f}" y1="1" y2="15"/>'
-    return Html(f'<div class="bar-cell"><svg viewBox="0 0 {BAR} 16" aria-hidden="true">{shapes}</svg></div>')
-
-
-EVERY = "mean"
-"""Stands where a row is of all classes of a case."""
-
-
-def cases_section(parts: Sequence[SplitScores], places: Mapping[tuple[str, str], str]) -> Html:
+def case_grid(parts: Sequence[SplitScores], anchors: Mapping[tuple[str, str], str]) -> Grid:
     """Return one row per case and foreground class, and one for their mean; the worst Dice first.
 
     Args:
         parts: one per split.
-        places: `#name` of the pictures of a case, by split and id.
+        anchors: `#name` of the pictures of a case, by split and id.
     """
     several = any(len(part.classes) > 1 for part in parts)
     grouped = any(group is not None for part in parts for group in part.groups)
@@ -303,59 +308,59 @@ def cases_section(parts: Sequence[SplitScores], places: Mapping[tuple[str, str],
     columns = [Column(name) for name in names]
     for name in measures:
         arrays = [part.values[name] for part in parts if name in part.values]
-        columns.append(Column(named(name), digits(arrays), meaning(name)))
-    columns += [Column(name.upper(), 0, meaning(name)) for name in COUNTS]
+        columns.append(Column(display_name(name), decimals(arrays), definition(name)))
+    columns += [Column(name.upper(), 0, definition(name)) for name in COUNTS]
     rows: list[list[Cell]] = []
     for part in parts:
-        means = {name: part.of_cases(name) for name in measures if name in part.values}
-        sums = {name: part.values[name].sum(axis=1) for name in COUNTS}
+        means = {name: part.of_cases(name) for name in part.measures}
         for n, case in enumerate(part.ids):
-            place = places.get((part.split, case))
-            first: Cell = Link(case, place) if place else case
+            anchor = anchors.get((part.split, case))
+            first: Cell = Link(case, anchor) if anchor else case
             fixed: list[Cell] = [first, *([part.split] * (len(parts) > 1)), *([part.groups[n] or ""] * grouped)]
-            if several:
-                rows.append(
-                    [*fixed, EVERY, *(_at(means, name, n) for name in measures), *(_at(sums, name, n) for name in COUNTS)]
-                )
-            for k, name in enumerate(part.classes):
-                numbers = [_at({m: v[:, k] for m, v in part.values.items()}, m, n) for m in (*measures, *COUNTS)]
-                rows.append([*fixed, *([name] * several), *numbers])
+            rows += [
+                [*fixed, *([name] * several), *values]
+                for name, values in _case_values(part, n, measures, means if several else {})
+            ]
     where = names.index("class") if several else None
     choices = {n: "" for n, name in enumerate(names) if name in ("split", "group")}
-    choices |= {where: EVERY} if where is not None else {}
+    choices |= {where: ALL_CLASSES} if where is not None else {}
     dice = len(names) + (measures.index("dice") if "dice" in measures else 0)
-    shown = grid(columns, rows, sort=(dice, True), choices=dict(sorted(choices.items())), limit=dice)
-    note = paragraph(
-        "Worst Dice first; a heading sorts by its column, the second time the other way round. "
-        "Empty: the truth has no such class. The file cases.csv beside this page holds the same, and the background."
-    )
-    return section("Cases", note, shown)
+    return grid(columns, rows, sort=(dice, True), choices=dict(sorted(choices.items())), limit=dice)
 
 
-def spread_section(parts: Sequence[SplitScores], measure: str = "dice") -> Html:
-    """Return a histogram of the case scores for each split."""
-    drawn = []
+def _case_values(
+    part: SplitScores, case: int, measures: Sequence[str], means: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, list[Cell]]]:
+    """Yield scores and counts of a case by class; first their means over the classes, where these are given."""
+
+    def cells(values: Mapping[str, float]) -> list[Cell]:
+        found = (float(values.get(name, math.nan)) for name in (*measures, *COUNTS))
+        return [None if math.isnan(value) else value for value in found]
+
+    if means:
+        sums = {name: part.values[name][case].sum() for name in COUNTS}
+        yield ALL_CLASSES, cells({name: values[case] for name, values in means.items()} | sums)
+    for k, name in enumerate(part.classes):
+        yield name, cells({measure: values[case, k] for measure, values in part.values.items()})
+
+
+def score_histograms(parts: Sequence[SplitScores], measure: str = "dice") -> list[tuple[Chart, str]]:
+    """Return a histogram of the case scores for each split that has some, with its caption."""
+    found = []
     for part in parts:
         values = part.of_cases(measure) if measure in part.values else np.zeros(0)
         known = values[~np.isnan(values)]
         if not len(known):
             continue
         bins = int(np.clip(2 * math.sqrt(len(known)), 8, 20))
-        counts, edges = np.histogram(known, bins, (min(math.floor(known.min() * 10) / 10, 0.8), 1.0))
+        ends = (min(math.floor(known.min() * 10) / 10, 0.8), 1.0)
+        label = f"Histogram of the Dice of {len(known)} {part.split} cases"
+        chart = histogram(known, "Dice of a case", label, bins=bins, value_range=ends)
         low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
-        chart = charts.columns(
-            counts, edges, "Dice of a case", f"Histogram of the Dice of {len(known)} {part.split} cases", "cases"
-        )
         caption = (
-            f"{part.split}: median {middle:.3f}, the middle half from {low:.3f} to {high:.3f}, "
-            f"lowest {known.min():.3f}, highest {known.max():.3f}; {len(known)} cases"
+            f"{part.split}: median {middle:.3f}, middle half from {low:.3f} to {high:.3f}, "
+            f"lowest {known.min():.3f}, highest {known.max():.3f}; {counted(len(known), 'case')}"
         )
-        drawn.append(element("figure", chart, element("figcaption", caption)))
-    if not drawn:
-        return Html("")
-    return section("How the cases are spread", element("div", *drawn, class_="charts"))
-
-
-def _at(values: Mapping[str, np.ndarray], name: str, case: int) -> float | None:
-    value = float(values[name][case]) if name in values else math.nan
-    return None if math.isnan(value) else value
+        if chart is not None:
+            found.append((chart, caption))
+    return found

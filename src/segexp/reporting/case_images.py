@@ -1,0 +1,378 @@
+"""Pictures of chosen cases: the worst, the median and the best ones of a run, and those that were explained.
+
+Training writes them below `pictures/` with an index that says what they are; the page reads them from there.
+
+Legend: N cases, C channels, H W pixels, K classes.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from segexp.atomic import whole_file
+from segexp.data.dataset import Prepared
+from segexp.evaluation.case_scores import of_cases
+from segexp.evaluation.scoring import Scorable
+from segexp.evaluation.summary_text import number
+from segexp.metrics.scores import class_scores
+from segexp.reporting.images import ColourKey, Figure, Picture, colour_keys, embed_array, embed_file, encode
+from segexp.types import Case
+from segexp.visualization import (
+    CORRECT,
+    FALSE_ALARM,
+    MISSED,
+    WRONG_CLASS,
+    Array,
+    Explained,
+    Palette,
+    errors,
+    heat,
+    heat_view,
+    layered,
+    overlay,
+    to_display,
+)
+
+CASES_FOLDER = Path("pictures") / "cases"
+EXPLAINED_FOLDER = Path("pictures") / "explained"
+INDEX = "index.json"
+VIEWS = ("image", "truth", "prediction", "error")
+KINDS = {"worst": 4, "best": 3, "median": 3, "false alarm": 2}
+"""How many of each are shown, in the order in which they are chosen, turn by turn."""
+SIDE = 320
+"""Longest side of a picture in pixels."""
+PANEL_WIDTH = 1100
+"""Pixels of the panel of an older run on the page."""
+PICTURE_BUDGET = 10_000_000
+"""Characters of the page that pictures of cases may take: a page stays below 15 MB."""
+ERROR_COLOURS = {"correct": CORRECT, "missed": MISSED, "false alarm": FALSE_ALARM, "wrong class": WRONG_CLASS}
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """A case with pictures.
+
+    Attributes:
+        position: of the case in its split.
+        kind: "worst", "median", "best" or "false alarm".
+        split: its name.
+        case: its id.
+        score: Dice, mean over the classes in the truth; None where there is none.
+        files: of the four `VIEWS`, in the folder of the index.
+    """
+
+    position: int
+    kind: str
+    split: str = ""
+    case: str = ""
+    score: float | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExplainedCases:
+    """Cases with a heat map of what speaks for a class.
+
+    Attributes:
+        target: name of the class.
+        layer: that was looked at.
+        titles: of the cases.
+        files: of each case image, truth, prediction and heat, in the folder of the index.
+    """
+
+    target: str
+    layer: str
+    titles: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """The views of a case side by side, below its title; `anchor` is its place on the page, empty where nothing leads there."""
+
+    kind: str
+    title: str
+    views: Sequence[Figure]
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class CaseGallery:
+    """The pictures of a run.
+
+    Attributes:
+        legend: what the colours of masks and errors mean.
+        rows: by split.
+        missing: pictures of the index that are no longer there.
+        panels: of an older run, which has no such pictures.
+        command: that draws the pictures again, where there is none.
+        anchors: `#name` of the pictures of a case, by split and id.
+    """
+
+    legend: Sequence[tuple[str, Sequence[ColourKey]]]
+    rows: Mapping[str, Sequence[CaseRow]]
+    missing: int
+    panels: Sequence[Figure]
+    command: str
+    anchors: Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The explained cases on the page, with the scale of their heat maps."""
+
+    target: str
+    layer: str
+    scale: Picture
+    rows: Sequence[CaseRow]
+
+
+def choose_cases(
+    scores: Sequence[float] | np.ndarray, false_alarms: Sequence[int] | np.ndarray | None = None
+) -> list[CaseImages]:
+    """Choose cases to be shown; no case twice, all of them where there are few.
+
+    Args:
+        scores: N, the higher the better; NaN where the truth is empty.
+        false_alarms: N, pixels falsely found; the cases with an empty truth and the most of them are shown as well.
+
+    Returns:
+        Positions with their kind, from the worst to the best, false alarms last.
+    """
+    values = np.asarray(scores, np.float64)
+    known = [int(n) for n in np.argsort(values, kind="stable") if not np.isnan(values[n])]
+    alarms = np.zeros(len(values), np.int64) if false_alarms is None else np.asarray(false_alarms)
+    empty = sorted((n for n in range(len(values)) if np.isnan(values[n]) and alarms[n] > 0), key=lambda n: -int(alarms[n]))
+    half = (len(known) - 1) // 2
+    outward = [known[i] for i in sorted(range(len(known)), key=lambda i: (abs(i - half), i))]
+    queues = {"worst": known, "best": known[::-1], "median": outward, "false alarm": empty}
+    kinds: dict[int, str] = {}
+    for turn in range(max(KINDS.values())):
+        for kind, queue in queues.items():
+            free = next((n for n in queue if n not in kinds), None)
+            if turn < KINDS[kind] and free is not None:
+                kinds[free] = kind
+    order = {"worst": 0, "median": 1, "best": 2, "false alarm": 3}
+    place = {n: i for i, n in enumerate(known + empty)}
+    return [CaseImages(n, kind) for n, kind in sorted(kinds.items(), key=lambda item: (order[item[1]], place[item[0]]))]
+
+
+def draw_views(
+    image: Array, truth: Array, prediction: Array, palette: Palette, side: int = SIDE, overlapping: bool = False
+) -> tuple[Array, ...]:
+    """Return the four `VIEWS` of a case, each (h, w, 3) uint8 with its longest side `side`; small images are not enlarged.
+
+    Args:
+        image: (H, W, C) as it was read.
+        truth: (H, W) class index, 255 = ignore.
+        prediction: (H, W) class index.
+        palette: a colour per class.
+        side: in pixels.
+        overlapping: the masks hold bit sets.
+    """
+    lay = layered if overlapping else overlay
+    height, width = truth.shape
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shown = cv2.resize(to_display(image), size, interpolation=cv2.INTER_AREA)
+    real, guess = (cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in (truth, prediction))
+    return shown, lay(shown, real, palette), lay(shown, guess, palette), errors(real, guess, shown, overlapping)
+
+
+def save_case_images(
+    directory: Path, split: str, segmenter: Scorable, cases: Sequence[Case], prepared: Prepared, matrices: np.ndarray
+) -> None:
+    """Choose cases of a split by their scores and write their pictures into `pictures/cases/` of a run directory.
+
+    The chosen cases are predicted again, so that the predictions of all need not be kept until the scores are known.
+
+    Args:
+        directory: of the run.
+        split: its name.
+        segmenter: what was scored.
+        cases: N.
+        prepared: the same cases as samples.
+        matrices: their confusion matrices (N, K, K).
+    """
+    found = class_scores(matrices)
+    scores, alarms = of_cases(found.dice[:, 1:]), found.fp[:, 1:].sum(axis=1)
+    segmenter.network.eval()
+
+    def predicted() -> Iterator[tuple[CaseImages, Array, Array, Array]]:
+        for chosen in choose_cases(scores, alarms):
+            sample, picture = prepared[chosen.position], prepared.store[prepared.members[chosen.position]]
+            prediction = segmenter.decide(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+            case = replace(chosen, case=cases[chosen.position].id, score=float(scores[chosen.position]))
+            yield case, picture.image, picture.mask, prediction
+
+    write_case_images(directory, split, predicted(), segmenter.spec.palette, segmenter.spec.overlapping)
+
+
+def write_case_images(
+    directory: Path,
+    split: str,
+    cases: Iterator[tuple[CaseImages, Array, Array, Array]],
+    palette: Palette,
+    overlapping: bool = False,
+) -> None:
+    """Write pictures of the chosen cases of one split, and the index that says what they are; other splits' stay.
+
+    Args:
+        directory: of the run.
+        split: its name.
+        cases: what is shown (with id and score), image (H, W, C), truth and prediction (H, W).
+        palette: a colour per class.
+        overlapping: the masks hold bit sets.
+    """
+    folder = directory / CASES_FOLDER
+    written = []
+    for rank, (case, image, truth, prediction) in enumerate(cases):
+        names = tuple(f"{split}_{rank:02d}_{case.kind.replace(' ', '_')}_{view}.jpg" for view in VIEWS)
+        _write_pictures(folder, names, draw_views(image, truth, prediction, palette, overlapping=overlapping))
+        score = None if case.score is None or np.isnan(case.score) else float(case.score)
+        written.append(replace(case, split=split, score=score, files=names))
+    others = [case for case in read_case_images(directory) if case.split != split]
+    _write_index(folder, [asdict(case) for case in (*others, *written)])
+
+
+def read_case_images(directory: Path) -> list[CaseImages]:
+    """Return the cases that have pictures, as the index says; nothing where it is missing or broken."""
+    try:
+        content: list[Mapping[str, Any]] = json.loads((directory / CASES_FOLDER / INDEX).read_text(encoding="utf-8"))
+        return [CaseImages(**{**entry, "files": _file_names(entry["files"])}) for entry in content]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def write_explained_cases(
+    directory: Path, cases: Sequence[Explained], target: str, layer: str, palette: Palette, overlapping: bool = False
+) -> None:
+    """Write the pictures of explained cases, and the index that says what they are.
+
+    Args:
+        directory: of the run.
+        cases: validation cases whose truth is known.
+        target: name of the class.
+        layer: that was looked at.
+        palette: a colour per class.
+        overlapping: the masks hold bit sets.
+    """
+    folder = directory / EXPLAINED_FOLDER
+    files = []
+    for n, case in enumerate(cases):
+        truth = case.prediction if case.truth is None else case.truth
+        shown, real, guess, _ = draw_views(case.image, truth, case.prediction, palette, overlapping=overlapping)
+        size = (shown.shape[1], shown.shape[0])
+        values = cv2.resize(case.values, size, interpolation=cv2.INTER_AREA)
+        region = cv2.resize(case.region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        names = tuple(f"{n:02d}_{view}.jpg" for view in (*VIEWS[:3], "heat"))
+        _write_pictures(folder, names, (shown, real, guess, heat_view(shown, values, region, signed=False)))
+        files.append(names)
+    _write_index(folder, asdict(ExplainedCases(target, layer, tuple(case.title for case in cases), tuple(files))))
+
+
+def read_explained_cases(directory: Path) -> ExplainedCases | None:
+    """Return the explained cases, as the index says; None where it is missing or broken."""
+    try:
+        content: dict[str, Any] = json.loads((directory / EXPLAINED_FOLDER / INDEX).read_text(encoding="utf-8"))
+        files = tuple(_file_names(names) for names in content["files"])
+        return ExplainedCases(str(content["target"]), str(content["layer"]), tuple(map(str, content["titles"])), files)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_pictures(folder: Path, names: Sequence[str], pictures: Sequence[Array]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in zip(names, pictures, strict=True):
+        with whole_file(folder / name) as part:
+            part.write_bytes(encode(picture))
+
+
+def _write_index(folder: Path, content: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / INDEX) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _file_names(names: Sequence[object]) -> tuple[str, ...]:
+    """Return names without their folders: an index leads nowhere but to its own."""
+    return tuple(Path(str(name)).name for name in names)
+
+
+def case_gallery(
+    directory: Path, cases: Sequence[CaseImages], splits: Sequence[str], classes: Sequence[str], palette: Palette
+) -> CaseGallery:
+    """Return the pictures of a run for its page, as many of them as it has room for.
+
+    Args:
+        directory: of the run.
+        cases: what `read_case_images` returned.
+        splits: those that were scored.
+        classes: names, the background first.
+        palette: a colour per class; empty when it is not known.
+    """
+    rows: dict[str, list[CaseRow]] = {}
+    anchors: dict[tuple[str, str], str] = {}
+    missing, room = 0, PICTURE_BUDGET
+    for split in splits:
+        for n, case in enumerate(case for case in cases if case.split == split):
+            views = _embed_views(directory / CASES_FOLDER, case.files, VIEWS, case.case)
+            missing += len(VIEWS) - len(views)
+            room -= sum(len(view.picture.source) for view in views if view.picture)
+            if views and room > 0:
+                score = "no foreground in the ground truth" if case.score is None else f"Dice {number(case.score)}"
+                anchor = f"case-{split}-{n}"
+                anchors[split, case.case] = f"#{anchor}"
+                rows.setdefault(split, []).append(CaseRow(case.kind, f"{case.case} \u00b7 {score}", views, anchor))
+    panels = [] if rows else _old_panels(directory, splits)
+    command = "" if rows or panels else f"python -m segexp.evaluate checkpoint={shlex.quote(str(directory))} output=DIR"
+    return CaseGallery(error_legend(classes, palette), rows, missing, panels, command, anchors)
+
+
+def error_legend(classes: Sequence[str], palette: Palette) -> list[tuple[str, list[ColourKey]]]:
+    """Return what the colours of masks and errors mean."""
+    kinds = [ColourKey(name, colour) for name, colour in ERROR_COLOURS.items() if len(classes) > 2 or name != "wrong class"]
+    return [(title, keys) for title, keys in (("Masks: ", colour_keys(classes, palette)), ("Errors: ", kinds)) if keys]
+
+
+def _old_panels(directory: Path, splits: Sequence[str]) -> list[Figure]:
+    """Return the panels that older runs have."""
+    found = []
+    for split in splits:
+        try:
+            panel = np.asarray(Image.open(directory / "pictures" / f"{split}_cases.png").convert("RGB"))
+        except OSError:
+            continue
+        scale = min(1.0, PANEL_WIDTH / panel.shape[1])
+        small = cv2.resize(panel, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        found.append(Figure(embed_array(small, f"Cases of {split}"), f"Some cases of {split}"))
+    return found
+
+
+def evidence(directory: Path) -> Evidence | None:
+    """Return the explained cases of a run for its page; None where there is none whose pictures are there."""
+    found = read_explained_cases(directory)
+    if found is None:
+        return None
+    names = (*VIEWS[:3], f"evidence for {found.target}")
+    rows = [
+        CaseRow("", title.replace("   ", " \u00b7 "), views)
+        for title, files in zip(found.titles, found.files, strict=False)
+        if (views := _embed_views(directory / EXPLAINED_FOLDER, files, names, title))
+    ]
+    bar = heat(np.linspace(0, 1, 160)[None].repeat(12, axis=0), 0, 1)
+    scale = embed_array(bar, "Colours from black over red to yellow", None)
+    return Evidence(found.target, found.layer, scale, rows) if rows else None
+
+
+def _embed_views(folder: Path, files: Sequence[str], names: Sequence[str], case: str) -> list[Figure]:
+    """Return the pictures of a case that are there, each below its name."""
+    found = ((embed_file(folder / file, f"{case}: {name}"), name) for file, name in zip(files, names, strict=False))
+    return [Figure(picture, name) for picture, name in found if picture is not None]

@@ -1,0 +1,214 @@
+"""Pictures as part of a page, and thumbnails of cases as they lie on disk, whatever is wrong with them.
+
+Legend: C channels, H W pixels.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from segexp.data.io.images import read_image, read_mask
+from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
+from segexp.data.layout.infer_classes import spread
+from segexp.data.preprocessing import resize_image, resize_mask
+from segexp.errors import DataError
+from segexp.types import IGNORE, Case, Source
+from segexp.visualization import Array, Colour, Palette, layered, overlay, to_display
+
+QUALITY, THUMBNAIL_QUALITY = 85, 80
+"""Of JPEG pictures, 1 to 100."""
+THREADS = 4
+BATCH = 32
+"""Thumbnails that are drawn together."""
+SAMPLED_IMAGES, SAMPLED_PIXELS = 24, 20_000
+"""Images whose intensities are looked at, and pixels of each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that is part of the page.
+
+    Attributes:
+        source: its bytes as a `data:` address.
+        width: in pixels.
+        height: in pixels.
+        alt: what it shows, for readers who do not see it.
+    """
+
+    source: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, None where it cannot be shown, with its caption."""
+
+    picture: Picture | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class ColourKey:
+    """A name and the colour (red, green, blue) that stands for it in pictures."""
+
+    name: str
+    colour: Colour
+
+
+def embed_array(array: Array, alt: str, quality: int | None = QUALITY) -> Picture:
+    """Return an array as part of the page.
+
+    Args:
+        array: (H, W, 3) uint8 RGB.
+        alt: what it shows.
+        quality: of the JPEG, 1 to 100; None makes a PNG, for drawings.
+    """
+    height, width = array.shape[:2]
+    return Picture(_data_address(encode(array, quality), "jpeg" if quality else "png"), width, height, alt)
+
+
+def embed_file(path: Path, alt: str) -> Picture | None:
+    """Return a picture file as it is, as part of the page; None where it is missing or neither JPEG nor PNG."""
+    try:
+        data = path.read_bytes()
+        with Image.open(path) as opened:
+            (width, height), kind = opened.size, opened.format
+    except OSError:
+        return None
+    return Picture(_data_address(data, kind.lower()), width, height, alt) if kind in ("JPEG", "PNG") else None
+
+
+def encode(array: Array, quality: int | None = QUALITY) -> bytes:
+    """Return an RGB array (H, W, 3) uint8 as a JPEG of that quality, or as a PNG where it is None."""
+    kind, options = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imencode(kind, np.ascontiguousarray(array[..., ::-1]), options)[1].tobytes()
+
+
+def _data_address(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def colour_keys(names: Sequence[str], palette: Palette) -> list[ColourKey]:
+    """Return the colour of each class but the background."""
+    return [ColourKey(name, colour) for name, colour in list(zip(names, palette, strict=False))[1:]]
+
+
+def draw_overlays(cases: Sequence[Case], table: Labels | None, side: int) -> list[Array | None]:
+    """Return a picture (h, w, 3) uint8 per case, its longest side `side` pixels; None where the image cannot be read."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(partial(draw_overlay, table=table, side=side), cases))
+
+
+def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
+    """Return image and mask of one case in one picture.
+
+    A mask that fits is laid over the image. One of another size, or with values that no class claims, stands beside it in
+    gray; one that cannot be read is left out.
+    """
+    try:
+        image = read_image(case.image)
+    except DataError:
+        return None
+    small = resize_to_side(to_display(image), side)
+    try:
+        own = [table_of(table, case, number) if table else None for number in range(len(case.masks))]
+        raws = [read_mask(source, by.by_value if by else True) for source, by in zip(case.masks, own, strict=True)]
+    except DataError:
+        return small
+    if not raws:
+        return small
+    if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
+        try:
+            encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
+            mask, lay = merged(table, case, encoded), layered if isinstance(table, OverlappingTable) else overlay
+            return lay(small, mask, table.palette) if (mask != IGNORE).any() else small
+        except DataError:
+            pass
+    return place_beside(small, raws[0], side)
+
+
+def place_beside(image: Array, raw: Array, side: int) -> Array:
+    """Return the image and, in gray or colour from its lowest to its highest value, the raw mask to its right."""
+    low, high = float(raw.min()), float(raw.max())
+    gray = np.rint((raw.astype(np.float32) - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    mask = resize_to_side(to_display(raw if raw.ndim == 3 and raw.dtype == np.uint8 else gray), side)
+    height = max(image.shape[0], mask.shape[0])
+    parts = [np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=128) for each in (image, mask)]
+    return np.concatenate([parts[0], np.full((height, 4, 3), 128, np.uint8), parts[1]], axis=1)
+
+
+def draw_file(path: Path, side: int) -> Array | None:
+    """Return the picture of a single file, None where it is no picture or cannot be read."""
+    try:
+        return resize_to_side(to_display(read_image(Source(path))), side)
+    except DataError:
+        return None
+
+
+def resize_to_side(picture: Array, side: int) -> Array:
+    """Return a picture (H, W, 3) whose longest side is `side` pixels; a smaller one is enlarged by whole steps."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    return resize_image(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def sample_intensities(cases: Sequence[Case]) -> tuple[Array, int]:
+    """Return intensities (N,), as stored, of pixels spread over some of the images, and over how many."""
+    found = []
+    for case in spread(cases, SAMPLED_IMAGES):
+        try:
+            values = read_image(case.image).ravel()
+        except DataError:
+            continue
+        found.append(values[:: max(1, len(values) // SAMPLED_PIXELS)].astype(np.float32))
+    return (np.concatenate(found) if found else np.zeros(0, np.float32)), len(found)
+
+
+@dataclass
+class ThumbnailBudget:
+    """Draws thumbnails of cases until the page holds enough.
+
+    Attributes:
+        cases: by id.
+        classes: tells mask values; None while they are unknown.
+        root: folder that file names are relative to.
+        room: characters of the page that pictures may still take.
+    """
+
+    cases: Mapping[str, Case]
+    classes: Labels | None
+    root: Path
+    room: int
+
+    def figures(self, names: Sequence[str], side: int, captions: Mapping[str, str]) -> Iterator[Figure]:
+        """Yield a figure for each case id or file name, without a picture where nothing can be shown or no room is left.
+
+        Args:
+            names: ids, or names of files relative to the root.
+            side: longest side of a picture in pixels.
+            captions: what stands after the name, for some of them.
+        """
+        for start in range(0, len(names), BATCH):
+            some = names[start : start + BATCH]
+            images = self._draw(some, side) if self.room > 0 else {}
+            for name in some:
+                caption = f"{name}: {captions[name]}" if name in captions else name
+                image = images.get(name)
+                shown = embed_array(image, caption, THUMBNAIL_QUALITY) if image is not None and self.room > 0 else None
+                self.room -= len(shown.source) if shown else 0
+                yield Figure(shown, caption)
+
+    def _draw(self, names: Sequence[str], side: int) -> dict[str, Array | None]:
+        known = [name for name in names if name in self.cases]
+        drawn = dict(zip(known, draw_overlays([self.cases[name] for name in known], self.classes, side), strict=True))
+        others = {name: draw_file(self.root / name, side) for name in names if name not in self.cases}
+        return {**drawn, **others}

@@ -1,0 +1,97 @@
+"""Pages from the Jinja2 templates in `templates/`: one file that loads nothing, readable on a phone, in light and in dark.
+
+Python computes plain data; markup, style and script are in the templates alone. Every value is escaped where it enters a page,
+so that a file name with a bracket cannot change it.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from segexp.atomic import whole_file
+
+REPORT_FILE = "report.html"
+"""The page in the directory of a run or a study."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A box with a coloured edge.
+
+    Attributes:
+        level: "error", "warning", "note" or "good"; it is also written out, for readers who cannot tell the colours.
+        title: in bold.
+        paragraphs: below it.
+        command: to type, at the end.
+    """
+
+    level: str
+    title: str
+    paragraphs: Sequence[str] = ()
+    command: str = ""
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of all templates: it escapes, and an unknown name is an error."""
+    made = Environment(
+        loader=PackageLoader("segexp.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+    return made
+
+
+def render(template: str, *, interactive: bool = False, **context: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: file below `templates/`.
+        interactive: whether the page runs `report.js`, which sorts and filters tables.
+        context: what the template shows.
+
+    Raises:
+        jinja2.UndefinedError: the template needs a value that is not given.
+    """
+    style, script = read_asset("report.css"), read_asset("report.js") if interactive else ""
+    policy = Markup(content_security_policy(style, script))
+    found = environment().get_template(template)
+    return found.render(policy=policy, style=Markup(style), script=Markup(script), **context)
+
+
+@cache
+def read_asset(name: str) -> str:
+    """Return the text of a file below `templates/`."""
+    return resources.files("segexp.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def content_security_policy(style: str, script: str = "") -> str:
+    """Return what a browser may load and run: pictures inside the page, this style and this script, and nothing else.
+
+    Attributes `style` are allowed, because the colour of a class is a value; they cannot load anything.
+    """
+    rules = ["default-src 'none'", "img-src data:", f"style-src {_digest(style)}", "style-src-attr 'unsafe-inline'"]
+    rules += [f"script-src {_digest(script)}"] if script else []
+    return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, whole or not at all; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,92 @@
+"""`segexp.train`: what is found out and refused before anything is trained."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from segexp.api.train import completed, train
+from segexp.config.schema import TrainConfig
+from segexp.errors import ConfigError, DataError, DeviceError
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
+    """The configurations that training is asked to run; nothing is trained."""
+    configs: list[TrainConfig] = []
+
+    def run(config: TrainConfig, directory: Path) -> dict[str, float]:
+        configs.append(config)
+        return {}
+
+    monkeypatch.setitem(sys.modules, "segexp.training.run", SimpleNamespace(run=run))
+    return configs
+
+
+def keys(folder: Path, **more: Any) -> dict[str, Any]:
+    """What a training on the CPU is asked for with, whose run lies in a folder."""
+    return {"run_dir": folder / "run", "trainer": {"gpus": 0}, **more}
+
+
+def test_facts_about_the_data_reach_the_network(
+    given: list[TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"a": 0, "b": 1, "c": 2}, "channels": 3}
+    monkeypatch.setattr("segexp.data.autoconfig.complete", lambda data: (found, f"looked at {data.root}"))
+    train(tmp_path / "here", **keys(tmp_path, loss="ce"))
+    (config,) = given
+    assert (config.model.arguments["in_channels"], config.model.arguments["num_classes"]) == (3, 3)
+    assert config.data.classes == {"a": 0, "b": 1, "c": 2}
+    assert (config.data.image, config.data.mask, config.data.channels) == ("{id}.png", "{id}_mask.png", 3)
+    assert capsys.readouterr().out == f"looked at {tmp_path / 'here'}\n"
+
+
+def test_facts_about_the_data_reach_whatever_refers_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"a": 0, "b": 1, "c": 2}, "channels": 3}
+    monkeypatch.setattr("segexp.data.autoconfig.complete", lambda data: (found, f"looked at {data.root}"))
+    composed = OmegaConf.create(
+        {
+            "data": {
+                "name": "d",
+                "root": "here",
+                "classes": None,
+                "channels": None,
+                "num_classes": "${segexp.count:${data.classes}}",
+            },
+            "model": {"in_channels": "${data.channels}", "num_classes": "${data.num_classes}"},
+        }
+    )
+    OmegaConf.set_struct(composed, True)
+    values, sentence = completed(SimpleNamespace(config=composed))
+    assert values["model"] == {"in_channels": 3, "num_classes": 3}
+    assert values["data"]["classes"] == {"a": 0, "b": 1, "c": 2}
+    assert sentence == "looked at here"
+
+
+def test_a_wrong_data_key_is_reported_before_the_data_are_read(given: list[TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.root is 3 \(a whole number\); expected text"):
+        train("auto", **keys(tmp_path, overrides=["data.root=3"]))
+    assert given == []
+    assert not (tmp_path / "run").exists(), "a directory in which nothing lies is taken away again"
+
+
+def test_a_missing_data_folder_is_a_data_error(given: list[TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        train(tmp_path / "nowhere", **keys(tmp_path))
+    assert given == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_gpus_than_there_are_is_a_device_error(
+    given: list[TrainConfig], slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=r"trainer\.gpus=2 asks for 2 GPUs"):
+        train(slices, **keys(tmp_path, trainer={"gpus": 2}))
+    assert given == []
+    assert not (tmp_path / "run").exists()
