@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.api.calls import plain_values, short_traceback
 from segexp.api.run import Table
-from segexp.config.composition import Job, compose, conf_dir, job_of, plain, with_data
+from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
 from segexp.config.overrides import CommandLine, written
 from segexp.config.schema import CheckConfig, DataConfig, TrainConfig
-from segexp.config.suggestions import explain as explain_error
+from segexp.config.suggestions import explained
 from segexp.config.validation import key_problems, report, validate
 from segexp.errors import DataError, SegexpError
 
@@ -95,24 +95,12 @@ def check(
     Example:
         >>> segexp.check("DIR")
     """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from segexp.api.train import data_words
 
     words = [*data_words(data), *written(plain_values(keys)), *overrides]
     line = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
-    state = HydraConfig.instance()
-    before = state.cfg
-    try:
-        whole = compose("check", line.overrides, [line.config_dir] if line.config_dir else [], with_hydra=True)
-        hydra = whole.pop("hydra")
-        job = job_of(whole, hydra, Path.cwd())
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain_error(error, line.overrides, line.folders, "check") from error
-    finally:
-        state.cfg = before
+    with explained(line.overrides, line.folders, "check"):
+        job = compose_job("check", line.overrides, line.folders[1:], save=False)
     return check_data(job, line.folders[1:])
 
 

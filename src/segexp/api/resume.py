@@ -10,7 +10,7 @@ from typing import Any
 from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
 from segexp.config.overrides import CommandLine, quoted
-from segexp.config.saved_runs import as_plain
+from segexp.config.saved_runs import as_plain, read_yaml
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
@@ -111,12 +111,10 @@ def check_names(state: Path, config: dict[str, Any]) -> None:
 
 
 def _read(run: Path) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
     files = {name: run / ".hydra" / f"{name}.yaml" for name in SAVED}
     if not all(file.is_file() for file in files.values()):
         raise _not_a_run(run)
-    saved = {name: OmegaConf.to_container(OmegaConf.load(file)) for name, file in files.items()}
+    saved = {name: read_yaml(file) for name, file in files.items()}
     state = begun(run)
     if state is None:
         again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))

@@ -207,9 +207,9 @@ class Run:
         Args:
             keys: that change, such as `trainer={"max_epochs": 200}`.
         """
-        from segexp.api.train import train
+        import segexp
 
-        return train(resume=self.directory, **keys)
+        return segexp.train(resume=self.directory, **keys)
 
 
 def _cell(text: str | None) -> Any:

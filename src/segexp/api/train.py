@@ -11,8 +11,7 @@ from segexp.api.run import Run
 from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
 from segexp.config.overrides import CommandLine, written
 from segexp.config.schema import DataConfig, TrainConfig
-from segexp.config.suggestions import explain as explain_error
-from segexp.config.suggestions import options
+from segexp.config.suggestions import explained, options
 from segexp.config.validation import validate, validate_section
 from segexp.errors import SegexpError
 
@@ -46,9 +45,6 @@ def train(
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
         >>> run = segexp.train(data="liver", overrides=["data.root=DIR", "loss=focal_dice"])
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from segexp.api.resume import check_unused, resumed, settings_kept
 
     words = [*data_words(data), *written(plain_values(keys)), *overrides]
@@ -58,10 +54,8 @@ def train(
         check_unused(command)
     line = resumed(command) if resuming else command
     with settings_kept(line):
-        try:
-            job = compose_job("train", line.overrides, [line.config_dir] if line.config_dir else [])
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise explain_error(error, line.overrides, line.folders) from error
+        with explained(line.overrides, line.folders):
+            job = compose_job("train", line.overrides, line.folders[1:])
         try:
             run_job(job)
         except SegexpError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from segexp import __version__
 from segexp.api.calls import debugging
 from segexp.config.composition import conf_dir
-from segexp.config.suggestions import explain, options
+from segexp.config.suggestions import explained, options
 from segexp.errors import ConfigError, SegexpError, sentence
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def run_hydra(task: Callable[["DictConfig"], None], command: "CommandLine", conf
         Stopped: from the task.
     """
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from segexp.config.composition import register
 
@@ -80,9 +78,8 @@ def run_hydra(task: Callable[["DictConfig"], None], command: "CommandLine", conf
     sys.argv = [saved[0], *command.flags, *command.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, do not print and exit
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain(error, command.overrides, command.folders, command.config_name or config_name) from error
+        with explained(command.overrides, command.folders, command.config_name or config_name):
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
     finally:
         sys.argv = saved
         close_logs(handlers)

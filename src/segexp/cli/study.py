@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from segexp.cli.hydra_app import paragraph
 from segexp.config.naming import STUDIES, bare, slug, study_name
 from segexp.config.overrides import CommandLine, last_of_each, quoted
+from segexp.config.saved_runs import read_yaml, study_words
 from segexp.errors import ConfigError, listed
 
 if TYPE_CHECKING:
@@ -70,13 +71,9 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
     Raises:
         ConfigError: naming what differs.
     """
-    from omegaconf import OmegaConf
-
-    file = directory / "multirun.yaml"
-    if not file.is_file():
+    if not (directory / "multirun.yaml").is_file():
         return
-    tasks = OmegaConf.to_container(OmegaConf.load(file).hydra.overrides.task)
-    settings = last_of_each(CommandLine([str(text) for text in tasks or []]))
+    settings = last_of_each(CommandLine(list(study_words(directory))))
     before = {text for key, (o, text) in settings.items() if not o.is_sweep_override() and key != "study"}
     if before != set(fixed):
         raise ConfigError(
@@ -116,13 +113,11 @@ def _free_memory() -> None:
 
 def rows(study: Study) -> list[dict[str, Any]]:
     """Return one row per job folder: job, status, each swept key, then what its metrics.json holds."""
-    from omegaconf import OmegaConf
-
     found = []
     fixed = {bare(text).partition("=")[0] for text in study.fixed} | {"study"}
     for file in sorted(study.directory.glob("*/.hydra/overrides.yaml")):
         folder = file.parent.parent
-        pairs = [str(text).partition("=") for text in OmegaConf.load(file)]
+        pairs = [str(text).partition("=") for text in read_yaml(file)]
         swept = {bare(key): value for key, _, value in pairs if bare(key) not in fixed}
         found.append({"job": folder.name, "status": status(folder, study.started), **swept, **_metrics(folder)})
     return found

@@ -167,7 +167,7 @@ def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
     return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources))
 
 
-def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> Job:
+def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = (), *, save: bool = True) -> Job:
     """Compose the configuration of a run and save it in its directory, as Hydra does for a command; return both.
 
     The directory is that of `hydra.run.dir`, below the current folder; `.hydra` in it holds what `resume` reads.
@@ -176,6 +176,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
         command: such as "train".
         overrides: as on the command line.
         folders: of the user's own options.
+        save: make the directory and write `.hydra`.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
@@ -191,9 +192,9 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
         with read_write(whole.hydra), open_dict(whole):
             whole.hydra.runtime.output_dir = str(directory)
             hydra = whole.pop("hydra")
-        (directory / ".hydra").mkdir(parents=True, exist_ok=True)
         saved = {"config": whole, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
-        for name, content in saved.items():
+        for name, content in saved.items() if save else ():
+            (directory / ".hydra").mkdir(parents=True, exist_ok=True)
             (directory / ".hydra" / f"{name}.yaml").write_text(OmegaConf.to_yaml(content), encoding="utf-8")
         return job_of(whole, hydra, directory)
     finally:

@@ -34,10 +34,10 @@ class Saved:
 
 def saved(directory: Path) -> Saved | None:
     """Read `.hydra/` of a run directory; None where what was typed is missing or broken."""
-    words = _read(directory / ".hydra" / "overrides.yaml")
+    words = read_yaml(directory / ".hydra" / "overrides.yaml")
     if not isinstance(words, list):
         return None
-    runtime = as_plain(as_plain(as_plain(_read(directory / ".hydra" / "hydra.yaml")).get("hydra")).get("runtime"))
+    runtime = as_plain(as_plain(as_plain(read_yaml(directory / ".hydra" / "hydra.yaml")).get("hydra")).get("runtime"))
     choices = {key: str(value) for key, value in as_plain(runtime.get("choices")).items() if value and "/" not in key}
     sources = [as_plain(source) for source in runtime.get("config_sources") or []]
     folders = [Path(s["path"]) for s in sources if s.get("schema") == "file" and s.get("provider") != _OWN]
@@ -46,7 +46,7 @@ def saved(directory: Path) -> Saved | None:
 
 def study_words(directory: Path) -> tuple[str, ...]:
     """Return what was typed to make a study, from its `multirun.yaml`; nothing where that is missing or broken."""
-    overrides = as_plain(as_plain(_read(directory / "multirun.yaml")).get("hydra")).get("overrides")
+    overrides = as_plain(as_plain(read_yaml(directory / "multirun.yaml")).get("hydra")).get("overrides")
     words = as_plain(overrides).get("task")
     return tuple(map(str, words)) if isinstance(words, list) else ()
 
@@ -80,7 +80,7 @@ def _value(text: str) -> str:
     return text if re.fullmatch(r"[\w./+-]+", text) else QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
-def _read(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds, references as they stand; None where it is missing or broken."""
     from omegaconf import OmegaConf
 

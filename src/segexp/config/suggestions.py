@@ -1,7 +1,8 @@
 """What Hydra says about a command line that does not fit the configuration, as one paragraph with the nearest names."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def _flat(node: dict[Any, Any], prefix: str) -> list[str]:
         name = f"{prefix}.{key}" if prefix else str(key)
         found += [name, *(_flat(value, name) if isinstance(value, dict) else [])]
     return found
+
+
+@contextmanager
+def explained(overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise in the block into a ConfigError with the nearest names.
+
+    Args:
+        overrides: that the block composes.
+        folders: of the configuration groups.
+        main: the main configuration.
+
+    Raises:
+        ConfigError: the overrides do not fit the configuration.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, overrides, folders, main) from error
 
 
 def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
