@@ -1,6 +1,6 @@
 # Everything a newcomer types. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train check test test-fast lint format lock tensorboard sweep notebooks docs bench clean
+.PHONY: help setup demo train check test test-fast lint format lock tensorboard sweep notebooks schema docs bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -62,8 +62,10 @@ sweep: setup ## a small study: three networks on the generated pictures
 notebooks: setup ## run the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_notebooks.py
 
-docs: setup ## the documentation as a site: site/index.html
+schema: setup ## write docs/reference.md, conf/schema.json and the keys of the help pages from the models
 	$(BIN)/python docs/reference.py
+
+docs: schema ## the documentation as a site: site/index.html
 	$(BIN)/mkdocs build --strict -q
 
 bench: setup ## speed of training against the bare step, and of the start

@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
+from jsonschema import Draft7Validator
+from pydantic import create_model
+
+from segexp.config.schema import SECTIONS, Section
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -44,17 +50,63 @@ def reference() -> Any:
     del sys.modules["reference"]
 
 
-def test_the_reference_is_what_the_configuration_says(reference: Any) -> None:
-    assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference.page(), "type: python docs/reference.py"
+def test_all_that_is_written_from_the_models_is_what_they_say(reference: Any) -> None:
+    stale = [str(file) for file, text in reference.files().items() if file.read_text(encoding="utf-8") != text]
+    assert stale == [], "type: make schema"
 
 
-def test_every_key_of_the_configuration_has_a_comment(reference: Any, conf: Path, tmp_path: Path) -> None:
+def test_every_key_is_explained(reference: Any, conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reference.lacking(conf) == []
     shutil.copytree(conf, tmp_path / "conf")
     file = tmp_path / "conf" / "scheduler" / "poly.yaml"
     file.write_text(file.read_text() + "curve: 1\n")
     assert reference.lacking(tmp_path / "conf") == ["scheduler/poly.yaml: curve"]
     assert "| `scheduler.curve` | `1` |" in reference.page(tmp_path / "conf")
+    monkeypatch.setitem(reference.SECTIONS, "extra", create_model("Extra", __base__=Section, silent=(int, 1)))
+    assert reference.lacking(conf) == ["Extra.silent"]
+
+
+def test_the_page_has_every_key_of_every_model(reference: Any) -> None:
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| `?(.*?)`? \|", reference.page(), re.MULTILINE))
+    for group, model in SECTIONS.items():
+        assert group == "augment" or {f"{group}.{name}" for name, _ in reference.leaves(model)} <= rows.keys()
+    assert (rows["trainer.max_epochs"], rows["data.name"], rows["suffix"]) == ("100", "???", '""')
+
+
+def definition(conf: Path, name: str) -> Draft7Validator:
+    whole = json.loads((conf / "schema.json").read_text(encoding="utf-8"))
+    Draft7Validator.check_schema(whole)
+    return Draft7Validator({"$ref": f"#/definitions/{name}", **whole})
+
+
+def test_editors_find_the_schema_of_every_file_and_it_fits(conf: Path) -> None:
+    files = [file for file in sorted(conf.rglob("*.yaml")) if file.parent.parent.name != "hydra"]
+    assert len(files) > 80
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        (place, name) = re.findall(r"^# yaml-language-server: \$schema=(\S+)#/definitions/(\w+)$", text, re.MULTILINE)[0]
+        assert (file.parent / place).resolve() == (conf / "schema.json").resolve()
+        problems = [each.message for each in definition(conf, name).iter_errors(yaml.safe_load(text))]
+        assert problems == [], file
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("data", {"clases": {}}, "'clases' was unexpected"),
+        ("data", {"cache": "rom"}, "'rom'"),
+        ("data", {"batch_size": 0}, "0"),
+        ("train", {"trainer": {"gpus": -1}}, "-1"),
+        ("predict", {"overlay": "yes"}, "'yes'"),
+    ],
+)
+def test_editors_mark_what_would_be_refused(name: str, content: dict[str, Any], problem: str, conf: Path) -> None:
+    assert any(problem in each.message for each in definition(conf, name).iter_errors(content))
+
+
+def test_editors_accept_references_and_what_is_left_out(conf: Path) -> None:
+    for content in ({"root": "data/${data.name}"}, {"name": "???"}, {}, {"batch_size": "${oc.env:SIZE}"}):
+        assert list(definition(conf, "data").iter_errors(content)) == []
 
 
 class Links(HTMLParser):

@@ -191,7 +191,7 @@ KEYS = {
     "unknown_group": (["modle=unet"], "modle is not a key of this configuration. Did you mean model?"),
     "unknown_key": (
         ["trainer.epochs=3"],
-        "trainer.epochs is not a key of this configuration. Did you mean trainer.max_epochs?",
+        "trainer.epochs is not a key of this configuration. It is called trainer.max_epochs. Type trainer.max_epochs=3.",
     ),
     "unknown_argument": (["+model.widht=3"], "model.widht is not an argument of segexp.models.UNet. Did you mean width?"),
     "unknown_score": (["trainer.monitor=dise"], "trainer.monitor is 'dise', which is no score. Did you mean dice?"),
@@ -214,8 +214,8 @@ KEYS = {
     ),
     "several": (
         ["model.width=wide", "data.batch_size=-1"],
-        "The configuration has 2 problems:\n  1. model.width is 'wide' (text); expected a whole number\n"
-        "  2. data.batch_size is -1 (a whole number); expected auto or a whole number, 1 or more.",
+        "The configuration has 2 problems:\n  1. data.batch_size is -1 (a whole number); expected auto or a whole number, "
+        "1 or more\n  2. model.width is 'wide' (text); expected a whole number.",
     ),
 }
 

@@ -13,7 +13,7 @@ from segexp.config.overrides import CommandLine, written
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.suggestions import explained, options
 from segexp.config.validation import validate, validate_section
-from segexp.errors import SegexpError
+from segexp.errors import ConfigError, SegexpError
 
 
 @short_traceback
@@ -122,13 +122,19 @@ def completed(job: Job) -> tuple[dict[str, Any], str]:
     Channels and classes reach the network and the loss by interpolation, so the data come first.
 
     Raises:
-        ConfigError: see `composition.plain`; or a key of the data section is wrong.
+        ConfigError: see `composition.plain`; or a key of the data section is wrong, and perhaps others.
         DataError: the folder of the data is missing or holds no known layout.
     """
     from segexp.data.autoconfig import complete
 
     values = plain(job.config)
-    found, sentence = complete(validate_section(DataConfig, values["data"], "data"))
+    try:
+        data = validate_section(DataConfig, values["data"], "data")
+    except ConfigError:
+        if values["data"].get("image") and not values["data"].get("family"):
+            validate(values)  # nothing is left to be found out, so that this names the problems of the other sections as well
+        raise
+    found, sentence = complete(data)
     return (plain(with_data(job.config, found)) if found else values), sentence
 
 

@@ -21,13 +21,8 @@ Examples
   python -m segexp.check data=liver runs=STUDY             ranks masks by how much the networks that never saw them dispute
                                                            them; of a study of folds (-m data.folds=5 'data.fold=range(5)')
 
-Main keys
-  output=DIR     where check.html goes; by default checks/<data name>
-  fit=true       does learning work at all? takes model, loss, optimizer and trainer as in training
-  propose=true   writes DIR/data/NAME.yaml, for python -m segexp.train --config-dir DIR data=NAME
-  runs=STUDY     which masks may be wrong? label_errors.csv, and pictures in check.html
-  trust=[package]  build networks of a package of yours, for runs
-  seed=0         of the split, as in training
+Keys
+{keys}
 
 The exit code is 1 when an error is found, or when nothing is learned.
 """
@@ -35,7 +30,7 @@ The exit code is 1 when an error is found, or when nothing is learned.
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "check"):
         return 0
     from segexp.cli.overrides import parse
 

@@ -19,15 +19,8 @@ Examples
   python -m segexp.compare runs/studies/NAME metric=hd95/liver output=table  also as CSV, Markdown, LaTeX and HTML
   python -m segexp.compare RUN RUN RUN reference=RUN                         against one of them, not against the best
 
-Main keys
-  metric=dice                  dice, iou, precision, recall, accuracy, any column of cases.csv; of a class: dice/liver
-  split=null                   val, test, train or all; by default test where every run has it, else val
-  better=null                  high or low, for a score of your own
-  reference=RUN                what the others are compared with: a directory, or a name from the table
-  seeds=together               or separate: runs that differ only in the seed
-  skip_unfinished=true         leave out runs that never finished, also where a fold is then missing
-  allow_different_data=true    a table all the same where cases or splits differ
-  output=DIR                   compare.csv, .md, .tex and .html there; or output=FILE.csv|.md|.tex|.html
+Keys
+{keys}
 
 A difference is called shown when its p-value (Wilcoxon's signed-rank test, after Holm's correction) is below 0.05 and its
 95 % interval (bootstrap over cases, over groups where there are three or more) leaves 0 out.
@@ -49,7 +42,7 @@ def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "compare"):
         return 0
     from segexp.cli.overrides import parse
     from segexp.config.overrides import quoted

@@ -21,21 +21,14 @@ Examples
   python -m segexp.evaluate checkpoint=STUDY data.root=DIR                       other data, by the ensemble; and its gain
                                                                                  over the single networks
 
-Main keys
-  split=null          val, test, train or all; by default val and test, and all cases of other data
-  tune=postprocess    threshold, components, holes: chosen on val, stored in the checkpoint if the gain is beyond doubt
-  postprocess=none    without the post-processing that is stored in the checkpoint
-  metrics=default     none, default, lesion or membrane in the place of the run's own
-  output=DIR          write scores, cases, pictures and report.html there (with tune: tuning.csv)
-  model.prune_to=2    a unetpp with deep supervision up to this level alone: less accurate, faster
-  gpus=auto           auto | 0 | 1
-  trust=[package]     build networks of a package of yours
+Keys
+{keys}
 """
 
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "evaluate"):
         return 0
     from segexp.api.evaluate import evaluate
     from segexp.cli.overrides import parse

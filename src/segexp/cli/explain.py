@@ -31,20 +31,8 @@ What is written
   METHOD_CLASS/NAME.npz     the map as numbers, with values=true
   explanations.csv          of each picture: how much of the map lies in the region, and whether its highest value does
 
-Main keys
-  target=CLASS         by name or index; by default the first foreground class
-  region=predicted     the pixels predicted as the class, truth its true ones, or a box; gradcam and gradcam++ look at all
-                       pixels, and their maps are only compared with the region
-  box=[top,left,bottom,right]    in pixels of the picture
-  truth=DIR            the true masks, or a pattern ("masks/{id}_mask.png"); by default those beside the pictures
-  layer=auto           of the Grad-CAM methods: the deepest map of the encoder, or the dotted name of any module
-  steps=32             of integrated_gradients
-  window=null          of occlusion: side of the square; by default an eighth of the longer side
-  values=true          the map as numbers
-  max_pixels=0         pictures above data.max_pixels are refused, because one pass must see all of it; 0 tries them
-  gpus=auto            auto | 0 | 1
-  overwrite=true       explain also what is there already; without it the same command goes on with what is missing
-  trust=[package]      build networks of a package of yours
+Keys
+{keys}
 
 Exit code 1 when a picture could not be explained; the others are, and the last line names it. A picture in which the class
 is not predicted has nothing to explain; it is named, and no error. Needs Captum: pip install 'segexp[explain]'.
@@ -53,7 +41,7 @@ is not predicted has nothing to explain; it is named, and no error. Needs Captum
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "explain"):
         return 0
     from segexp.cli.overrides import parse
 

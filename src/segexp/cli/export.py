@@ -23,17 +23,8 @@ What is written
   FILE.certificate.json       differences to the network at three sizes, Dice before and after, latency, size
   FILE.certificate.html       the same for people
 
-Main keys
-  format=onnx                 onnx, torch_export (.pt2), torchscript (.pt) or openvino (.xml)
-  include_preprocessing=true  images (batch, height, width, channels) uint8 in; resizing and normalisation inside
-  returns=probabilities       or classes, with include_preprocessing
-  precision=fp32              int8, bf16 or fp16: kept if Dice falls by at most 0.01 and it is faster than fp32 here
-  accept=true                 keep it also where it is not
-  calibration=32              training images that int8 is calibrated with
-  opset=20                    of ONNX
-  data.root=DIR               where the run's images are now
-  model.prune_to=2            a unetpp with deep supervision up to this level alone
-  trust=[package]             build networks of a package of yours
+Keys
+{keys}
 
 A float32 file whose probabilities differ by more than 1e-4, or that changes the class of more than one pixel in 100,000, is
 not written, and the exit code is 1. Where fewer bits are no success FILE is the float32 network, and the exit code is 1 too.
@@ -42,7 +33,7 @@ not written, and the exit code is 1. Where fewer bits are no success FILE is the
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "export"):
         return 0
     from segexp.api.export import export
     from segexp.cli.overrides import parse

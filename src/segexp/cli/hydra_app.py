@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp import __version__
 from segexp.api.calls import debugging
+from segexp.cli.help_keys import KEYS
 from segexp.config.composition import conf_dir
 from segexp.config.suggestions import explained, options
 from segexp.errors import ConfigError, SegexpError, sentence
@@ -136,11 +137,20 @@ def need_one(line: "CommandLine", expected: str, do: str) -> None:
         raise ConfigError("-m is on the command line", expected, do)
 
 
-def asks_for_help(argv: Sequence[str], text: str) -> bool:
-    """Print a command's help where it is asked for; say whether it was."""
+def asks_for_help(argv: Sequence[str], text: str, verb: str = "") -> bool:
+    """Print a command's help, or the version, where it is asked for; say whether it was.
+
+    Args:
+        argv: the words after the command.
+        text: of the help, with {keys} where the keys of the command stand.
+        verb: the command.
+    """
+    if "--version" in argv:
+        sys.stdout.write(f"segexp {__version__}\n")
+        return True
     if not {"--help", "-h"} & set(argv):
         return False
-    sys.stdout.write(f"{text.strip()}\n\nsegexp {__version__}\n")
+    sys.stdout.write(f"{text.replace('{keys}', KEYS.get(verb, '').strip(chr(10))).strip()}\n\nsegexp {__version__}\n")
     return True
 
 
@@ -149,4 +159,5 @@ def help_page(text: str, folders: Iterable[Path]) -> str:
     groups = options(folders)
     width = max(map(len, groups))
     lines = [f"  {group.ljust(width)}  {' '.join(names)}" for group, names in groups.items()]
+    text = text.replace("{keys}", KEYS["train"].strip("\n"))
     return f"{text.strip()}\n\nGroups and their options (group=option)\n" + "\n".join(lines)

@@ -32,23 +32,8 @@ What is written
   review.csv        which images to look at first: flags, disagreement, entropy, class shares
   overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
 
-Main keys
-  suffix=""            added to the names
-  overlay=true         the image with the mask over it
-  probabilities=npz    or tiff: float16, (classes, height, width)
-  labels=true          class indices beside the viewable mask; of classes that may overlap, sets of bits
-  panel=true           input, truth if known, prediction; truth=DIR or a pattern says where the true masks are
-                       (with {class} in it where classes may overlap)
-  uncertainty=true     a map with a colour bar, and its values
-  tta=none             flips (4 views) or dihedral (8)
-  postprocess=stored   none, or postprocess.min_area=50 postprocess.largest_component=true
-                       postprocess.fill_holes=true postprocess.threshold=0.4
-  max_pixels=null      larger images are seen through windows; by default as in training
-  model.prune_to=null  a unetpp with deep supervision up to this level alone: less accurate, faster
-  gpus=auto            auto | 0 | 1
-  overwrite=false      by default a rerun skips images whose outputs are all there
-  check=true           refuse a folder of masks given as images
-  trust=[package]      build networks of a package of yours
+Keys
+{keys}
 
 Exit code 1 when an image could not be predicted; the others are, and the last line names it.
 """
@@ -73,7 +58,7 @@ def exported(line: "CommandLine") -> "CommandLine":
 
 def command(argv: Sequence[str]) -> int:
     """Understand the command line and run it; return the exit code."""
-    if asks_for_help(argv, HELP):
+    if asks_for_help(argv, HELP, "predict"):
         return 0
     from segexp.cli.overrides import parse
 

@@ -37,18 +37,11 @@ First of all: are the data what you think they are, and can a network learn from
   python -m segexp.check data=auto data.root=DIR fit=true
 
 Main keys
-  seed=0                    split, weights, order and augmentation follow from it
-  trainer.gpus=auto         auto | 0 | a count | [ids]
-  trainer.precision=auto    auto | 32 | bf16-mixed | 16-mixed
-  data.batch_size=8         auto: the largest that the memory holds
-  trainer.max_epochs=100    or trainer.minutes=10: the schedule stretches to it
-  optimizer.lr=1e-3         auto: by a range test
-  data.size data.crop       working resolution, training crops
-  deep_supervision=true     all heads of a network that has them, or their weights: [1,0.5,0.25]
-  run_dir=DIR  study=NAME   where a run, or a study, is written
-  trainer=debug             two short epochs: does everything fit together?
+{keys}
 
 More
+  trainer=debug             two short epochs: does everything fit together?
+  optimizer.lr=1e-3         auto: by a range test
   --cfg job                 print the composed configuration instead of running
   -m                        each combination of the values a,b,c is one job; finished ones are skipped
   hydra/launcher=joblib     jobs of a study side by side (pip install 'segexp[parallel]')

@@ -193,7 +193,7 @@ class AugmentConfig(Section):
 class DistillConfig(Section):
     """`distill.*`: a trained network that teaches besides the masks; none where it is empty."""
 
-    teacher: str | None = key(None, "a run directory or checkpoint: the same classes, channels and data.size")
+    teacher: str | None = key(None, "a run directory or checkpoint: the same classes, channels and data.size", compose="???")
     temperature: Annotated[float, Field(ge=0.1)] = key(
         2.0, "T, of both softmaxes; a higher one shows more of what the teacher holds to be improbable"
     )
@@ -276,7 +276,9 @@ class TrainConfig(Section):
 class TrainedConfig(Section):
     """`model.*` of what reads a trained network."""
 
-    prune_to: Count | None = key(None, "of a unetpp with deep supervision: the level, 1 or more, that it is pruned to")
+    prune_to: Count | None = key(
+        None, "of a unetpp with deep supervision: the level, 1 or more, that it is pruned to; less accurate, faster"
+    )
 
 
 class CheckConfig(Section):
@@ -284,10 +286,20 @@ class CheckConfig(Section):
 
     seed: Whole = key(0, "of the split, as in training")
     output: str | None = key(None, "where check.html goes; by default checks/<data name>")
-    fit: bool = key(False, "true overfits four training images, in under two minutes: does learning work at all?")
-    runs: Texts | None = key(None, "a study of folds, or runs: which masks do the networks that never saw them dispute?")
+    fit: bool = key(
+        False,
+        "true: does learning work at all? Overfits four training images in under two minutes, with model, loss, optimizer "
+        "and trainer as in training",
+    )
+    runs: Texts | None = key(
+        None,
+        "a study of folds, or runs: which masks may be wrong? Ranks them by how much the networks that never saw them "
+        "dispute them, in label_errors.csv",
+    )
     trust: list[str] = key(list, "further packages whose networks may be built from these runs")
-    propose: bool | None = key(None, "true writes a complete data configuration; by default for data=auto")
+    propose: bool | None = key(
+        None, "true writes DIR/data/NAME.yaml, for segexp.train --config-dir DIR data=NAME; by default for data=auto"
+    )
 
 
 class EvaluateConfig(Section):
@@ -304,11 +316,14 @@ class EvaluateConfig(Section):
     metrics: dict[str, Component] | None = key(None, "null: those of the run; default, lesion, membrane or none in their place")
     postprocess: Literal["stored", "none"] = key("stored", "none: without the post-processing that is stored in the checkpoint")
     tune: Literal["postprocess"] | None = key(
-        None, "postprocess: choose it on val, and store it in the checkpoint if its gain is beyond doubt"
+        None,
+        "postprocess: choose threshold, components and holes on val; store them in the checkpoint if the gain is beyond doubt",
     )
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
     pictures: Whole = key(4, "cases in the panel")
-    output: str | None = key(None, "where to write cases.csv, metrics.json and pictures; null prints only")
+    output: str | None = key(
+        None, "where to write scores, cases, pictures and report.html (with tune: tuning.csv); null prints only"
+    )
     trust: list[str] = key(list, "further packages whose networks may be built")
 
 
@@ -333,19 +348,23 @@ class PredictConfig(Section):
     model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
     suffix: str = key("", "added to the names of the masks")
     overlay: bool = key(False, "the image with the mask over it")
-    probabilities: bool | Literal["npz", "tiff"] = key(False, "npz or tiff (true: npz), float16")
-    labels: bool = key(False, "class indices beside the viewable mask")
+    probabilities: bool | Literal["npz", "tiff"] = key(False, "npz or tiff (true: npz): float16, (classes, height, width)")
+    labels: bool = key(False, "class indices beside the viewable mask; of classes that may overlap, sets of bits")
     panel: bool = key(False, "input, truth if it is known, prediction side by side")
     truth: str | None = key(
-        None, 'for the panel: the folder of the true masks, or "DIR/{id}_mask.png"; null: those beside the images'
+        None,
+        'for the panel: the folder of the true masks, or "DIR/{id}_mask.png", with {class} in it where classes may overlap; '
+        "null: those beside the images",
     )
-    uncertainty: bool = key(False, "a map, and its values as npz")
+    uncertainty: bool = key(False, "a map with a colour bar, and its values as npz")
     tta: Literal["none", "flips", "dihedral"] = key("none", "flips (4 views) or dihedral (8)")
     postprocess: Literal["stored", "none"] | PostprocessConfig = key(PostprocessConfig, "stored, none, or the keys below")
     max_pixels: Whole | None = key(None, "larger images are seen through windows; null: as trained, 0: never")
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
-    overwrite: bool = key(False, "predict also what is there already")
-    check: bool = key(True, "refuse a folder of masks")
+    overwrite: bool = key(
+        False, "true predicts also what is there already; else images whose outputs are all there are skipped"
+    )
+    check: bool = key(True, "refuse a folder of masks given as images")
     trust: list[str] = key(list, "further packages whose networks may be built")
 
 
@@ -362,19 +381,25 @@ class ExplainConfig(Section):
     target: str | Whole | None = key(None, "a class, by name or index; null: the first foreground class")
     layer: str = key("auto", "of Grad-CAM: a module of the network by its dotted name; auto: the deepest map of the encoder")
     region: Literal["predicted", "truth", "box"] | None = key(
-        None, "the pixels that are asked about: predicted (as the class) | truth | box; null: predicted, or the box"
+        None,
+        "the pixels that are asked about: predicted (as the class) | truth | box; null: predicted, or the box. gradcam and "
+        "gradcam++ look at all pixels, and their maps are only compared with the region",
     )
     box: Box | None = key(None, "[top, left, bottom, right] in pixels of the image, the last two not in it")
     truth: str | None = key(None, 'the folder of the true masks, or "DIR/{id}_mask.png"; null: those beside the images')
     steps: Count = key(32, "of integrated_gradients")
     window: Count | None = key(
-        None, "of occlusion, in pixels as the network sees the image; null: an eighth of the longer side"
+        None, "of occlusion: side of the square, in pixels as the network sees them; null: an eighth of the longer side"
     )
     values: bool = key(False, "the map as npz")
-    max_pixels: Whole | None = key(None, "larger images are refused; null: as trained, 0: none is")
+    max_pixels: Whole | None = key(
+        None, "larger images are refused, for one pass must see all of them; null: as trained, 0: none is"
+    )
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
-    overwrite: bool = key(False, "explain also what is there already")
-    check: bool = key(True, "refuse a folder of masks")
+    overwrite: bool = key(
+        False, "true explains also what is there already; else images whose outputs are all there are skipped"
+    )
+    check: bool = key(True, "refuse a folder of masks given as images")
     trust: list[str] = key(list, "further packages whose networks may be built")
 
 
@@ -383,14 +408,16 @@ class ExportConfig(Section):
 
     checkpoint: str = key(..., "a run directory (its best weights) or a .ckpt file")
     output: str = key(..., "the file: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml")
-    format: str = key("onnx", "onnx, torch_export, torchscript or openvino")
+    format: str = key("onnx", "onnx, torch_export (.pt2), torchscript (.pt) or openvino (.xml)")
     model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
-    include_preprocessing: bool = key(False, "true: bytes of an image in; resizing and normalisation are part of the graph")
+    include_preprocessing: bool = key(
+        False, "true: images (batch, height, width, channels) uint8 in; resizing and normalisation inside"
+    )
     returns: Literal["probabilities", "classes"] = key(
         "probabilities", "or classes; what comes out where the preprocessing is inside, else class scores do"
     )
     precision: Literal["fp32", "bf16", "fp16", "int8"] = key(
-        "fp32", "bf16, fp16 or int8: kept only if Dice holds and it is faster than fp32 here"
+        "fp32", "bf16, fp16 or int8: kept only if Dice falls by at most 0.01 and it is faster than fp32 here"
     )
     accept: bool = key(False, "keep a file in fewer bits also where it is no success")
     calibration: Count = key(32, "training images that int8 is calibrated with")
@@ -403,7 +430,7 @@ class CompareConfig(Section):
     """The keys of `segexp compare`, besides the runs."""
 
     runs: list[str] = key(list, "directories of runs and studies; typed as they are, without a key")
-    metric: str = key("dice", "a score of cases.csv, or one of a class: dice/liver")
+    metric: str = key("dice", "dice, iou, precision, recall, accuracy, any column of cases.csv; of a class: dice/liver")
     split: Literal["val", "test", "train", "all"] | None = key(
         None, "val, test, train or all; null: test where every run has it, else val"
     )
@@ -411,7 +438,7 @@ class CompareConfig(Section):
     reference: str | None = key(None, "what the others are compared with: a run, or a name from the table; null: the best")
     seeds: Literal["together", "separate"] = key("together", "runs that differ only in the seed are one row; separate")
     allow_different_data: bool = key(False, "true: go on with a table where cases or splits differ")
-    skip_unfinished: bool = key(False, "true: leave out runs that never finished")
+    skip_unfinished: bool = key(False, "true: leave out runs that never finished, also where a fold is then missing")
     output: str | None = key(None, "a folder for compare.csv, .md, .tex and .html, or one such file; null prints only")
 
 

@@ -178,6 +178,8 @@ class SegmentationTask(pl.LightningModule):
         budget = next((each for each in callbacks if isinstance(each, TimeBudget)), None)
         if budget is not None:  # all processes go by one clock, else each would have a learning rate of its own
             return budget.progress if self.trainer.world_size == 1 else self.trainer.strategy.broadcast(budget.progress)
+        if self.trainer.global_step == 0:  # what follows starts the loaders, and a resumed run does not know its epoch yet
+            return 0.0
         steps = float(self.trainer.estimated_stepping_batches)
         return min(1.0, self.trainer.global_step / max(1.0, steps)) if math.isfinite(steps) else 0.0
 
