@@ -11,7 +11,7 @@ from segexp.deployment.formats import FORMATS
 from segexp.deployment.plan import Wanted
 from segexp.deployment.samples import gather
 from segexp.errors import SegexpError
-from segexp.inference.folder import progress
+from segexp.inference.folder_runner import progress
 
 CALIBRATION = 32
 

@@ -125,24 +125,24 @@ def test_the_same_command_again_does_what_is_missing(explain):
     picture = explain.out / "seg_gradcam_cell" / "a.png"
     before = {path: path.stat().st_mtime_ns for path in explain.out.rglob("*.png")}
     _, out, _ = explain()
-    assert re.search(r"0 pictures explained in \d+\.\d s; 3 done before \(overwrite=true explains them again\)", out)
+    assert re.search(r"0 images explained in \d+\.\d s; 3 done before \(overwrite=true explains them again\)", out)
     picture.unlink()
     _, out, _ = explain()
-    assert "1 picture explained" in out
+    assert "1 image explained" in out
     assert picture.exists()
     others = {path: time for path, time in before.items() if path != picture}
     assert {path: path.stat().st_mtime_ns for path in others} == others
     assert len(rows(explain.out)) == 3
-    assert "2 pictures explained" in explain("overwrite=true")[1]
+    assert "2 images explained" in explain("overwrite=true")[1]
 
 
 def test_another_question_is_another_one(explain):
     explain()
     _, out, _ = explain("layer=up.0")
-    assert "2 pictures explained" in out, "the same file, asked otherwise"
+    assert "2 images explained" in out, "the same file, asked otherwise"
     assert {row["layer"] for row in rows(explain.out).values()} == {"layer up.0"}
     _, out, _ = explain("method=gradcam++", "values=true")
-    assert "3 pictures explained" in out, "gradcam++ needs no region"
+    assert "3 images explained" in out, "gradcam++ needs no region"
     with (explain.out / NAME).open(newline="") as file:
         kept = [(row["file"], row["method"]) for row in csv.DictReader(file)]
     assert len(kept) == 6
@@ -151,8 +151,8 @@ def test_another_question_is_another_one(explain):
 
 def test_values_asked_for_later_are_made(explain):
     explain()
-    assert "2 pictures explained" in explain("values=true")[1]
-    assert "0 pictures explained" in explain("values=true")[1]
+    assert "2 images explained" in explain("values=true")[1]
+    assert "0 images explained" in explain("values=true")[1]
 
 
 def test_an_output_within_the_input_is_no_input(explain):
@@ -184,9 +184,9 @@ def test_a_box(explain):
 def test_true_pixels(explain, images):
     code, out, err = explain("region=truth", "target=0")
     assert code == 1, "no mask is known of one of them"
-    assert "2 pictures explained" in out
+    assert "2 images explained" in out
     assert err == (
-        "segexp: 1 of 3 pictures could not be explained: dark.png (its true mask is not known, which region=truth needs). All "
+        "segexp: 1 of 3 images could not be explained: dark.png (its true mask is not known, which region=truth needs). All "
         "others were. Mend or remove what is named; the same command again does what is missing.\n"
     )
     write_png(images / "dark_mask.png", np.zeros((40, 52), np.uint8))
@@ -215,10 +215,10 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
     tifffile.imwrite(images / "bands.tif", np.zeros((40, 40, 5), np.uint8), photometric="minisblack", planarconfig="contig")
     code, out, err = explain()
     assert code == 1
-    assert "2 pictures explained" in out
+    assert "2 images explained" in out
     assert out.splitlines()[-1] == "Explanations: out"
     assert err.startswith(
-        "segexp: 4 of 7 pictures could not be explained: bands.tif (has 5 channels, and the network takes 1), "
+        "segexp: 4 of 7 images could not be explained: bands.tif (has 5 channels, and the network takes 1), "
     )
     assert "small.png (" in err
     assert "large.png (its 90x80 pixels are more than max_pixels=6000, and one pass must see all of it)" in err
@@ -227,7 +227,7 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
         (images / name).unlink()
     code, out, _ = explain("max_pixels=0", "method=gradcam")
     assert code == 0
-    assert "4 pictures explained" in out
+    assert "4 images explained" in out
 
 
 REFUSED = [

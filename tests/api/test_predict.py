@@ -111,7 +111,7 @@ def test_the_review_puts_what_is_odd_at_the_top(run, mixed, predict, tmp_path):
     gray = next(row for row in found if row["image"] == "gray.png")
     assert (gray["mask"], gray["size"], gray["disagreement"]) == ("gray.png", "40x48", "")
     assert float(gray["share_liver"]) == pytest.approx((mask(tmp_path / "out" / "gray.png") > 0).mean(), abs=1e-4)
-    assert "7 pictures unlike the training images: look at the top of out/review.csv" in told.out
+    assert "7 images unlike the training images: look at the top of out/review.csv" in told.out
 
 
 def test_everything_that_can_be_asked_for(tmp_path, make_trained_run, predict, ramp, save):

@@ -90,3 +90,17 @@ def test_more_gpus_than_there_are_is_a_device_error(
         train(slices, **keys(tmp_path, trainer={"gpus": 2}))
     assert given == []
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_and_gone_on_with(small: list[str], tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"overrides": small, "run_dir": tmp_path / "run", "trainer": {"max_epochs": 1}}
+    run = train(**asked)
+    assert (run.directory, run.finished, run.metrics["epochs"]) == (tmp_path / "run", True, 1)
+    assert 0 <= run.scores["val/dice"] <= 1
+    assert (run.config.data.batch_size, run.config.trainer.max_epochs) == (2, 1)
+    saved = OmegaConf.load(tmp_path / "run" / ".hydra" / "hydra.yaml").hydra
+    assert (saved.runtime.output_dir, saved.runtime.choices.model) == (str(tmp_path / "run"), "unet")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(**asked)
+    assert run.resume(trainer={"max_epochs": 2}).metrics["epochs"] == 2

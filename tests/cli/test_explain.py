@@ -70,7 +70,7 @@ def test_classes_that_may_overlap(cells, train, tmp_path, monkeypatch, capfd):
     command = ["checkpoint=run", f"input={cells / 'data'}", "output=out", "target=nucleus", "region=truth", "gpus=0"]
     assert main(command) == 0
     out = capfd.readouterr().out
-    assert "7 pictures explained" in out
+    assert "7 images explained" in out
     assert "Nothing to explain in 1: c7/image.png: nucleus is not in its true mask" in out
     assert (tmp_path / "out" / "seg_gradcam_nucleus" / "c0" / "image.png").is_file()
     assert main([*command, "target=background"]) == 2

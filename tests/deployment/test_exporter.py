@@ -16,7 +16,7 @@ from segexp.deployment.formats import FORMATS, ExportError, write_onnx
 from segexp.deployment.plan import Wanted, check_material
 from segexp.deployment.runtime import Runner, load_exported, runner
 from segexp.errors import DataError
-from segexp.inference.folder import progress
+from segexp.inference.folder_runner import progress
 
 pytestmark = pytest.mark.slow
 

@@ -51,7 +51,8 @@ QUICK = {
     "train": [
         "trainer.minutes=null",
         "trainer.max_epochs=1",
-        "trainer.limit_batches=2",
+        "trainer.limit_train_batches=2",
+        "trainer.limit_val_batches=2",
         "trainer.gpus=0",
         "data.num_workers=0",
     ],

@@ -12,7 +12,8 @@ import torch
 from segexp.checkpoint import load_segmenter
 from segexp.data.labels.class_table import LabelTable
 from segexp.errors import DataError
-from segexp.inference.folder import MOST, Folder, Outbox, Report, ahead, load, predict_folder, progress
+from segexp.inference.folder import Folder, Outbox, Report, predict_folder
+from segexp.inference.folder_runner import MOST, ahead, load, progress
 from segexp.inference.ground_truth import TruthReader
 from segexp.inference.inputs import Job
 from segexp.inference.out_of_distribution import Training

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from segexp.cli import check, predict
+from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.synthetic.datasets import make_demo
+from segexp.errors import DataError
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +47,13 @@ def pictures(tmp_path_factory):
     return root
 
 
+def stopped(data, stage=None, original=SegmentationDataModule.setup):
+    """Read the pictures, except those of one fold."""
+    if data.data.fold == 1:
+        raise DataError("Stopped before it began")
+    original(data, stage)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, pictures, train):
     """A folder in which a study of three folds was typed; one of them was stopped and made by the same command again."""
@@ -52,8 +61,10 @@ def home(tmp_path_factory, pictures, train):
     patch = pytest.MonkeyPatch()
     patch.chdir(home)
     words = ("-m", *TINY, *FOLDS, f"data.root={pictures}", "study=cv")
-    assert train(*words) == 0
-    shutil.rmtree(home / "runs" / "studies" / "cv" / "data.fold-1")
+    with pytest.MonkeyPatch.context() as stopping:
+        stopping.setattr(SegmentationDataModule, "setup", stopped)
+        assert train(*words) == 1
+    shutil.rmtree(home / "runs" / "studies" / "cv" / "data.fold-1", ignore_errors=True)
     first = (home / "runs" / "studies" / "cv" / "data.fold-0" / "metrics.json").stat().st_mtime
     assert train(*words) == 0
     assert (home / "runs" / "studies" / "cv" / "data.fold-0" / "metrics.json").stat().st_mtime == first

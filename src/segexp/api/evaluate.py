@@ -141,7 +141,7 @@ def scored(
     config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], Prepared]]"
 ) -> "dict[str, Outcome]":
     """Score cases by split, with pictures where an output is asked for."""
-    from segexp.inference.folder import progress
+    from segexp.inference.folder_runner import progress
     from segexp.inference.postprocessing import Postprocessing
     from segexp.training.artifacts import score_split
     from segexp.training.build import build_measures
@@ -209,7 +209,7 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
     """Choose the post-processing on the run's own validation cases and store it if its gain is beyond doubt."""
     from segexp.checkpoint.splits import scoring_set
     from segexp.evaluation import tune_postprocessing as tuning
-    from segexp.inference.folder import progress
+    from segexp.inference.folder_runner import progress
 
     cases = tuning.own_validation(segmenter, run)
     with progress(len(cases)) as advance:

@@ -1,8 +1,6 @@
 """An explanation from start to end, as conf/explain.yaml describes it."""
 
-import sys
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,70 +16,15 @@ from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
 from segexp.explainability.folder import Asked, Folder, Report, Table, Writer, explain_folder, read_earlier
 from segexp.explainability.regions import class_index
-from segexp.inference.folder import Truth, progress
+from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader
-from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
+from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import check_collisions, check_writable, pair_up, several
+from segexp.inference.outputs import several
 from segexp.inference.segmenter import Segmenter
+from segexp.types import Source
 
 SCORE = {"predicted": "the pixels predicted as it", "truth": "its true pixels"}
-
-
-def say_what(inventories: Sequence[Inventory], asked: Asked, explainer: Explainer) -> None:
-    """Print where the results will be, what is explained and of which images."""
-    say_where(inventories)
-    over = "all pixels" if explainer.whole else SCORE.get(asked.region, f"the box {asked.region}")
-    _say(f"Network: {asked.checkpoint} ({', '.join(explainer.segmenter.spec.classes)})")
-    kind = "speaks for and against" if asked.method in SIGNED else "speaks for"
-    _say(f"Question: what {kind} {asked.target}, by {asked.method} ({asked.layer}), its score over {over}")
-    for inventory in inventories:
-        count = len(inventory.jobs)
-        _say(f"Input: {inventory.input}, {count} image{'' if count == 1 else 's'}")
-        for notice in inventory.notices:
-            _say(f"  {notice}")
-
-
-def say_how(outcome: Report, skipped: int, seconds: float, tables: Collection[Path]) -> None:
-    """Print how many images were explained, where the maps lie, and which table says it of each."""
-    done = f"; {skipped} done before (overwrite=true explains them again)" if skipped else ""
-    _say(f"{outcome.done} picture{'' if outcome.done == 1 else 's'} explained in {seconds:.1f} s{done}")
-    if outcome.inside:
-        inside, share = np.mean(outcome.inside, axis=0)
-        _say(
-            f"Inside of the outlined pixels: {inside:.1%} of a map on average, where they are {share:.1%} of the image; "
-            f"the highest value in {sum(outcome.hits)} of {len(outcome.hits)}"
-        )
-    for text, found in (("Nothing to explain", outcome.empty), ("To be known", outcome.noted)):
-        if found:
-            _say(f"{text} in {len(found)}: {listed(found, 4)}")
-    if outcome.untrue:
-        _say(f"{len(outcome.untrue)} without truth: {outcome.untrue[0]}")
-    if tables:
-        _say(f"Of each picture: {listed(tables, 3)}")
-
-
-def failed(outcome: Report) -> DataError:
-    """Return what names the images that could not be explained."""
-    count = len(outcome.failures)
-    reasons = listed((f"{name} ({reason})" for name, reason in outcome.failures.items()), 5)
-    others = outcome.done + len(outcome.empty)
-    total = count + others
-    return DataError(
-        f"{count} of {total} picture{'' if total == 1 else 's'} could not be explained: {reasons}",
-        "All others were" if others else "",
-        "Mend or remove what is named; the same command again does what is missing",
-    )
-
-
-def say_where(inventories: Sequence[Inventory]) -> None:
-    """Print where the pictures are."""
-    _say(f"Explanations: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 @short_traceback
@@ -140,28 +83,106 @@ def explain_inputs(config: ExplainConfig) -> Report:
     segmenter = load_one(config)
     target = class_index(config.target, segmenter.spec)
     explainer = make_explainer(segmenter, target, config.method, config.layer, config.steps, config.window)
-    asked, training = question(config, explainer), Training.of(segmenter)
-    inventories = take_all(config, segmenter)
-    folders, skipped = work(inventories, asked, segmenter, config)
-    check_collisions(inventories, {job: paths for each in folders for job, paths in _outputs(each).items()})
-    if config.check:
-        for inventory in inventories:
-            refuse_masks(inventory.jobs, training)
-    for output in {inventory.output for inventory in inventories}:
-        check_writable(output)
-    say_what(inventories, asked, explainer)
-    outcome, started = Report(), time.monotonic()
-    try:
-        with progress(sum(len(folder.items) for folder in folders), "Explaining") as step:
-            for folder in folders:
-                explain_folder(folder, explainer, config.box, training, outcome, step)
-    finally:
-        tables = dict.fromkeys(path for folder in folders if (path := folder.table.write()))
-        say_how(outcome, skipped, time.monotonic() - started, tables)
-        say_where(inventories)
-    if outcome.failures:
-        raise failed(outcome)
-    return outcome
+    task = ExplainTask(config, explainer)
+    run_folders(task, config.input, config.output, task.training, segmenter.origin.config.data, check=config.check)
+    return task.report
+
+
+class ExplainTask(FolderTask[Folder]):
+    """A heat map of every image, and a table of where they point.
+
+    Attributes:
+        report: what came of it so far.
+    """
+
+    outputs_are = "Explanations"
+    doing = "Explaining"
+
+    def __init__(self, config: ExplainConfig, explainer: Explainer) -> None:
+        self.config, self.explainer, self.segmenter = config, explainer, explainer.segmenter
+        self.asked, self.training = question(config, explainer), Training.of(explainer.segmenter)
+        self.report, self.skipped = Report(), 0
+        self._tables: dict[Path, Table] = {}
+
+    def earlier_outputs(self, folder: Path) -> Iterable[str]:
+        """Return the heat maps that the table of a folder names."""
+        return [row["picture"] for row in read_earlier(folder).values()]
+
+    def prepare(self, inventory: Inventory) -> Folder:
+        """Return the images of an input that were not explained just so.
+
+        Raises:
+            ConfigError: true pixels are asked about, and no true mask is found.
+        """
+        output = inventory.output
+        table = self._tables.setdefault(output.resolve(), Table(output, self.asked, read_earlier(output)))
+        writer = Writer(output, self.segmenter.spec, self.asked, self.config.values)
+        everything = [(job, source) for job in inventory.jobs for source in job.sources]
+        items = tuple(item for item in everything if self.config.overwrite or not _done(table, writer, *item))
+        self.skipped += len(everything) - len(items)
+        truth = truth_of(inventory, self.config.truth, self.segmenter.origin.config.data, wanted=True)
+        if self.asked.region == "truth":
+            _check_known(truth, inventory)
+        return Folder(items, writer, table, truth)
+
+    def outputs(self, inventory: Inventory, folder: Folder) -> Mapping[Job, Sequence[Path]]:
+        """Return the files of every image that is to be explained."""
+        found: dict[Job, list[Path]] = {}
+        for job, source in folder.items:
+            found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
+        return found
+
+    def count(self, folder: Folder) -> int:
+        """Return how many images are to be explained."""
+        return len(folder.items)
+
+    def introduction(self) -> Iterator[str]:
+        """Yield what is explained."""
+        asked = self.asked
+        over = "all pixels" if self.explainer.whole else SCORE.get(asked.region, f"the box {asked.region}")
+        kind = "speaks for and against" if asked.method in SIGNED else "speaks for"
+        yield f"Network: {asked.checkpoint} ({', '.join(self.segmenter.spec.classes)})"
+        yield f"Question: what {kind} {asked.target}, by {asked.method} ({asked.layer}), its score over {over}"
+
+    def run(self, folder: Folder, step: Callable[[], None]) -> None:
+        """Explain and write every image of a folder."""
+        explain_folder(folder, self.explainer, self.config.box, self.training, self.report, step)
+
+    def write_table(self, folder: Folder) -> Path | None:
+        """Write the table."""
+        return folder.table.write()
+
+    def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
+        """Yield how many images were explained, where the maps lie, and which table says it of each."""
+        report = self.report
+        done = f"; {self.skipped} done before (overwrite=true explains them again)" if self.skipped else ""
+        yield f"{counted(report.done, 'image')} explained in {seconds:.1f} s{done}"
+        if report.inside:
+            inside, share = np.mean(report.inside, axis=0)
+            yield (
+                f"Inside of the outlined pixels: {inside:.1%} of a map on average, where they are {share:.1%} of the image; "
+                f"the highest value in {sum(report.hits)} of {len(report.hits)}"
+            )
+        for text, found in (("Nothing to explain", report.empty), ("To be known", report.noted)):
+            if found:
+                yield f"{text} in {len(found)}: {listed(found, 4)}"
+        if report.untrue:
+            yield f"{len(report.untrue)} without truth: {report.untrue[0]}"
+        if tables:
+            yield f"Of each image: {listed(tables, 3)}"
+
+    def problem(self) -> DataError | None:
+        """Return what names the images that could not be explained."""
+        report, count = self.report, len(self.report.failures)
+        if not count:
+            return None
+        reasons = listed((f"{name} ({reason})" for name, reason in report.failures.items()), 5)
+        others = report.done + len(report.empty)
+        return DataError(
+            f"{count} of {counted(count + others, 'image')} could not be explained: {reasons}",
+            "All others were" if others else "",
+            "Mend or remove what is named; the same command again does what is missing",
+        )
 
 
 def load_one(config: ExplainConfig) -> Segmenter:
@@ -194,43 +215,8 @@ def question(config: ExplainConfig, explainer: Explainer) -> Asked:
     return Asked(name, config.method, layer, region, str(explainer.segmenter.origin.file))
 
 
-def take_all(config: ExplainConfig, segmenter: Segmenter) -> list[Inventory]:
-    """Return what each input holds, less what earlier runs wrote."""
-    pairs = pair_up(several(config.input), several(config.output))
-    outputs = {output.resolve() for _, output in pairs}
-    written = {(folder / row["picture"]).resolve() for folder in outputs for row in read_earlier(folder).values()}
-    earlier = Earlier("", frozenset(outputs), frozenset(written))
-    return [
-        take_stock(given, output, segmenter.spec.channels, segmenter.origin.config.data, earlier) for given, output in pairs
-    ]
-
-
-def work(
-    inventories: Sequence[Inventory], asked: Asked, segmenter: Segmenter, config: ExplainConfig
-) -> tuple[list[Folder], int]:
-    """Return what is to be done for each input, and how many pictures are done already.
-
-    Raises:
-        ConfigError: true pixels are asked about, and no true mask is found.
-    """
-    tables: dict[Path, Table] = {}
-    folders, skipped = [], 0
-    for inventory in inventories:
-        here = inventory.output.resolve()
-        table = tables.setdefault(here, Table(inventory.output, asked, read_earlier(inventory.output)))
-        writer = Writer(inventory.output, segmenter.spec, asked, config.values)
-        everything = [(job, source) for job in inventory.jobs for source in job.sources]
-        items = tuple(item for item in everything if config.overwrite or not _done(table, writer, *item))
-        skipped += len(everything) - len(items)
-        truth = truth_of(inventory, config.truth, segmenter.origin.config.data, wanted=True)
-        if asked.region == "truth":
-            _check_known(truth, inventory)
-        folders.append(Folder(items, writer, table, truth))
-    return folders, skipped
-
-
-def _done(table: Table, writer: Writer, job: Job, source: Any) -> bool:
-    """Say whether a picture was explained just so, and all that is asked for is there."""
+def _done(table: Table, writer: Writer, job: Job, source: Source) -> bool:
+    """Say whether an image was explained just so, and all that is asked for is there."""
     row = table.done(job.label(source))
     return row is not None and (
         not row["picture"] or all((writer.folder / file).is_file() for file in writer.files(job, source))
@@ -244,10 +230,3 @@ def _check_known(truth: Truth, inventory: Inventory) -> None:
             "Masks with the names of the images, or an ending such as _mask more, were expected",
             "Type truth=DIR or 'truth=\"DIR/{id}_mask.png\"'; or region=predicted",
         )
-
-
-def _outputs(folder: Folder) -> dict[Job, list[Path]]:
-    found: dict[Job, list[Path]] = {}
-    for job, source in folder.items:
-        found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
-    return found

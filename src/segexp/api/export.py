@@ -73,7 +73,7 @@ def export_network(config: ExportConfig) -> "Made":
     from segexp.deployment.modules import check_bytes, left_out
     from segexp.deployment.plan import Wanted, check_material
     from segexp.deployment.samples import gather
-    from segexp.inference.folder import progress
+    from segexp.inference.folder_runner import progress
     from segexp.inference.outputs import check_writable
 
     quieten()

@@ -1,8 +1,6 @@
 """A prediction from start to end, as conf/predict.yaml describes it."""
 
-import sys
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,71 +10,15 @@ from segexp.config.schema import DataConfig, PredictConfig
 from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
 from segexp.errors import ConfigError, DataError, listed
-from segexp.inference.folder import Folder, Report, Truth, predict_folder, progress
+from segexp.inference.folder import Folder, Report, predict_folder
+from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
-from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
+from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import Wanted, Writer, check_collisions, check_writable, pair_up, several
+from segexp.inference.outputs import Wanted, Writer, several
 from segexp.inference.predictor import Predictor
 from segexp.inference.review import Review, masks_in, read_earlier
 from segexp.types import DataSpec
-
-
-def say_what(inventories: Sequence[Inventory], files: Sequence[Path], predictor: Predictor) -> None:
-    """Print where the results will be, what predicts and what is predicted."""
-    say_where(inventories)
-    views = f", {predictor.views} views" if predictor.views > 1 else ""
-    rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
-    _say(f"Network: {listed(files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})")
-    if note := unlike(files):
-        _say(note)
-    for inventory in inventories:
-        _say(f"Input: {inventory.input}, {_count(len(inventory.jobs), 'image')}")
-        for notice in inventory.notices:
-            _say(f"  {notice}")
-
-
-def say_how(outcome: Report, skipped: int, seconds: float, reviews: Collection[Path]) -> None:
-    """Print how many images were predicted, how fast, and which file says what to look at first."""
-    slices = f" ({outcome.pictures} pages and slices)" if outcome.pictures > outcome.done else ""
-    speed = f" ({outcome.pictures / max(seconds, 1e-9):.3g} a second)" if outcome.pictures else ""
-    done = f"; {skipped} done before (overwrite=true predicts them again)" if skipped else ""
-    _say(f"{_count(outcome.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}")
-    if outcome.flagged:
-        _say(f"{_count(outcome.flagged, 'picture')} unlike the training images: look at the top of {listed(reviews, 3)}")
-    elif reviews:
-        _say(f"What to look at first: {listed(reviews, 3)}")
-    if outcome.untrue:
-        _say(f"{_count(len(outcome.untrue), 'panel')} without truth: {outcome.untrue[0]}")
-
-
-def failed(outcome: Report) -> DataError:
-    """Return what names the images that could not be predicted."""
-    count = len(outcome.failures)
-    reasons = "; ".join(
-        f"{job.image} ({reason.removeprefix(f'{job.file} ')})" for job, reason in list(outcome.failures.items())[:5]
-    )
-    more = f"; and {count - 5} more, at the top of the review" if count > 5 else ""
-    total = _count(count + outcome.done, "image")
-    return DataError(
-        f"{count} of {total} could not be predicted: {reasons}{more}",
-        "" if not outcome.done else "All others were",
-        "Mend or remove what is named; the same command again does what is missing",
-    )
-
-
-def say_where(inventories: Sequence[Inventory]) -> None:
-    """Print where the masks are."""
-    _say(f"Masks: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 @short_traceback
@@ -120,28 +62,97 @@ def predict_inputs(config: PredictConfig) -> Report:
     files = checkpoint_files(several(config.checkpoint))
     device = device_for(files, config.gpus)
     predictor = make_predictor(load_members(files, device, config.trust, config.model.prune_to), config)
-    training, wanted = Training.of(predictor.members[0]), wanted_files(config, predictor.spec)
-    inventories = take_all(config, predictor)
-    check_collisions(inventories, {job: paths for each in inventories for job, paths in _outputs(each, wanted).items()})
-    if config.check:
-        for inventory in inventories:
-            refuse_masks(inventory.jobs, training)
-    folders, skipped = work(inventories, wanted, predictor, config)
-    for output in {inventory.output for inventory in inventories}:
-        check_writable(output)
-    say_what(inventories, files, predictor)
-    outcome, started = Report(), time.monotonic()
-    try:
-        with progress(sum(len(job.sources) for folder in folders for job in folder.jobs)) as step:
-            for folder in folders:
-                predict_folder(folder, predictor, training, outcome, step)
-    finally:
-        reviews = dict.fromkeys(path for folder in folders if (path := folder.review.write()))
-        say_how(outcome, skipped, time.monotonic() - started, reviews)
-        say_where(inventories)
-    if outcome.failures:
-        raise failed(outcome)
-    return outcome
+    task = PredictTask(config, files, predictor)
+    run_folders(task, config.input, config.output, task.training, task.data, suffix=config.suffix, check=config.check)
+    return task.report
+
+
+class PredictTask(FolderTask[Folder]):
+    """Masks, and what else `wanted` asks for, of every image.
+
+    Attributes:
+        report: what came of it so far.
+    """
+
+    outputs_are = "Masks"
+    doing = "Predicting"
+
+    def __init__(self, config: PredictConfig, files: Sequence[Path], predictor: Predictor) -> None:
+        self.config, self.files, self.predictor = config, files, predictor
+        self.data: DataConfig = predictor.members[0].origin.config.data
+        self.training = Training.of(predictor.members[0])
+        self.wanted = wanted_files(config, predictor.spec)
+        self.report, self.skipped = Report(), 0
+        self._reviews: dict[Path, Review] = {}
+
+    def earlier_outputs(self, folder: Path) -> Iterable[str]:
+        """Return the masks that the review of a folder names."""
+        return masks_in(read_earlier(folder).values())
+
+    def prepare(self, inventory: Inventory) -> Folder:
+        """Return the jobs of an input whose outputs are not all there."""
+        writer = Writer(inventory.output, self.wanted, self.predictor.spec)
+        jobs = tuple(job for job in inventory.jobs if self.config.overwrite or not writer.done(job))
+        self.skipped += len(inventory.jobs) - len(jobs)
+        here = inventory.output.resolve()
+        if here not in self._reviews:
+            self._reviews[here] = Review(inventory.output, self.predictor.spec, read_earlier(inventory.output))
+        truth = truth_of(inventory, self.config.truth, self.data, wanted=self.config.panel)
+        return Folder(jobs, writer, self._reviews[here], truth)
+
+    def outputs(self, inventory: Inventory, folder: Folder) -> Mapping[Job, Sequence[Path]]:
+        """Return the files of every job, also of those that are done."""
+        return {job: [inventory.output / name for name in self.wanted.files(job)] for job in inventory.jobs}
+
+    def count(self, folder: Folder) -> int:
+        """Return how many images, pages and slices are to be predicted."""
+        return sum(len(job.sources) for job in folder.jobs)
+
+    def introduction(self) -> Iterator[str]:
+        """Yield what predicts."""
+        predictor = self.predictor
+        views = f", {predictor.views} views" if predictor.views > 1 else ""
+        rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
+        yield f"Network: {listed(self.files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})"
+        if note := unlike(self.files):
+            yield note
+
+    def run(self, folder: Folder, step: Callable[[], None]) -> None:
+        """Predict and write every job of a folder."""
+        predict_folder(folder, self.predictor, self.training, self.report, step)
+
+    def write_table(self, folder: Folder) -> Path | None:
+        """Write the review."""
+        return folder.review.write()
+
+    def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
+        """Yield how many images were predicted, how fast, and which file says what to look at first."""
+        report, pictures = self.report, self.report.pictures
+        slices = f" ({pictures} pages and slices)" if pictures > report.done else ""
+        speed = f" ({pictures / max(seconds, 1e-9):.3g} a second)" if pictures else ""
+        done = f"; {self.skipped} done before (overwrite=true predicts them again)" if self.skipped else ""
+        yield f"{counted(report.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}"
+        if report.flagged:
+            yield f"{counted(report.flagged, 'image')} unlike the training images: look at the top of {listed(tables, 3)}"
+        elif tables:
+            yield f"What to look at first: {listed(tables, 3)}"
+        if report.untrue:
+            yield f"{counted(len(report.untrue), 'panel')} without truth: {report.untrue[0]}"
+
+    def problem(self) -> DataError | None:
+        """Return what names the images that could not be predicted."""
+        report, count = self.report, len(self.report.failures)
+        if not count:
+            return None
+        reasons = "; ".join(
+            f"{job.image} ({reason.removeprefix(f'{job.file} ')})" for job, reason in list(report.failures.items())[:5]
+        )
+        more = f"; and {count - 5} more, at the top of the review" if count > 5 else ""
+        return DataError(
+            f"{count} of {counted(count + report.done, 'image')} could not be predicted: {reasons}{more}",
+            "" if not report.done else "All others were",
+            "Mend or remove what is named; the same command again does what is missing",
+        )
 
 
 def wanted_files(config: PredictConfig, spec: DataSpec) -> Wanted:
@@ -158,34 +169,6 @@ def wanted_files(config: PredictConfig, spec: DataSpec) -> Wanted:
     )
 
 
-def take_all(config: PredictConfig, predictor: Predictor) -> list[Inventory]:
-    """Return what each input holds, less what earlier runs wrote."""
-    data = predictor.members[0].origin.config.data
-    pairs = pair_up(several(config.input), several(config.output))
-    outputs = {output.resolve() for _, output in pairs}
-    masks = {(folder / name).resolve() for folder in outputs for name in masks_in(read_earlier(folder).values())}
-    earlier = Earlier(config.suffix, frozenset(outputs), frozenset(masks))
-    return [take_stock(given, output, predictor.spec.channels, data, earlier) for given, output in pairs]
-
-
-def work(
-    inventories: Sequence[Inventory], wanted: Wanted, predictor: Predictor, config: PredictConfig
-) -> tuple[list[Folder], int]:
-    """Return what is to be done for each input, and how many images have all their outputs already."""
-    data = predictor.members[0].origin.config.data
-    reviews: dict[Path, Review] = {}
-    folders, skipped = [], 0
-    for inventory in inventories:
-        writer = Writer(inventory.output, wanted, predictor.spec)
-        jobs = tuple(job for job in inventory.jobs if config.overwrite or not writer.done(job))
-        skipped += len(inventory.jobs) - len(jobs)
-        here = inventory.output.resolve()
-        if here not in reviews:
-            reviews[here] = Review(inventory.output, predictor.spec, read_earlier(inventory.output))
-        folders.append(Folder(jobs, writer, reviews[here], truth_of(inventory, config.truth, data, wanted=config.panel)))
-    return folders, skipped
-
-
 def truth_of(inventory: Inventory, where: str | None, data: DataConfig, *, wanted: bool) -> Truth:
     """Return what reads the true masks of an input, by the class table of the network's own data.
 
@@ -199,7 +182,3 @@ def truth_of(inventory: Inventory, where: str | None, data: DataConfig, *, wante
     if isinstance(table, OverlappingTable):
         return LayersReader(table, find_layers(inventory, where, data) if wanted else {})
     return TruthReader(table, find_truth(inventory, where) if wanted else {})
-
-
-def _outputs(inventory: Inventory, wanted: Wanted) -> dict[Job, list[Path]]:
-    return {job: [inventory.output / name for name in wanted.files(job)] for job in inventory.jobs}

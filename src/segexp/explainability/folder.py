@@ -17,7 +17,7 @@ from segexp.errors import DataError
 from segexp.explainability.attribution import SIGNED
 from segexp.explainability.explainer import Explainer
 from segexp.explainability.regions import Pointing, box_pixels, pixels_of, point
-from segexp.inference.folder import Loaded, Truth, ahead, load, pixels, reason
+from segexp.inference.folder_runner import Loaded, Truth, ahead, load, pixels, reason
 from segexp.inference.inputs import Job, file_words
 from segexp.inference.out_of_distribution import Training
 from segexp.inference.outputs import unwritable

@@ -1,0 +1,256 @@
+"""Something done to every image of some folders: reading ahead, going on after a failure, tables, what is printed.
+
+A command says what by a `FolderTask`; `run_folders` does the rest.
+"""
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from segexp.config.schema import DataConfig
+from segexp.console import terminal
+from segexp.data.io.images import fit_channels, image_size, read_image
+from segexp.devices import is_memory
+from segexp.errors import DataError, SegexpError, listed
+from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
+from segexp.inference.out_of_distribution import Training, flags
+from segexp.inference.outputs import check_collisions, check_writable, pair_up, several
+from segexp.types import Source
+
+T = TypeVar("T")
+F = TypeVar("F")
+
+BUDGET = 1 << 25
+"""Pixels that wait in a queue; more only if they are one picture."""
+MOST = 8
+"""Pictures that wait in a queue."""
+THREADS = 2
+
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+Truth = Callable[[Job, Source, Sequence[int]], Array | None]
+"""Reads the true mask (H, W) of one picture of a job, of a size (H, W, …); None where nothing is known."""
+
+
+class FolderTask(ABC, Generic[F]):
+    """What a command does to the images of its inputs. `F` is what is to be done for one output folder.
+
+    Attributes:
+        outputs_are: what the outputs are called: "Masks".
+        doing: for the progress bar: "Predicting".
+    """
+
+    outputs_are: str
+    doing: str
+
+    @abstractmethod
+    def earlier_outputs(self, folder: Path) -> Iterable[str]:
+        """Return the images that earlier runs wrote into a folder, relative to it; they are no inputs."""
+
+    @abstractmethod
+    def prepare(self, inventory: Inventory) -> F:
+        """Return what is to be done for an input; what is there already is counted and left out."""
+
+    @abstractmethod
+    def outputs(self, inventory: Inventory, folder: F) -> Mapping[Job, Sequence[Path]]:
+        """Return the files that are written for each job."""
+
+    @abstractmethod
+    def count(self, folder: F) -> int:
+        """Return how many images are to be done for an input."""
+
+    @abstractmethod
+    def introduction(self) -> Iterator[str]:
+        """Yield lines about the network and what is asked of it."""
+
+    @abstractmethod
+    def run(self, folder: F, step: Callable[[], None]) -> None:
+        """Do it; call `step` after each image. What cannot be read is noted, and the others go on."""
+
+    @abstractmethod
+    def write_table(self, folder: F) -> Path | None:
+        """Write the table of a folder; return its file, None where it has no row."""
+
+    @abstractmethod
+    def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
+        """Yield lines about what came of it."""
+
+    @abstractmethod
+    def problem(self) -> DataError | None:
+        """Return what names the images that could not be done, None where all could."""
+
+
+def run_folders(
+    task: FolderTask[F],
+    inputs: str | Sequence[str],
+    outputs: str | Sequence[str],
+    training: Training,
+    data: DataConfig,
+    *,
+    suffix: str = "",
+    check: bool = True,
+) -> None:
+    """Do something to every image of some folders; print where the results are.
+
+    Args:
+        task: what is done.
+        inputs: folders of images at any depth, or files.
+        outputs: a folder for all of them, or one for each.
+        training: what the images should be like.
+        data: the data section of the run that trained the network.
+        suffix: of the outputs' names.
+        check: refuse a folder of masks.
+
+    Raises:
+        ConfigError: outputs would be written over inputs or each other.
+        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
+            images that could not be done.
+    """
+    pairs = pair_up(several(inputs), several(outputs))
+    folders = {output.resolve() for _, output in pairs}
+    written = {(folder / name).resolve() for folder in folders for name in task.earlier_outputs(folder)}
+    earlier = Earlier(suffix, frozenset(folders), frozenset(written))
+    inventories = [take_stock(given, output, training.channels, data, earlier) for given, output in pairs]
+    work = [task.prepare(inventory) for inventory in inventories]
+    files = [task.outputs(inventory, folder) for inventory, folder in zip(inventories, work, strict=True)]
+    check_collisions(inventories, {job: paths for each in files for job, paths in each.items()})
+    if check:
+        for inventory in inventories:
+            refuse_masks(inventory.jobs, training)
+    for output in {inventory.output for inventory in inventories}:
+        check_writable(output)
+    where = f"{task.outputs_are}: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}"
+    _say([where, *task.introduction()])
+    for inventory in inventories:
+        _say([f"Input: {inventory.input}, {counted(len(inventory.jobs), 'image')}"])
+        _say(f"  {notice}" for notice in inventory.notices)
+    started = time.monotonic()
+    try:
+        with progress(sum(map(task.count, work)), task.doing) as step:
+            for folder in work:
+                task.run(folder, step)
+    finally:
+        tables = dict.fromkeys(path for folder in work if (path := task.write_table(folder)))
+        _say([*task.summary(time.monotonic() - started, tables), where])
+    if problem := task.problem():
+        raise problem
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 image, 2 images."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _say(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
+
+
+def ahead(
+    items: Iterable[T], read: Callable[[T], Any], cost: Callable[[T], int], budget: int = BUDGET
+) -> Iterator[tuple[T, "Future[Any]"]]:
+    """Yield each item, in order, with what `read` makes of it; a few are read ahead by threads.
+
+    Args:
+        items: what to read.
+        read: runs in a thread.
+        cost: of an item, in the unit of the budget.
+        budget: of all items that wait; one item may cost more, and then waits alone.
+    """
+    waiting, queue = deque(items), deque[tuple[T, int, Future[Any]]]()
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            while waiting or queue:
+                while waiting and len(queue) < MOST:
+                    price = cost(waiting[0])
+                    if queue and sum(entry[1] for entry in queue) + price > budget:
+                        break
+                    item = waiting.popleft()
+                    queue.append((item, price, pool.submit(read, item)))
+                item, _, future = queue.popleft()
+                yield item, future
+        finally:
+            for _, _, future in queue:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A decoded picture: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
+
+    image: Array
+    flags: tuple[str, ...]
+    truth: Array | None
+
+
+def load(job: Job, source: Source, training: Training, truth: Truth, untrue: list[str]) -> Loaded:
+    """Decode one picture, and its truth; a truth that cannot be read is noted in `untrue` and left out.
+
+    Raises:
+        DataError: the picture is broken, or has a number of channels that the network does not take.
+    """
+    array = read_image(source)
+    have = array.shape[2]
+    if have != training.channels and {have, training.channels} != {1, 3}:
+        pages = "; pages of one file are channels only where their number is the network's" if source.page is not None else ""
+        raise DataError(
+            f"{source} has {have} channel{'s' if have > 1 else ''}, and the network takes {training.channels}{pages}",
+            "Only gray and colour are turned into each other",
+            "Take the image out of the folder, or use a network that was trained on such images",
+        )
+    try:
+        true = truth(job, source, array.shape)
+    except SegexpError as error:
+        untrue.append(error.found)
+        true = None
+    return Loaded(fit_channels(array, training.channels, source), flags(array, training), true)
+
+
+def pixels(source: Source) -> int:
+    """Return how many pixels an image has, by which room for it is kept; 0 where it cannot be read."""
+    try:
+        height, width = image_size(source)
+    except SegexpError:
+        return 0  # told when it is read
+    return height * width
+
+
+def reason(error: Exception, remedy: str) -> str:
+    """Return why one picture cannot be done, `remedy` where the memory is short; what is not the picture's fault goes on."""
+    if isinstance(error, SegexpError):
+        return error.found
+    if is_memory(error):
+        return f"there is not enough memory for it; {remedy}"
+    raise error
+
+
+@contextmanager
+def progress(total: int, what: str = "Predicting") -> Iterator[Callable[[], None]]:
+    """Give what is to be called after each of `total` images; `what` is being done to them."""
+    if not terminal():
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Images per second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g} images/s" if speed else "")
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
