@@ -22,13 +22,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from segexp.errors import ConfigError, DataError
-from segexp.types import IGNORE
+from segexp.metrics.measures import Foreground, ForegroundMeasure
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
-class Boundary:
+class Boundary(ForegroundMeasure):
     """The boundary scores of one case.
 
     `hd95`: 95th percentile of the distances from each border to the other, the larger of the two directions (the definition
@@ -62,33 +62,15 @@ class Boundary:
         if not 0 < self.band < 1:
             raise ConfigError(f"band of the boundary measure is {self.band}", "between 0 and 1", "Set band=0.02")
 
-    def __call__(
-        self,
-        truth: np.ndarray,
-        prediction: np.ndarray,
-        probabilities: np.ndarray | None,
-        num_classes: int,
-        spacing: tuple[float, float] | None,
-    ) -> dict[str, list[float]]:
-        """Return each score for the K - 1 foreground classes, NaN where the truth has none of the class.
+    def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:
+        """Refuse unit "spacing" where the data give none, or not two positive numbers."""
+        if self.unit == "spacing":
+            _checked(spacing)
 
-        Args:
-            truth: (H, W) class index, 255 = ignore.
-            prediction: (H, W) class index.
-            probabilities: not looked at.
-            num_classes: K.
-            spacing: size of a pixel (row, column); only looked at with unit "spacing".
-
-        Raises:
-            DataError: the unit is "spacing" and the data give none, or not two positive numbers.
-        """
-        size = (1.0, 1.0) if self.unit == "pixel" else _checked(spacing)
-        known = truth != IGNORE
-        rows = [
-            boundary_scores(truth == k, (prediction == k) & known, size, self.tolerance, self.band)
-            for k in range(1, num_classes)
-        ]
-        return {name: [row[name] for row in rows] for name in self.columns}
+    def score(self, found: Foreground) -> dict[str, float]:
+        """Return each score of a class, NaN where the truth has none of it."""
+        size = (1.0, 1.0) if self.unit == "pixel" else _checked(found.spacing)
+        return boundary_scores(found.truth, found.prediction, size, self.tolerance, self.band)
 
 
 def boundary_scores(

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from segexp.errors import ConfigError
+from segexp.metrics.measures import Foreground, ForegroundMeasure
 from segexp.types import IGNORE
 
 
@@ -68,10 +69,14 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) ->
     """
     known = truth != IGNORE
     labels = truth[known]
+    return _counted(((labels == k, probabilities[k][known]) for k in range(1, len(probabilities))), bins)
+
+
+def _counted(classes: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) -> Reliability:
+    """Count the known pixels (N,) of each class: whether they are of it, and its probability."""
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
-    for k in range(1, len(probabilities)):
-        p = probabilities[k][known].astype(np.float64)
-        hit = labels == k
+    for hit, probability in classes:
+        p = probability.astype(np.float64)
         # Rounded to float32's seven digits: 3/5 as float32 times 5 is a hair more or less than 3.
         index = np.clip(np.floor(np.round(p * bins, 6)).astype(np.int64), 0, bins - 1)
         rows.append(
@@ -101,7 +106,7 @@ def pooled(cases: Iterable[Reliability]) -> Reliability:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(ForegroundMeasure):
     """Expected calibration error and Brier score of one case, one class against the rest.
 
     `ece`: Guo et al., ICML 2017, with equally wide bins; for each class by itself (the class-wise error of Kull et al., NeurIPS
@@ -125,27 +130,13 @@ class Calibration:
         if self.bins < 1:
             raise ConfigError(f"bins of the calibration measure is {self.bins}", "1 or more", "Set bins=15")
 
-    def __call__(
-        self,
-        truth: np.ndarray,
-        prediction: np.ndarray,
-        probabilities: np.ndarray | None,
-        num_classes: int,
-        spacing: tuple[float, float] | None,
-    ) -> dict[str, list[float]]:
-        """Return both scores for the K - 1 foreground classes.
-
-        Args:
-            truth: (H, W) class index, 255 = ignore.
-            prediction: not looked at.
-            probabilities: (K, H, W), each from 0 to 1.
-            num_classes: K.
-            spacing: not looked at.
-        """
-        if probabilities is None:
-            return {name: [float("nan")] * (num_classes - 1) for name in self.columns}
-        counts = reliability(truth, probabilities, self.bins)
-        return {"ece": counts.ece().tolist(), "brier": counts.brier().tolist()}
+    def score(self, found: Foreground) -> dict[str, float]:
+        """Return both scores of a class; none without probabilities."""
+        if found.probability is None:
+            return {}
+        known = ~found.ignored
+        counts = _counted([(found.truth[known], found.probability[known])], self.bins)
+        return {"ece": float(counts.ece()[0]), "brier": float(counts.brier()[0])}
 
 
 def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

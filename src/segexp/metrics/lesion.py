@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from segexp.errors import ConfigError
+from segexp.metrics.measures import Foreground, ForegroundMeasure
 from segexp.metrics.scores import scores_of_counts
-from segexp.types import IGNORE
 
 
 @dataclass(frozen=True)
-class ThresholdedJaccard:
+class ThresholdedJaccard(ForegroundMeasure):
     """The IoU of one case where it reaches the threshold, else 0 (Codella et al., "Skin Lesion Analysis", ISIC 2018).
 
     0.65 is the index below which the challenge calls a segmentation a failure. The rule for empty truth is that of
@@ -35,28 +35,9 @@ class ThresholdedJaccard:
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold of the thresholded Jaccard is {self.threshold}", "0 to 1", "Set threshold=0.65")
 
-    def __call__(
-        self,
-        truth: np.ndarray,
-        prediction: np.ndarray,
-        probabilities: np.ndarray | None,
-        num_classes: int,
-        spacing: tuple[float, float] | None,
-    ) -> dict[str, list[float]]:
-        """Return the score of the K - 1 foreground classes, NaN where the truth has none of the class.
-
-        Args:
-            truth: (H, W) class index, 255 = ignore.
-            prediction: (H, W) class index.
-            probabilities: not looked at.
-            num_classes: K.
-            spacing: not looked at.
-        """
-        known = truth != IGNORE
-        values = []
-        for k in range(1, num_classes):
-            there, found = truth == k, (prediction == k) & known
-            counts = (np.array(np.count_nonzero(pixels)) for pixels in (there & found, found & ~there, there & ~found))
-            iou = float(scores_of_counts(*counts).iou)
-            values.append(0.0 if iou < self.threshold else iou)  # a comparison with NaN is false: NaN stays
-        return {"jaccard_thresholded": values}
+    def score(self, found: Foreground) -> dict[str, float]:
+        """Return the score of a class, NaN where the truth has none of it."""
+        there, told = found.truth, found.prediction
+        counts = (np.array(np.count_nonzero(pixels)) for pixels in (there & told, told & ~there, there & ~told))
+        iou = float(scores_of_counts(*counts).iou)
+        return {"jaccard_thresholded": 0.0 if iou < self.threshold else iou}  # a comparison with NaN is false: NaN stays

@@ -3,13 +3,17 @@
 Legend: N cases, K classes, H W pixels.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from segexp.errors import ConfigError, DataError
 from segexp.metrics.cases import COLUMNS
+from segexp.types import IGNORE
 
 
 class Measure(Protocol):
@@ -44,6 +48,65 @@ class Measure(Protocol):
             num_classes: K.
             spacing: size of a pixel (row, column), or None where the data give none.
         """
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """One foreground class of one case.
+
+    Attributes:
+        index: of the class, 1 to K - 1.
+        truth: (H, W) bool.
+        prediction: (H, W) bool; no ignored pixel is in it.
+        probability: (H, W) of the class, 0 to 1; None where nobody has it.
+        ignored: (H, W) bool, pixels that count nowhere.
+        spacing: size of a pixel (row, column), or None where the data give none.
+    """
+
+    index: int
+    truth: np.ndarray
+    prediction: np.ndarray
+    probability: np.ndarray | None
+    ignored: np.ndarray
+    spacing: tuple[float, float] | None
+
+
+class ForegroundMeasure(ABC):
+    """A measure that looks at one foreground class at a time; a class of its own has `columns`, `better` and `score`."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> Sequence[str]:
+        """The names of its scores."""
+
+    @abstractmethod
+    def score(self, found: Foreground) -> Mapping[str, float]:
+        """Return the scores of one class by column; one that is left out is NaN."""
+
+    def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:  # noqa: B027 - most take any data
+        """Refuse data that do not fit; called before the classes of a case are scored."""
+
+    def __call__(
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        probabilities: np.ndarray | None,
+        num_classes: int,
+        spacing: tuple[float, float] | None,
+    ) -> dict[str, list[float]]:
+        """Return each score for the K - 1 foreground classes; see `Measure`.
+
+        Raises:
+            ConfigError: the classes do not fit.
+            DataError: the spacing does not fit.
+        """
+        self.check(num_classes, spacing)
+        ignored = truth == IGNORE
+        rows = []
+        for k in range(1, num_classes):
+            chance = None if probabilities is None else probabilities[k]
+            rows.append(self.score(Foreground(k, truth == k, (prediction == k) & ~ignored, chance, ignored, spacing)))
+        return {name: [row.get(name, math.nan) for row in rows] for name in self.columns}
 
 
 def check_measures(measures: Mapping[str, Measure], num_classes: int, spacing: tuple[float, float] | None = (1.0, 1.0)) -> None:

@@ -14,7 +14,6 @@ prediction without any cell is one segment.
 Legend: K classes, H W pixels, S segments of the prediction, T cells of the truth.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +22,8 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from segexp.errors import ConfigError
+from segexp.metrics.measures import Foreground, ForegroundMeasure
 from segexp.metrics.warping import warping_error
-from segexp.types import IGNORE
 
 BETTER = {
     "v_rand": "high",
@@ -38,7 +37,7 @@ BETTER = {
 
 
 @dataclass(frozen=True)
-class Membrane:
+class Membrane(ForegroundMeasure):
     """The membrane scores of one case.
 
     `v_rand`, `v_info`: see these functions; of the decided mask, after border thinning. `v_rand_max`, `v_info_max`: the same,
@@ -81,38 +80,20 @@ class Membrane:
         """Whether there are thresholds to try."""
         return bool(self.thresholds)
 
-    def __call__(
-        self,
-        truth: np.ndarray,
-        prediction: np.ndarray,
-        probabilities: np.ndarray | None,
-        num_classes: int,
-        spacing: tuple[float, float] | None,
-    ) -> dict[str, list[float]]:
-        """Return each score for the K - 1 foreground classes; NaN for a class that the truth lacks or that is not the membrane.
-
-        Args:
-            truth: (H, W) class index, 255 = ignore.
-            prediction: (H, W) class index.
-            probabilities: (K, H, W) for the two `_max` columns, which are NaN without.
-            num_classes: K.
-            spacing: not looked at.
-
-        Raises:
-            ConfigError: the data have no foreground class of `class_index`.
-        """
+    def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:
+        """Refuse data that have no foreground class of `class_index`."""
         if self.class_index is not None and not 0 < self.class_index < num_classes:
             raise ConfigError(
                 f"class_index of the membrane measure is {self.class_index}, and the data have {num_classes} classes",
                 f"The index of a foreground class, 1 to {num_classes - 1}, was expected",
                 "Set metrics.membrane.class_index to the membrane's place in data.classes",
             )
-        rows = [dict.fromkeys(self.columns, math.nan) for _ in range(1, num_classes)]
-        for k in range(1, num_classes):
-            if self.class_index in (None, k):
-                chance = None if probabilities is None else probabilities[k]
-                rows[k - 1] |= self._scores(truth == k, prediction == k, chance, truth == IGNORE)
-        return {name: [row[name] for row in rows] for name in self.columns}
+
+    def score(self, found: Foreground) -> dict[str, float]:
+        """Return each score of a class; none for one that the truth lacks or that is not the membrane."""
+        if self.class_index not in (None, found.index):
+            return {}
+        return self._scores(found.truth, found.prediction, found.probability, found.ignored)
 
     def _scores(
         self, truth: np.ndarray, prediction: np.ndarray, chance: np.ndarray | None, ignored: np.ndarray

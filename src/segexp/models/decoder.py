@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segexp.models.blocks import crop_to, double_size
+from segexp.models.blocks import crop_to, double_size, pad_to
 
 
 class Up(nn.Module):
@@ -79,3 +79,43 @@ def all_logits(heads: Iterable[nn.Module], maps: Sequence[Tensor], padded: Tenso
     finest, *coarser = (head(x) for head, x in zip(heads, maps, strict=False))
     larger = [F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=False) for logits in coarser]
     return [crop_to(logits, image) for logits in (finest, *larger)]
+
+
+class UShaped(nn.Module):
+    """What U-Nets share: down level by level, and up again with the maps of the way down beside.
+
+    A network of this kind makes `stem`, `down`, `up`, `head` and `coarse_heads`, and sets the attributes.
+
+    Attributes:
+        stride: by how much the deepest level is smaller than the image.
+        deep_supervision: whether each level of the decoder has a head.
+    """
+
+    stride: int
+    deep_supervision: bool
+    stem: nn.Module
+    down: nn.ModuleList
+    up: nn.ModuleList
+    head: nn.Module
+    coarse_heads: nn.ModuleList
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: nn.Module = nn.Identity()
+        self.drop: nn.Module = nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
+        return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
+
+    def forward_scales(self, image: Tensor) -> list[Tensor]:
+        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
+        padded = pad_to(image, self.stride)
+        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
+
+    def decoded(self, padded: Tensor) -> list[Tensor]:
+        """Return the maps of the decoder's levels, that of full resolution first."""
+        maps = [self.stem(padded)]
+        for down in self.down:
+            maps.append(down(self.pool(maps[-1])))
+        return decode(self.up, self.drop(maps[-1]), maps[:-1])

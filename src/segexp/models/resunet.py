@@ -15,13 +15,11 @@ from segexp.models.blocks import (
     NORMS,
     check_choice,
     check_sizes,
-    crop_to,
     double_size,
     init_weights,
     norm_layer,
-    pad_to,
 )
-from segexp.models.decoder import Up, all_logits, coarse_heads, decode
+from segexp.models.decoder import Up, UShaped, coarse_heads
 
 
 class ResidualUnit(nn.Module):
@@ -54,13 +52,8 @@ class ResidualUnit(nn.Module):
         return torch.add(self.conv(x), self.shortcut(x))
 
 
-class ResUNet(nn.Module):
-    """A U-Net of residual units.
-
-    Attributes:
-        stride: by how much the deepest level is smaller than the image.
-        deep_supervision: whether each level of the decoder has a head.
-    """
+class ResUNet(UShaped):
+    """A U-Net of residual units."""
 
     def __init__(
         self,
@@ -98,19 +91,3 @@ class ResUNet(nn.Module):
         self.head = nn.Conv2d(width, num_classes, 1)
         self.coarse_heads = coarse_heads(widths[1:-1] if deep_supervision else [], num_classes)
         init_weights(self)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
-        return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
-
-    def forward_scales(self, image: Tensor) -> list[Tensor]:
-        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
-        padded = pad_to(image, self.stride)
-        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
-
-    def decoded(self, padded: Tensor) -> list[Tensor]:
-        """Return the maps of the decoder's levels, that of full resolution first."""
-        maps = [self.stem(padded)]
-        for down in self.down:
-            maps.append(down(maps[-1]))
-        return decode(self.up, maps[-1], maps[:-1])

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from segexp.models.attention import ATTENTION, AttentionGate, ScSE
 from segexp.models.blocks import (
@@ -12,23 +12,17 @@ from segexp.models.blocks import (
     check_choice,
     check_share,
     check_sizes,
-    crop_to,
     init_weights,
-    pad_to,
 )
-from segexp.models.decoder import Up, all_logits, coarse_heads, decode, doubling
+from segexp.models.decoder import Up, UShaped, coarse_heads, doubling
 
 
-class UNet(nn.Module):
+class UNet(UShaped):
     """An encoder that halves the map level by level, and a decoder that brings it back with the encoder's maps beside it.
 
     With `attention="gate"` and `up="bilinear"` it is the Attention U-Net of Oktay et al. 2018 in two dimensions: gates on all
     skips but the first, each gated by the decoder's map below; upsampling by interpolation; batch norm; deep supervision if
     asked for. Not as there: the heads of deep supervision have losses of their own and are not joined to one output.
-
-    Attributes:
-        stride: by how much the deepest level is smaller than the image.
-        deep_supervision: whether each level of the decoder has a head.
     """
 
     def __init__(
@@ -97,19 +91,3 @@ class UNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, AttentionGate):
                 layer.open()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
-        return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
-
-    def forward_scales(self, image: Tensor) -> list[Tensor]:
-        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
-        padded = pad_to(image, self.stride)
-        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
-
-    def decoded(self, padded: Tensor) -> list[Tensor]:
-        """Return the maps of the decoder's levels, that of full resolution first."""
-        maps = [self.stem(padded)]
-        for down in self.down:
-            maps.append(down(self.pool(maps[-1])))
-        return decode(self.up, self.drop(maps[-1]), maps[:-1])
