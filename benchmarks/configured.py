@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import open_dict
 
-from segexp.api.train import completed
+from segexp.api.train import resolve_data
 from segexp.config.composition import compose, job_of
 from segexp.config.experiment import fit_to_choices
 from segexp.config.schema import TrainConfig
@@ -26,5 +26,5 @@ def configured(words: Sequence[str]) -> TrainConfig:
         hydra = config.pop("hydra")
     job = job_of(config, hydra, Path())
     fit_to_choices(job.config, job.typed, job.choices, job.folders)
-    values, _ = completed(job)
+    values, _ = resolve_data(job)
     return validate(values)

@@ -21,13 +21,13 @@ from export import put
 from exported import CALIBRATION, certificate
 from rich.console import Console
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.checkpoint import load_segmenter
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.deployment.certificate import dice_of_cases, machine
 from segexp.deployment.formats import FORMATS
 from segexp.deployment.runtime import OpenvinoRunner, Runner, runner
-from segexp.deployment.samples import gather
+from segexp.deployment.samples import collect_export_data
 from segexp.deployment.verification import Latency, take_turns
 from segexp.evaluation.grouping import drawn
 from segexp.inference.segmenter import Segmenter
@@ -113,7 +113,7 @@ def _kept(found: dict[str, Any]) -> str:
 def example(each: Subject) -> torch.Tensor:
     """Return a prepared validation image (1, C, h, w)."""
     segmenter = load_segmenter(each.run)
-    material, _ = gather(segmenter, segmenter.origin.config)
+    material, _ = collect_export_data(segmenter, segmenter.origin.config)
     return segmenter.preprocessing.prepare(material.images[0])[None]
 
 
@@ -125,7 +125,7 @@ def by_nncf(each: Subject, folder: Path) -> tuple[dict[str, Any], Path]:
     file = folder / "nncf.xml"
     segmenter: Segmenter = load_segmenter(each.run, prune_to=each.level)
     segmenter.precision = "32"
-    material, _ = gather(segmenter, segmenter.origin.config, CALIBRATION)
+    material, _ = collect_export_data(segmenter, segmenter.origin.config, CALIBRATION)
     if not file.is_file():
         images = [image[None].numpy() for image in material.calibration]
         model = nncf.quantize(openvino.Core().read_model(folder / "fp32.xml"), nncf.Dataset(images), subset_size=len(images))
@@ -203,7 +203,7 @@ def plot(found: Sequence[Point], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png")
 
 
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table there")
     arguments = parser.parse_args(argv)
-    quieten()
+    silence_libraries()
     torch.set_num_threads(arguments.threads)
     found = points(arguments.run, arguments.out, arguments.nncf)
     text = table(found)

@@ -28,7 +28,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from segexp.checkpoint import load_segmenter
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.evaluation.compare import Comparison, compare_records
 from segexp.evaluation.records import read_record
 from segexp.inference.segmenter import Segmenter
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="where time and memory are measured")
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
     arguments = parser.parse_args()
-    quieten()
+    silence_libraries()
     console = Console(width=140, soft_wrap=True, highlight=False)
     for data, _, root in (text.partition("=") for text in arguments.data):
         made = study(data, Path(root), arguments.out, arguments)

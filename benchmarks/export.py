@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from exported import certificate
 
-from segexp.atomic import whole_file
-from segexp.console import quieten
+from segexp.atomic import atomic_write
+from segexp.console import silence_libraries
 
 KINDS = ("onnx", "torch_export")
 Found = Mapping[str, Mapping[str, Any]]
@@ -77,7 +77,7 @@ def put(page: Path, text: str, name: str) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise SystemExit(f"{page} has no {start} … {end}")
-    with whole_file(page) as part:
+    with atomic_write(page) as part:
         part.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/export"))
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table there")
     arguments = parser.parse_args(argv)
-    quieten()
+    silence_libraries()
     torch.set_num_threads(arguments.threads)
     there = sorted(folder.name for folder in arguments.runs.iterdir() if (folder / "checkpoints" / "best.ckpt").is_file())
     found: dict[str, Found] = {}

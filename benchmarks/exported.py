@@ -8,8 +8,8 @@ from typing import Any
 from segexp.checkpoint import load_segmenter
 from segexp.deployment.exporter import certificate_of, make
 from segexp.deployment.formats import FORMATS
-from segexp.deployment.plan import Wanted
-from segexp.deployment.samples import gather
+from segexp.deployment.plan import ExportRequest
+from segexp.deployment.samples import collect_export_data
 from segexp.errors import SegexpError
 from segexp.inference.folder_runner import progress
 
@@ -34,10 +34,12 @@ def certificate(
     if not record.is_file():
         try:
             segmenter = load_segmenter(run, prune_to=prune_to)
-            material, missing = gather(segmenter, segmenter.origin.config, CALIBRATION if precision == "int8" else 0)
+            material, missing = collect_export_data(
+                segmenter, segmenter.origin.config, CALIBRATION if precision == "int8" else 0
+            )
             if missing:
                 raise SystemExit(missing)
-            make(segmenter, Wanted(kind, precision, "logits", 20, file, accept=True), material, say, progress)
+            make(segmenter, ExportRequest(kind, precision, "logits", 20, file, accept=True), material, say, progress)
         except SegexpError as problem:
             return {"failed": str(problem)}
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

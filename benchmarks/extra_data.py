@@ -28,7 +28,7 @@ from network_dice import Job, train
 from rich.console import Console
 from rich.table import Table
 
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.data.datamodule import find
 from segexp.data.splits import split_as
 from segexp.evaluation.compare import Comparison, compare_records
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--gpus", default="0", help="trainer.gpus of the trainings")
     parser.add_argument("--out", type=Path, default=Path("runs/extra_data"))
     arguments = parser.parse_args()
-    quieten()
+    silence_libraries()
     console = Console(width=140, soft_wrap=True, highlight=False)
     for name, _, root in (text.partition("=") for text in arguments.data):
         here = arguments.out / f"{name}_{arguments.labelled}"

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from segexp.data.labels.modes import softmax_
 from segexp.data.preprocessing import Preprocessing
-from segexp.inference import Axis, lay, plan, segment
+from segexp.inference import Axis, plan, segment, window_positions
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.inference.sliding_window import cost
@@ -65,7 +65,7 @@ def beside_monai(segmenter: Segmenter, size: int, window: int, overlap: int, bat
     device, step = segmenter.device, window - overlap
     side = window + max(1, (size - window) // step) * step
     image = torch.randn(1, side, side, device=device)
-    grid = lay(side, window, overlap), lay(side, window, overlap)
+    grid = window_positions(side, window, overlap), window_positions(side, window, overlap)
     away = (torch.arange(window) + 0.5 - window / 2).abs() - (window / 2 - overlap)
     flank = torch.exp(-((away.clamp_min(0) * 4 / overlap) ** 2) / 2).to(device)
     weights = flank[:, None] * flank
@@ -118,7 +118,7 @@ def large(segmenter: Segmenter, pictures: list[Picture], size: int, pairs: int) 
     grids = {
         "one pass": None,
         f"ours, {own[0].window} x {own[1].window}": own,
-        "256², half overlap": (lay(size, 256, 128), lay(size, 256, 128)),
+        "256², half overlap": (window_positions(size, 256, 128), window_positions(size, 256, 128)),
         "side by side": (side_by_side(size), side_by_side(size)),
     }
 

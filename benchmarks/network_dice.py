@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.evaluation.records import read_record
 from segexp.reporting.scores import split_scores
 
@@ -79,7 +79,7 @@ def run(job: Job, threads: int) -> dict[str, Any]:
     said = [line for line in done.stderr.splitlines() if line.strip()]
     found = {"failed": said[-1] if said else f"exit code {done.returncode}"} if done.returncode else outcome(job.folder)
     found = {"words": list(job.words), "model": job.model, **found}
-    with whole_file(job.record) as part:
+    with atomic_write(job.record) as part:
         part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found
 

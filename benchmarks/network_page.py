@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 
 START, END = "<!-- networks: written by benchmarks/networks.py -->", "<!-- networks: end -->"
 
@@ -106,5 +106,5 @@ def put(page: str, content: str) -> str:
 def write(path: Path, content: str) -> None:
     """Put the content between the marks of a file."""
     page = put(path.read_text(encoding="utf-8"), content)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(page, encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from network_page import Row
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 
 HIGH, LETTER = 10.0, 4.6
 """Height of a name, and width of a letter of it, in points."""
@@ -44,7 +44,7 @@ def plot(rows: Sequence[Row], data: Sequence[str], path: Path) -> None:
             )
             axes.annotate(text, (x, y), (right, up), textcoords="offset points", fontsize=8, va="center", arrowprops=line)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png", dpi=110)
 
 

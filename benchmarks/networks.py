@@ -31,9 +31,9 @@ from network_plot import plot
 from network_speed import Timed, all_networks, batch_of, config_of, edition, in_turns, size_of
 from rich.console import Console
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.config.schema import TrainConfig
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.devices import choose_devices, choose_precision, describe_device, torch_build
 from segexp.errors import SegexpError
 from segexp.evaluation.summary_text import counted
@@ -61,7 +61,7 @@ def measured(names: Sequence[str], arguments: argparse.Namespace, file: Path) ->
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if not all(timed_as(found, asked, name, model) for name, model in models.items()):
         found = {**asked, "models": models, "rows": timed(configs, arguments)}
-        with whole_file(file) as part:
+        with atomic_write(file) as part:
             part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return rows | {name: Row(name, edition(config.model), **found["rows"][name]) for name, config in configs.items()}
 
@@ -179,7 +179,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Do what is missing, print the table, and write it where that was asked for."""
     arguments = parsed(sys.argv[1:] if words is None else words)
-    quieten()
+    silence_libraries()
     torch.set_num_threads(arguments.threads)
     folder = arguments.work / f"{arguments.minutes:g}min_{arguments.threads}threads_{arguments.jobs}jobs_{arguments.clock}"
     folder.mkdir(parents=True, exist_ok=True)

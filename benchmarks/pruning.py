@@ -21,9 +21,9 @@ from rich.table import Table
 
 from segexp.checkpoint import load_segmenter
 from segexp.checkpoint.splits import chosen_splits, merged, scoring_set
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.data.datamodule import find
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.evaluation.case_scores import shares
 from segexp.evaluation.grouping import drawn
 from segexp.evaluation.scoring import score
@@ -45,7 +45,7 @@ def levels(path: str, device: str) -> dict[str, Segmenter]:
     return {"L1": first, **others, "whole: mean of the heads": whole}
 
 
-def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], ScoringSet]:
+def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], EvalDataset]:
     """Return the validation cases of the run that a segmenter comes from."""
     run = segmenter.origin.config
     if root:
@@ -54,7 +54,7 @@ def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], Scor
     return cases, scoring_set(run.data, cases, segmenter)
 
 
-def dice_of(segmenter: Segmenter, prepared: ScoringSet) -> np.ndarray:
+def dice_of(segmenter: Segmenter, prepared: EvalDataset) -> np.ndarray:
     """Return what each case adds to the Dice, (N,): their mean is that over classes of the mean over cases."""
     return shares(class_scores(score(segmenter, prepared).confusions).dice[:, 1:])
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=20, help="passes of each level whose median is given")
     arguments = parser.parse_args()
-    quieten()
+    silence_libraries()
     segmenters = levels(arguments.checkpoint, arguments.device)
     *_, whole = segmenters.values()
     cases, prepared = validation(whole, arguments.root)

@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import nn
 
 from segexp.config.schema import TrainConfig
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.data.io.images import write_png
 from segexp.inference.segmenter import Segmenter
 from segexp.training import build
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16, help="steps of an epoch")
     parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
-    quieten()
+    silence_libraries()
     table = Table(title=f"Training, {' '.join(arguments.overrides) or 'defaults'} (images per second, medians)")
     for name in ("size", "precision", "segexp", "bare step", "segexp / bare", "bare fp32 contiguous", "defaults / fp32"):
         table.add_column(name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.atomic import whole_file, whole_folder
+from segexp.atomic import atomic_folder, atomic_write
 
 
 def half_written(path):
@@ -12,7 +12,7 @@ def half_written(path):
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
     target = tmp_path / "scores.csv"
-    with whole_file(target) as part:
+    with atomic_write(target) as part:
         part.write_text("one")
         assert not target.exists()
     assert target.read_text() == "one"
@@ -22,7 +22,7 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
 def test_a_failure_leaves_the_file_of_before_and_no_part(tmp_path):
     target = tmp_path / "scores.csv"
     target.write_text("before")
-    with pytest.raises(IsADirectoryError), whole_file(target) as part:
+    with pytest.raises(IsADirectoryError), atomic_write(target) as part:
         half_written(part)
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
@@ -30,7 +30,7 @@ def test_a_failure_leaves_the_file_of_before_and_no_part(tmp_path):
 
 def test_a_folder_gets_its_name_when_it_is_whole_and_can_be_read_by_others(tmp_path):
     target = tmp_path / "deep" / "demo"
-    with whole_folder(target) as draft:
+    with atomic_folder(target) as draft:
         (draft / "a.png").write_bytes(b"1")
         assert not target.exists()
     assert [p.name for p in target.iterdir()] == ["a.png"]
@@ -39,14 +39,14 @@ def test_a_folder_gets_its_name_when_it_is_whole_and_can_be_read_by_others(tmp_p
 
 
 def test_a_folder_that_fails_is_not_there(tmp_path):
-    with pytest.raises(IsADirectoryError), whole_folder(tmp_path / "demo") as draft:
+    with pytest.raises(IsADirectoryError), atomic_folder(tmp_path / "demo") as draft:
         half_written(draft / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_faster_writer_of_a_folder_wins(tmp_path):
     target = tmp_path / "demo"
-    with whole_folder(target) as draft:
+    with atomic_folder(target) as draft:
         (draft / "a.png").write_bytes(b"2")
         target.mkdir()
         (target / "a.png").write_bytes(b"1")
@@ -57,7 +57,7 @@ def test_the_faster_writer_of_a_folder_wins(tmp_path):
 def test_a_folder_that_cannot_have_its_name_says_so(tmp_path):
     target = tmp_path / "demo"
     target.write_text("a file")
-    with pytest.raises(OSError), whole_folder(target):  # noqa: PT011
+    with pytest.raises(OSError), atomic_folder(target):  # noqa: PT011
         pass
     assert target.read_text() == "a file"
     assert list(tmp_path.iterdir()) == [target]

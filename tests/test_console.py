@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from segexp.console import quieten
+from segexp.console import silence_libraries
 
 NAMES = ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda")
 
@@ -15,7 +15,7 @@ def before():
     saved = [(logger.level, logger.filters[:]) for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        quieten()
+        silence_libraries()
         yield
     for logger, (level, filters) in zip(loggers, saved, strict=True):
         logger.setLevel(level)
@@ -47,7 +47,7 @@ def test_other_loggers_are_left_alone(caplog):
 def test_calling_it_again_changes_nothing():
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     count = len(logger.filters)
-    quieten()
+    silence_libraries()
     assert len(logger.filters) == count
 
 

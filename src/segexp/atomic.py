@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a name to write to; the file gets its own name when the block ends well, and is gone when it does not.
 
     The name differs between processes and threads, so that two writers of one file do not meet.
@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to fill; it gets its own name when the block ends well.
 
     Where another process was faster its folder stays: both wrote the same. Missing parents are made.

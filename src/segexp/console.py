@@ -13,7 +13,7 @@ class _Advertisement(logging.Filter):
         return not any(word in text for word in ("litlogger", "litmodels", "LitLogger"))
 
 
-def quieten() -> None:
+def silence_libraries() -> None:
     """Silence what neither found nor mends anything; errors and our own lines stay."""
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     if not any(isinstance(f, _Advertisement) for f in logger.filters):
@@ -32,6 +32,6 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=pattern)
 
 
-def terminal() -> bool:
+def is_terminal() -> bool:
     """Say whether a bar can be drawn: a notebook looks like a terminal, and shows each move of the cursor as text."""
     return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ

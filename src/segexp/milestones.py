@@ -9,7 +9,7 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Moment:
+class Milestone:
     """When something begins or ends.
 
     Attributes:
@@ -31,10 +31,10 @@ class Moment:
         return min(1.0, self.place / epochs) if epochs else 1.0
 
 
-def read_moment(given: object) -> Moment | None:
+def parse_milestone(given: object) -> Milestone | None:
     """Return the moment that a whole number of epochs, from 0 on, or text such as "75%" names; None for anything else."""
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        return Moment(float(given))
+        return Milestone(float(given))
     text = given.strip() if isinstance(given, str) else ""
     if not text.endswith("%"):
         return None
@@ -42,16 +42,16 @@ def read_moment(given: object) -> Moment | None:
         share = float(text[:-1]) / 100
     except ValueError:
         return None
-    return Moment(share, by_share=True) if 0 <= share <= 1 else None
+    return Milestone(share, by_share=True) if 0 <= share <= 1 else None
 
 
-def moment(key: str, given: object) -> Moment:
+def milestone(key: str, given: object) -> Milestone:
     """Return the moment that the value of a key names: a whole number of epochs, or text such as "75%".
 
     Raises:
         ConfigError: it is neither.
     """
-    if (found := read_moment(given)) is not None:
+    if (found := parse_milestone(given)) is not None:
         return found
     raise ConfigError(
         f"{key} is {given!r}",

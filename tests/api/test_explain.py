@@ -217,9 +217,7 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
     assert code == 1
     assert "2 images explained" in out
     assert out.splitlines()[-1] == "Explanations: out"
-    assert err.startswith(
-        "segexp: 4 of 7 images could not be explained: bands.tif (has 5 channels, and the network takes 1), "
-    )
+    assert err.startswith("segexp: 4 of 7 images could not be explained: bands.tif (has 5 channels, and the network takes 1), ")
     assert "small.png (" in err
     assert "large.png (its 90x80 pixels are more than max_pixels=6000, and one pass must see all of it)" in err
     assert err.endswith("All others were. Mend or remove what is named; the same command again does what is missing.\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segexp.api.loading import checkpoint_files, chosen_rule, device_for, load_members, make_predictor
+from segexp.api.loading import checkpoint_files, device_for, load_members, make_predictor, resolve_postprocessing
 from segexp.api.predict import predict
 from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.errors import CheckpointError, ConfigError
@@ -98,7 +98,7 @@ def test_a_threshold_is_for_two_classes(tmp_path, make_trained_run):
     ],
 )
 def test_what_is_typed_replaces_what_is_stored(typed, rule):
-    assert chosen_rule(typed, Postprocessing(0.4, 7)) == rule
+    assert resolve_postprocessing(typed, Postprocessing(0.4, 7)) == rule
 
 
 def test_what_a_member_is_put_on(tmp_path, make_trained_run):

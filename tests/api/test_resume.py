@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from segexp.api.resume import quoted, resumed
+from segexp.api.resume import quoted, resume_command
 from segexp.cli.overrides import CommandLine, parse
 from segexp.errors import CheckpointError, ConfigError
 
@@ -37,7 +37,7 @@ def values(line):
 
 
 def go_on(folder, *overrides):
-    return resumed(parse([f"resume={quoted(str(folder))}", *overrides]))
+    return resume_command(parse([f"resume={quoted(str(folder))}", *overrides]))
 
 
 def test_saved_overrides_come_back_and_typed_ones_win(run):
@@ -98,7 +98,7 @@ def test_the_users_own_configuration_folder_is_found_again(run, tmp_path):
     line = go_on(folder)
     assert line.flags == ["--config-dir", str(mine)]
     assert line.config_dir == mine
-    assert resumed(parse([f"resume={folder}", "--config-dir", "new"])).flags == ["--config-dir", "new"]
+    assert resume_command(parse([f"resume={folder}", "--config-dir", "new"])).flags == ["--config-dir", "new"]
 
 
 @pytest.mark.parametrize("name", ["with space", "k=v,1", "brackets[1]", "ünï", "it's", 'a"b'])
@@ -130,4 +130,4 @@ def test_a_folder_that_is_no_run_says_what_one_is(run, tmp_path):
 
 def test_a_study_is_not_resumed_by_hand(run):
     with pytest.raises(ConfigError, match="resume= and -m are together"):
-        resumed(CommandLine(["resume=x"], ["--multirun"], multirun=True))
+        resume_command(CommandLine(["resume=x"], ["--multirun"], multirun=True))

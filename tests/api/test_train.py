@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from segexp.api.train import completed, train
+from segexp.api.train import resolve_data, train
 from segexp.config.schema import TrainConfig
 from segexp.errors import ConfigError, DataError, DeviceError
 
@@ -61,7 +61,7 @@ def test_facts_about_the_data_reach_whatever_refers_to_them(monkeypatch: pytest.
         }
     )
     OmegaConf.set_struct(composed, True)
-    values, sentence = completed(SimpleNamespace(config=composed))
+    values, sentence = resolve_data(SimpleNamespace(config=composed))
     assert values["model"] == {"in_channels": 3, "num_classes": 3}
     assert values["data"]["classes"] == {"a": 0, "b": 1, "c": 2}
     assert sentence == "looked at here"

@@ -7,7 +7,7 @@ import pytest
 
 from segexp.checks.alignment import GRID, TURNS, agreement, best_shift, check_alignment, grid_truth, judge, predicted, turned
 from segexp.checks.issues import CaseFacts
-from segexp.checks.scan import SIDE, Look
+from segexp.checks.scan import SIDE, CaseScan
 from segexp.types import Case, Source
 
 
@@ -21,12 +21,12 @@ def shape(rng: np.random.Generator, channels: int = 1) -> tuple[np.ndarray, np.n
     return np.repeat(np.clip(picture, 0, 255)[..., None], channels, axis=2).astype(np.uint8), mask.astype(np.uint8)
 
 
-def looks_of(pictures: list[np.ndarray], masks: list[np.ndarray]) -> list[Look]:
-    def one(n: int) -> Look:
+def looks_of(pictures: list[np.ndarray], masks: list[np.ndarray]) -> list[CaseScan]:
+    def one(n: int) -> CaseScan:
         name = f"{n:02d}"
         case = Case(name, Source(Path(f"{name}.png")), (Source(Path(f"{name}_mask.png")),))
         facts = CaseFacts(name, (512, 256), 1, "uint8", 0, 255, {})
-        return Look(case, facts, 1, name, False, pictures[n], labels=masks[n])
+        return CaseScan(case, facts, 1, name, False, pictures[n], labels=masks[n])
 
     return [one(n) for n in range(len(masks))]
 

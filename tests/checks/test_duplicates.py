@@ -17,7 +17,7 @@ from segexp.checks.duplicates import (
     neighbour_likeness,
 )
 from segexp.checks.issues import CaseFacts
-from segexp.checks.scan import SIDE, Look, one_hot, small_labels, small_picture, to_gray
+from segexp.checks.scan import SIDE, CaseScan, image_thumbnail, label_thumbnail, one_hot, to_gray
 from segexp.data.synthetic.lesion import lesion
 from segexp.data.synthetic.organ import organ
 from segexp.types import Case, Source
@@ -56,7 +56,7 @@ CHANGES = {
 
 
 def found(images: list[np.ndarray], groups: list[str | None] | None = None) -> list[tuple[int, int, str]]:
-    pictures = [small_picture(image) for image in images]
+    pictures = [image_thumbnail(image) for image in images]
     return copies(pictures, groups or [None] * len(images), [str(n) for n in range(len(images))])
 
 
@@ -85,7 +85,7 @@ def test_copies_within_a_group_or_known_as_equal_are_left_out():
     images.append(CHANGES["darker"](images[0]))
     assert found(images, ["a", "b", "c", "d", "a"]) == []
     assert found(images, ["a", "b", "c", "d", "e"]) == [(0, 4, "")]
-    pictures = [small_picture(image) for image in images]
+    pictures = [image_thumbnail(image) for image in images]
     assert copies(pictures, [None] * 5, ["same", "b", "c", "d", "same"]) == []
     blank = [np.full((SIDE, SIDE, 1), value, np.uint8) for value in (3, 4)]
     assert copies(blank, [None] * 2, ["a", "b"]) == []
@@ -93,16 +93,16 @@ def test_copies_within_a_group_or_known_as_equal_are_left_out():
 
 
 def test_slices_of_a_scan_are_alike_and_other_pictures_are_not():
-    near, far = neighbour_likeness([small_picture(image) for image in slices(2, 8)])
+    near, far = neighbour_likeness([image_thumbnail(image) for image in slices(2, 8)])
     assert near > 0.6
     assert far < 0.3
-    near, far = neighbour_likeness([small_picture(image) for image in lesions(8)])
+    near, far = neighbour_likeness([image_thumbnail(image) for image in lesions(8)])
     assert abs(near) < 0.3
     assert abs(far) < 0.3
 
 
 def test_hashes_of_all_orientations():
-    picture = small_picture(lesions(1)[0])
+    picture = image_thumbnail(lesions(1)[0])
     own = hashes(picture)
     assert own.dtype == np.uint64
     assert len(set(own.tolist())) == len(ORIENTATIONS)
@@ -110,13 +110,13 @@ def test_hashes_of_all_orientations():
     assert np.bitwise_count(mirrored[0] ^ own[list(ORIENTATIONS).index("mirrored")]) <= 2
 
 
-def look_of(name: str, digest: str, picture: np.ndarray, split: str | None, group: str | None = None) -> Look:
+def look_of(name: str, digest: str, picture: np.ndarray, split: str | None, group: str | None = None) -> CaseScan:
     case = Case(name, Source(Path(f"{name}.png")), (Source(Path(f"{name}_mask.png")),), split, group)
-    return Look(case, CaseFacts(name, (9, 9), 1, "uint8", 0, 255, {}), 1, digest, False, picture)
+    return CaseScan(case, CaseFacts(name, (9, 9), 1, "uint8", 0, 255, {}), 1, digest, False, picture)
 
 
 def test_findings_tell_the_splits_and_what_to_move():
-    pictures = [small_picture(image) for image in lesions(3)]
+    pictures = [image_thumbnail(image) for image in lesions(3)]
     looks = [
         look_of("train/a", "1", pictures[0], "train"),
         look_of("train/b", "1", pictures[0], "train"),
@@ -158,14 +158,14 @@ def test_equal_pictures_with_different_masks():
 def test_small_versions():
     image = np.zeros((256, 512, 4), np.float32)
     image[:, 256:] = 1000
-    small = small_picture(image)
+    small = image_thumbnail(image)
     assert (small.shape, small.dtype) == ((SIDE, SIDE, 3), np.uint8)
     assert (small[0, 0, 0], small[0, -1, 0]) == (0, 255)
     assert to_gray(small).shape == (SIDE, SIDE)
     labels = np.zeros((2000, 1000), np.uint8)
     labels[:, 500:] = 3
     labels[1000:] = 255
-    small = small_labels(labels)
+    small = label_thumbnail(labels)
     assert (small[0, 0], small[0, -1], small[-1, 0]) == (0, 3, 255)
     assert set(np.unique(small)) == {0, 3, 255}
     spread = one_hot(small, 4)

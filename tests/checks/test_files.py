@@ -9,8 +9,8 @@ from fixtures.checks import OPEN, typed
 from fixtures.configs import data_config
 from segexp.checks.files import check_images, check_inventory, check_splits, short
 from segexp.checks.mask_values import check_shares
-from segexp.checks.run import settle
-from segexp.checks.scan import digest, look_at, picture_digest, surveyed
+from segexp.checks.run import resolve_dataset
+from segexp.checks.scan import digest, image_digest, scan_case, scan_cases
 from segexp.data.io.images import write_png
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.layout.inventory import Inventory
@@ -68,7 +68,7 @@ def looks_of(root: Path, masks: list[np.ndarray], table: LabelTable):
         write_png(root / f"{n}.png", np.random.default_rng(n).integers(0, 255, mask.shape, np.uint8))
         write_png(root / f"{n}_mask.png", mask)
         cases.append(Case(str(n), Source(root / f"{n}.png"), (Source(root / f"{n}_mask.png"),)))
-    return surveyed(cases, table)[0]
+    return scan_cases(cases, table)[0]
 
 
 def part(share: float, value: int = 255) -> np.ndarray:
@@ -119,30 +119,30 @@ def test_values_of_no_class_do_not_count(tmp_path):
 
 def test_what_an_examination_goes_by(copy):
     root, data = copy()
-    assert settle(data).findings == []
-    found = settle(data.changed(**OPEN))
+    assert resolve_dataset(data).findings == []
+    found = resolve_dataset(data.changed(**OPEN))
     assert found.recognised
     assert found.findings == []
     assert found.data.channels == 1
-    given = settle(data.changed(**{**OPEN, "classes": {"a": 0, "b": 255}, "groups": "^(..)"}))
+    given = resolve_dataset(data.changed(**{**OPEN, "classes": {"a": 0, "b": 255}, "groups": "^(..)"}))
     assert not given.recognised
     assert given.data.classes == {"a": 0, "b": 255}
     assert {case.group for case in given.inventory.cases} == {"tr", "va"}
-    classes, channels = settle(data.changed(classes=None, channels=None)).findings
+    classes, channels = resolve_dataset(data.changed(classes=None, channels=None)).findings
     assert typed(classes.do) == {"classes": {"background": 0, "foreground": 255}}
     assert typed(channels.do) == {"channels": 1}
     for path in root.glob("*/*_mask.png"):
         path.write_bytes(b"")
-    broken = settle(data.changed(**OPEN))
+    broken = resolve_dataset(data.changed(**OPEN))
     assert broken.data.classes is None
     assert "None of the 24 masks can be read" in broken.findings[0].found
     with pytest.raises(DataError, match="does not exist"):
-        settle(data.changed(root=str(root / "none")))
+        resolve_dataset(data.changed(root=str(root / "none")))
 
 
 def test_generated_data_are_generated(tmp_path, copy):
     _, data = copy()
-    found = settle(data.changed(**OPEN, family="organ", root=str(tmp_path / "new")))
+    found = resolve_dataset(data.changed(**OPEN, family="organ", root=str(tmp_path / "new")))
     assert len(found.inventory.cases) == 48
     assert found.layout.startswith("Generated pictures (organ) in ")
     assert not found.recognised
@@ -165,7 +165,7 @@ def looks_of_images(root: Path, images: list[np.ndarray], masks: list[np.ndarray
         write_png(root / f"{n}.png", image)
         write_png(root / f"{n}_mask.png", mask)
         cases.append(Case(str(n), Source(root / f"{n}.png"), (Source(root / f"{n}_mask.png"),)))
-    looks, faults = surveyed(cases, LabelTable({"a": 0, "b": 255}))
+    looks, faults = scan_cases(cases, LabelTable({"a": 0, "b": 255}))
     assert not faults
     return looks
 
@@ -238,9 +238,9 @@ def test_digests(images):
     assert digest(image) == digest(images[0]) == digest(np.dstack([images[0]] * 3))
     assert digest(image) != digest(image.astype(np.uint16))
     assert digest(image) != digest(images[0].reshape(50, 40))
-    assert picture_digest(image) == digest(image)
-    assert picture_digest(np.full((4, 4, 3), 9, np.uint8)) == ""
-    assert picture_digest(np.full((4, 4, 3), (9, 8, 7), np.uint8)) == ""
+    assert image_digest(image) == digest(image)
+    assert image_digest(np.full((4, 4, 3), 9, np.uint8)) == ""
+    assert image_digest(np.full((4, 4, 3), (9, 8, 7), np.uint8)) == ""
 
 
 def test_what_is_seen_of_a_broken_case(tmp_path, images):
@@ -248,11 +248,11 @@ def test_what_is_seen_of_a_broken_case(tmp_path, images):
     (tmp_path / "0.png").write_bytes(b"")
     write_png(tmp_path / "1_mask.png", images[1][:20])
     case = Case("0", Source(tmp_path / "0.png"), (Source(tmp_path / "0_mask.png"),))
-    look, (fault,) = look_at(case, None)
+    look, (fault,) = scan_case(case, None)
     assert look is None
     assert fault.kind == "unreadable"
     case = Case("1", Source(tmp_path / "1.png"), (Source(tmp_path / "1_mask.png"), Source(tmp_path / "gone.png")))
-    look, faults = look_at(case, LabelTable({"a": 0, "b": 255}))
+    look, faults = scan_case(case, LabelTable({"a": 0, "b": 255}))
     assert look is not None
     assert look.labels is None
     assert look.mask_digest == ""
@@ -266,7 +266,7 @@ def test_several_masks_of_one_image(tmp_path, images):
     for n, part in enumerate(parts):
         write_png(tmp_path / f"{n}.png", part)
     case = Case("i", Source(tmp_path / "i.png"), tuple(Source(tmp_path / f"{n}.png") for n in range(2)))
-    look, _ = look_at(case, LabelTable({"a": 0, "b": 255}))
+    look, _ = scan_case(case, LabelTable({"a": 0, "b": 255}))
     assert look is not None
     assert look.facts.shares == pytest.approx((0.5, 0.5))
     assert look.facts.values == {"0": 3000, "255": 1000}

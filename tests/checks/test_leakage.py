@@ -7,9 +7,9 @@ import pytest
 
 from fixtures.checks import applied, typed, write
 from fixtures.configs import data_config
-from segexp.checks import cheap
+from segexp.checks import split_checks
 from segexp.checks.leakage import check_groups, check_names, check_series, find_stems
-from segexp.checks.scan import surveyed
+from segexp.checks.scan import scan_cases
 from segexp.config.schema import DataConfig
 from segexp.data.layout.groups import grouped
 from segexp.data.layout.pairing import find_cases
@@ -47,7 +47,7 @@ def test_slices_split_at_random(tmp_path):
     cases, splits = looked(root, mended)
     assert len({case.group for case in cases}) == 6
     assert all(len({splits[case.id] for case in cases if case.group == f"p0{n}"}) == 1 for n in range(6))
-    assert cheap(cases, splits) == []
+    assert split_checks(cases, splits) == []
 
 
 def test_slices_torn_apart_on_disk(tmp_path):
@@ -92,7 +92,7 @@ def test_a_table_beside_the_pictures(tmp_path):
     assert finding.found.startswith("list.csv names the scan of each case, and no groups are declared")
     assert applied(FLAT, finding.do).groups == {"file": "list.csv", "match": "{name}", "column": "scan"}
     assert check_names(*looked(root, applied(FLAT, finding.do)), root) == []
-    assert [found.kind for found in cheap(cases, splits, root=root)] == ["leakage"]
+    assert [found.kind for found in split_checks(cases, splits, root=root)] == ["leakage"]
     on_disk = touched(tmp_path / "disk", [f"{'train' if n < 8 else 'val'}/{n:03d}" for n in range(12)])
     (on_disk / "list.csv").write_text(
         "\n".join(["name,set,scan", *(f"{n:03d},{'train' if n < 8 else 'val'},{'ABC'[n // 4]}" for n in range(12))])
@@ -122,7 +122,7 @@ def series(root: Path, count: int, drift: float) -> list[Case]:
 @pytest.mark.parametrize(("drift", "told"), [(0.1, True), (1.5, False)])
 def test_pictures_that_follow_each_other(tmp_path, drift, told):
     cases = series(tmp_path, 16, drift)
-    looks, _ = surveyed(cases, None)
+    looks, _ = scan_cases(cases, None)
     found = check_series(looks, assign_splits(cases, seed=0, val_fraction=0.3), tmp_path)
     assert [finding.level for finding in found] == ["warning"] * told
     if told:
@@ -134,21 +134,21 @@ def test_cheap_says_what_examine_says(tmp_path):
     cases, splits = looked(root, SIDE)
     digests = {case.id: "same" if case.id.endswith("_000") else case.id for case in cases} | {"train/p01_001": ""}
     masks = {case.id: "empty" for case in cases} | {"train/p05_000": "full"}
-    found = cheap(cases, splits, digests, masks)
+    found = split_checks(cases, splits, digests, masks)
     assert [(finding.level, finding.kind) for finding in found] == [
         ("error", "leakage"),
         ("error", "duplicate"),
         ("error", "contradiction"),
         ("warning", "duplicate"),
     ]
-    assert cheap(cases, {case.id: "train" for case in cases}) == []
+    assert split_checks(cases, {case.id: "train" for case in cases}) == []
 
 
 def test_nothing_to_say_of_a_clean_set(copy):
     root, data = copy()
     cases = find_cases(root, data.image, data.mask, groups=data.groups)
     splits = assign_splits(cases, seed=0)
-    assert cheap(cases, splits, {case.id: case.id for case in cases}, root=root) == []
+    assert split_checks(cases, splits, {case.id: case.id for case in cases}, root=root) == []
 
 
 def cases_of(ids: list[str], split: bool = False) -> list[Case]:

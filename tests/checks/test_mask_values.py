@@ -9,7 +9,7 @@ import pytest
 from fixtures.checks import typed, write
 from segexp.checks.issues import Finding
 from segexp.checks.mask_values import check_values, classes_line, written
-from segexp.checks.scan import encoded, look_at, look_at_mask, two_grays
+from segexp.checks.scan import encoded, scan_case, scan_mask, two_grays
 from segexp.data.labels.class_table import LabelTable
 from segexp.types import Case, Source
 
@@ -25,7 +25,7 @@ def found(tmp_path: Path, masks: list[np.ndarray], classes: dict, *, recognised:
         write(tmp_path / f"{n}.png", image)
         write(tmp_path / f"{n}_mask.png", mask[..., ::-1] if mask.ndim == 3 else mask)
         case = Case(str(n), Source(tmp_path / f"{n}.png"), (Source(tmp_path / f"{n}_mask.png"),))
-        look, faults = look_at(case, table)
+        look, faults = scan_case(case, table)
         assert look is not None
         assert not faults
         looks.append(look)
@@ -143,24 +143,24 @@ def test_encoding_goes_on_whatever_is_met():
     table = LabelTable(LIVER)
     mask = square()
     mask[0, 0] = 9
-    look = look_at_mask(Source(Path("m")), mask, table)
+    look = scan_mask(Source(Path("m")), mask, table)
     assert look.unclaimed == {9: 1}
     labels = encoded(mask, table, look)
     assert labels is not None
     assert (labels[0, 0], labels[20, 20], labels[0, 1]) == (255, 1, 0)
     soft = cv2.GaussianBlur(square(size=80), (0, 0), 1.0)
-    look = look_at_mask(Source(Path("m")), soft, table)
+    look = scan_mask(Source(Path("m")), soft, table)
     assert look.soft((0, 255))
     assert not look.thin
     lines = square()
     lines[10], lines[:, 30] = 100, 130
-    assert look_at_mask(Source(Path("m")), lines, table).thin
+    assert scan_mask(Source(Path("m")), lines, table).thin
     np.testing.assert_array_equal(encoded(soft, table, look), soft > 127.5)
     many = np.arange(1600, dtype=np.uint16).reshape(40, 40)
-    assert encoded(many, table, look_at_mask(Source(Path("m")), many, table)) is None
+    assert encoded(many, table, scan_mask(Source(Path("m")), many, table)) is None
     half = np.full((4, 4), 0.5, np.float32)
-    assert encoded(half, table, look_at_mask(Source(Path("m")), half, table)) is None
-    assert look_at_mask(Source(Path("m")), half, None).unclaimed == {}
+    assert encoded(half, table, scan_mask(Source(Path("m")), half, table)) is None
+    assert scan_mask(Source(Path("m")), half, None).unclaimed == {}
 
 
 def test_two_gray_values():

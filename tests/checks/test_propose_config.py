@@ -11,7 +11,7 @@ from fixtures.configs import data_config
 from segexp.checks.issues import Examination, Finding
 from segexp.checks.leakage import suggest_groups
 from segexp.checks.propose_config import flow, propose, resolution, thickness, typical
-from segexp.checks.run import examine
+from segexp.checks.run import run_checks
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
 from segexp.types import Case, Source
@@ -42,7 +42,7 @@ LEFT = {"folds", "fold"}
 
 def proposed(root, taken=(), **typed):
     data = data_config(OPEN | {"root": str(root)} | typed)
-    made = propose(examine(data, alignment=False), data, taken)
+    made = propose(run_checks(data, alignment=False), data, taken)
     assert made is not None
     return made
 
@@ -97,7 +97,7 @@ def test_names_that_look_like_slices_of_patients_give_the_groups(tmp_path):
     assert isinstance(made.values["groups"], str)
     keys = {key: made.values[key] for key in ("image", "mask", "classes", "channels", "groups")}
     again = data_config({**OPEN, **keys}, root=str(tmp_path))
-    assert {case.group for case in examine(again, alignment=False).cases} == {"p00", "p01", "p02"}
+    assert {case.group for case in run_checks(again, alignment=False).cases} == {"p00", "p01", "p02"}
 
 
 def test_independent_cases_have_no_groups(tmp_path):
@@ -192,7 +192,7 @@ def test_a_name_that_is_taken_is_left_to_its_owner(tmp_path):
 def test_errors_are_said_in_the_file_and_unknown_classes_give_none(tmp_path):
     root = pictures(tmp_path)
     data = data_config(OPEN, root=str(root))
-    found = examine(data, alignment=False)
+    found = run_checks(data, alignment=False)
     found.findings.insert(0, Finding("error", "size", "one mask is larger", "mend it"))
     assert "# The check found 1 error; it cannot be trained" in propose(found, data).text
     assert propose(Examination(data.changed(classes=None), "nothing"), data) is None

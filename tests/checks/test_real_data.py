@@ -8,9 +8,9 @@ import pytest
 
 from fixtures.checks import OPEN, serious
 from fixtures.configs import data_config
-from segexp.checks import examine
+from segexp.checks import run_checks
 from segexp.checks.duplicates import copies
-from segexp.checks.scan import small_picture, surveyed
+from segexp.checks.scan import image_thumbnail, scan_cases
 from segexp.config.schema import DataConfig
 from segexp.data.io.images import read_image
 from segexp.data.layout.inventory import take_inventory
@@ -48,11 +48,11 @@ def section(real_data: Path, name: str) -> DataConfig:
 @pytest.mark.parametrize("name", SETS)
 def test_real_sets_are_clean(real_data, name):
     data = section(real_data, name)
-    found = examine(data)
+    found = run_checks(data)
     assert serious(found) == []
     assert {finding.kind for finding in found.findings} <= {"unused", "rare"}
     assert len(found.facts) == len(found.cases) == {"isbi": 30, "liver": 140, "skin": 98, "landcover": 32}[name]
-    open_ = examine(data.changed(**OPEN, ignore=[]))
+    open_ = run_checks(data.changed(**OPEN, ignore=[]))
     assert serious(open_) == []
 
 
@@ -60,11 +60,11 @@ def test_real_sets_are_clean(real_data, name):
 def test_neighbouring_slices_of_real_scans_are_no_copies(real_data):
     data = section(real_data, "liver")
     cases = take_inventory(data.root, data.image, data.mask).cases
-    looks, faults = surveyed(cases, None)
+    looks, faults = scan_cases(cases, None)
     assert faults == []
     pictures = [look.picture for look in looks]
     names = [look.digest for look in looks]
     assert copies(pictures, [None] * len(looks), names) == []
-    darker = [small_picture((read_image(looks[n].case.image) * 0.8).astype(np.uint8)) for n in (5, 60, 130)]
+    darker = [image_thumbnail((read_image(looks[n].case.image) * 0.8).astype(np.uint8)) for n in (5, 60, 130)]
     again = copies([*pictures, *darker], [None] * 143, [*names, "x", "y", "z"])
     assert again == [(5, 140, ""), (60, 141, ""), (130, 142, "")]

@@ -10,22 +10,22 @@ import pytest
 
 from fixtures.checks import OPEN, applied, only, read, serious, typed, write
 from fixtures.configs import data_config
-from segexp.checks.run import equal_pictures, examine, look_over, quick
+from segexp.checks.run import find_equal_images, quick_checks, run_checks, run_preflight_checks
 from segexp.data import statistics
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import write_png
-from segexp.data.statistics import Picture, glance
+from segexp.data.statistics import Picture, image_stats
 from segexp.data.transforms import Augment
 from segexp.errors import ConfigError, DataError
 
-quickly = partial(examine, alignment=False)
+quickly = partial(run_checks, alignment=False)
 
 
 @pytest.mark.parametrize("family", ["organ", "membranes", "lesion"])
 def test_a_clean_set_has_no_error_and_no_warning(copy, family):
     _, data = copy(family)
     for section in (data, data.changed(**OPEN)):
-        found = examine(section)
+        found = run_checks(section)
         assert serious(found) == []
         assert not found.failed
         assert len(found.cases) == len(found.facts) == len(found.splits) == 24
@@ -61,7 +61,7 @@ def test_a_swapped_mask(copy):
     content = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
-    found = examine(data)
+    found = run_checks(data)
     assert serious(found) == ["swapped"]
     finding = only(found, "swapped")
     assert finding.level == "error"
@@ -72,7 +72,7 @@ def test_a_swapped_mask(copy):
 def test_an_inverted_mask(copy):
     root, data = copy()
     write(root / "train/004_mask.png", 255 - read(root / "train/004_mask.png"))
-    found = examine(data)
+    found = run_checks(data)
     assert serious(found) == ["inverted"]
     assert only(found, "inverted").cases == ("train/004",)
     assert f"{root}/train/004_mask.png over {root}/train/004.png" in only(found, "inverted").do
@@ -81,7 +81,7 @@ def test_an_inverted_mask(copy):
 def test_a_shifted_mask(copy):
     root, data = copy()
     write(root / "train/004_mask.png", np.roll(read(root / "train/004_mask.png"), (12, -8), (0, 1)))
-    found = examine(data)
+    found = run_checks(data)
     assert serious(found) == ["shifted"]
     assert "train/004 looks shifted by about 12 pixels down and 8 pixels to the left" in only(found, "shifted").found
 
@@ -207,7 +207,7 @@ def test_many_faults_at_once_are_all_told(copy):
     (root / "train/009.png").write_bytes(b"no picture")
     (root / "val/003_mask.png").unlink()
     shutil.copy(root / "train/012.png", root / "val/001.png")
-    found = examine(data)
+    found = run_checks(data)
     assert {"unclaimed", "unreadable", "unmatched", "duplicate"} <= set(serious(found))
     assert ("train/004",) in [finding.cases for finding in found.findings if finding.kind == "inverted"]
     assert [finding.level for finding in found.findings] == sorted(finding.level for finding in found.findings)
@@ -273,7 +273,7 @@ def overlapping(cells, tmp_path):
 
 def test_overlapping_classes_are_examined_by_themselves(overlapping):
     root, data = overlapping
-    found = examine(data)
+    found = run_checks(data)
     assert serious(found) == []
     facts = found.facts["c1"]
     cell = read(root / "c1/cell.png")
@@ -303,7 +303,7 @@ def test_faults_in_the_files_of_one_class_are_named_with_it(overlapping):
 def test_the_layout_of_overlapping_classes_is_not_guessed(overlapping):
     _, data = overlapping
     with pytest.raises(ConfigError, match=r"data\.labels=overlapping with a layout that is to be found out"):
-        examine(data.changed(image=None))
+        run_checks(data.changed(image=None))
 
 
 DATA = {
@@ -353,11 +353,11 @@ def ready(root, **keys):
 
 
 def found(root, **data):
-    return {(finding.level, finding.kind): finding for finding in quick(ready(root, **data))}
+    return {(finding.level, finding.kind): finding for finding in quick_checks(ready(root, **data))}
 
 
 def test_sound_data_are_passed_without_a_word(root):
-    assert quick(ready(root)) == []
+    assert quick_checks(ready(root)) == []
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])
@@ -386,14 +386,14 @@ def test_equal_pictures_with_different_masks_contradict_each_other(root):
 def test_pictures_of_one_value_are_no_duplicates(root):
     for name in ("train/8", "train/9", "val/9"):
         write_quick(root, name, image=np.full((32, 32), 7, np.uint8))
-    assert quick(ready(root)) == []
+    assert quick_checks(ready(root)) == []
 
 
 def test_the_same_checksum_is_not_yet_the_same_picture(root, monkeypatch):
     made = ready(root)
-    made.glances = [statistics.Glance(1, False) for _ in made.glances]
-    assert set(equal_pictures(made)[0]) == {made.cases[0].id}
-    assert quick(made) == []
+    made.glances = [statistics.ImageStats(1, False) for _ in made.glances]
+    assert set(find_equal_images(made)[0]) == {made.cases[0].id}
+    assert quick_checks(made) == []
 
 
 def test_a_group_in_both_splits_is_an_error(root):
@@ -427,14 +427,14 @@ def test_very_little_foreground_is_said_with_the_line_to_type(root):
 
 def test_a_glance_tells_pictures_apart_and_empty_masks():
     image, mask = np.arange(64, dtype=np.uint8).reshape(8, 8, 1), np.zeros((8, 8), np.uint8)
-    first = glance(Picture(image, mask))
-    assert first == glance(Picture(image.copy(), mask))
+    first = image_stats(Picture(image, mask))
+    assert first == image_stats(Picture(image.copy(), mask))
     others = [image + 1, image.reshape(4, 16, 1), image.astype(np.uint16), np.flipud(image)]
-    assert all(glance(Picture(other, mask)).checksum != first.checksum for other in others)
+    assert all(image_stats(Picture(other, mask)).checksum != first.checksum for other in others)
     assert first.empty
-    assert glance(Picture(image, np.full((8, 8), 255, np.uint8))).empty
+    assert image_stats(Picture(image, np.full((8, 8), 255, np.uint8))).empty
     mask[3, 3] = 1
-    assert not glance(Picture(image, mask)).empty
+    assert not image_stats(Picture(image, mask)).empty
 
 
 def test_errors_are_refused_unless_they_are_allowed_and_notes_are_kept_for_the_check(root):
@@ -444,7 +444,7 @@ def test_errors_are_refused_unless_they_are_allowed_and_notes_are_kept_for_the_c
     with pytest.raises(
         DataError, match=r"train/2 = val/7. What is scored must be new to the network\. .* data.allow_leakage=true"
     ):
-        look_over(ready(root), said.append)
+        run_preflight_checks(ready(root), said.append)
     assert said == []
-    look_over(ready(root, allow_leakage=True), said.append)
+    run_preflight_checks(ready(root, allow_leakage=True), said.append)
     assert [text.partition(":")[0] for text in said] == ["Error"]

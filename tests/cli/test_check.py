@@ -120,7 +120,7 @@ def test_a_trial_fit(check, data, small, tmp_path):
 @pytest.mark.slow
 def test_a_trial_fit_that_does_not_learn_fails(check, data, small, monkeypatch):
     monkeypatch.setattr("segexp.training.overfit_test.SECONDS", 2.0)
-    monkeypatch.setattr("segexp.training.overfit_test.rehearse.__defaults__", (lambda _: None, 2.0))
+    monkeypatch.setattr("segexp.training.overfit_test.run_overfit_test.__defaults__", (lambda _: None, 2.0))
     code, out, _ = check(*liver(data, "fit=true", "optimizer.lr=1e-9", *[w for w in small if not w.startswith("data")]))
     assert code == 1
     assert "The network did not learn four images" in out

@@ -66,14 +66,14 @@ def scored(run, root):
     """The masks that scoring the validation split sees, and their confusion matrices."""
     from segexp.checkpoint import load_segmenter
     from segexp.data.cache import ReadingStore
-    from segexp.data.datamodule import find, reader
-    from segexp.data.dataset import ScoringSet
+    from segexp.data.datamodule import find, make_reader
+    from segexp.data.dataset import EvalDataset
     from segexp.evaluation.scoring import score
 
     segmenter = load_segmenter(run)
     data = segmenter.facts["config"]["data"] | {"root": str(root)}
     cases = [case for case in find(data) if case.split == "val"]
-    prepared = ScoringSet(ReadingStore(reader(data), cases), range(len(cases)), segmenter.preprocessing)
+    prepared = EvalDataset(ReadingStore(make_reader(data), cases), range(len(cases)), segmenter.preprocessing)
     masks = score(segmenter, prepared, range(len(cases))).kept
     return {case.image.path: masks[position] for position, case in enumerate(cases)}
 

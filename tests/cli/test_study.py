@@ -10,7 +10,7 @@ import types
 import pytest
 
 from segexp.cli.overrides import parse
-from segexp.cli.study import Study, check_fixed, plan, rows, status
+from segexp.cli.study import Study, check_fixed, plan_study, rows, status
 from segexp.cli.summary import summarize
 from segexp.cli.train import main
 from segexp.errors import DataError
@@ -170,19 +170,19 @@ def test_a_study_with_nothing_swept_is_one_job(study):
 
 def test_plan_names_the_study_and_its_fixed_keys(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = plan(parse(["-m", "model=a,b", "data.root='x y'", "+loss.q=1", "hydra/launcher=joblib"]))
+    made = plan_study(parse(["-m", "model=a,b", "data.root='x y'", "+loss.q=1", "hydra/launcher=joblib"]))
     assert made.fixed == ["+loss.q=1", "data.root='x y'"]
     assert made.command.overrides[-2:] == [
         'hydra.job.config.override_dirname.exclude_keys=["data.root","loss.q"]',
         f'study="{made.directory.name}"',
     ]
-    again = plan(parse(["-m", "+loss.q=1", "model=a,b", "data.root='x y'"]))
+    again = plan_study(parse(["-m", "+loss.q=1", "model=a,b", "data.root='x y'"]))
     assert again.directory == made.directory, "neither the order nor the launcher makes another study"
 
 
 def test_the_last_of_two_overrides_of_a_key_counts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = plan(parse(["-m", "seed=7", "model=a,b", "seed=1,2", "model=c"]))
+    made = plan_study(parse(["-m", "seed=7", "model=a,b", "seed=1,2", "model=c"]))
     assert made.fixed == ["model=c"]
     assert 'exclude_keys=["model"]' in made.command.overrides[-2]
 

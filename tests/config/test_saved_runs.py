@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segexp.config.saved_runs import as_yaml, composed, defaults, saved, study_command, study_words
+from segexp.config.saved_runs import as_yaml, composed, defaults, read_saved_run, study_command, study_words
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_what_was_typed_chosen_and_from_where(kept):
         {"path": "/home/me/conf", "schema": "file", "provider": "command-line"},
     ]
     choices = {"model": "tiny", "experiment": None, "hydra/launcher": "basic"}
-    found = saved(
+    found = read_saved_run(
         kept(overrides=["model=tiny", "seed=1"], hydra=runtime(choices=choices, config_sources=sources, cwd="/home/me"))
     )
     assert found.overrides == ("model=tiny", "seed=1")
@@ -43,13 +43,13 @@ def test_what_was_typed_chosen_and_from_where(kept):
 
 
 def test_what_is_missing_is_empty(kept, tmp_path):
-    assert saved(tmp_path) is None
-    found = saved(kept(overrides=["seed=1"], hydra="[broken"))
+    assert read_saved_run(tmp_path) is None
+    found = read_saved_run(kept(overrides=["seed=1"], hydra="[broken"))
     assert found == type(found)(("seed=1",), {}, (), "")
 
 
 def test_broken_overrides_are_none(kept):
-    assert saved(kept(overrides="a: [")) is None
+    assert read_saved_run(kept(overrides="a: [")) is None
 
 
 def test_words_of_a_study(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.autoconfig import DEMO, FACTS, complete
-from segexp.data.datamodule import find, reader
+from segexp.data.datamodule import find, make_reader
 from segexp.data.synthetic import datasets
 from segexp.errors import DataError
 
@@ -38,7 +38,7 @@ def test_a_family_is_generated_and_described_so_that_it_can_be_read(tmp_path, fe
     cases = find(full)
     assert len(cases) == 6
     for case in cases:
-        picture = reader(full)(case)
+        picture = make_reader(full)(case)
         assert picture.image.shape[2] == found["channels"]
         assert set(np.unique(picture.mask)) <= {0, 1}
     assert {case.split for case in cases} == ({"train", "val"} if family == "organ" else {None})

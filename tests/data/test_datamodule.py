@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from fixtures.configs import data_config
 from segexp.data import datamodule
 from segexp.data.cache import DiskStore, RamStore, ReadingStore
-from segexp.data.datamodule import SegmentationDataModule, quiet_worker
+from segexp.data.datamodule import SegmentationDataModule, init_worker
 from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix
 from segexp.data.splits import split_hash
@@ -367,7 +367,7 @@ class Asked(torch.utils.data.Dataset):
 
 
 def test_a_worker_ignores_ctrl_c_and_takes_one_thread():
-    loader = DataLoader(Asked(), num_workers=1, worker_init_fn=quiet_worker, batch_size=None)
+    loader = DataLoader(Asked(), num_workers=1, worker_init_fn=init_worker, batch_size=None)
     ((process, ignores, torch_threads, cv2_threads),) = loader
     assert process != os.getpid()
     assert ignores

@@ -7,11 +7,11 @@ from segexp.data import dataset
 from segexp.data.cache import DiskStore, RamStore
 from segexp.data.dataset import (
     EpochSampler,
-    ScoringSet,
+    EvalDataset,
     ShareSampler,
-    TrainingSet,
-    collate_scoring,
-    collate_training,
+    TrainDataset,
+    collate_eval,
+    collate_train,
 )
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
@@ -45,7 +45,7 @@ def pictures(count=6, dtype=np.uint8, sizes=((20, 30),)):
 
 
 def training(store=None, members=range(6), augment=shake, seed=7, repeat=1):
-    return TrainingSet(store or RamStore(pictures()), list(members), augment, PREPROCESSING, seed, repeat)
+    return TrainDataset(store or RamStore(pictures()), list(members), augment, PREPROCESSING, seed, repeat)
 
 
 def equal(a, b):
@@ -70,7 +70,7 @@ def test_an_item_is_the_picture_normalised(dtype):
 def test_training_and_scoring_see_the_same_without_augmentation(dtype):
     store = RamStore(pictures(dtype=dtype))
     drawn = training(store, augment=leave)
-    scored = ScoringSet(store, range(6), PREPROCESSING)
+    scored = EvalDataset(store, range(6), PREPROCESSING)
     for n in range(6):
         torch.testing.assert_close(drawn[0, n][0], scored[n].image)
 
@@ -134,7 +134,7 @@ def test_image_at_the_working_size_takes_its_mask_along():
     assert drawn[1].shape == (20, 30)
     assert set(drawn[1].unique().tolist()) <= {0, 2, 255}
     assert (drawn[1] == 2).sum() == 50
-    sample = ScoringSet(store, [0], PREPROCESSING)[0]
+    sample = EvalDataset(store, [0], PREPROCESSING)[0]
     assert sample.image.shape == (3, 20, 30)
     assert sample.mask.shape == (40, 60)  # scored at its own size
     assert sample.mask.dtype == torch.uint8
@@ -143,7 +143,7 @@ def test_image_at_the_working_size_takes_its_mask_along():
 def test_a_store_is_not_changed_by_what_happens_to_its_pictures(tmp_path):
     for store in (RamStore(pictures()), DiskStore.write(tmp_path / "s", pictures())):
         training(store)[0, 0]
-        sample = ScoringSet(store, [0], PREPROCESSING)[0]
+        sample = EvalDataset(store, [0], PREPROCESSING)[0]
         sample.mask[:] = 9
         sample.image[:] = 9
         np.testing.assert_array_equal(store[0].image, pictures()[0].image)
@@ -152,7 +152,7 @@ def test_a_store_is_not_changed_by_what_happens_to_its_pictures(tmp_path):
 
 @pytest.mark.parametrize("length", [0, 3])
 def test_scoring_set_follows_its_members(length):
-    made = ScoringSet(RamStore(pictures()), [5, 0, 2][:length], PREPROCESSING)
+    made = EvalDataset(RamStore(pictures()), [5, 0, 2][:length], PREPROCESSING)
     assert len(made) == length
     for n, member in enumerate([5, 0, 2][:length]):
         assert made[n].position == n
@@ -169,7 +169,7 @@ def epochs_seen(workers, store):
         batch_size=4,
         sampler=sampler,
         num_workers=workers,
-        collate_fn=collate_training,
+        collate_fn=collate_train,
         persistent_workers=workers > 0,
     )
     seen = []
@@ -256,7 +256,7 @@ def test_each_case_is_scored_by_one_process(length, world):
 def test_images_of_different_sizes_make_one_batch_whose_padding_is_ignored():
     made = training(RamStore(pictures(3, sizes=((20, 30), (26, 18), (17, 17)))), range(3), leave)
     items = [made[0, position] for position in range(3)]
-    batch = collate_training(items)
+    batch = collate_train(items)
     assert batch["image"].shape == (3, 3, 26, 30)
     assert batch["mask"].shape == (3, 26, 30)
     assert (batch["image"].dtype, batch["mask"].dtype) == (torch.float32, torch.int64)
@@ -271,7 +271,7 @@ def test_images_of_different_sizes_make_one_batch_whose_padding_is_ignored():
 
 def test_images_of_one_size_are_stacked_as_they_are():
     made = training(augment=leave)
-    batch = collate_training([made[0, 3], made[0, 1]])
+    batch = collate_train([made[0, 3], made[0, 1]])
     assert batch["index"] == [3, 1]
     assert batch["mask"].max() < 255
     assert batch["image"][1].equal(made[0, 1][0])
@@ -279,7 +279,7 @@ def test_images_of_one_size_are_stacked_as_they_are():
 
 def test_padding_does_not_reach_the_loss():
     small, large = (torch.zeros(1, size, size) for size in (16, 20))
-    batch = collate_training([(small, torch.zeros(16, 16, dtype=torch.long), 0), (large, torch.ones(20, 20).long(), 1)])
+    batch = collate_train([(small, torch.zeros(16, 16, dtype=torch.long), 0), (large, torch.ones(20, 20).long(), 1)])
     logits = torch.zeros(2, 2, 20, 20)
     logits[0, 1, 16:], logits[0, 1, :, 16:] = 1e3, 1e3  # very wrong in the padding
     loss = torch.nn.functional.cross_entropy(logits, batch["mask"], ignore_index=255)
@@ -287,8 +287,8 @@ def test_padding_does_not_reach_the_loss():
 
 
 def test_scored_samples_stay_apart():
-    made = ScoringSet(RamStore(pictures(4, sizes=((20, 30), (26, 18)))), range(4), PREPROCESSING)
-    loader = DataLoader(made, batch_size=3, sampler=ShareSampler(4), collate_fn=collate_scoring)
+    made = EvalDataset(RamStore(pictures(4, sizes=((20, 30), (26, 18)))), range(4), PREPROCESSING)
+    loader = DataLoader(made, batch_size=3, sampler=ShareSampler(4), collate_fn=collate_eval)
     groups = list(loader)
     assert [len(group) for group in groups] == [3, 1]
     assert [sample.position for group in groups for sample in group] == [0, 1, 2, 3]
@@ -308,7 +308,7 @@ def speck(dtype=np.uint8, size=(40, 60)):
 
 def cropping(share, pictures, seed=0):
     members = range(len(pictures))
-    return TrainingSet(RamStore(pictures), members, Augment(crop=8), PREPROCESSING, seed, repeat=50, foreground_crops=share)
+    return TrainDataset(RamStore(pictures), members, Augment(crop=8), PREPROCESSING, seed, repeat=50, foreground_crops=share)
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 5), (0.33, 20, 46), (1.0, 100, 100)])
@@ -339,5 +339,5 @@ def test_a_mask_is_counted_once(monkeypatch):
 def test_without_a_share_an_augmentation_is_asked_as_before():
     """Augmentations of one's own that know no `around` go on working."""
     assert equal(training(augment=shake)[0, 1], training(augment=shake)[0, 1])
-    plain = TrainingSet(RamStore([speck()]), [0], Augment(crop=8), PREPROCESSING, 0)
+    plain = TrainDataset(RamStore([speck()]), [0], Augment(crop=8), PREPROCESSING, 0)
     assert equal(cropping(0.0, [speck()])[4, 0], plain[4, 0])

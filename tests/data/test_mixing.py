@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from segexp.config.components import check_signature
 from segexp.data.cache import RamStore
-from segexp.data.dataset import EpochSampler, TrainingSet, collate_training
+from segexp.data.dataset import EpochSampler, TrainDataset, collate_train
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL, join_layers
 from segexp.data.mixing import ClassMix, CutMix, Mixed, Mosaic
 from segexp.data.preprocessing import Preprocessing
@@ -180,7 +180,7 @@ def pictures(sizes=((40, 60),), dtype=np.uint8):
 def drawing(mix, store=None, seed=3, crop=None, repeat=2, foreground_crops=0.0):
     augment = Augment([{"name": "HorizontalFlip", "p": 0.5}], crop=crop)
     raw = Preprocessing(3, value_range=(0.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3)
-    training = TrainingSet(store or pictures(), list(range(6)), augment, raw, seed, repeat, foreground_crops)
+    training = TrainDataset(store or pictures(), list(range(6)), augment, raw, seed, repeat, foreground_crops)
     return Mixed(training, mix, seed) if mix else training
 
 
@@ -208,7 +208,7 @@ def test_the_number_of_workers_changes_nothing(mix):
     for workers in (0, 2):
         made = drawing(mix, pictures([(40, 60), (30, 40)]))
         sampler = EpochSampler(len(made), 3, lambda: 5)
-        loader = DataLoader(made, 2, sampler=sampler, num_workers=workers, collate_fn=collate_training)
+        loader = DataLoader(made, 2, sampler=sampler, num_workers=workers, collate_fn=collate_train)
         seen.append([(batch["image"], batch["mask"], batch["index"]) for batch in loader])
     assert len(seen[0]) == 6
     assert all(equal(one, other) for one, other in zip(*seen, strict=True))
@@ -232,7 +232,7 @@ def test_partners_are_all_other_pictures_but_never_the_sample_itself():
 def test_a_single_picture_is_mixed_with_itself():
     store = RamStore([pictures()[0]])
     raw = Preprocessing(3, mean=(0.0,) * 3, std=(1.0,) * 3)
-    training = TrainingSet(store, [0], Augment(crop=24), raw, 0)
+    training = TrainDataset(store, [0], Augment(crop=24), raw, 0)
     image, mask, index = Mixed(training, Mosaic(1.0), 0)[0, 0]
     assert (image.shape, mask.shape, index) == ((3, 24, 24), (24, 24), 0)
 

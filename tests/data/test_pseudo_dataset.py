@@ -4,11 +4,11 @@ from torch.utils.data import DataLoader
 
 from segexp.data import pseudo_dataset
 from segexp.data.cache import DiskStore, RamStore, ReadingStore
-from segexp.data.dataset import EpochSampler, TrainingSet, collate_training
+from segexp.data.dataset import EpochSampler, TrainDataset, collate_train
 from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix, Mixed
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.pseudo_dataset import PseudoReader, Together, keep
+from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader, keep
 from segexp.data.statistics import Picture
 from segexp.types import Case, Source
 
@@ -24,7 +24,7 @@ def noted(image, mask, *, key):
 
 def samples(count, first, repeat=1, seed=5):
     store = RamStore([Picture(np.full((8, 8, 1), first + n, np.uint8), np.full((8, 8), n, np.uint8)) for n in range(count)])
-    return TrainingSet(store, range(count), noted, PLAIN, seed, repeat)
+    return TrainDataset(store, range(count), noted, PLAIN, seed, repeat)
 
 
 def values(made, epoch=0):
@@ -33,7 +33,7 @@ def values(made, epoch=0):
 
 
 def together(labelled=4, others=20, share=0.5, **more):
-    return Together(samples(labelled, 0, **more), samples(others, 100, **more), share)
+    return ConcatLabeledPseudo(samples(labelled, 0, **more), samples(others, 100, **more), share)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_number_of_workers_changes_nothing(mixed):
     for workers in (0, 2):
         made = Mixed(together(), CutMix(0.5), 5) if mixed else together()
         loader = DataLoader(
-            made, 2, sampler=EpochSampler(len(made), 5, lambda: 3), num_workers=workers, collate_fn=collate_training
+            made, 2, sampler=EpochSampler(len(made), 5, lambda: 3), num_workers=workers, collate_fn=collate_train
         )
         seen.append([(batch["image"], batch["mask"], batch["index"]) for batch in loader])
     for one, other in zip(*seen, strict=True):

@@ -10,7 +10,7 @@ from PIL import Image
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.modes import MULTILABEL
 from segexp.data.labels.multilabel import OverlappingTable
-from segexp.data.statistics import Picture, Reader, Statistics, check_masks, glance, read_all
+from segexp.data.statistics import Picture, Reader, Statistics, check_masks, image_stats, read_all
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
@@ -300,7 +300,7 @@ def test_shares_of_overlapping_classes_may_add_up_to_more_than_one(tmp_path):
     statistics = Statistics(1, 3, MULTILABEL)
     statistics.add(picture)
     assert statistics.fingerprint().class_share == pytest.approx([180 / 380, 200 / 380, 100 / 380])
-    assert not glance(picture).empty
+    assert not image_stats(picture).empty
     check_masks(statistics, table.names, "training")
     nothing = Statistics(1, 3, MULTILABEL)
     nothing.add(Picture(picture.image, picture.mask * 0))

@@ -13,7 +13,7 @@ from torch import nn
 from segexp.deployment import exporter
 from segexp.deployment.exporter import make, side_by_side, trying_size
 from segexp.deployment.formats import FORMATS, ExportError, write_onnx
-from segexp.deployment.plan import Wanted, check_material
+from segexp.deployment.plan import ExportRequest, check_export_data
 from segexp.deployment.runtime import Runner, load_exported, runner
 from segexp.errors import DataError
 from segexp.inference.folder_runner import progress
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 def make_quietly(segmenter, material, output, **more):
     """Export without a word; returns what was made and what was said."""
     kind = more.pop("kind", "onnx")
-    wanted = Wanted(kind, more.pop("precision", "fp32"), more.pop("returns", "logits"), more.pop("opset", 20), output, **more)
+    wanted = ExportRequest(
+        kind, more.pop("precision", "fp32"), more.pop("returns", "logits"), more.pop("opset", 20), output, **more
+    )
     said = []
     return make(segmenter, wanted, material, said.append, progress), said
 
@@ -216,7 +218,7 @@ def test_openvino_in_bf16_is_the_float32_file_in_another_mood(segmenter, materia
 
 def test_fewer_bits_that_are_no_success_leave_the_float32_file(segmenter, material, tmp_path):
     subject = segmenter()
-    wanted = Wanted("torchscript", "bf16", "logits", 20, tmp_path / "net.pt")
+    wanted = ExportRequest("torchscript", "bf16", "logits", 20, tmp_path / "net.pt")
     said = []
     with pytest.raises(ExportError) as caught:
         make(subject, wanted, material(subject), said.append, progress)
@@ -235,12 +237,12 @@ def test_fewer_bits_that_are_no_success_leave_the_float32_file(segmenter, materi
 @pytest.mark.parametrize("precision", ["int8", "bf16", "fp16"])
 def test_fewer_bits_are_not_judged_without_the_data(precision, segmenter, material):
     with pytest.raises(DataError) as caught:
-        check_material(material(segmenter()), precision)
+        check_export_data(material(segmenter()), precision)
     assert str(caught.value) == (
         f"precision={precision} without the validation images of the run. What fewer bits do to Dice is measured on them. Type "
         "data.root=DIR, where the images are now; or precision=fp32."
     )
-    check_material(material(segmenter()), "fp32")
+    check_export_data(material(segmenter()), "fp32")
 
 
 @pytest.mark.parametrize(

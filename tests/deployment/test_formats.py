@@ -16,8 +16,8 @@ from segexp.deployment.formats import (
     ExportError,
     check_format,
     program,
-    quiet,
     round_up,
+    silence_exporters,
     spatial_axes,
     write_onnx,
 )
@@ -194,7 +194,7 @@ def test_what_is_interrupted_is_not_refused():
 def test_the_exporters_are_quiet_and_afterwards_as_before():
     logger = logging.getLogger("torch.onnx")
     before = logger.level
-    with quiet():
+    with silence_exporters():
         assert logger.level == logging.ERROR
         warnings.warn("of their own affairs", stacklevel=1)
     assert logger.level == before

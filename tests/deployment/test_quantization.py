@@ -13,14 +13,14 @@ from segexp.deployment.modules import Bare
 from segexp.deployment.quantization import (
     Batches,
     Quantised,
-    by_harm,
     check_calibration,
     evenly,
-    hushed,
     mean_difference,
     names_of_layers,
     outputs,
     quantise,
+    rank_layers_by_error,
+    silence_onnxruntime,
 )
 from segexp.errors import ConfigError
 
@@ -74,14 +74,14 @@ def test_layers_in_the_order_of_the_harm_that_each_does_alone():
         asked.append(alone)
         return harm[alone]
 
-    assert by_harm(list(harm), difference, lambda: told.append(1)) == ["b", "c", "a"]
+    assert rank_layers_by_error(list(harm), difference, lambda: told.append(1)) == ["b", "c", "a"]
     assert (asked, len(told)) == (["a", "b", "c"], 3)
 
 
 def test_the_root_logger_is_as_it_was():
     root = logging.getLogger()
     before = root.level
-    with hushed():
+    with silence_onnxruntime():
         assert root.level == logging.ERROR
     assert root.level == before
 

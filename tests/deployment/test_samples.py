@@ -6,7 +6,7 @@ from PIL import Image
 
 from fixtures.configs import train_config
 from segexp.data.splits import split_as, split_hash
-from segexp.deployment.samples import calibrating, gather
+from segexp.deployment.samples import calibration_images, collect_export_data
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
@@ -35,7 +35,7 @@ def trained_on(segmenter, run, cases):
 def test_validation_pictures_to_compare_and_training_pictures_to_calibrate_with(run, segmenter):
     config, cases = run
     subject, ids = trained_on(segmenter, config, cases)
-    material, missing = gather(subject, config, calibration=8)
+    material, missing = collect_export_data(subject, config, calibration=8)
     assert missing == ""
     assert [case.id for case in material.cases] == ids["val"]
     assert [int(image[0, 0, 0]) for image in material.images] == [10 * int(name) for name in ids["val"]]
@@ -50,7 +50,7 @@ def test_validation_pictures_to_compare_and_training_pictures_to_calibrate_with(
 def test_no_calibration_where_none_is_wanted(run, segmenter):
     config, cases = run
     subject, _ = trained_on(segmenter, config, cases)
-    assert gather(subject, config)[0].calibration == []
+    assert collect_export_data(subject, config)[0].calibration == []
 
 
 def test_too_few_training_pictures(run, segmenter, monkeypatch):
@@ -58,17 +58,17 @@ def test_too_few_training_pictures(run, segmenter, monkeypatch):
     subject, _ = trained_on(segmenter, config, cases)
     monkeypatch.setattr("segexp.deployment.quantization.FEWEST", 10)
     with pytest.raises(ConfigError, match="The training split has 9 images to calibrate with"):
-        gather(subject, config, calibration=32)
+        collect_export_data(subject, config, calibration=32)
 
 
 def test_pictures_that_are_no_longer_those_of_the_run(run, segmenter):
     with pytest.raises(DataError, match=r"no longer give the split .* type data\.root=DIR, where they are now"):
-        gather(segmenter(), run[0])
+        collect_export_data(segmenter(), run[0])
 
 
 def test_data_that_are_out_of_reach(run, segmenter, tmp_path):
     config = run[0].updated({"data.root": str(tmp_path / "gone"), "data.crop": 24})
-    material, missing = gather(segmenter(channels=3), config)
+    material, missing = collect_export_data(segmenter(channels=3), config)
     assert missing == (
         f"{tmp_path / 'gone'} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where "
         "it is."
@@ -82,7 +82,7 @@ def test_data_that_are_out_of_reach(run, segmenter, tmp_path):
 def test_crops_are_calibrated_with_the_middle_of_a_picture(size, shape, tmp_path, segmenter):
     picture = np.arange(40, dtype=np.uint8)[:, None] + np.zeros((40, 48), np.uint8)
     Image.fromarray(picture).save(tmp_path / "a.png")
-    found = calibrating(Case("a", Source(tmp_path / "a.png"), (), None, None), segmenter(mean=(0.0,), std=(1.0,)), size)
+    found = calibration_images(Case("a", Source(tmp_path / "a.png"), (), None, None), segmenter(mean=(0.0,), std=(1.0,)), size)
     assert found.shape == (1, *shape)
     top = (40 - shape[0]) // 2
     np.testing.assert_allclose(found[0, :, 0].numpy() * 255, np.arange(top, top + shape[0]), atol=1e-4)
@@ -93,5 +93,7 @@ def test_a_page_of_a_stack_is_a_picture(tmp_path, segmenter):
 
     pages = np.stack([np.full((32, 32), value, np.uint8) for value in (3, 7, 9)])
     tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
-    found = calibrating(Case("1", Source(tmp_path / "stack.tif", 1), (), None, None), segmenter(mean=(0.0,), std=(1.0,)), None)
+    found = calibration_images(
+        Case("1", Source(tmp_path / "stack.tif", 1), (), None, None), segmenter(mean=(0.0,), std=(1.0,)), None
+    )
     assert np.unique((found.numpy() * 255).round()).tolist() == [7]

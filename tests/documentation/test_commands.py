@@ -28,7 +28,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from segexp.config.overrides import written
 from segexp.data.synthetic.datasets import make_demo
 from segexp.training.overfit_test import LEARNED
-from segexp.training.tuner import Tried
+from segexp.training.tuner import BatchSizeTrial
 
 Type = Callable[[str, Sequence[str]], int]
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,7 +196,9 @@ def here(tmp_path: Path, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("segexp.devices.choose_devices", lambda *_: ("cpu", 1))
-    monkeypatch.setattr("segexp.training.tuner.attempt", lambda _, sizes: Tried({size: 10**6 for size in sizes}, 10**9))
+    monkeypatch.setattr(
+        "segexp.training.tuner.try_batch_size", lambda _, sizes: BatchSizeTrial(dict.fromkeys(sizes, 10**6), 10**9)
+    )
     monkeypatch.setattr("segexp.training.overfit_test.ENOUGH", LEARNED)
     monkeypatch.setattr("segexp.deployment.verification.FEWEST", 2)
     monkeypatch.setattr("segexp.deployment.verification.MOST", 3)

@@ -127,8 +127,8 @@ def test_what_the_other_functions_leave(page: SimpleNamespace) -> None:
 def test_seeds_make_one_row(page: SimpleNamespace) -> None:
     assert [run.config.seed for run in page.runs] == [0, 1]
     assert len({run.scores["dice"] for run in page.runs}) == 2
-    rows = [line for line in said(page, "segexp.compare(runs)").splitlines() if "0.0" in line or "0.1" in line]
-    assert rows
+    print(said(page, "segexp.compare(runs)"))
+    assert 0
 
 
 def test_an_old_key_is_answered_as_the_page_quotes(page: SimpleNamespace) -> None:
@@ -153,7 +153,7 @@ def test_a_model_predicts_what_the_command_wrote(page: SimpleNamespace) -> None:
 def test_lightning_predicts_every_case_and_its_checkpoint_is_loaded(page: SimpleNamespace) -> None:
     assert [mask.shape for mask in page.masks] == [(64, 64)] * 8
     assert said(page, "best_model_path") == "(64, 64)\n"
-    first = page.data.cases_of("val")[0].image
+    first = page.data.cases_of("val")[0].image.path
     assert (page.model.predict(first) == page.masks[0].numpy()).all()
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from fixtures.configs import data_config, train_config
-from segexp.api.loading import checkpoint_files, load_members, unlike
+from segexp.api.loading import checkpoint_files, heterogeneity_warning, load_members
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.splits import assign_splits, split_hash, split_table, write_split_csv
 from segexp.data.statistics import Picture
@@ -20,7 +20,7 @@ from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.ensemble import (
     Chosen,
     Ensemble,
-    Foretold,
+    MemberPredictions,
     as_logits,
     chosen,
     differing,
@@ -63,7 +63,7 @@ def test_probabilities_survive_being_logits(labelling):
 
 
 def test_scores_are_those_of_the_mean(members, store):
-    prepared = Foretold(store, [members, members[2:]], [None, None])
+    prepared = MemberPredictions(store, [members, members[2:]], [None, None])
     assert (len(prepared), prepared.spacing(1)) == (2, None)
     found = score(Ensemble(members[0].spec), prepared, keep=(0, 1))
     for position, who in enumerate((members, members[2:])):
@@ -75,14 +75,14 @@ def test_scores_are_those_of_the_mean(members, store):
 
 
 def test_each_member_by_itself(members, store):
-    prepared = Foretold(store, [members] * 2, [None, None])
+    prepared = MemberPredictions(store, [members] * 2, [None, None])
     for _ in range(2):  # a case may be asked for again, for its picture
         score(Ensemble(members[0].spec), prepared)
     found = prepared.by_member()
     assert [each.shape for each in found] == [(3, 2, 2)] * 2
     for member, matrix in zip(members, found[1], strict=True):
         assert np.array_equal(matrix, counts(member.classes(store[1].image), store[1].mask))
-    alone = Foretold(store, [members[:1]] * 2, [None, None])
+    alone = MemberPredictions(store, [members[:1]] * 2, [None, None])
     score(Ensemble(members[0].spec), alone)
     assert alone.by_member() == [], "one network is no ensemble"
 
@@ -191,8 +191,11 @@ def test_networks_of_different_settings_are_an_ensemble_and_it_is_said(study):
     files = study_files(folder)
     assert len(files) == 3
     assert differing(files) == ["model._target_", "model.width"]
-    assert unlike(files) == "The 3 networks differ in model._target_, model.width; of a sweep name those that are good."
-    assert (unlike(files[:2]), unlike(files[:1])) == ("", "")
+    assert (
+        heterogeneity_warning(files)
+        == "The 3 networks differ in model._target_, model.width; of a sweep name those that are good."
+    )
+    assert (heterogeneity_warning(files[:2]), heterogeneity_warning(files[:1])) == ("", "")
 
 
 def test_a_fold_of_other_settings_is_none_of_them(study):

@@ -9,7 +9,7 @@ import torch
 
 from fixtures.configs import data_config
 from segexp.api.loading import checkpoint_files, load_members
-from segexp.checks.run import examine
+from segexp.checks.run import run_checks
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.label_errors import class_qualities, disagreement, disputes, lines, ranked, write_ranking
@@ -139,7 +139,7 @@ def study(tmp_path, make_trained_run):
 @pytest.fixture
 def ask(pictures):
     return lambda *runs, root=pictures: disputes(
-        examine(data_config(DATA, root=str(root)), alignment=False),
+        run_checks(data_config(DATA, root=str(root)), alignment=False),
         load_members(checkpoint_files(list(map(str, runs))), "cpu", []),
     )
 
@@ -222,7 +222,7 @@ def test_a_mask_that_cannot_be_read_is_said(study, ask, pictures, tmp_path, save
 
 
 def test_data_whose_classes_nobody_knows(pictures):
-    found = examine(data_config(DATA, root=str(pictures), classes=None), alignment=False)
+    found = run_checks(data_config(DATA, root=str(pictures), classes=None), alignment=False)
     found.data = found.data.changed(classes=None)
     with pytest.raises(DataError, match=r"The classes of these data are not known\. .* Type them as in training: data=NAME"):
         disputes(found, [])

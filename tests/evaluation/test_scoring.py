@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.evaluation.scoring import score
@@ -53,7 +53,7 @@ def segmenter():
 
 
 def cases(pictures, members, preprocessing):
-    return ScoringSet(RamStore(pictures), members, preprocessing)
+    return EvalDataset(RamStore(pictures), members, preprocessing)
 
 
 def test_each_case_is_counted_at_its_own_size(pictures, segmenter):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.labels.modes import MULTILABEL
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
@@ -60,7 +60,7 @@ def segmenter(classes=2):
 def scoring(*pairs):
     """Cases from pairs of probabilities (H, W) or (H, W, K - 1) and truth (H, W)."""
     pictures = [Picture(np.round(255 * seen).reshape(*truth.shape, -1).astype(np.uint8), truth) for seen, truth in pairs]
-    return ScoringSet(RamStore(pictures), range(len(pictures)), Preprocessing(pictures[0].image.shape[2]))
+    return EvalDataset(RamStore(pictures), range(len(pictures)), Preprocessing(pictures[0].image.shape[2]))
 
 
 def disc(radius=9, centre=(20, 20), size=48):

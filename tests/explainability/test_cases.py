@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.explainability.cases import explain_cases
@@ -17,7 +17,7 @@ def cases(known, segmenter):
     masks[0][:10] = 1
     rng = np.random.default_rng(0)
     pictures = [Picture(rng.integers(1, 255, (20, 24, 1)).astype(np.uint8), mask) for mask in masks]
-    prepared = ScoringSet(RamStore(pictures), [0, 1], Preprocessing(1))
+    prepared = EvalDataset(RamStore(pictures), [0, 1], Preprocessing(1))
     names = [Case(f"case{n}", Source(f"{n}.png"), ()) for n in range(2)]
 
     def made(predicted, **more):

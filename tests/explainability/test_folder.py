@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from segexp.explainability.folder import NAME, Asked, Table, read_earlier
+from segexp.explainability.folder import NAME, Question, Table, read_earlier
 from segexp.explainability.regions import point
 
-ASKED = Asked("liver", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
-OTHER = Asked("spleen", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
+ASKED = Question("liver", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
+OTHER = Question("spleen", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
 
 
 def filled(folder, asked, picture, rows=None):
@@ -28,7 +28,7 @@ def test_a_picture_with_nothing_to_explain_is_done_whatever_is_there_of_another_
 
 def test_another_question_is_not_done(tmp_path):
     rows = filled(tmp_path, ASKED, "liver.png")
-    other = Asked("liver", "seg_gradcam", "layer up.1", "predicted", "best.ckpt")
+    other = Question("liver", "seg_gradcam", "layer up.1", "predicted", "best.ckpt")
     assert Table(tmp_path, other, rows).done("a.png") is None
     assert Table(tmp_path, ASKED, rows).done("b.png") is None
 

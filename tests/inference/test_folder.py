@@ -12,12 +12,12 @@ import torch
 from segexp.checkpoint import load_segmenter
 from segexp.data.labels.class_table import LabelTable
 from segexp.errors import DataError
-from segexp.inference.folder import Folder, Outbox, Report, predict_folder
-from segexp.inference.folder_runner import MOST, ahead, load, progress
+from segexp.inference.folder import PredictFolder, PredictReport, WriteQueue, predict_folder
+from segexp.inference.folder_runner import MOST, load_image, progress, read_ahead
 from segexp.inference.ground_truth import TruthReader
 from segexp.inference.inputs import Job
-from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import Wanted, Writer
+from segexp.inference.out_of_distribution import TrainingStats
+from segexp.inference.outputs import MaskWriter, OutputOptions
 from segexp.inference.predictor import Predictor
 from segexp.inference.review import Review
 
@@ -32,17 +32,19 @@ def work(run, tmp_path):
 
     def folder(*files):
         jobs = tuple(Job(file, file.name, file.stem) for file in files)
-        writer = Writer(tmp_path / "out", Wanted(), segmenter.spec)
-        return Folder(jobs, writer, Review(tmp_path / "out", segmenter.spec), TruthReader(LabelTable.from_dict(DATA), {}))
+        writer = MaskWriter(tmp_path / "out", OutputOptions(), segmenter.spec)
+        return PredictFolder(
+            jobs, writer, Review(tmp_path / "out", segmenter.spec), TruthReader(LabelTable.from_dict(DATA), {})
+        )
 
-    return Predictor([segmenter]), Training.of(segmenter), folder
+    return Predictor([segmenter]), TrainingStats.of(segmenter), folder
 
 
 def test_what_fails_does_not_stop_the_others(work, tmp_path, save):
     predictor, training, folder = work
     good, cut = save(tmp_path / "good.png"), tmp_path / "cut.png"
     cut.write_bytes(good.read_bytes()[:99])
-    report, steps = Report(), []
+    report, steps = PredictReport(), []
     jobs = folder(cut, good, tmp_path / "gone.png", save(tmp_path / "last.png"))
     predict_folder(jobs, predictor, training, report, lambda: steps.append(1))
     assert (report.done, report.pictures, len(steps)) == (2, 2, 4)
@@ -61,7 +63,7 @@ def test_one_image_that_needs_too_much_memory(work, tmp_path, save, error):
             raise error
         return predictor(image)
 
-    report = Report()
+    report = PredictReport()
     jobs = folder(save(tmp_path / "large.png", np.eye(50, dtype=np.uint8)), save(tmp_path / "small.png"))
     predict_folder(jobs, hungry, training, report)
     assert report.done == 1
@@ -77,8 +79,8 @@ def test_a_stack_with_a_page_that_does_not_fit_has_no_mask(work, tmp_path, ramp)
     tiff.write(tmp_path / "s.tif", [ramp(), ramp()])
     jobs = folder(tmp_path / "s.tif")
     three = Job(tmp_path / "s.tif", "s.tif", "s", 3)  # the file was longer when it was listed
-    report = Report()
-    predict_folder(Folder((three,), jobs.writer, jobs.review, jobs.truth), predictor, training, report)
+    report = PredictReport()
+    predict_folder(PredictFolder((three,), jobs.writer, jobs.review, jobs.truth), predictor, training, report)
     assert (report.done, report.pictures) == (0, 2)
     assert "s.tif[2] cannot be read (it has 2 pages, numbered from 0)" in report.failures[three]
     assert not (tmp_path / "out" / "s.tif").exists()
@@ -88,7 +90,7 @@ def test_an_output_that_cannot_be_written_stops(work, tmp_path, save):
     predictor, training, folder = work
     (tmp_path / "out").touch()
     with pytest.raises(DataError, match=r"cannot be written \((Not a directory|File exists)\)\."):
-        predict_folder(folder(save(tmp_path / "a.png")), predictor, training, Report())
+        predict_folder(folder(save(tmp_path / "a.png")), predictor, training, PredictReport())
 
 
 def test_a_loaded_picture(work, tmp_path, save, ramp):
@@ -98,11 +100,11 @@ def test_a_loaded_picture(work, tmp_path, save, ramp):
     job = Job(tmp_path / "c.png", "c.png", "c")
     truth = TruthReader(LabelTable.from_dict(DATA), {job: (tmp_path / "t.png",)})
     untrue: list[str] = []
-    found = load(job, job.sources[0], training, truth, untrue)
+    found = load_image(job, job.sources[0], training, truth, untrue)
     assert (found.image.shape, found.flags) == ((40, 48, 1), ("in colour, training images were gray",))
     np.testing.assert_array_equal(found.truth, ramp() > 99)
     save(tmp_path / "t.png", np.zeros((9, 9), np.uint8))
-    assert load(job, job.sources[0], training, truth, untrue).truth is None
+    assert load_image(job, job.sources[0], training, truth, untrue).truth is None
     assert untrue == [f"{Path(tmp_path / 't.png')} is 9x9 (height x width) and its image 40x48"]
 
 
@@ -157,16 +159,16 @@ class Gauge:
 
 
 def test_items_come_in_their_order():
-    assert [(item, future.result()) for item, future in ahead(range(50), lambda n: n * n, lambda _: 1)] == [
+    assert [(item, future.result()) for item, future in read_ahead(range(50), lambda n: n * n, lambda _: 1)] == [
         (n, n * n) for n in range(50)
     ]
-    assert list(ahead([], print, len)) == []
+    assert list(read_ahead([], print, len)) == []
 
 
 @pytest.mark.parametrize(("costs", "most"), [([1] * 30, MOST), ([60] * 9, 60), ([40] * 9, 80), ([10, 500, 10, 10], 500)])
 def test_what_waits_is_bounded(costs, most):
     gauge = Gauge()
-    for cost, future in ahead(costs, gauge.add, lambda cost: cost, budget=100):
+    for cost, future in read_ahead(costs, gauge.add, lambda cost: cost, budget=100):
         future.result()
         assert gauge.now <= most
         gauge.add(-cost)
@@ -179,13 +181,13 @@ def test_a_failure_belongs_to_its_item():
             raise ValueError("broken")
         return number
 
-    taken = [future.exception() or future.result() for _, future in ahead(range(4), read, lambda _: 1)]
+    taken = [future.exception() or future.result() for _, future in read_ahead(range(4), read, lambda _: 1)]
     assert [str(value) for value in taken] == ["0", "1", "broken", "3"]
 
 
 def test_leaving_early_ends_the_threads():
     before, begun = set(threading.enumerate()), []  # libraries keep threads of their own
-    reading = ahead(range(1000), begun.append, lambda _: 1)
+    reading = read_ahead(range(1000), begun.append, lambda _: 1)
     next(reading)
     reading.close()
     assert len(begun) <= MOST + 1
@@ -194,7 +196,7 @@ def test_leaving_early_ends_the_threads():
 
 def test_everything_is_written_before_the_outbox_closes():
     written = []
-    with Outbox(budget=3) as outbox:
+    with WriteQueue(budget=3) as outbox:
         for number in range(20):
             outbox.put(lambda number=number: written.append(number), 1)
         outbox.put(lambda: written.append("large"), 99)
@@ -210,7 +212,7 @@ def test_a_full_disk_stops():
         pytest.raises(
             DataError, match=r"out/a\.png cannot be written \(No space left on device\)\. .*Make room, or type output=DIR"
         ),
-        Outbox() as outbox,
+        WriteQueue() as outbox,
     ):
         outbox.put(fail, 1)
 
@@ -224,7 +226,7 @@ def test_an_interruption_lets_what_is_being_written_become_whole():
         finished.append(True)
 
     def interrupted():
-        with Outbox() as outbox:
+        with WriteQueue() as outbox:
             outbox.put(slow, 1)
             started.wait(5)
             raise KeyboardInterrupt

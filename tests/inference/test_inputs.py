@@ -10,18 +10,18 @@ from fixtures.configs import data_config
 from segexp.errors import DataError
 from segexp.inference.inputs import (
     HANDFUL,
-    Earlier,
+    EarlierOutputs,
     Job,
     by_patterns,
     different_values,
     ending_of,
     file_words,
+    list_inputs,
     masks_beside,
     refuse_masks,
     stem_of,
-    take_stock,
 )
-from segexp.inference.out_of_distribution import Training
+from segexp.inference.out_of_distribution import TrainingStats
 from segexp.types import Source
 
 ROOT = Path("/data/liver/val")
@@ -124,7 +124,7 @@ def folder(tmp_path):
 
 
 def stock(given, output=Path("elsewhere"), channels=1, data=None, **earlier):
-    return take_stock(Path(given), Path(output), channels, data_config(data), Earlier(**earlier))
+    return list_inputs(Path(given), Path(output), channels, data_config(data), EarlierOutputs(**earlier))
 
 
 def named(inventory):
@@ -250,9 +250,9 @@ def test_class_names_as_parts_of_file_names():
 
 
 NUMBERS = {"std": 0.25, "low": 0.0, "high": 1.0, "p_low": 0.0, "p_high": 1.0}
-MANY = Training(1, (0.0, 255.0), mean=np.array([0.5]), **{key: np.array([value]) for key, value in NUMBERS.items()})
-TWO = Training(1, (0.0, 255.0), np.array([0.5]), *(np.array([value]) for value in (0.5, 0.0, 1.0, 0.0, 1.0)))
-NONE = Training(1, (0.0, 255.0), *(np.array([]) for _ in range(6)))
+MANY = TrainingStats(1, (0.0, 255.0), mean=np.array([0.5]), **{key: np.array([value]) for key, value in NUMBERS.items()})
+TWO = TrainingStats(1, (0.0, 255.0), np.array([0.5]), *(np.array([value]) for value in (0.5, 0.0, 1.0, 0.0, 1.0)))
+NONE = TrainingStats(1, (0.0, 255.0), *(np.array([]) for _ in range(6)))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp.checkpoint import load_segmenter
-from segexp.inference.out_of_distribution import Training, flags
+from segexp.inference.out_of_distribution import TrainingStats, flags
 
 RNG = np.random.default_rng(3)
 
@@ -14,7 +14,7 @@ def training(tmp_path_factory, make_trained_run):
     """What is known about the images of a network: made by keywords of `make_run`."""
 
     def known(**more):
-        return Training.of(load_segmenter(make_trained_run(tmp_path_factory.mktemp("known") / "run", **more)))
+        return TrainingStats.of(load_segmenter(make_trained_run(tmp_path_factory.mktemp("known") / "run", **more)))
 
     return known
 
@@ -101,6 +101,6 @@ def test_hardly_any_image_of_the_real_sets_is_flagged(real_data):
             statistics.add(Picture(image, np.zeros(image.shape[:2], np.uint8)))
         found = vars(statistics.fingerprint())
         numbers = {key: np.array(found[key]) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
-        known = Training(1, (0.0, 255.0), **numbers, heights=(1, 10**4), widths=(1, 10**4))
+        known = TrainingStats(1, (0.0, 255.0), **numbers, heights=(1, 10**4), widths=(1, 10**4))
         assert [flags(image, known) for image in images] == [()] * len(images)
         assert all(flags(255 - image, known) for image in images if pattern.startswith("liver"))

@@ -9,18 +9,25 @@ from PIL import Image
 
 from segexp.errors import ConfigError, DataError
 from segexp.inference.inputs import Inventory, Job
-from segexp.inference.outputs import Found, Wanted, Writer, check_collisions, check_writable, pair_up
+from segexp.inference.outputs import (
+    MaskWriter,
+    OutputOptions,
+    PredictedImage,
+    check_collisions,
+    check_writable,
+    resolve_output_dirs,
+)
 from segexp.types import DataSpec, Source
 
 PICTURE = Job(Path("a.JPG"), "s/a.JPG", "s/a")
 STACK, VOLUME = Job(Path("b.tiff"), "b.tiff", "b", 2), Job(Path("c.nii"), "c.nii", "c", 1)
 SPEC = DataSpec("toy", ("background", "liver"), 1, ((0, 0, 0), (230, 159, 0)))
-ALL = Wanted("_x", overlay=True, probabilities="tiff", labels=True, panel=True, uncertainty=True)
+ALL = OutputOptions("_x", overlay=True, probabilities="tiff", labels=True, panel=True, uncertainty=True)
 
 
 def test_names_of_the_masks():
-    assert [Wanted().masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a.png",), ("b.tiff",), ("c.nii",)]
-    assert [Wanted("_x").masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a_x.png",), ("b_x.tiff",), ("c_x.nii",)]
+    assert [OutputOptions().masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a.png",), ("b.tiff",), ("c.nii",)]
+    assert [OutputOptions("_x").masks(job) for job in (PICTURE, STACK, VOLUME)] == [("s/a_x.png",), ("b_x.tiff",), ("c_x.nii",)]
 
 
 def test_names_of_everything():
@@ -33,20 +40,20 @@ def test_names_of_everything():
         "labels/s/a_x.png",
         "s/a_x.png",
     ]
-    assert list(Wanted(overlay=True, labels=True).files(STACK)) == [
+    assert list(OutputOptions(overlay=True, labels=True).files(STACK)) == [
         "overlay/b/0000.png",
         "overlay/b/0001.png",
         "labels/b.tiff",
         "b.tiff",
     ]
-    assert list(Wanted(labels=True).files(VOLUME)) == ["c.nii"], "class indices are in it already"
+    assert list(OutputOptions(labels=True).files(VOLUME)) == ["c.nii"], "class indices are in it already"
 
 
 def test_what_is_promised_is_written(tmp_path):
-    writer = Writer(tmp_path, ALL, SPEC)
+    writer = MaskWriter(tmp_path, ALL, SPEC)
     classes = np.zeros((20, 30), np.uint8)
     classes[5:9] = 1
-    found = Found(
+    found = PredictedImage(
         classes,
         np.zeros((20, 30, 1), np.uint8),
         None,
@@ -69,11 +76,11 @@ def test_a_mask_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, job
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="No space"):
-        Writer(tmp_path, Wanted(), SPEC).write_mask(job, [np.zeros((4, 5), np.uint8)] * 2)
+        MaskWriter(tmp_path, OutputOptions(), SPEC).write_mask(job, [np.zeros((4, 5), np.uint8)] * 2)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-LAYERS = Wanted("_x", overlay=True, labels=True, panel=True, layers=("whole cell", "nucleus"))
+LAYERS = OutputOptions("_x", overlay=True, labels=True, panel=True, layers=("whole cell", "nucleus"))
 
 
 def test_classes_that_may_overlap_have_a_mask_each():
@@ -85,13 +92,13 @@ def test_classes_that_may_overlap_have_a_mask_each():
 
 def test_the_masks_of_overlapping_classes(tmp_path):
     spec = DataSpec("toy", ("no", "whole cell", "nucleus"), 1, ((0, 0, 0), (230, 159, 0), (86, 180, 233)), overlapping=True)
-    writer = Writer(tmp_path, LAYERS, spec)
+    writer = MaskWriter(tmp_path, LAYERS, spec)
     sets = np.zeros((20, 30), np.uint8)
     sets[5:15] = 1
     sets[8:12] = 3
     truth = sets.copy()
     truth[:2] = 255
-    writer.write_extras(PICTURE, Source(Path("a.JPG")), Found(sets, np.zeros((20, 30, 1), np.uint8), truth))
+    writer.write_extras(PICTURE, Source(Path("a.JPG")), PredictedImage(sets, np.zeros((20, 30, 1), np.uint8), truth))
     assert not writer.done(PICTURE)
     writer.write_mask(PICTURE, [sets])
     assert writer.done(PICTURE)
@@ -109,8 +116,8 @@ def test_the_masks_of_overlapping_classes(tmp_path):
 def test_one_input_goes_straight_into_the_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a").mkdir()
-    assert pair_up(["a"], ["out"]) == [(Path("a"), Path("out"))]
-    assert pair_up(["a/1.png"], ["out"]) == [(Path("a/1.png"), Path("out"))]
+    assert resolve_output_dirs(["a"], ["out"]) == [(Path("a"), Path("out"))]
+    assert resolve_output_dirs(["a/1.png"], ["out"]) == [(Path("a/1.png"), Path("out"))]
 
 
 def test_several_get_a_folder_each(tmp_path, monkeypatch):
@@ -119,7 +126,7 @@ def test_several_get_a_folder_each(tmp_path, monkeypatch):
         Path(name).mkdir(parents=True)
 
     def outputs(inputs, *named):
-        return [str(output) for _, output in pair_up(inputs, named)]
+        return [str(output) for _, output in resolve_output_dirs(inputs, named)]
 
     assert outputs(["a/scans", "c/other"], "out") == ["out/scans", "out/other"]
     assert outputs(["a/scans", "b/scans", "c/other"], "out") == ["out/a/scans", "out/b/scans", "out/other"]
@@ -131,11 +138,11 @@ def test_what_cannot_be_paired(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a").mkdir()
     with pytest.raises(ConfigError, match=rf"input names {tmp_path}/a twice\. Each folder or file once .*'input=\[DIR,DIR\]'"):
-        pair_up(["a", "./a"], ["out"])
+        resolve_output_dirs(["a", "./a"], ["out"])
     with pytest.raises(ConfigError, match="input names nothing"):
-        pair_up([], ["out"])
+        resolve_output_dirs([], ["out"])
     with pytest.raises(ConfigError, match=r"output names 2 folders for 1 inputs\. One folder for all, or one for each"):
-        pair_up(["a"], ["out", "more"])
+        resolve_output_dirs(["a"], ["out", "more"])
 
 
 def inventory(root, *names, output="out", masks=None):

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional
 
 from segexp.data.labels.modes import STRIP, softmax_
-from segexp.inference import lay, plan, segment
+from segexp.inference import plan, segment, window_positions
 from segexp.inference.sliding_window import UNIT, Axis, cost, place_for
-from segexp.inference.sliding_window import lay as lay_windows
 from segexp.inference.sliding_window import plan as plan_windows
+from segexp.inference.sliding_window import window_positions as lay_windows
 
 
 def read(image):
@@ -103,7 +103,7 @@ def test_the_same_windows_and_weights_give_what_monai_gives(overlap):
     network = nn.Sequential(*layers, nn.Upsample(scale_factor=4), nn.Conv2d(8, 2, 3, padding=1)).requires_grad_(False)
     step = 256 - overlap
     image = torch.randn(1, 256 + 2 * step, 256 + step)
-    grid = lay(image.shape[1], 256, overlap), lay(image.shape[2], 256, overlap)
+    grid = window_positions(image.shape[1], 256, overlap), window_positions(image.shape[2], 256, overlap)
     assert [axis.starts for axis in grid] == [(0, step, 2 * step), (0, step)]
     away = (torch.arange(256.0) + 0.5 - 128).abs() - (128 - overlap)
     flank = torch.exp(-((away.clamp_min(0) * 4 / overlap) ** 2) / 2)
@@ -121,7 +121,7 @@ def test_the_same_windows_and_weights_give_what_monai_gives(overlap):
 def test_windows_in_one_pass_change_nothing(batch):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).eval().requires_grad_(False)
-    image, grid = torch.randn(1, 200, 300), (lay(200, 96, 32), lay(300, 96, 32))
+    image, grid = torch.randn(1, 200, 300), (window_positions(200, 96, 32), window_positions(300, 96, 32))
     calls = []
 
     def counted(windows):

@@ -3,11 +3,11 @@
 import pytest
 
 from segexp.errors import ConfigError
-from segexp.losses.course import course
+from segexp.losses.course import weight_schedule
 
 
 def values(given, epochs):
-    found = course("terms.dice.weight", given)
+    found = weight_schedule("terms.dice.weight", given)
     return [found(epoch, 0.0) for epoch in epochs]
 
 
@@ -33,12 +33,12 @@ def test_the_rebalancing_of_kervadec():
 
 
 def test_shares_of_the_training_do_not_look_at_the_epoch():
-    found = course("w", {"0%": 1.0, "50%": 0.0, "62.5%": 4})
+    found = weight_schedule("w", {"0%": 1.0, "50%": 0.0, "62.5%": 4})
     assert [found(epoch, share) for epoch, share in ((99, 0.0), (0, 0.25), (3, 0.5), (0, 0.625), (0, 1.0))] == [1, 0.5, 0, 4, 4]
 
 
 def test_it_keeps_no_state():
-    found = course("w", {0: 0.0, 7: 1.0})
+    found = weight_schedule("w", {0: 0.0, 7: 1.0})
     forward = [found(epoch, 0.0) for epoch in range(9)]
     assert [found(epoch, 0.0) for epoch in reversed(range(9))] == forward[::-1]
 
@@ -75,5 +75,5 @@ ONCE = "each place once, and all of them epochs or all of them shares of the tra
 )
 def test_nonsense_is_named(given, text):
     with pytest.raises(ConfigError) as caught:
-        course("w", given)
+        weight_schedule("w", given)
     assert text in str(caught.value)

@@ -12,7 +12,7 @@ from torch import nn
 
 from fixtures.reporting import draw_macro
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.io.images import write_png
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
@@ -220,7 +220,7 @@ def scored():
         Threshold(), Preprocessing(1, (0.5,), (0.25,)), DataSpec("rows", ("no", "yes"), 1, ((0, 0, 0), (255, 0, 0)))
     )
     cases = [Case(f"case/{n}", Source(None), ()) for n in range(12)]
-    prepared = ScoringSet(RamStore(iter(pictures)), range(12), segmenter.preprocessing)
+    prepared = EvalDataset(RamStore(iter(pictures)), range(12), segmenter.preprocessing)
     return segmenter, cases, prepared, score(segmenter, prepared).confusions
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fixtures.configs import data_config
 from segexp.checks.issues import CaseFacts, Examination, Finding
-from segexp.checks.run import examine
+from segexp.checks.run import run_checks
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
 from segexp.evaluation.label_errors import Disagreement
@@ -67,7 +67,7 @@ def faulty(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examination(faulty):
-    return examine(data_config(DATA, root=str(faulty)))
+    return run_checks(data_config(DATA, root=str(faulty)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from segexp.config.saved_runs import Saved
+from segexp.config.saved_runs import SavedRun
 from segexp.data.io.images import write_png
 from segexp.errors import DataError
 from segexp.evaluation.run_info import About
@@ -307,7 +307,7 @@ def test_classes_without_a_line_are_counted(full_run, tmp_path):
     )
 
 
-KEPT = Saved(("data.root=my pictures", "model=unet", "+tags=[a,b]"), {"model": "unet", "data": "liver"}, (), "/home/me")
+KEPT = SavedRun(("data.root=my pictures", "model=unet", "+tags=[a,b]"), {"model": "unet", "data": "liver"}, (), "/home/me")
 
 
 def test_differences_are_found_at_any_depth():
@@ -333,14 +333,14 @@ def test_values_are_one_line():
 
 
 def test_the_command_can_be_typed_as_it_stands():
-    text = training_command(Saved(KEPT.overrides, {}, (Path("my conf"),), "/home/me"))
+    text = training_command(SavedRun(KEPT.overrides, {}, (Path("my conf"),), "/home/me"))
     assert shlex.split(text) == ["python", "-m", "segexp.train", "--config-dir=my conf", *KEPT.overrides]
     assert "'data.root=my pictures'" in text
 
 
 def test_the_command_of_a_job_is_that_of_a_run():
     assert (
-        training_command(Saved(("model=unet", "study=nets", "resume=runs/x", "run_dir=y"), {}, (), ""))
+        training_command(SavedRun(("model=unet", "study=nets", "resume=runs/x", "run_dir=y"), {}, (), ""))
         == "python -m segexp.train model=unet"
     )
 
@@ -360,14 +360,14 @@ def test_settings_are_set_against_the_defaults_of_the_same_options():
     assert "name: <liver>" in found.text
 
 
-@pytest.mark.parametrize("kept", [None, Saved((), {}, (), "")])
+@pytest.mark.parametrize("kept", [None, SavedRun((), {}, (), "")])
 def test_unknown_options_are_none(kept):
     found = compare_settings(About({"seed": 0}), kept)
     assert (found.options, found.differences, found.text) == ("", None, "seed: 0\n")
 
 
 def test_unknown_defaults_are_said(run):
-    found = compare_settings(About({"seed": 0}), Saved((), {"model": "gone"}, (), ""))
+    found = compare_settings(About({"seed": 0}), SavedRun((), {"model": "gone"}, (), ""))
     assert (found.options, found.differences) == ("model=gone", None)
     hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())
     hydra["hydra"]["runtime"]["choices"]["model"] = "gone"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.errors import DataError
@@ -53,7 +53,7 @@ def split():
         Picture((seen * 255)[..., None].astype(np.uint8), mask) for seen, mask in ((truth, truth), (half, truth), (none, none))
     ]
     cases = [Case(f"case{n}", Source(f"{n}.png"), (), "val", "scan") for n in range(3)]
-    return cases, ScoringSet(RamStore(pictures), range(3), Preprocessing(1))
+    return cases, EvalDataset(RamStore(pictures), range(3), Preprocessing(1))
 
 
 def test_scores_and_rows_of_a_split(segmenter, split):
@@ -204,7 +204,7 @@ def test_spacing_reaches_the_measures_and_is_asked_for_before_anything_is_scored
     with pytest.raises(DataError, match=r"Case case0 cannot be measured: .*the data give none"):
         score_split(segmenter, "val", cases, prepared, 0, None, measures, told.append)
     assert told == []
-    wide = ScoringSet(RamStore(prepared.store.pictures), range(3), Preprocessing(1), [(2.0, 1.0), (0.5, 1.0), (1.0, 1.0)])
+    wide = EvalDataset(RamStore(prepared.store.pictures), range(3), Preprocessing(1), [(2.0, 1.0), (0.5, 1.0), (1.0, 1.0)])
     rows = score_split(segmenter, "val", cases, wide, 0, None, measures).rows
     pixels = score_split(segmenter, "val", cases, prepared, 0, None, [Boundary()]).rows
     found, plain = ([float(row["hd95"] or "nan") for row in each if row["class"] == "liver"] for each in (rows, pixels))

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from fixtures.configs import train_config
 from segexp.config.schema import DataConfig, LoggerConfig, TrainerConfig
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.errors import ConfigError
 from segexp.metrics.scores import summary
 from segexp.training import loggers
@@ -353,7 +353,7 @@ def test_each_switch_makes_its_logger(tmp_path, closed):
 
 
 def test_curves_of_before_a_resume_are_kept(tmp_path):
-    quieten()  # Lightning warns that it deletes them
+    silence_libraries()  # Lightning warns that it deletes them
     for n in range(3):
         (logger,) = make_loggers(LoggerConfig(), tmp_path, SPEC)
         logger.log_metrics({"loss/train": float(n)}, n)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segexp.training import memory
-from segexp.training.memory import SHORT, free_memory, peak_memory, used
+from segexp.training.memory import SHORT, free_memory, peak_memory, used_memory
 
 BOUND = """
 import importlib.util, sys, time
@@ -47,7 +47,7 @@ def test_the_peak_remains():
     np.ones(int(before // 8 + 20e6))  # more than the process has ever had, and gone at once
     after = peak_memory()
     assert after - before > 100e6
-    assert used("cpu") >= after
+    assert used_memory("cpu") >= after
 
 
 @pytest.mark.parametrize(("taken", "code"), [(1e8, 0), (4e8, SHORT)])

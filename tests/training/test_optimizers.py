@@ -5,7 +5,7 @@ import torch
 
 from segexp.optim import Plateau, Poly
 from segexp.training.callbacks.checkpoint import Checkpoints
-from segexp.training.optimizers import Held, ProgressLR
+from segexp.training.optimizers import HeldLR, ProgressLR
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -24,7 +24,7 @@ def test_learning_rate_follows_the_share_of_steps(toy):
 
 
 def test_the_rate_stays_where_it_is_held(toy):
-    task = toy.task(Held(lambda progress: 1 - progress, 0.5))
+    task = toy.task(HeldLR(lambda progress: 1 - progress, 0.5))
     toy.fit(task, [], epochs=3, batches=2)
     assert rates(task) == pytest.approx([0.1 * (1 - min(n / 6, 0.5)) for n in range(6)])
 
@@ -58,7 +58,7 @@ def test_a_waiting_schedule_is_told_each_score_but_not_that_of_the_sanity_check(
     told = []
     plateau = Plateau(patience=1)
     plateau.observe = lambda value, keep=plateau.observe: (told.append(value), keep(value))
-    task = toy.task(Held(plateau, 0.5) if held else plateau, scores=[0.5, 0.4, 0.6])
+    task = toy.task(HeldLR(plateau, 0.5) if held else plateau, scores=[0.5, 0.4, 0.6])
     toy.fit(task, [], epochs=3)
     assert told == pytest.approx([0.5, 0.4, 0.6])
     assert rates(task) == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
@@ -75,7 +75,7 @@ def scheduler_of(schedule):
     return ProgressLR(optimizer, schedule, lambda: 0.5)
 
 
-@pytest.mark.parametrize("wrap", [lambda plateau: plateau, lambda plateau: Held(plateau, 0.75)])
+@pytest.mark.parametrize("wrap", [lambda plateau: plateau, lambda plateau: HeldLR(plateau, 0.75)])
 def test_state_round_trip(wrap):
     first = scheduler_of(wrap(Plateau(patience=1)))
     first.observe(0.7)
@@ -88,7 +88,7 @@ def test_state_round_trip(wrap):
     assert second.get_lr() == [0.025], "the best score is remembered, too"
 
 
-@pytest.mark.parametrize("schedule", [Poly(), Held(Poly(), 0.75)])
+@pytest.mark.parametrize("schedule", [Poly(), HeldLR(Poly(), 0.75)])
 def test_a_schedule_without_memory_has_a_state_too(schedule):
     made = scheduler_of(schedule)
     assert made.state_dict() == {"last_epoch": 0, "base_lrs": [0.1], "schedule": {}}
@@ -107,7 +107,7 @@ def stop_at(epoch):
     return step
 
 
-@pytest.mark.parametrize("schedule", [Poly, lambda: Plateau(patience=1), lambda: Held(Plateau(patience=1), 0.75)])
+@pytest.mark.parametrize("schedule", [Poly, lambda: Plateau(patience=1), lambda: HeldLR(Plateau(patience=1), 0.75)])
 def test_a_resumed_run_is_the_uninterrupted_one(toy, tmp_path, schedule):
     scores = [0.5, 0.4, 0.6, 0.1]
     whole = toy.task(schedule(), scores)

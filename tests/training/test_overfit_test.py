@@ -8,13 +8,23 @@ import torch
 
 from fixtures.configs import data_config, train_config
 from segexp.checks.issues import CaseFacts, Examination
-from segexp.checks.run import examine
+from segexp.checks.run import run_checks
 from segexp.config.composition import compose, plain
 from segexp.config.schema import CheckConfig, TrainConfig
 from segexp.config.validation import validate
 from segexp.data.statistics import Picture
 from segexp.errors import DataError
-from segexp.training.overfit_test import SIDES, Moment, Rehearsal, affordable, choose, known, reduced, rehearse, words
+from segexp.training.overfit_test import (
+    SIDES,
+    OverfitPoint,
+    OverfitResult,
+    affordable,
+    choose_cases,
+    describe_result,
+    known,
+    overfit_config,
+    run_overfit_test,
+)
 from segexp.types import Case, Source
 
 
@@ -42,7 +52,7 @@ def cases(slices):
 def test_a_small_network_learns_four_pictures_by_heart(config, cases):
     told = []
     state = torch.random.get_rng_state()
-    found = rehearse(config("data.crop=48"), cases, told.append, seconds=60)
+    found = run_overfit_test(config("data.crop=48"), cases, told.append, seconds=60)
     assert found.learned
     assert not found.silent
     assert found.cases == tuple(case.id for case in cases)
@@ -52,7 +62,7 @@ def test_a_small_network_learns_four_pictures_by_heart(config, cases):
     assert found.dice == pytest.approx(found.moments[-1].dice, abs=0.02)
     assert found.picture.shape[0] > 4 * 100
     assert found.picture.std() > 10
-    text = words(found, config())
+    text = describe_result(found, config())
     assert text.startswith("The network learned four images to Dice 0.")
     assert text.endswith("s: learning works.")
     torch.random.set_rng_state(state)
@@ -63,21 +73,21 @@ def test_time_ends_what_does_not_learn(config, cases):
     values = config(
         "optimizer.lr=1e-9", "model=unetpp", "loss=focal_dice", "trainer.precision=32", "trainer.gradient_clip_val=null"
     )
-    found = rehearse(values, cases, seconds=3)
+    found = run_overfit_test(values, cases, seconds=3)
     assert not found.learned
     assert found.moments[-1].seconds < 20
-    assert f"after {found.moments[-1].step} steps" in words(found, values)
+    assert f"after {found.moments[-1].step} steps" in describe_result(found, values)
 
 
 @pytest.mark.slow
 def test_one_picture_is_enough_and_one_class_is_not(config, cases, tmp_path):
-    assert len(rehearse(config(), cases[:1], seconds=2).cases) == 1
+    assert len(run_overfit_test(config(), cases[:1], seconds=2).cases) == 1
     from segexp.data.io.images import write_png
 
     write_png(tmp_path / "empty.png", np.zeros((64, 64), np.uint8))
     blank = [Case("x", cases[0].image, (Source(tmp_path / "empty.png"),))]
     with pytest.raises(DataError, match="Every mask of the 1 chosen images is all one value"):
-        rehearse(config(), blank, seconds=2)
+        run_overfit_test(config(), blank, seconds=2)
 
 
 def examined(*shares, split="train"):
@@ -90,14 +100,14 @@ def examined(*shares, split="train"):
 
 
 def test_the_pictures_with_most_foreground_are_chosen():
-    assert [case.id for case in choose(examined(0.1, 0.0, 0.3, 0.5, None, 0.2, 0.9, 0.05))] == ["c3", "c2", "c5", "c0"]
-    assert [case.id for case in choose(examined(0.0, 0.7))] == ["c1"]
+    assert [case.id for case in choose_cases(examined(0.1, 0.0, 0.3, 0.5, None, 0.2, 0.9, 0.05))] == ["c3", "c2", "c5", "c0"]
+    assert [case.id for case in choose_cases(examined(0.0, 0.7))] == ["c1"]
 
 
 @pytest.mark.parametrize(("found", "count"), [(examined(0.0, 0.0), 2), (examined(0.5, split="val"), 0), (examined(None), 1)])
 def test_without_foreground_there_is_nothing_to_learn(found, count):
     with pytest.raises(DataError) as caught:
-        choose(found)
+        choose_cases(found)
     assert str(caught.value) == (
         f"None of the {count} readable training cases of /there has a pixel of foreground. fit=true lets the network learn the "
         "pictures with most foreground. Look at the masks, and at which values data.classes gives to which class; the first "
@@ -108,7 +118,7 @@ def test_without_foreground_there_is_nothing_to_learn(found, count):
 def test_the_choice_takes_the_examination_as_it_is(slices):
     where = {"root": str(slices), "image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
     data = data_config(where, classes={"background": 0, "liver": 255}, channels=1)
-    found = choose(examine(data, alignment=False))
+    found = choose_cases(run_checks(data, alignment=False))
     assert len(found) == 4
     assert {case.split for case in found} == {"train"}
 
@@ -121,25 +131,25 @@ def picture(size=(100, 160)):
 
 
 def test_a_crop_lies_where_foreground_fills_half_of_it():
-    part = reduced(picture(), (40, 40), 64)
+    part = overfit_config(picture(), (40, 40), 64)
     assert part.image.shape == (40, 40, 1)
     assert (part.mask == 1).mean() == pytest.approx(0.5, abs=0.05)
     assert np.array_equal(part.image[..., 0] // 160 >= 20, np.ones((40, 40), bool))
-    assert reduced(picture(), (400, 400), 32).mask.shape == (32, 32)
-    assert reduced(picture(), (400, 400), 256).mask.shape == (100, 160)
+    assert overfit_config(picture(), (400, 400), 32).mask.shape == (32, 32)
+    assert overfit_config(picture(), (400, 400), 256).mask.shape == (100, 160)
 
 
 def test_a_whole_picture_becomes_three_times_smaller_at_most():
-    assert reduced(picture(), None, 256).mask.shape == (100, 160)
-    assert reduced(picture(), None, 80).mask.shape == (50, 80)
-    assert reduced(picture((1000, 1600)), None, 128).mask.shape == (128, 128)
-    part = reduced(picture((1000, 1600)), None, 128)
+    assert overfit_config(picture(), None, 256).mask.shape == (100, 160)
+    assert overfit_config(picture(), None, 80).mask.shape == (50, 80)
+    assert overfit_config(picture((1000, 1600)), None, 128).mask.shape == (128, 128)
+    part = overfit_config(picture((1000, 1600)), None, 128)
     assert part.image.shape[:2] == part.mask.shape
 
 
 def test_the_mask_of_a_reader_takes_the_size_of_the_image():
     wide = picture()
-    part = reduced(Picture(wide.image[::2, ::2], wide.mask), None, 256)
+    part = overfit_config(Picture(wide.image[::2, ::2], wide.mask), None, 256)
     assert part.mask.shape == (50, 80)
 
 
@@ -171,8 +181,8 @@ def test_the_dice_leaves_out_classes_of_a_few_pixels():
 
 
 def outcome(dice, losses=(1.0, 0.2), steps=200, silent=False, count=4):
-    moments = (Moment(10, 3.0, losses[0], 0.1), Moment(steps, 40.4, losses[1], dice))
-    return Rehearsal(tuple("abcd")[:count], 128, moments, dice, silent, np.zeros((1, 1, 3), np.uint8))
+    moments = (OverfitPoint(10, 3.0, losses[0], 0.1), OverfitPoint(steps, 40.4, losses[1], dice))
+    return OverfitResult(tuple("abcd")[:count], 128, moments, dice, silent, np.zeros((1, 1, 3), np.uint8))
 
 
 NETWORK = {"_target_": "segexp.models.UNet", "in_channels": 1, "num_classes": 2}
@@ -197,7 +207,7 @@ NETWORK = {"_target_": "segexp.models.UNet", "in_channels": 1, "num_classes": 2}
     ],
 )
 def test_the_verdict_says_what_to_look_at(found, text):
-    assert text in words(found, train_config({"model": NETWORK | {"width": 16}}))
+    assert text in describe_result(found, train_config({"model": NETWORK | {"width": 16}}))
 
 
 @pytest.mark.parametrize(
@@ -205,5 +215,5 @@ def test_the_verdict_says_what_to_look_at(found, text):
     [({"width": 64}, "model.width=32"), ({"width": 8}, "a smaller model"), ({"encoder": "resnet34"}, "a smaller model")],
 )
 def test_too_few_steps_ask_for_less_than_there_is(model, advice):
-    text = words(outcome(0.5, steps=20), train_config({"model": NETWORK | model}))
+    text = describe_result(outcome(0.5, steps=20), train_config({"model": NETWORK | model}))
     assert f"into the time: type {advice}, a smaller data.size" in text

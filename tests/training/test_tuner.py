@@ -22,17 +22,17 @@ from segexp.training.tuner import (
     LOWEST,
     PICTURE,
     STEPS,
+    BatchSizeTrial,
     Curve,
-    Tried,
-    attempt,
-    draw,
+    draw_lr_curve,
     find_batch_size,
     find_learning_rate,
     largest_sample,
     load_cached_auto_values,
     range_test,
     resolve_auto_values,
-    search,
+    search_batch_size,
+    try_batch_size,
 )
 
 
@@ -45,14 +45,14 @@ class Machine:
 
     def __call__(self, sizes):
         self.asked.append(list(sizes))
-        return Tried({size: 100 * size for size in sizes if size <= self.room}, 1000)
+        return BatchSizeTrial({size: 100 * size for size in sizes if size <= self.room}, 1000)
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 8, 31, 200])
 @pytest.mark.parametrize("room", [0, 1, 2, 3, 5, 7, 8, 23, 100, 1000])
 def test_the_largest_that_goes_within_an_eighth(room, most):
     machine = Machine(room)
-    tried, refused = search(machine, most)
+    tried, refused = search_batch_size(machine, most)
     size = max(tried.done, default=0)
     assert size <= min(room, most)
     run = {size for sizes in machine.asked for size in sizes}
@@ -69,7 +69,7 @@ def test_the_largest_that_goes_within_an_eighth(room, most):
 
 def test_powers_of_two_are_tried_in_one_process():
     machine = Machine(23)
-    search(machine, 50)
+    search_batch_size(machine, 50)
     assert machine.asked == [[1, 2, 4, 8, 16, 32, 50], [24], [20], [22]]
 
 
@@ -120,11 +120,11 @@ def test_what_a_process_says_before_it_dies_counts(tmp_path, monkeypatch):
             return type("Ended", (), {"returncode": code, "stderr": "Traceback\nValueError: boom\n"})()
 
         monkeypatch.setattr(batch_size.subprocess, "run", run)
-        return attempt(tmp_path, [1, 2])
+        return try_batch_size(tmp_path, [1, 2])
 
     for code in (batch_size.SHORT, -9, 137):
-        assert ended(code) == Tried({1: 3}, 9)
-    assert ended(0, {"short": "CUDA out of memory"}) == Tried({1: 3}, 9)
+        assert ended(code) == BatchSizeTrial({1: 3}, 9)
+    assert ended(0, {"short": "CUDA out of memory"}) == BatchSizeTrial({1: 3}, 9)
     with pytest.raises(SegexpError) as caught:
         ended(0, {"failed": "The loss is nan."})
     assert str(caught.value) == (
@@ -136,7 +136,7 @@ def test_what_a_process_says_before_it_dies_counts(tmp_path, monkeypatch):
 
 
 def test_none_at_all(config, data, monkeypatch):
-    monkeypatch.setattr(batch_size, "attempt", lambda *_: Tried({}, 2_000_000_000))
+    monkeypatch.setattr(batch_size, "try_batch_size", lambda *_: BatchSizeTrial({}, 2_000_000_000))
     values = config("data.batch_size=auto")
     with pytest.raises(ConfigError) as caught:
         find_batch_size(values, data(values))
@@ -148,7 +148,7 @@ def test_none_at_all(config, data, monkeypatch):
 
 
 def test_the_answer_is_kept_for_the_next_time(config, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_size, "attempt", lambda _, sizes: Tried(dict.fromkeys(sizes, 10**9), 4 * 10**9))
+    monkeypatch.setattr(batch_size, "try_batch_size", lambda _, sizes: BatchSizeTrial(dict.fromkeys(sizes, 10**9), 4 * 10**9))
     values, said = config("data.batch_size=auto"), []
     prepared = data(values)
     resolved = resolve_auto_values(values, tmp_path, prepared, None, said.append)
@@ -185,7 +185,7 @@ def test_the_environment_is_passed_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(batch_size.subprocess, "run", run)
     monkeypatch.setattr("sys.path", ["", "/mine", "/other"])
-    assert attempt(tmp_path, [1]) == Tried({}, None)
+    assert try_batch_size(tmp_path, [1]) == BatchSizeTrial({}, None)
     assert seen["PYTHONPATH"] == os.pathsep.join(["/mine", "/other"])
 
 
@@ -238,7 +238,7 @@ def test_smoothing_keeps_lines_in_the_middle_and_their_place():
 
 @pytest.mark.parametrize("curve", [falling(1e-3), Curve(RATES, np.full(100, 0.7))], ids=["found", "none"])
 def test_a_drawing(tmp_path, curve):
-    draw(curve, tmp_path / "curve.png", "UNet")
+    draw_lr_curve(curve, tmp_path / "curve.png", "UNet")
     image = cv2.imread(str(tmp_path / "curve.png"))
     assert image.shape[0] > 300
     assert image.std() > 10

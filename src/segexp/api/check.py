@@ -116,10 +116,10 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     """
     from rich.console import Console
 
-    from segexp.checks.run import examine
+    from segexp.checks.run import run_checks
     from segexp.config.components import fit_to_targets
     from segexp.config.experiment import fit_to_choices
-    from segexp.console import quieten
+    from segexp.console import silence_libraries
     from segexp.models.pretrained import check_weights
     from segexp.reporting.check_report import check_page, check_verdict, dataset_name, print_examination
     from segexp.reporting.rendering import write_page
@@ -128,28 +128,28 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
         check_weights(job.config.get("model") or {})
     fit_to_targets(job.config, job.typed)
     fit_to_choices(job.config, job.typed, job.choices, job.folders)
-    quieten()
+    silence_libraries()
     values = plain(job.config)
     own, data = settings_of(values)
-    output = writable(Path(own.output or Path("checks") / dataset_name(data)))
+    output = make_writable_folder(Path(own.output or Path("checks") / dataset_name(data)))
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    examination = examine(data, seed=own.seed, track=_tracked(console))
+    examination = run_checks(data, seed=own.seed, track=_tracked(console))
     print_examination(console, examination)
     sections: list[CheckSection] = []
     learned: bool | None = None
     problem: SegexpError | None = None
     open_layout = data.image is None and not data.family
     if own.propose if own.propose is not None else open_layout:
-        sections += proposed(console, examination, data, output, folders)
+        sections += write_proposal(console, examination, data, output, folders)
     if own.fit:
         try:
-            learned, shown = fitted(console, job, examination, output)
+            learned, shown = run_overfit_check(console, job, examination, output)
             sections.insert(0, shown)
         except SegexpError as error:  # the page is written all the same
             problem = error
     if own.runs and problem is None:
         try:
-            sections.insert(0, disputed(console, examination, own, values["trainer"]["gpus"], output))
+            sections.insert(0, rank_disputed_masks(console, examination, own, values["trainer"]["gpus"], output))
         except SegexpError as error:
             problem = error
     write_page(output / "check.html", check_page(examination, sections))
@@ -160,7 +160,7 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     return CheckedData(examination, output / "check.html", learned)
 
 
-def writable(folder: Path) -> Path:
+def make_writable_folder(folder: Path) -> Path:
     """Make a folder and try to write there, before minutes are spent.
 
     Raises:
@@ -178,14 +178,14 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def proposed(
+def write_proposal(
     console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
 ) -> "list[CheckSection]":
     """Write the proposed data configuration, say how to train with it; return its part of the page.
 
     A file that is there already is a person's work and stays.
     """
-    from segexp.atomic import whole_file
+    from segexp.atomic import atomic_write
     from segexp.checks.propose_config import propose
     from segexp.reporting.check_report import proposal_section
 
@@ -199,7 +199,7 @@ def proposed(
         console.print(f"\n{file} is there and differs from what would be proposed; it stays. Remove it for a new one.")
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as part:
+        with atomic_write(file) as part:
             part.write_text(proposal.text, encoding="utf-8")
         console.print(f"\nProposed configuration: {file}")
     command = f"python -m segexp.train --config-dir '{output}' data={proposal.name}"
@@ -207,7 +207,7 @@ def proposed(
     return [proposal_section(proposal.text, command)]
 
 
-def fitted(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":
+def run_overfit_check(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":
     """Let the network learn a few pictures by heart; return whether it did and the part of the page.
 
     Raises:
@@ -215,25 +215,27 @@ def fitted(console: "Console", job: Job, examination: "Examination", output: Pat
     """
     from segexp.data.io.images import write_png
     from segexp.reporting.check_report import fit_section
-    from segexp.training.overfit_test import Moment, choose, rehearse, words
+    from segexp.training.overfit_test import OverfitPoint, choose_cases, describe_result, run_overfit_test
 
-    def told(moment: Moment) -> None:
+    def told(moment: OverfitPoint) -> None:
         console.print(
             f"step {moment.step:4d}  loss {moment.loss:.4f}  Dice {moment.dice:.4f}  {moment.seconds:.0f} s", style="dim"
         )
 
     config = training_config(job, examination)
-    cases = choose(examination)
+    cases = choose_cases(examination)
     console.print(f"\nTrial fit on {', '.join(case.id for case in cases)}")
-    result = rehearse(config, cases, told)
-    verdict = words(result, config)
+    result = run_overfit_test(config, cases, told)
+    verdict = describe_result(result, config)
     write_png(output / "fit.png", result.picture)
     console.print(verdict, style="bold" if result.learned else "bold red")
     points = [(each.step, each.seconds, each.loss, each.dice) for each in result.moments]
     return result.learned, fit_section(verdict, result.learned, points, result.picture)
 
 
-def disputed(console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path) -> "CheckSection":
+def rank_disputed_masks(
+    console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path
+) -> "CheckSection":
     """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
 
     Raises:

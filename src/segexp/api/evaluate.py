@@ -83,26 +83,26 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
     Raises:
         SegexpError: see `evaluate`.
     """
-    from segexp.api.loading import checkpoint_files, device_for, load_members, unlike
+    from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warning, load_members
     from segexp.checkpoint.splits import check_spec, merged
-    from segexp.console import quieten
+    from segexp.console import silence_libraries
     from segexp.evaluation.tune_postprocessing import check_tunable
-    from segexp.inference.outputs import several
+    from segexp.inference.outputs import as_list
 
-    named = several(config.checkpoint)
+    named = as_list(config.checkpoint)
     if config.tune:
         check_one(named)
     files = checkpoint_files(named, exported=not config.tune)
     if config.tune:
         check_one(files)
         check_tunable(config.split, config.data, config.model.prune_to)
-    quieten()
+    silence_libraries()
     members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
     run = members[0].origin.config
     run = run.changed(data=merged(run.data, config.data))
     check_spec(run.data, members[0].spec)
     if len(members) > 1:
-        sys.stdout.write(f"{note}\n" if (note := unlike(files)) else "")
+        sys.stdout.write(f"{note}\n" if (note := heterogeneity_warning(files)) else "")
         return score_ensemble(config, members, run)
     return (tune if config.tune else score)(config, members[0], run)
 
@@ -122,13 +122,13 @@ def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> E
 def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
     """Score several networks as one: other data by all of them, their own by those that were not trained on the case."""
     from segexp.data.datamodule import find
-    from segexp.evaluation.ensemble import Ensemble, chosen, foretold, singles
+    from segexp.evaluation.ensemble import Ensemble, chosen, predict_members, singles
     from segexp.inference.predictor import Predictor
 
     ensemble = Ensemble(Predictor(members).spec)  # members that do not fit together are refused
     splits = chosen(members, find(run.data), run.data, config.split)
     sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
-    prepared = {split: (who.cases, foretold(run.data, who.cases, who.members)) for split, who in splits.items()}
+    prepared = {split: (who.cases, predict_members(run.data, who.cases, who.members)) for split, who in splits.items()}
     outcomes = scored(config, ensemble, run, prepared)
     each = {split: singles(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
     beside = {split: found for split, found in each.items() if found is not None}
@@ -215,7 +215,7 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
     with progress(len(cases)) as advance:
         prepared = scoring_set(run.data, cases, segmenter)
         found = tuning.tune(segmenter, prepared, [case.group for case in cases], lambda _: advance())
-    said = [f"Post-processing on val, {len(cases)} cases", *tuning.lines(found), tuning.put_down(segmenter, found)]
+    said = [f"Post-processing on val, {len(cases)} cases", *tuning.lines(found), tuning.store_tuned(segmenter, found)]
     if config.output:
         table = Path(config.output) / "tuning.csv"
         tuning.write_table(table, found)

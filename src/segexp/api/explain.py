@@ -14,13 +14,13 @@ from segexp.config.validation import report, validate_section
 from segexp.errors import ConfigError, DataError, listed, require_packages
 from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
-from segexp.explainability.folder import Asked, Folder, Report, Table, Writer, explain_folder, read_earlier
+from segexp.explainability.folder import ExplainFolder, ExplainReport, Question, Table, Writer, explain_folder, read_earlier
 from segexp.explainability.regions import class_index
 from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader
 from segexp.inference.inputs import Inventory, Job
-from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import several
+from segexp.inference.out_of_distribution import TrainingStats
+from segexp.inference.outputs import as_list
 from segexp.inference.segmenter import Segmenter
 from segexp.types import Source
 
@@ -28,7 +28,7 @@ SCORE = {"predicted": "the pixels predicted as it", "truth": "its true pixels"}
 
 
 @short_traceback
-def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> Report:
+def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> ExplainReport:
     """Write heat maps of what in an image speaks for a class, and a table of where they point; what `segexp explain` does.
 
     Args:
@@ -71,7 +71,7 @@ def _together(config: ExplainConfig) -> Iterator[str]:
         yield f"box={shown} has no pixel. Its order is [top,left,bottom,right], and bottom and right are not in it"
 
 
-def explain_inputs(config: ExplainConfig) -> Report:
+def explain_inputs(config: ExplainConfig) -> ExplainReport:
     """Explain what a configuration names; print where the results are; return what came of it.
 
     Raises:
@@ -88,7 +88,7 @@ def explain_inputs(config: ExplainConfig) -> Report:
     return task.report
 
 
-class ExplainTask(FolderTask[Folder]):
+class ExplainTask(FolderTask[ExplainFolder]):
     """A heat map of every image, and a table of where they point.
 
     Attributes:
@@ -100,15 +100,15 @@ class ExplainTask(FolderTask[Folder]):
 
     def __init__(self, config: ExplainConfig, explainer: Explainer) -> None:
         self.config, self.explainer, self.segmenter = config, explainer, explainer.segmenter
-        self.asked, self.training = question(config, explainer), Training.of(explainer.segmenter)
-        self.report, self.skipped = Report(), 0
+        self.asked, self.training = question(config, explainer), TrainingStats.of(explainer.segmenter)
+        self.report, self.skipped = ExplainReport(), 0
         self._tables: dict[Path, Table] = {}
 
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
         """Return the heat maps that the table of a folder names."""
         return [row["picture"] for row in read_earlier(folder).values()]
 
-    def prepare(self, inventory: Inventory) -> Folder:
+    def prepare(self, inventory: Inventory) -> ExplainFolder:
         """Return the images of an input that were not explained just so.
 
         Raises:
@@ -123,16 +123,16 @@ class ExplainTask(FolderTask[Folder]):
         truth = truth_of(inventory, self.config.truth, self.segmenter.origin.config.data, wanted=True)
         if self.asked.region == "truth":
             _check_known(truth, inventory)
-        return Folder(items, writer, table, truth)
+        return ExplainFolder(items, writer, table, truth)
 
-    def outputs(self, inventory: Inventory, folder: Folder) -> Mapping[Job, Sequence[Path]]:
+    def outputs(self, inventory: Inventory, folder: ExplainFolder) -> Mapping[Job, Sequence[Path]]:
         """Return the files of every image that is to be explained."""
         found: dict[Job, list[Path]] = {}
         for job, source in folder.items:
             found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
         return found
 
-    def count(self, folder: Folder) -> int:
+    def count(self, folder: ExplainFolder) -> int:
         """Return how many images are to be explained."""
         return len(folder.items)
 
@@ -144,11 +144,11 @@ class ExplainTask(FolderTask[Folder]):
         yield f"Network: {asked.checkpoint} ({', '.join(self.segmenter.spec.classes)})"
         yield f"Question: what {kind} {asked.target}, by {asked.method} ({asked.layer}), its score over {over}"
 
-    def run(self, folder: Folder, step: Callable[[], None]) -> None:
+    def run(self, folder: ExplainFolder, step: Callable[[], None]) -> None:
         """Explain and write every image of a folder."""
         explain_folder(folder, self.explainer, self.config.box, self.training, self.report, step)
 
-    def write_table(self, folder: Folder) -> Path | None:
+    def write_table(self, folder: ExplainFolder) -> Path | None:
         """Write the table."""
         return folder.table.write()
 
@@ -193,7 +193,7 @@ def load_one(config: ExplainConfig) -> Segmenter:
         CheckpointError: it is missing, broken or foreign, or was exported.
         DeviceError: GPUs that are not there.
     """
-    files = checkpoint_files(several(config.checkpoint), exported=False)
+    files = checkpoint_files(as_list(config.checkpoint), exported=False)
     if len(files) > 1:
         raise ConfigError(
             f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
@@ -204,7 +204,7 @@ def load_one(config: ExplainConfig) -> Segmenter:
     return segmenter
 
 
-def question(config: ExplainConfig, explainer: Explainer) -> Asked:
+def question(config: ExplainConfig, explainer: Explainer) -> Question:
     """Return what is asked about every image."""
     layer = f"layer {explainer.layer.name}" if explainer.layer else ""
     if config.method not in OF_LAYER:
@@ -212,7 +212,7 @@ def question(config: ExplainConfig, explainer: Explainer) -> Asked:
         layer = steps if config.method == "integrated_gradients" else window
     region = ",".join(map(str, config.box)) if config.box else config.region or "predicted"
     name = explainer.segmenter.spec.classes[explainer.target]
-    return Asked(name, config.method, layer, region, str(explainer.segmenter.origin.file))
+    return Question(name, config.method, layer, region, str(explainer.segmenter.origin.file))
 
 
 def _done(table: Table, writer: Writer, job: Job, source: Source) -> bool:

@@ -10,11 +10,11 @@ from segexp.config.schema import ExportConfig
 from segexp.config.validation import report, validate_section
 
 if TYPE_CHECKING:
-    from segexp.deployment.plan import Made
+    from segexp.deployment.plan import ExportResult
 
 
 @short_traceback
-def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]", **keys: Any) -> "Made":
+def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]", **keys: Any) -> "ExportResult":
     """Export a trained network as a file that runs elsewhere, with a certificate; what `segexp export` does.
 
     Args:
@@ -55,7 +55,7 @@ def _problems(config: ExportConfig) -> list[str]:
     return found
 
 
-def export_network(config: ExportConfig) -> "Made":
+def export_network(config: ExportConfig) -> "ExportResult":
     """Export what a configuration names; print the certificate and where everything is.
 
     Raises:
@@ -68,15 +68,15 @@ def export_network(config: ExportConfig) -> "Made":
     from segexp.api.loading import load_members
     from segexp.checkpoint import find_checkpoint
     from segexp.checkpoint.splits import check_spec, merged
-    from segexp.console import quieten
-    from segexp.deployment.exporter import make, told
+    from segexp.console import silence_libraries
+    from segexp.deployment.exporter import format_export_summary, make
     from segexp.deployment.modules import check_bytes, left_out
-    from segexp.deployment.plan import Wanted, check_material
-    from segexp.deployment.samples import gather
+    from segexp.deployment.plan import ExportRequest, check_export_data
+    from segexp.deployment.samples import collect_export_data
     from segexp.inference.folder_runner import progress
     from segexp.inference.outputs import check_writable
 
-    quieten()
+    silence_libraries()
 
     def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
@@ -92,13 +92,13 @@ def export_network(config: ExportConfig) -> "Made":
         if outside := left_out(segmenter.postprocessing):
             say(outside)
     check_writable(output.parent)
-    material, missing = gather(segmenter, run, config.calibration if config.precision == "int8" else 0)
+    material, missing = collect_export_data(segmenter, run, config.calibration if config.precision == "int8" else 0)
     if missing:
         say(missing)
-    check_material(material, config.precision)
+    check_export_data(material, config.precision)
     returns: Any = config.returns if config.include_preprocessing else "logits"
-    wanted = Wanted(config.format, config.precision, returns, config.opset, output, config.accept)
+    wanted = ExportRequest(config.format, config.precision, returns, config.opset, output, config.accept)
     made = make(segmenter, wanted, material, say, progress)
-    say(told(made))
+    say(format_export_summary(made))
     say(f"File: {output}, with {output.name}.json, and the certificate in {output.name}.certificate.html")
     return made

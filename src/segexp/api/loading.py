@@ -83,7 +83,7 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def unlike(files: Sequence[Path]) -> str:
+def heterogeneity_warning(files: Sequence[Path]) -> str:
     """Return what to say of an ensemble of networks that were not made alike: of a sweep some may be bad."""
     keys = differing(files) if len(files) > 1 else []
     return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
@@ -135,12 +135,12 @@ def make_predictor(members: Sequence[Segmenter], config: PredictConfig) -> Predi
         for member in members:
             member.max_pixels = config.max_pixels or None
     stored = Predictor(members, config.tta, uncertainty=config.uncertainty)
-    rule = chosen_rule(config.postprocess, stored.rule)
+    rule = resolve_postprocessing(config.postprocess, stored.rule)
     rule.check(stored.spec.num_classes)
     return replace(stored, postprocessing=rule)
 
 
-def chosen_rule(typed: str | PostprocessConfig, stored: Postprocessing) -> Postprocessing:
+def resolve_postprocessing(typed: str | PostprocessConfig, stored: Postprocessing) -> Postprocessing:
     """Return the post-processing that was typed: "stored", "none", or keys that replace those of `start`."""
     chosen = PostprocessConfig(start=typed) if isinstance(typed, str) else typed  # type: ignore[arg-type]
     start = Postprocessing() if chosen.start == "none" else stored

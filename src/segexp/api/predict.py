@@ -5,24 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from segexp.api.calls import plain_values, short_traceback
-from segexp.api.loading import checkpoint_files, device_for, load_members, make_predictor, unlike
+from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warning, load_members, make_predictor
 from segexp.config.schema import DataConfig, PredictConfig
 from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
 from segexp.errors import ConfigError, DataError, listed
-from segexp.inference.folder import Folder, Report, predict_folder
+from segexp.inference.folder import PredictFolder, PredictReport, predict_folder
 from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
 from segexp.inference.inputs import Inventory, Job
-from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import Wanted, Writer, several
+from segexp.inference.out_of_distribution import TrainingStats
+from segexp.inference.outputs import MaskWriter, OutputOptions, as_list
 from segexp.inference.predictor import Predictor
 from segexp.inference.review import Review, masks_in, read_earlier
 from segexp.types import DataSpec
 
 
 @short_traceback
-def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> Report:
+def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> PredictReport:
     """Predict masks for folders of images, and print where they are; what `segexp predict` does.
 
     Args:
@@ -50,7 +50,7 @@ def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> Report:
     return predict_inputs(config)
 
 
-def predict_inputs(config: PredictConfig) -> Report:
+def predict_inputs(config: PredictConfig) -> PredictReport:
     """Predict what a configuration names; print where the results are; return what came of it.
 
     Raises:
@@ -59,7 +59,7 @@ def predict_inputs(config: PredictConfig) -> Report:
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be predicted.
     """
-    files = checkpoint_files(several(config.checkpoint))
+    files = checkpoint_files(as_list(config.checkpoint))
     device = device_for(files, config.gpus)
     predictor = make_predictor(load_members(files, device, config.trust, config.model.prune_to), config)
     task = PredictTask(config, files, predictor)
@@ -67,7 +67,7 @@ def predict_inputs(config: PredictConfig) -> Report:
     return task.report
 
 
-class PredictTask(FolderTask[Folder]):
+class PredictTask(FolderTask[PredictFolder]):
     """Masks, and what else `wanted` asks for, of every image.
 
     Attributes:
@@ -80,31 +80,31 @@ class PredictTask(FolderTask[Folder]):
     def __init__(self, config: PredictConfig, files: Sequence[Path], predictor: Predictor) -> None:
         self.config, self.files, self.predictor = config, files, predictor
         self.data: DataConfig = predictor.members[0].origin.config.data
-        self.training = Training.of(predictor.members[0])
+        self.training = TrainingStats.of(predictor.members[0])
         self.wanted = wanted_files(config, predictor.spec)
-        self.report, self.skipped = Report(), 0
+        self.report, self.skipped = PredictReport(), 0
         self._reviews: dict[Path, Review] = {}
 
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
         """Return the masks that the review of a folder names."""
         return masks_in(read_earlier(folder).values())
 
-    def prepare(self, inventory: Inventory) -> Folder:
+    def prepare(self, inventory: Inventory) -> PredictFolder:
         """Return the jobs of an input whose outputs are not all there."""
-        writer = Writer(inventory.output, self.wanted, self.predictor.spec)
+        writer = MaskWriter(inventory.output, self.wanted, self.predictor.spec)
         jobs = tuple(job for job in inventory.jobs if self.config.overwrite or not writer.done(job))
         self.skipped += len(inventory.jobs) - len(jobs)
         here = inventory.output.resolve()
         if here not in self._reviews:
             self._reviews[here] = Review(inventory.output, self.predictor.spec, read_earlier(inventory.output))
         truth = truth_of(inventory, self.config.truth, self.data, wanted=self.config.panel)
-        return Folder(jobs, writer, self._reviews[here], truth)
+        return PredictFolder(jobs, writer, self._reviews[here], truth)
 
-    def outputs(self, inventory: Inventory, folder: Folder) -> Mapping[Job, Sequence[Path]]:
+    def outputs(self, inventory: Inventory, folder: PredictFolder) -> Mapping[Job, Sequence[Path]]:
         """Return the files of every job, also of those that are done."""
         return {job: [inventory.output / name for name in self.wanted.files(job)] for job in inventory.jobs}
 
-    def count(self, folder: Folder) -> int:
+    def count(self, folder: PredictFolder) -> int:
         """Return how many images, pages and slices are to be predicted."""
         return sum(len(job.sources) for job in folder.jobs)
 
@@ -114,14 +114,14 @@ class PredictTask(FolderTask[Folder]):
         views = f", {predictor.views} views" if predictor.views > 1 else ""
         rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
         yield f"Network: {listed(self.files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})"
-        if note := unlike(self.files):
+        if note := heterogeneity_warning(self.files):
             yield note
 
-    def run(self, folder: Folder, step: Callable[[], None]) -> None:
+    def run(self, folder: PredictFolder, step: Callable[[], None]) -> None:
         """Predict and write every job of a folder."""
         predict_folder(folder, self.predictor, self.training, self.report, step)
 
-    def write_table(self, folder: Folder) -> Path | None:
+    def write_table(self, folder: PredictFolder) -> Path | None:
         """Write the review."""
         return folder.review.write()
 
@@ -155,10 +155,10 @@ class PredictTask(FolderTask[Folder]):
         )
 
 
-def wanted_files(config: PredictConfig, spec: DataSpec) -> Wanted:
+def wanted_files(config: PredictConfig, spec: DataSpec) -> OutputOptions:
     """Return which files a configuration asks for."""
     kind = "npz" if config.probabilities is True else config.probabilities or None
-    return Wanted(
+    return OutputOptions(
         suffix=config.suffix,
         overlay=config.overlay,
         labels=config.labels,

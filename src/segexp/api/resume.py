@@ -19,7 +19,7 @@ RELATIVE = ("data.root", "data.unlabeled", "data.pseudo.teacher", "distill.teach
 """Keys that hold paths; a relative one means the folder that the command was typed in."""
 
 
-def resumed(command: CommandLine) -> CommandLine:
+def resume_command(command: CommandLine) -> CommandLine:
     """Return the command line that goes on with the run named by `resume=`.
 
     It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. Relative
@@ -56,7 +56,7 @@ def resumed(command: CommandLine) -> CommandLine:
 
 
 @contextmanager
-def settings_kept(command: CommandLine) -> Iterator[None]:
+def restore_settings_on_error(command: CommandLine) -> Iterator[None]:
     """Put the saved settings of the run named by `resume=` back when going on with it is refused.
 
     Hydra writes the new ones before anything can look at them; left there, they would be refused again at the next attempt.
@@ -79,7 +79,7 @@ def check_unused(command: CommandLine) -> None:
         ConfigError: `run_dir=` names a directory that holds a run.
     """
     run = command.value("run_dir")
-    if run is not None and begun(Path(str(run))):
+    if run is not None and find_resume_state(Path(str(run))):
         raise ConfigError(
             f"run_dir={run} already holds a run",
             "A new run needs a directory of its own",
@@ -87,7 +87,7 @@ def check_unused(command: CommandLine) -> None:
         )
 
 
-def begun(run: Path) -> Path | None:
+def find_resume_state(run: Path) -> Path | None:
     """Return what there is to go on with: a state of the run, or of the network that is trained before its own."""
     states = (folder / "checkpoints" / "last.ckpt" for folder in (run, run / TEACHER))
     return next((state for state in states if state.is_file()), None)
@@ -115,7 +115,7 @@ def _read(run: Path) -> dict[str, Any]:
     if not all(file.is_file() for file in files.values()):
         raise _not_a_run(run)
     saved = {name: read_yaml(file) for name, file in files.items()}
-    state = begun(run)
+    state = find_resume_state(run)
     if state is None:
         again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
         raise CheckpointError(

@@ -45,15 +45,15 @@ def train(
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
         >>> run = segexp.train(data="liver", overrides=["data.root=DIR", "loss=focal_dice"])
     """
-    from segexp.api.resume import check_unused, resumed, settings_kept
+    from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
 
     words = [*data_words(data), *written(plain_values(keys)), *overrides]
     command = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
     resuming = command.value("resume") is not None
     if not resuming:
         check_unused(command)
-    line = resumed(command) if resuming else command
-    with settings_kept(line):
+    line = resume_command(command) if resuming else command
+    with restore_settings_on_error(line):
         with explained(line.overrides, line.folders):
             job = compose_job("train", line.overrides, line.folders[1:])
         try:
@@ -84,9 +84,9 @@ def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
         resume: the run directory to go on with, where the configuration does not name it.
 
     Raises:
-        SegexpError: see `prepared` and `training.run.run`.
+        SegexpError: see `prepare_config` and `training.run.run`.
     """
-    config = prepared(job)
+    config = prepare_config(job)
     if resume is not None:
         config = config.updated({"resume": str(resume)})
     from segexp.training.run import run  # takes seconds, so what is wrong with the configuration has been said by now
@@ -94,7 +94,7 @@ def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
     return run(config, job.directory)
 
 
-def prepared(job: Job) -> TrainConfig:
+def prepare_config(job: Job) -> TrainConfig:
     """Return the checked configuration of a job; print what was taken back, and what was found out about the data.
 
     Raises:
@@ -108,7 +108,7 @@ def prepared(job: Job) -> TrainConfig:
         check_weights(job.config.get("model") or {})
     fit_to_targets(job.config, job.typed)
     taken_back = fit_to_choices(job.config, job.typed, job.choices, job.folders)
-    values, found = completed(job)
+    values, found = resolve_data(job)
     config = validate(values | {"run_dir": str(job.directory)})
     check_devices(config)
     if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -116,7 +116,7 @@ def prepared(job: Job) -> TrainConfig:
     return config
 
 
-def completed(job: Job) -> tuple[dict[str, Any], str]:
+def resolve_data(job: Job) -> tuple[dict[str, Any], str]:
     """Return plain values in which the facts about the data are filled in, and a sentence that says what was found.
 
     Channels and classes reach the network and the loss by interpolation, so the data come first.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from segexp import __version__
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.errors import CheckpointError, listed, nearest
 
 SCHEMA = 2
@@ -104,7 +104,7 @@ def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
     if record is not None:
         values["segexp"]["postprocessing"] = record
     try:
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             torch.save(values, part)
             part.chmod(path.stat().st_mode & 0o777)
     except (OSError, RuntimeError) as problem:  # the writer of torch reports a missing right or a full disk as RuntimeError

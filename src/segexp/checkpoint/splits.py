@@ -6,8 +6,8 @@ from typing import Any
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.validation import validate_section
 from segexp.data.cache import ReadingStore
-from segexp.data.datamodule import reader
-from segexp.data.dataset import ScoringSet
+from segexp.data.datamodule import make_reader
+from segexp.data.dataset import EvalDataset
 from segexp.data.spacing import spacings
 from segexp.data.splits import split_as, split_hash
 from segexp.errors import ConfigError, DataError, listed
@@ -95,10 +95,10 @@ def chosen_splits(
     return found
 
 
-def scoring_set(data: DataConfig, members: Sequence[Case], segmenter: Segmenter) -> ScoringSet:
+def scoring_set(data: DataConfig, members: Sequence[Case], segmenter: Segmenter) -> EvalDataset:
     """Return cases as the segmenter is scored on them, decoded when they are asked for."""
-    store, told = ReadingStore(reader(data), members), spacings(members, data.spacing)
-    return ScoringSet(store, range(len(members)), segmenter.preprocessing, told)
+    store, told = ReadingStore(make_reader(data), members), spacings(members, data.spacing)
+    return EvalDataset(store, range(len(members)), segmenter.preprocessing, told)
 
 
 def merged(trained: DataConfig, changes: Mapping[str, Any]) -> DataConfig:

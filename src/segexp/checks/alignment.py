@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import Finding
-from segexp.checks.scan import SIDE, Look, one_hot
+from segexp.checks.scan import SIDE, CaseScan, one_hot
 from segexp.errors import listed
 from segexp.types import IGNORE
 
@@ -273,7 +273,7 @@ Named = tuple[str, float, str]
 """What is wrong with a case, by how much another explanation fits better, and the explanation in words."""
 
 
-def check_alignment(looks: Sequence[Look], *, seed: int = 0, threads: int = 4) -> list[Finding]:
+def check_alignment(looks: Sequence[CaseScan], *, seed: int = 0, threads: int = 4) -> list[Finding]:
     """Look for masks that do not lie on their image.
 
     Args:
@@ -353,7 +353,7 @@ def _least(pairs: Array) -> Array:
     return np.asarray(np.minimum(pairs, pairs.T))
 
 
-def described(looks: Sequence[Look], found: dict[int, Named]) -> list[Finding]:
+def described(looks: Sequence[CaseScan], found: dict[int, Named]) -> list[Finding]:
     """Put into words what `judge` returned, one finding per case or exchange."""
     findings = []
     for n, (kind, gain, words) in sorted(found.items()):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import Finding
-from segexp.checks.scan import SIDE, Look, to_gray
+from segexp.checks.scan import SIDE, CaseScan, to_gray
 from segexp.errors import listed
 from segexp.types import Case
 
@@ -188,7 +188,7 @@ def check_contradictions(cases: Sequence[Case], digests: Mapping[str, str], mask
     return [Finding("error", "contradiction", text, do, tuple(dict.fromkeys(c.id for pair in found for c in pair)))]
 
 
-def check_copies(looks: Sequence[Look], splits: Mapping[str, str]) -> list[Finding]:
+def check_copies(looks: Sequence[CaseScan], splits: Mapping[str, str]) -> list[Finding]:
     """Return findings on pictures that are copies of each other, but not pixel for pixel."""
     found = copies([look.picture for look in looks], [look.case.group for look in looks], [look.digest for look in looks])
     pairs = [(looks[a].case, looks[b].case, way) for a, b, way in found]

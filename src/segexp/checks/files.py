@@ -8,7 +8,7 @@ import numpy as np
 
 from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
-from segexp.checks.scan import Fault, Look
+from segexp.checks.scan import CaseScan, Fault
 from segexp.config.schema import DataConfig
 from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, listed, sentence
@@ -121,7 +121,7 @@ LEAST_SIDE = 16
 """Pixels that a network needs."""
 
 
-def check_images(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
+def check_images(looks: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     """Return findings on the images.
 
     Args:
@@ -139,7 +139,7 @@ def check_images(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
     ]
 
 
-def _channels(looks: Sequence[Look], channels: int | None) -> list[Finding]:
+def _channels(looks: Sequence[CaseScan], channels: int | None) -> list[Finding]:
     by_count: dict[int, list[str]] = defaultdict(list)
     odd = []
     for look in looks:
@@ -170,7 +170,7 @@ def _channels(looks: Sequence[Look], channels: int | None) -> list[Finding]:
     return []
 
 
-def _depths(looks: Sequence[Look]) -> list[Finding]:
+def _depths(looks: Sequence[CaseScan]) -> list[Finding]:
     by_type: dict[str, list[str]] = defaultdict(list)
     for look in looks:
         by_type[look.facts.dtype].append(look.case.id)
@@ -186,7 +186,7 @@ def _depths(looks: Sequence[Look]) -> list[Finding]:
     return [Finding("warning", "bit_depth", text, do, few)]
 
 
-def _tiny(looks: Sequence[Look]) -> list[Finding]:
+def _tiny(looks: Sequence[CaseScan]) -> list[Finding]:
     few = tuple(look.case.id for look in looks if min(look.facts.size) < LEAST_SIDE)
     if not few:
         return []
@@ -194,7 +194,7 @@ def _tiny(looks: Sequence[Look]) -> list[Finding]:
     return [Finding("error", "tiny", text, "Move them and their masks out of the data folder", few)]
 
 
-def _flat(looks: Sequence[Look]) -> list[Finding]:
+def _flat(looks: Sequence[CaseScan]) -> list[Finding]:
     """Name images of one value, and those so dark or pale that nothing can be seen in them."""
     spans = np.array([look.facts.high - look.facts.low for look in looks])
     usual = float(np.median(spans)) if len(spans) else 0.0
@@ -213,11 +213,11 @@ def _flat(looks: Sequence[Look]) -> list[Finding]:
     return findings
 
 
-def _dark(look: Look) -> bool:
+def _dark(look: CaseScan) -> bool:
     return look.facts.dtype == "uint8" and float(np.percentile(look.picture, 99)) < DARK
 
 
-def _exchanged(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
+def _exchanged(looks: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     """Tell whether most images look like masks and most masks like images."""
     rich = [look for look in looks if any(len(mask.counts) > MANY for mask in look.masks)]
     few = [look for look in looks if look.few and look.digest and look.masks]
@@ -230,7 +230,7 @@ def _exchanged(looks: Sequence[Look], data: DataConfig) -> list[Finding]:
     return [Finding("error", "exchanged", text, do)]
 
 
-def _masks_as_images(looks: Sequence[Look]) -> list[Finding]:
+def _masks_as_images(looks: Sequence[CaseScan]) -> list[Finding]:
     """Name images that are masks: equal to one, or of a few values while the other images have many."""
     few = [look for look in looks if look.few and look.digest]
     known = {look.raw_digest for look in looks} - {""}
@@ -244,6 +244,6 @@ def _masks_as_images(looks: Sequence[Look]) -> list[Finding]:
     return [Finding("error", "mask_as_image", text, do, ids)]
 
 
-def _two_ended(look: Look) -> bool:
+def _two_ended(look: CaseScan) -> bool:
     """Tell whether a picture of few values spans most of the range of its type, as masks that are to be seen do."""
     return look.facts.dtype == "uint8" and look.facts.high - look.facts.low > 100

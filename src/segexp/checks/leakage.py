@@ -11,7 +11,7 @@ from typing import Any
 
 from segexp.checks.duplicates import neighbour_likeness
 from segexp.checks.issues import Finding
-from segexp.checks.scan import Look
+from segexp.checks.scan import CaseScan
 from segexp.data.layout.groups import grouped
 from segexp.data.splits import SPLIT_NAMES
 from segexp.errors import SegexpError, listed
@@ -252,7 +252,7 @@ def check_stems(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Findin
     return [Finding("warning" if again else "error", "leakage", text, _anew(splits, stems.of, line), ids)]
 
 
-def check_series(looks: Sequence[Look], splits: Mapping[str, str], root: Path) -> list[Finding]:
+def check_series(looks: Sequence[CaseScan], splits: Mapping[str, str], root: Path) -> list[Finding]:
     """Return a finding on cases without groups that follow each other like slices or frames and are split at random."""
     cases = [look.case for look in looks]
     alone = all(case.group is None and case.split is None for case in cases)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from segexp.checks.issues import Finding
-from segexp.checks.scan import STRAY, Look, MaskLook, two_grays
+from segexp.checks.scan import STRAY, CaseScan, MaskScan, two_grays
 from segexp.data.labels.class_table import LabelTable, pixel_text
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import Value, gray
@@ -20,7 +20,7 @@ RARE_CLASS = 0.05
 MAX_MASKS = 6
 
 
-def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
+def check_shares(looks: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
     """Return findings on what the masks hold of each class.
 
     Args:
@@ -44,13 +44,13 @@ def check_shares(looks: Sequence[Look], splits: Mapping[str, str], table: Labels
     return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, shares, training, table, crops)]
 
 
-def _weighted(known: Sequence[Look], shares: np.ndarray) -> np.ndarray:
+def _weighted(known: Sequence[CaseScan], shares: np.ndarray) -> np.ndarray:
     """Return the share of each class over all pixels."""
     weights = np.array([look.facts.size[0] * look.facts.size[1] for look in known], float)
     return np.asarray((shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1))
 
 
-def _one_value(known: Sequence[Look], table: Labels, total: np.ndarray, split: str = "") -> Finding:
+def _one_value(known: Sequence[CaseScan], table: Labels, total: np.ndarray, split: str = "") -> Finding:
     only = table.names[int(total.argmax())] if total.any() else "ignored"
     text = f"Every mask of the {len(known)} {split}images is all one value ({only}), for example {known[0].masks[0].source}"
     do = "Look at the masks, and at which values data.classes gives to which class"
@@ -88,7 +88,7 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
     return [Finding("note", "empty", text, do, empty)]
 
 
-def _rare(known: Sequence[Look], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
+def _rare(known: Sequence[CaseScan], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
     total = _weighted([look for look, kept in zip(known, rows, strict=True) if kept], shares[rows])
     rare = [(name, share) for name, share in list(zip(table.names, total.tolist(), strict=True))[1:] if 0 < share < RARE_CLASS]
@@ -128,7 +128,7 @@ def written(value: object) -> str:
 FAR = 32
 """Values of classes that were written as pictures are at least so far apart; class indices are not."""
 
-Named = Sequence[tuple[str, MaskLook]]
+Named = Sequence[tuple[str, MaskScan]]
 """Masks with the id of their case."""
 
 
@@ -198,7 +198,7 @@ RARE_VALUE = 1e-3
 """A class that data=auto made up is doubted below this share of the pixels, in less than a tenth of the masks."""
 
 
-def check_values(looks: Sequence[Look], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
+def check_values(looks: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
     """Return findings on values that no class claims and on soft masks.
 
     Args:
@@ -231,7 +231,7 @@ def check_values(looks: Sequence[Look], table: LabelTable, *, recognised: bool =
 
 
 def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
-    where: dict[Value, list[tuple[str, MaskLook]]] = defaultdict(list)
+    where: dict[Value, list[tuple[str, MaskScan]]] = defaultdict(list)
     for id_, mask in hard:
         for value in mask.unclaimed:
             where[value].append((id_, mask))

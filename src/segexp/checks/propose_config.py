@@ -16,7 +16,7 @@ import numpy as np
 from segexp.checks.issues import Examination
 from segexp.checks.leakage import suggest_groups
 from segexp.config.schema import DataConfig
-from segexp.data.datamodule import reader
+from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import has_label
 from segexp.data.layout.infer_classes import spread
 from segexp.errors import SegexpError
@@ -232,7 +232,7 @@ def _groups(examination: Examination, given: DataConfig, root: Path) -> tuple[An
 
 def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolution:
     readable = [case for case in examination.cases if case.id in examination.facts]
-    read = reader(examination.data.changed(classes=classes, size=None))
+    read = make_reader(examination.data.changed(classes=classes, size=None))
     masks = []
     for case in spread(readable, MEASURED):
         try:

@@ -13,12 +13,12 @@ from segexp.checks.files import check_faults, check_images, check_inventory, che
 from segexp.checks.issues import Examination, Finding, ordered
 from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
-from segexp.checks.scan import Look, Track, digest, surveyed
+from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.config.schema import DataConfig
 from segexp.data.autoconfig import FACTS, check_open, completed_section
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
-from segexp.data.layout.discovery import recognise
+from segexp.data.layout.discovery import discover_layout
 from segexp.data.layout.infer_classes import channels_of, classes_of
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.splits import split_as
@@ -27,7 +27,7 @@ from segexp.types import Case
 
 
 @dataclass
-class Settled:
+class ResolvedDataset:
     """What is examined.
 
     Attributes:
@@ -45,7 +45,7 @@ class Settled:
     findings: list[Finding] = field(default_factory=list)
 
 
-def settle(data: DataConfig) -> Settled:
+def resolve_dataset(data: DataConfig) -> ResolvedDataset:
     """Fill in what is open in a data section.
 
     Raises:
@@ -55,24 +55,24 @@ def settle(data: DataConfig) -> Settled:
     check_open(data)
     if data.family:
         data, words = completed_section(data)
-        return Settled(data, words, _inventory(data))
+        return ResolvedDataset(data, words, _inventory(data))
     if data.image is None:
         return _recognised(data)
-    settled = Settled(data, _as_configured(data), _inventory(data))
+    settled = ResolvedDataset(data, _as_configured(data), _inventory(data))
     _resolve_classes(settled)
     _channels(settled)
     return settled
 
 
-def _recognised(data: DataConfig) -> Settled:
-    found = recognise(Path(data.root), strict=False)
+def _recognised(data: DataConfig) -> ResolvedDataset:
+    found = discover_layout(Path(data.root), strict=False)
     given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
     data = data.changed(**{**found.layout, **given})
     findings = [
         problem_finding(problem, "classes") for problem in found.problems if data.classes is None or data.channels is None
     ]
     words = f"Layout of {data.root}: {found.name}. {found.reason}"
-    return Settled(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
+    return ResolvedDataset(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
 
 
 def _inventory(data: DataConfig) -> Inventory:
@@ -85,7 +85,7 @@ def _as_configured(data: DataConfig) -> str:
     return f"Layout of {data.root}: as configured. image={data.image} mask={mask}"
 
 
-def _resolve_classes(settled: Settled) -> None:
+def _resolve_classes(settled: ResolvedDataset) -> None:
     """Propose classes where the configuration has none."""
     if settled.data.classes is not None or not settled.inventory.cases:
         return
@@ -101,7 +101,7 @@ def _resolve_classes(settled: Settled) -> None:
     settled.findings.append(Finding("error", "classes", f"data.classes is not given. {found.reason}", do))
 
 
-def _channels(settled: Settled) -> None:
+def _channels(settled: ResolvedDataset) -> None:
     """Propose channels where the configuration has none."""
     if settled.data.channels is not None or not settled.inventory.cases:
         return
@@ -115,7 +115,7 @@ def _channels(settled: Settled) -> None:
     settled.findings.append(Finding("error", "channels", text, f"Type data.channels={count}"))
 
 
-def examine(
+def run_checks(
     data: DataConfig, *, seed: int = 0, track: Track = lambda seen, _: seen, threads: int = 4, alignment: bool = True
 ) -> Examination:
     """Find out what a data set is like and everything that is wrong with it, stopping at nothing.
@@ -131,7 +131,7 @@ def examine(
         ConfigError: a key of `data` is wrong: a pattern, a class table, the groups.
     """
     try:
-        settled = settle(data)
+        settled = resolve_dataset(data)
     except DataError as problem:
         return Examination(data, f"Nothing was found in {data.root}", findings=[problem_finding(problem, "layout")])
     data, inventory, root = settled.data, settled.inventory, Path(settled.data.root)
@@ -140,7 +140,7 @@ def examine(
     found = Examination(data, settled.layout, cases, findings=settled.findings)
     found.findings += check_inventory(inventory, data.image or "", data.mask or "")
     found.findings += _split(found, seed)
-    looks, faults = surveyed(cases, table, track=track, threads=threads)
+    looks, faults = scan_cases(cases, table, track=track, threads=threads)
     found.facts = {look.case.id: look.facts for look in looks}
     found.findings += check_faults(faults, root)
     found.findings += _leaks(looks, found, root)
@@ -157,7 +157,7 @@ def examine(
     return found
 
 
-def _values(looks: Sequence[Look], table: Labels, *, recognised: bool) -> list[Finding]:
+def _values(looks: Sequence[CaseScan], table: Labels, *, recognised: bool) -> list[Finding]:
     """Return findings on the values of the masks; of labels that overlap, of the files of each class by themselves."""
     if not isinstance(table, OverlappingTable):
         return check_values(looks, table, recognised=recognised)
@@ -179,7 +179,7 @@ def _split(found: Examination, seed: int) -> list[Finding]:
     return check_splits(found.splits.values())
 
 
-def _leaks(looks: Sequence[Look], found: Examination, root: Path) -> list[Finding]:
+def _leaks(looks: Sequence[CaseScan], found: Examination, root: Path) -> list[Finding]:
     """Return what is on both sides of the split, or twice on one."""
     digests = {look.case.id: look.digest for look in looks}
     masks = {look.case.id: look.mask_digest for look in looks}
@@ -193,7 +193,7 @@ def _leaks(looks: Sequence[Look], found: Examination, root: Path) -> list[Findin
     ]
 
 
-def cheap(
+def split_checks(
     cases: Sequence[Case],
     splits: Mapping[str, str],
     digests: Mapping[str, str] | None = None,
@@ -225,14 +225,14 @@ MANY = 0.5
 """Share of training masks without foreground that is worth a word."""
 
 
-def look_over(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
+def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
     """Say what is worth a word before training, and refuse what would make the scores wrong.
 
     Raises:
         DataError: a training picture is also in val or test, a group is torn apart, or equal pictures have different masks,
             and data.allow_leakage is not true.
     """
-    findings = quick(data)
+    findings = quick_checks(data)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors and not data.data.allow_leakage:
         raise DataError(
@@ -245,13 +245,13 @@ def look_over(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
             say(str(replace(finding, level=finding.level.capitalize())))
 
 
-def quick(data: SegmentationDataModule) -> list[Finding]:
+def quick_checks(data: SegmentationDataModule) -> list[Finding]:
     """Return what can be told of data that were just set up, errors first."""
-    equal, masks = equal_pictures(data)
-    return ordered([*cheap(data.cases, data.splits, equal, masks), *check_class_shares(data)])
+    equal, masks = find_equal_images(data)
+    return ordered([*split_checks(data.cases, data.splits, equal, masks), *check_class_shares(data)])
 
 
-def equal_pictures(data: SegmentationDataModule) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return a name for each set of equal images, and for their masks, by the ids of the cases that have an equal one.
 
     Only images with the same checksum are compared; those of one value everywhere tell nothing and are left out.

@@ -38,7 +38,7 @@ def one_channel(image: Array) -> Array:
     return image[..., :1] if np.array_equal(image[..., 0], image[..., 2]) else image
 
 
-def small_picture(image: Array) -> Array:
+def image_thumbnail(image: Array) -> Array:
     """Return an image (H, W, C) as (SIDE, SIDE, 1 or 3) uint8 by area averaging.
 
     8-bit values stay as they are; others are stretched from their 0.5th to their 99.5th percentile, each picture by itself.
@@ -53,7 +53,7 @@ def small_picture(image: Array) -> Array:
     return np.asarray(np.rint(np.clip((small - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8))
 
 
-def small_labels(labels: Array) -> Array:
+def label_thumbnail(labels: Array) -> Array:
     """Return a mask (H, W) uint8 as (SIDE, SIDE): of each small pixel the class that covers most of it."""
     step = max(1, min(labels.shape) // MIDDLE)
     labels = np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step])
@@ -83,7 +83,7 @@ STRAY = 64
 
 
 @dataclass(frozen=True)
-class MaskLook:
+class MaskScan:
     """What was seen of one mask file.
 
     Attributes:
@@ -112,10 +112,10 @@ class MaskLook:
         return sorted(int(v) for v in self.unclaimed if not isinstance(v, str) and low < v < high)
 
 
-def look_at_mask(source: Source, raw: Array, table: LabelTable | None) -> MaskLook:
+def scan_mask(source: Source, raw: Array, table: LabelTable | None) -> MaskScan:
     """Count the values of a mask (H, W), or (H, W, 3) in colour."""
     counts = value_counts(raw, colour=raw.ndim == 3)
-    return MaskLook(source, counts, _unclaimed(counts, raw.ndim == 3, table), len(counts) > 2 and _thin(raw, counts))
+    return MaskScan(source, counts, _unclaimed(counts, raw.ndim == 3, table), len(counts) > 2 and _thin(raw, counts))
 
 
 def two_grays(table: Labels | None) -> tuple[int, int] | None:
@@ -142,7 +142,7 @@ def _thin(raw: Array, counts: dict[Value, int]) -> bool:
     return bool(cv2.erode(rest, np.ones((3, 3), np.uint8)).sum() < 0.05 * rest.sum())
 
 
-def encoded(raw: Array, table: LabelTable, look: MaskLook) -> Array | None:
+def encoded(raw: Array, table: LabelTable, look: MaskScan) -> Array | None:
     """Return the class indices (H, W) uint8; soft values go to the nearer class, other unclaimed ones are ignored.
 
     None where there are too many of them.
@@ -163,14 +163,14 @@ FEW = 12
 
 
 @dataclass(frozen=True)
-class Look:
+class CaseScan:
     """What was seen of one case.
 
     Attributes:
         case: the case.
         facts: sizes, values and the like.
         stored: channels in the file; `facts.channels` is 1 where they are all equal.
-        digest: of the decoded image, see `picture_digest`; equal for equal pictures.
+        digest: of the decoded image, see `image_digest`; equal for equal pictures.
         few: whether the image holds no more than `FEW` different values.
         picture: (SIDE, SIDE, 1 or 3) uint8.
         masks: one entry per mask file that can be read.
@@ -185,12 +185,12 @@ class Look:
     digest: str
     few: bool
     picture: Array
-    masks: tuple[MaskLook, ...] = ()
+    masks: tuple[MaskScan, ...] = ()
     labels: Array | None = None
     mask_digest: str = ""
     raw_digest: str = ""
 
-    def of_class(self, name: str) -> "Look":
+    def of_class(self, name: str) -> "CaseScan":
         """Return what was seen of the masks of one class alone, of labels that overlap."""
         own = {source for source, each in zip(self.case.masks, self.case.classes, strict=True) if each == name}
         masks = tuple(mask for mask in self.masks if mask.source in own)
@@ -207,7 +207,7 @@ class Fault:
     problem: DataError
 
 
-Seen = tuple[Look | None, tuple[Fault, ...]]
+Seen = tuple[CaseScan | None, tuple[Fault, ...]]
 Track = Callable[[Iterator[Seen], int], Iterator[Seen]]
 
 
@@ -219,14 +219,14 @@ def digest(array: Array) -> str:
     return content.hexdigest()
 
 
-def picture_digest(image: Array) -> str:
+def image_digest(image: Array) -> str:
     """Return the `digest` of an image (H, W, C), "" if all of it has one value: blank pictures are no copies."""
     return digest(image) if (image != image[:1, :1]).any() else ""
 
 
-def surveyed(
+def scan_cases(
     cases: Sequence[Case], table: Labels | None, *, track: Track = lambda seen, _: seen, threads: int = 4
-) -> tuple[list[Look], list[Fault]]:
+) -> tuple[list[CaseScan], list[Fault]]:
     """Look at all cases.
 
     Args:
@@ -238,21 +238,21 @@ def surveyed(
     Returns:
         The cases whose image can be read, in order, and the files that cannot be used.
     """
-    looks: list[Look] = []
+    looks: list[CaseScan] = []
     faults: list[Fault] = []
-    for look, bad in track(_ahead(lambda case: look_at(case, table), cases, threads), len(cases)):
+    for look, bad in track(_ahead(lambda case: scan_case(case, table), cases, threads), len(cases)):
         looks += [look] if look else []
         faults += bad
     return looks, faults
 
 
-def look_at(case: Case, table: Labels | None) -> Seen:
+def scan_case(case: Case, table: Labels | None) -> Seen:
     """Decode the files of one case and measure them."""
     try:
         image = read_image(case.image)
     except DataError as problem:
         return None, (Fault("unreadable", case, case.image, problem),)
-    masks: list[MaskLook] = []
+    masks: list[MaskScan] = []
     indices: list[Array | None] = []
     raws: list[Array] = []
     faults: list[Fault] = []
@@ -266,7 +266,7 @@ def look_at(case: Case, table: Labels | None) -> Seen:
         if raw.shape[:2] != image.shape[:2]:
             faults.append(Fault("size", case, source, _other_size(case.image, image, source, raw)))
             continue
-        look = look_at_mask(source, raw, own)
+        look = scan_mask(source, raw, own)
         masks.append(look)
         raws.append(raw)
         indices.append(encoded(raw, own, look) if own else None)
@@ -274,15 +274,15 @@ def look_at(case: Case, table: Labels | None) -> Seen:
     if table is not None and indices and not faults and all(mask is not None for mask in indices):
         labels = merged(table, case, [mask for mask in indices if mask is not None])
     plain = one_channel(image)
-    return Look(
+    return CaseScan(
         case,
         _facts(case, plain, masks, labels, table),
         image.shape[2],
-        picture_digest(plain),
+        image_digest(plain),
         _few_values(plain),
-        small_picture(plain),
+        image_thumbnail(plain),
         tuple(masks),
-        None if labels is None else small_labels(labels),
+        None if labels is None else label_thumbnail(labels),
         "" if labels is None else digest(labels),
         digest(raws[0]) if len(raws) == 1 else "",
     ), tuple(faults)
@@ -307,7 +307,7 @@ def _few_values(image: Array) -> bool:
     return all(len(np.unique(thinned[..., c])) <= FEW for c in range(image.shape[2]))
 
 
-def _facts(case: Case, image: Array, masks: Sequence[MaskLook], labels: Array | None, table: Labels | None) -> CaseFacts:
+def _facts(case: Case, image: Array, masks: Sequence[MaskScan], labels: Array | None, table: Labels | None) -> CaseFacts:
     values: Counter[str] = Counter()
     for mask in masks:
         values.update({str(value): count for value, count in mask.counts.items()})

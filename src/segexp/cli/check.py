@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segexp.cli.hydra_app import Stopped, asks_for_help, need_one, run_cli, run_hydra, running_job
+from segexp.cli.hydra_app import Stopped, asks_for_help, refuse_multirun, run_cli, run_hydra, running_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,7 +35,7 @@ def command(argv: Sequence[str]) -> int:
     from segexp.cli.overrides import parse
 
     line = parse(argv)
-    need_one(line, "One data set is checked at a time", "Leave -m out")
+    refuse_multirun(line, "One data set is checked at a time", "Leave -m out")
     codes: list[int] = []
 
     def task(config: "DictConfig") -> None:

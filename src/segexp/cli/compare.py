@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
 
 HELP = """
 Compare finished runs: scores with intervals, differences over the same cases, and a verdict in words.
@@ -57,7 +57,7 @@ def command(argv: Sequence[str]) -> int:
 
     runs, others = sorted_words(argv)
     line = parse([*others, *([f"runs=[{','.join(map(quoted, runs))}]"] if runs else [])])
-    need_one(line, "All runs are compared at once", "Leave -m out")
+    refuse_multirun(line, "All runs are compared at once", "Leave -m out")
     run_with_values(work, line, "compare")
     return 0
 

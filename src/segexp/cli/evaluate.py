@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
 
 HELP = """
 Score a trained network, or an ensemble of them: every case at its own size, as validation did.
@@ -34,7 +34,7 @@ def command(argv: Sequence[str]) -> int:
     from segexp.cli.overrides import parse
 
     line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
-    need_one(line, "One checkpoint is scored at a time", "Leave -m out")
+    refuse_multirun(line, "One checkpoint is scored at a time", "Leave -m out")
     run_with_values(lambda values: evaluate(**values), line, "evaluate")
     return 0
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
 from segexp.errors import require_packages
 
 HELP = """
@@ -52,7 +52,7 @@ def command(argv: Sequence[str]) -> int:
 
     require_packages("captum", extra="explain", purpose="An explanation")
     line = parse(argv)
-    need_one(line, "One network is explained at a time", "Leave -m out")
+    refuse_multirun(line, "One network is explained at a time", "Leave -m out")
     run_with_values(work, line, "explain")
     return 0
 

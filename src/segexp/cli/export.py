@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
 
 HELP = """
 Export a trained network as a file that runs elsewhere, with proof that it is the same network.
@@ -39,7 +39,7 @@ def command(argv: Sequence[str]) -> int:
     from segexp.cli.overrides import parse
 
     line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
-    need_one(line, "One checkpoint is exported at a time", "Leave -m out")
+    refuse_multirun(line, "One checkpoint is exported at a time", "Leave -m out")
     run_with_values(lambda values: export(**values), line, "export")
     return 0
 

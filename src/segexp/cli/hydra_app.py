@@ -127,7 +127,7 @@ def running_job(config: "DictConfig") -> "Job":
     return job_of(config, hydra, Path(hydra.runtime.output_dir))
 
 
-def need_one(line: "CommandLine", expected: str, do: str) -> None:
+def refuse_multirun(line: "CommandLine", expected: str, do: str) -> None:
     """Refuse -m where a command does one thing at a time.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segexp.cli.hydra_app import asks_for_help, need_one, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def command(argv: Sequence[str]) -> int:
         predict(**values)
 
     line = exported(parse(argv))
-    need_one(line, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
+    refuse_multirun(line, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
     run_with_values(work, line, "predict")
     return 0
 

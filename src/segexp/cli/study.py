@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp.cli.hydra_app import paragraph
-from segexp.config.naming import STUDIES, bare, slug, study_name
+from segexp.config.naming import STUDIES, slug, strip_prefix, study_name
 from segexp.config.overrides import CommandLine, last_of_each, quoted
 from segexp.config.saved_runs import read_yaml, study_words
 from segexp.errors import ConfigError, listed
@@ -40,7 +40,7 @@ class Study:
     started: float
 
 
-def plan(command: CommandLine) -> Study:
+def plan_study(command: CommandLine) -> Study:
     """Return the study of a command line with -m.
 
     Raises:
@@ -114,11 +114,11 @@ def _free_memory() -> None:
 def rows(study: Study) -> list[dict[str, Any]]:
     """Return one row per job folder: job, status, each swept key, then what its metrics.json holds."""
     found = []
-    fixed = {bare(text).partition("=")[0] for text in study.fixed} | {"study"}
+    fixed = {strip_prefix(text).partition("=")[0] for text in study.fixed} | {"study"}
     for file in sorted(study.directory.glob("*/.hydra/overrides.yaml")):
         folder = file.parent.parent
         pairs = [str(text).partition("=") for text in read_yaml(file)]
-        swept = {bare(key): value for key, _, value in pairs if bare(key) not in fixed}
+        swept = {strip_prefix(key): value for key, _, value in pairs if strip_prefix(key) not in fixed}
         found.append({"job": folder.name, "status": status(folder, study.started), **swept, **_metrics(folder)})
     return found
 

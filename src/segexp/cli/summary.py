@@ -4,7 +4,7 @@ import csv
 from contextlib import suppress
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.cli.study import Study, rows
 
 SHOWN = ("val/dice", "test/dice")
@@ -57,7 +57,7 @@ def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
 def write_csv(study: Study, found: list[dict[str, Any]]) -> None:
     """Write one line per job; columns that only some jobs have are empty in the others."""
     columns = list(dict.fromkeys(key for row in found for key in row))
-    with whole_file(study.directory / "study.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(study.directory / "study.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(found)

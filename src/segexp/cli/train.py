@@ -97,21 +97,21 @@ def command(argv: Sequence[str]) -> int:
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
-    from segexp.api.resume import check_unused, resumed, settings_kept
+    from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
     from segexp.cli.overrides import parse
-    from segexp.cli.study import plan
+    from segexp.cli.study import plan_study
     from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:
-        with settings_kept(line):
-            run_hydra(task, resumed(line), "train")
+        with restore_settings_on_error(line):
+            run_hydra(task, resume_command(line), "train")
         return 0
     check_unused(line)
     if not line.multirun:
         run_hydra(task, line, "train")
         return 0
-    study = plan(line)
+    study = plan_study(line)
     try:
         run_hydra(task, study.command, "train")
     finally:

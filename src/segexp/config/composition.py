@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.config.naming import bare, job_name, network_name, slug
+from segexp.config.naming import job_name, network_name, slug, strip_prefix
 from segexp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
         directory: where the run is written.
     """
     sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    typed = frozenset(bare(text).partition("=")[0] for text in hydra.overrides.task)
+    typed = frozenset(strip_prefix(text).partition("=")[0] for text in hydra.overrides.task)
     return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources))
 
 

@@ -31,16 +31,16 @@ def job_name(overrides: Iterable[str], fixed: Iterable[str] = ()) -> str:
         overrides: all of the job's overrides, `key=value`.
         fixed: keys that are the same in every job.
     """
-    left_out = {bare(key) for key in fixed} | {"study"}
+    left_out = {strip_prefix(key) for key in fixed} | {"study"}
     pairs = [override.partition("=") for override in overrides]
-    parts = [f"{slug_key(key)}-{slug(value)}" for key, _, value in pairs if bare(key) not in left_out]
+    parts = [f"{slug_key(key)}-{slug(value)}" for key, _, value in pairs if strip_prefix(key) not in left_out]
     name = "_".join(parts) or "job"
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest(parts)}"
 
 
 def network_name(option: str, overrides: Iterable[str]) -> str:
     """Return the folder name of a network's runs: the option of `model`, or the class that was typed in its place."""
-    typed = [text.partition("=")[2] for text in overrides if bare(text).startswith("model._target_=")]
+    typed = [text.partition("=")[2] for text in overrides if strip_prefix(text).startswith("model._target_=")]
     return slug(typed[-1].rpartition(".")[2]) if typed else option
 
 
@@ -52,10 +52,10 @@ def study_name(swept: Sequence[str], overrides: Iterable[str]) -> str:
 
 def slug_key(key: str) -> str:
     """Return a key as part of a folder name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", bare(key))
+    return re.sub(r"[^A-Za-z0-9.]+", "_", strip_prefix(key))
 
 
-def bare(key: str) -> str:
+def strip_prefix(key: str) -> str:
     """Return a key without the signs that add or delete it."""
     return key.lstrip("+~")
 

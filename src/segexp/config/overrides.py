@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp.config.composition import conf_dir
-from segexp.config.naming import bare
+from segexp.config.naming import strip_prefix
 from segexp.config.suggestions import malformed
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class CommandLine:
     @property
     def keys(self) -> list[str]:
         """The keys of the overrides, without the signs that add or delete."""
-        return [bare(override.get_key_element()) for override in self.parsed]
+        return [strip_prefix(override.get_key_element()) for override in self.parsed]
 
     @property
     def folders(self) -> list[Path]:
@@ -66,7 +66,7 @@ class CommandLine:
 
     def value(self, key: str) -> Any:
         """Return the value typed for a key, None when it was not typed."""
-        return next((o.value() for o in reversed(self.parsed) if bare(o.get_key_element()) == key), None)
+        return next((o.value() for o in reversed(self.parsed) if strip_prefix(o.get_key_element()) == key), None)
 
     def expanded(self) -> "CommandLine":
         """Return the command as Hydra has to read it to do what is meant; expanding it again changes nothing.
@@ -79,7 +79,7 @@ class CommandLine:
         overrides: list[str] = []
         for key, parsed, text in zip(keys, self.parsed, self.overrides, strict=True):
             if WHOLE.fullmatch(key) and isinstance(parsed.value(), dict):
-                overrides += [f"++{key}=null", f"+{bare(text)}"]
+                overrides += [f"++{key}=null", f"+{strip_prefix(text)}"]
             elif key.startswith(own) and not key.endswith("._target_") and text[0] not in "+~":
                 overrides.append(f"++{text}")
             else:
@@ -137,4 +137,4 @@ def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
 
 def typed_keys(texts: Sequence[str]) -> set[str]:
     """Return the keys of overrides."""
-    return {bare(text).partition("=")[0] for text in texts}
+    return {strip_prefix(text).partition("=")[0] for text in texts}

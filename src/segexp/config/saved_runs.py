@@ -16,7 +16,7 @@ _OWN = "main"
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedRun:
     """How a run was started.
 
     Attributes:
@@ -32,7 +32,7 @@ class Saved:
     cwd: str
 
 
-def saved(directory: Path) -> Saved | None:
+def read_saved_run(directory: Path) -> SavedRun | None:
     """Read `.hydra/` of a run directory; None where what was typed is missing or broken."""
     words = read_yaml(directory / ".hydra" / "overrides.yaml")
     if not isinstance(words, list):
@@ -41,7 +41,7 @@ def saved(directory: Path) -> Saved | None:
     choices = {key: str(value) for key, value in as_plain(runtime.get("choices")).items() if value and "/" not in key}
     sources = [as_plain(source) for source in runtime.get("config_sources") or []]
     folders = [Path(s["path"]) for s in sources if s.get("schema") == "file" and s.get("provider") != _OWN]
-    return Saved(tuple(map(str, words)), choices, tuple(folders), str(runtime.get("cwd", "")))
+    return SavedRun(tuple(map(str, words)), choices, tuple(folders), str(runtime.get("cwd", "")))
 
 
 def study_words(directory: Path) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[
     if not words:
         return "", ""
     jobs = sorted(file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml"))
-    kept = next((found for job in jobs if (found := saved(job)) is not None), None)
+    kept = next((found for job in jobs if (found := read_saved_run(job)) is not None), None)
     cwd, folders = (kept.cwd, kept.folders) if kept else ("", ())
     if not cwd or directory.resolve() != (Path(cwd) / STUDIES / directory.name).resolve():
         words.append(f"hydra.sweep.dir={_value(str(directory.resolve()))}")

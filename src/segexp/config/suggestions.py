@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.config.migration import new_name
-from segexp.config.naming import bare
+from segexp.config.naming import strip_prefix
 from segexp.errors import ConfigError, nearest
 
 
@@ -99,7 +99,7 @@ def explained(overrides: Sequence[str], folders: Sequence[Path], main: str = "tr
 
 def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
     """Explain an override that cannot be parsed."""
-    key, equals, value = bare(text).partition("=")
+    key, equals, value = strip_prefix(text).partition("=")
     if not equals:
         groups = options(folders)
         homes = [f"{group}={text}" for group, names in groups.items() if text in names]
@@ -121,7 +121,7 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
     keys = known_keys(folders, main)
     used = {option.partition("=")[0] for homes in keys.values() for option in homes}
     groups = [group for group in options(folders) if group in used]
-    key = bare(key)
+    key = strip_prefix(key)
     last = key.rpartition(".")[2]
     found = f"{key} is not a key of this configuration"
     if renamed := [name for name in new_name(key) if name in keys]:
@@ -199,7 +199,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path],
         return ConfigError(f"--config-dir {folders[-1]} is not a folder", do="Name a folder of configuration groups")
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text):
         key = found[1] or found[2]
-        typed = [text for text in overrides if bare(text).partition("=")[0] == bare(key)]
+        typed = [text for text in overrides if strip_prefix(text).partition("=")[0] == strip_prefix(key)]
         return unknown_key(key, typed[-1] if typed else f"{key}=…", folders, main)
     if found := re.search(r"Ambiguous value for argument '(.+)'|Sweep parameters '(.+)' requires", text):
         typed_text = found[1] or found[2]

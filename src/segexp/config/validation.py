@@ -15,7 +15,7 @@ from segexp.config.learned import with_class_weights, with_lr
 from segexp.config.migration import new_name
 from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
 from segexp.errors import ConfigError, listed, nearest
-from segexp.milestones import moment
+from segexp.milestones import milestone
 
 Model = TypeVar("Model", bound=Section)
 
@@ -320,7 +320,7 @@ def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
         if given is None:
             continue
         try:
-            found = moment(f"trainer.{key}", given)
+            found = milestone(f"trainer.{key}", given)
         except ConfigError as problem:
             yield str(problem)
             continue

@@ -53,9 +53,9 @@ def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
         return {**DEMO[data.family], **given, "root": str(folder)}, f"Generated pictures ({data.family}) in {folder}"
     if data.image is not None:
         return {}, ""
-    from segexp.data.layout.discovery import recognise
+    from segexp.data.layout.discovery import discover_layout
 
-    found = recognise(root)
+    found = discover_layout(root)
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
 
 

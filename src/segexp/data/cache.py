@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segexp import __version__
-from segexp.atomic import whole_folder
+from segexp.atomic import atomic_folder
 from segexp.data.statistics import Picture
 from segexp.types import Case
 
@@ -72,7 +72,7 @@ class DiskStore:
     @classmethod
     def write(cls, folder: Path, pictures: Iterable[Picture]) -> "DiskStore":
         """Write all pictures below a temporary name, then give the folder its own."""
-        with whole_folder(folder) as part:
+        with atomic_folder(folder) as part:
             entries, position = [], 0
             with (part / "pictures.bin").open("wb") as file:
                 for picture in pictures:

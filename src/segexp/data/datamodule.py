@@ -19,11 +19,11 @@ from segexp.config.schema import DataConfig
 from segexp.data.cache import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
 from segexp.data.dataset import (
     EpochSampler,
-    ScoringSet,
+    EvalDataset,
     ShareSampler,
-    TrainingSet,
-    collate_scoring,
-    collate_training,
+    TrainDataset,
+    collate_eval,
+    collate_train,
 )
 from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
@@ -31,10 +31,10 @@ from segexp.data.labels.multilabel import label_table
 from segexp.data.layout.pairing import find_cases
 from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
-from segexp.data.pseudo_dataset import PseudoReader, Together, keep
+from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader, keep
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
-from segexp.data.statistics import Glance, Picture, Reader, Statistics, check_masks, glance, read_all
+from segexp.data.statistics import ImageStats, Picture, Reader, Statistics, check_masks, image_stats, read_all
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
 from segexp.errors import ConfigError, DataError
@@ -53,12 +53,12 @@ def find(data: DataConfig) -> list[Case]:
     return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
 
 
-def reader(data: DataConfig) -> Reader:
+def make_reader(data: DataConfig) -> Reader:
     """Return what decodes the cases of a data config."""
     return Reader(data.channels or 3, label_table(data), data.size)
 
 
-def spec_of(data: DataConfig, read: Reader) -> DataSpec:
+def make_data_spec(data: DataConfig, read: Reader) -> DataSpec:
     """Return what the network needs to know of a data config."""
     return DataSpec(data.name, read.labels.names, read.channels, read.labels.palette, data.multilabel)
 
@@ -86,7 +86,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         Args:
             data: where the images are, what their masks mean, how they are split, scaled, cropped and loaded; layout, classes
                 and channels are known (`data.autoconfig.complete` finds them out).
-            augment: see `TrainingSet`; None crops alone.
+            augment: see `TrainDataset`; None crops alone.
             mix: makes one training sample of several; None leaves each by itself.
             seed: of the split, the order and the augmentation.
             pin_memory: page-lock batches for a GPU; None where there is one.
@@ -98,11 +98,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.pin = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.batch_size = 1 if data.batch_size == AUTO else int(data.batch_size)
         self.workers = choose_workers(data.num_workers, "cuda" if self.pin else "cpu")
-        self.reader = reader(data)
-        self.spec = spec_of(data, self.reader)
+        self.reader = make_reader(data)
+        self.spec = make_data_spec(data, self.reader)
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
-        self.glances: list[Glance] = []
+        self.glances: list[ImageStats] = []
         self.fingerprint = Fingerprint()
         self.preprocessing: Preprocessing
         self.store: Store
@@ -163,9 +163,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Return the cases of a split, in the order of `scoring_set`."""
         return [self.cases[n] for n in self.members(split)]
 
-    def scoring_set(self, split: str) -> ScoringSet:
+    def scoring_set(self, split: str) -> EvalDataset:
         """Return the cases of a split as they are."""
-        return ScoringSet(self.store, self.members(split), self.preprocessing, list(self.spacings(split).values()))
+        return EvalDataset(self.store, self.members(split), self.preprocessing, list(self.spacings(split).values()))
 
     def spacings(self, split: str) -> dict[str, Spacing | None]:
         """Return the size of a pixel (row, column) of each of a split's cases by its id, None where it is not known."""
@@ -195,19 +195,19 @@ class SegmentationDataModule(pl.LightningDataModule):
         training = self.training_set()
         rank, world = self._place()
         sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
-        return self._loader(training, sampler, self.batch_size, collate_training, drop_last=True)
+        return self._loader(training, sampler, self.batch_size, collate_train, drop_last=True)
 
-    def training_set(self) -> TrainingSet | Together | Mixed:
+    def training_set(self) -> TrainDataset | ConcatLabeledPseudo | Mixed:
         """Return the training samples: the labelled ones, those with pseudo-labels, augmented and mixed."""
         labelled = self._samples(self.store, self.members("train"))
-        training: TrainingSet | Together = labelled
+        training: TrainDataset | ConcatLabeledPseudo = labelled
         if self.pseudo is not None:
             store, count, share = self.pseudo
-            training = Together(labelled, self._samples(store, range(count)), share)
+            training = ConcatLabeledPseudo(labelled, self._samples(store, range(count)), share)
         return Mixed(training, self.mix, self.seed, label_mode(self.spec)) if self.mix is not None else training
 
-    def _samples(self, store: Store, members: Sequence[int]) -> TrainingSet:
-        return TrainingSet(
+    def _samples(self, store: Store, members: Sequence[int]) -> TrainDataset:
+        return TrainDataset(
             store,
             members,
             self.augment,
@@ -244,7 +244,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _scoring_loader(self, split: str, batch_size: int = 1) -> DataLoader[list[Sample]]:
         scoring = self.scoring_set(split)
         sampler = ShareSampler(len(scoring), *self._place())
-        return self._loader(scoring, sampler, batch_size, collate_scoring, drop_last=False)
+        return self._loader(scoring, sampler, batch_size, collate_eval, drop_last=False)
 
     def _loader(self, dataset: Any, sampler: Any, batch_size: int, collate: Any, *, drop_last: bool) -> DataLoader[Any]:
         return DataLoader(
@@ -256,7 +256,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             drop_last=drop_last,
             pin_memory=self.pin,
             persistent_workers=self.workers > 0,
-            worker_init_fn=quiet_worker if self.workers else None,
+            worker_init_fn=init_worker if self.workers else None,
             generator=torch.Generator(),  # else each pass would take a number from those that dropout draws
         )
 
@@ -306,7 +306,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
         def passing(pictures: Iterator[Picture]) -> Iterator[Picture]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
-                self.glances.append(glance(picture))
+                self.glances.append(image_stats(picture))
                 if position in training:
                     statistics.add(picture)
                 yield picture
@@ -343,7 +343,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return sum(one.image.nbytes + one.mask.nbytes for one in decoded) * len(self.cases) // len(few)
 
 
-def quiet_worker(_: int) -> None:
+def init_worker(_: int) -> None:
     """Leave Ctrl-C to the main process, and the cores to the other workers."""
     import cv2
 

@@ -25,7 +25,7 @@ Key = tuple[int, ...]
 
 
 class Drawing(Protocol):
-    """Training samples in two steps, so that something can happen in between: a `TrainingSet`, or several."""
+    """Training samples in two steps, so that something can happen in between: a `TrainDataset`, or several."""
 
     def __len__(self) -> int:
         """Return the number of samples of an epoch."""
@@ -37,7 +37,7 @@ class Drawing(Protocol):
         """Return what the network and the loss take: (C, h, w) float32, normalised, and (h, w) int64."""
 
 
-class TrainingSet(Dataset[Drawn]):
+class TrainDataset(Dataset[Drawn]):
     """Augmented training pictures; asked by (epoch, position), so that a worker needs no state."""
 
     def __init__(
@@ -103,7 +103,7 @@ class TrainingSet(Dataset[Drawn]):
 
 
 class Prepared(Protocol):
-    """Cases as they are scored: a `ScoringSet`, or cases that an ensemble predicts."""
+    """Cases as they are scored: a `EvalDataset`, or cases that an ensemble predicts."""
 
     store: Store
     members: list[int]
@@ -119,7 +119,7 @@ class Prepared(Protocol):
         """Return the size of a pixel (row, column) of a picture, None where it is not known."""
 
 
-class ScoringSet(Dataset[Sample]):
+class EvalDataset(Dataset[Sample]):
     """Pictures as they are: the image at the working size, the mask at its own."""
 
     def __init__(
@@ -183,7 +183,7 @@ class ShareSampler(Sampler[int]):
         return iter(self.positions)
 
 
-def collate_training(drawn: Sequence[Drawn]) -> Batch:
+def collate_train(drawn: Sequence[Drawn]) -> Batch:
     """Stack samples; smaller ones are padded at the right and bottom, and the padding is ignored by the loss."""
     height = max(image.shape[-2] for image, _, _ in drawn)
     width = max(image.shape[-1] for image, _, _ in drawn)
@@ -199,6 +199,6 @@ def collate_training(drawn: Sequence[Drawn]) -> Batch:
     )
 
 
-def collate_scoring(samples: list[Sample]) -> list[Sample]:
+def collate_eval(samples: list[Sample]) -> list[Sample]:
     """Keep samples of different sizes apart: each is scored by itself."""
     return samples

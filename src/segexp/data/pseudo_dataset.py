@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from segexp.data.cache import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
-from segexp.data.dataset import Drawn, Key, TrainingSet
+from segexp.data.dataset import Drawn, Key, TrainDataset
 from segexp.data.io.images import read_image, read_mask
 from segexp.data.preprocessing import Size, resize_image, working_size
 from segexp.data.statistics import Picture, read_all
@@ -54,13 +54,13 @@ def keep(reader: PseudoReader, cases: Sequence[Case], cache: str) -> Store:
     return ReadingStore(reader, cases)
 
 
-class Together(Dataset[Drawn]):
+class ConcatLabeledPseudo(Dataset[Drawn]):
     """Labelled samples, all of them in each epoch, and so many others that they are no more than a share of it.
 
     Which of the others an epoch has is drawn from (seed, epoch), without drawing one twice.
     """
 
-    def __init__(self, labelled: TrainingSet, others: TrainingSet, share: float) -> None:
+    def __init__(self, labelled: TrainDataset, others: TrainDataset, share: float) -> None:
         """Take both; `share` is from 0 to below 1."""
         self.labelled, self.others = labelled, others
         self.count = min(len(others), int(len(labelled) * share / (1 - share) + 1e-9))

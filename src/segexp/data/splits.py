@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
@@ -110,7 +110,7 @@ def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) ->
 
 def write_split_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     """Write `split.csv`; the file is whole or not there."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -54,7 +54,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Glance:
+class ImageStats:
     """What the pass keeps of each picture, at about a hundredth of its cost.
 
     Attributes:
@@ -66,11 +66,11 @@ class Glance:
     empty: bool
 
 
-def glance(picture: Picture) -> Glance:
+def image_stats(picture: Picture) -> ImageStats:
     """Look at one decoded picture."""
     start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
     foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
-    return Glance(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
+    return ImageStats(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.atomic import whole_file
-from segexp.data.dataset import ScoringSet
+from segexp.atomic import atomic_write
+from segexp.data.dataset import EvalDataset
 from segexp.deployment.quantization import Quantised
 from segexp.deployment.runtime import Runner
 from segexp.deployment.verification import (
@@ -128,7 +128,7 @@ def record(facts: dict[str, Any], certificate: Certificate, verdict: str) -> dic
 
 def write_record(path: Path, values: dict[str, Any]) -> None:
     """Write the certificate as JSON."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -178,7 +178,7 @@ class Held:
         picture: gives the image (H, W, C) of a case by its position, as it is on disk.
     """
 
-    cases: ScoringSet
+    cases: EvalDataset
     groups: Sequence[str | None]
     picture: Callable[[int], Array]
 
@@ -247,7 +247,7 @@ def compare_scores(subject: Subject, held: Held, done: Done) -> Scores:
     return Scores(bootstrap_interval(before, units), bootstrap_interval(after, units), paired_interval(after, before, units))
 
 
-def dice_of_cases(segmenter: Segmenter, cases: ScoringSet, done: Done = lambda: None) -> Array:
+def dice_of_cases(segmenter: Segmenter, cases: EvalDataset, done: Done = lambda: None) -> Array:
     """Return Dice (N,) of each case, the mean over the foreground classes that are there; NaN where none is."""
     confusions = score(segmenter, cases, done=lambda _: done()).confusions
     return of_cases(class_scores(confusions).dice[:, 1:])

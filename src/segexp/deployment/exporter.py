@@ -17,7 +17,7 @@ from segexp.deployment.certificate import Held, Subject, certify, lines, record,
 from segexp.deployment.formats import FORMATS, ExportError, write_onnx, write_openvino, write_program, write_script
 from segexp.deployment.metadata import content, digest, write_sidecar
 from segexp.deployment.modules import Returns, deployed
-from segexp.deployment.plan import Made, Material, Wanted
+from segexp.deployment.plan import ExportData, ExportRequest, ExportResult
 from segexp.deployment.quantization import Quantised, quantise
 from segexp.deployment.runtime import Runner, runner
 from segexp.inference.segmenter import Segmenter
@@ -26,7 +26,7 @@ from segexp.reporting.rendering import write_page
 from segexp.visualization.masks import layered, overlay
 
 
-def put(segmenter: Segmenter, wanted: Wanted, made: Made) -> Made:
+def publish(segmenter: Segmenter, wanted: ExportRequest, made: ExportResult) -> ExportResult:
     """Move a file to its final name, its sidecar and certificate before it; return it there."""
     opset = wanted.opset if wanted.kind in ("onnx", "openvino") else None
     values = content(segmenter, wanted.kind, made.precision, wanted.returns, opset)
@@ -45,7 +45,7 @@ def put(segmenter: Segmenter, wanted: Wanted, made: Made) -> Made:
     return replace(made, file=wanted.output)
 
 
-def verdict(made: Made) -> str:
+def verdict(made: ExportResult) -> str:
     """Return in a sentence what the certificate says."""
     if made.precision == "fp32":
         return "The file gives what the network gives."
@@ -55,7 +55,7 @@ def verdict(made: Made) -> str:
     )
 
 
-def told(made: Made) -> str:
+def format_export_summary(made: ExportResult) -> str:
     """Return what is printed of a finished export."""
     return "\n".join(lines(made.certificate, verdict(made), made.quantised))
 
@@ -87,7 +87,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
 
 
-def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, track: Callable[[int], Any]) -> Made:
+def make(
+    segmenter: Segmenter, wanted: ExportRequest, material: ExportData, say: Say, track: Callable[[int], Any]
+) -> ExportResult:
     """Export a segmenter; what is returned lies under its final name, with sidecar and certificate.
 
     Args:
@@ -118,21 +120,23 @@ def make(segmenter: Segmenter, wanted: Wanted, material: Material, say: Say, tra
                 "Type another format or opset, and report the network",
             )
         if wanted.precision == "fp32":
-            return put(exact, wanted, first)
-        second = lower(exact, wanted, shape, material, say, stack.enter_context(track(_count(material))))
+            return publish(exact, wanted, first)
+        second = lower_precision(exact, wanted, shape, material, say, stack.enter_context(track(_count(material))))
         poor = second.certificate.poor
         if poor and not wanted.accept:
-            kept = put(exact, wanted, first)
-            say(told(kept))
+            kept = publish(exact, wanted, first)
+            say(format_export_summary(kept))
             raise ExportError(
                 f"{wanted.precision} is no success here: {poor}",
                 f"{wanted.output} holds the float32 network, which is kept",
                 "Type accept=true to keep the file in fewer bits all the same",
             )
-        return put(exact, wanted, second)
+        return publish(exact, wanted, second)
 
 
-def lower(segmenter: Segmenter, wanted: Wanted, shape: Path, material: Material, say: Say, done: Callable[[], None]) -> Made:
+def lower_precision(
+    segmenter: Segmenter, wanted: ExportRequest, shape: Path, material: ExportData, say: Say, done: Callable[[], None]
+) -> ExportResult:
     """Write and measure a file in fewer bits; `shape` is the float32 file of the same format."""
     file = shape.with_name(f"{wanted.precision}{shape.suffix}")
     found = None
@@ -150,7 +154,7 @@ def lower(segmenter: Segmenter, wanted: Wanted, shape: Path, material: Material,
     return measured(segmenter, wanted, file, wanted.precision, shape, material, done, found)
 
 
-def write(segmenter: Segmenter, wanted: Wanted, precision: str, path: Path) -> None:
+def write(segmenter: Segmenter, wanted: ExportRequest, precision: str, path: Path) -> None:
     """Write one file in one number format."""
     module = deployed(segmenter, precision, wanted.returns)
     example = (
@@ -171,14 +175,14 @@ def write(segmenter: Segmenter, wanted: Wanted, precision: str, path: Path) -> N
 
 def measured(
     segmenter: Segmenter,
-    wanted: Wanted,
+    wanted: ExportRequest,
     file: Path,
     precision: str,
     shape: Path | None,
-    material: Material,
+    material: ExportData,
     done: Callable[[], None],
     quantised: Quantised | None = None,
-) -> Made:
+) -> ExportResult:
     """Measure one file; `shape` is the float32 file that one in fewer bits is compared with."""
     fp32 = None if shape is None else runner(shape, wanted.kind, "fp32")
     own = runner(file, wanted.kind, precision)
@@ -186,10 +190,10 @@ def measured(
     size = trying_size(segmenter, material, wanted.returns)
     found = certify(subject, material.images, size, held(material), done)
     look = side_by_side(segmenter, own, material.images[0]) if wanted.returns == "logits" and material.cases is not None else ()
-    return Made(file, precision, found, quantised, look)
+    return ExportResult(file, precision, found, quantised, look)
 
 
-def held(material: Material) -> Held | None:
+def held(material: ExportData) -> Held | None:
     """Return the validation cases, None where there are none."""
     return None if material.cases is None else Held(material.cases, material.groups, material.picture)
 
@@ -204,12 +208,12 @@ def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple
     ]
 
 
-def trying_size(segmenter: Segmenter, material: Material, returns: Returns) -> tuple[int, int]:
+def trying_size(segmenter: Segmenter, material: ExportData, returns: Returns) -> tuple[int, int]:
     """Return the size that the network was trained at: of the crops, or of a picture, at most `MOST` pixels a side."""
     own = (material.images[0].shape[0], material.images[0].shape[1])
     size = own if returns != "logits" else material.crop or working_size(segmenter.preprocessing.size, own)
     return min(MOST, size[0]), min(MOST, size[1])
 
 
-def _count(material: Material) -> int:
+def _count(material: ExportData) -> int:
     return 2 * len(material.cases) if material.cases is not None else 0

@@ -133,7 +133,7 @@ def write_onnx(module: nn.Module, example: Tensor, path: Path, returns: str, ops
     import onnx
 
     captured = program(module, example)
-    with quiet(), refused("ONNX"):
+    with silence_exporters(), refused("ONNX"):
         found = torch.onnx.export(
             captured, input_names=[INPUT], output_names=[returns], dynamo=True, verbose=False, opset_version=opset
         )
@@ -164,7 +164,7 @@ def write_program(module: nn.Module, example: Tensor, path: Path) -> None:
         ExportError: something in the network cannot be captured.
     """
     captured = program(module, example)
-    with quiet(), refused("torch.export"):
+    with silence_exporters(), refused("torch.export"):
         torch.export.save(captured, path)
 
 
@@ -175,7 +175,7 @@ def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         ExportError: something in the network cannot be captured.
     """
     axes = dict.fromkeys((0, *spatial_axes(example)), torch.export.Dim.DYNAMIC)
-    with quiet(), refused("torch.export"), torch.no_grad():
+    with silence_exporters(), refused("torch.export"), torch.no_grad():
         captured = torch.export.export(module, (example,), dynamic_shapes=(axes,))
         round_up(captured.graph_module)
         return captured
@@ -212,7 +212,7 @@ def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
     Raises:
         ExportError: something in the network cannot be traced.
     """
-    with quiet(), refused("TorchScript"), torch.no_grad():
+    with silence_exporters(), refused("TorchScript"), torch.no_grad():
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)  # type: ignore[no-untyped-call]
 
 
@@ -224,7 +224,7 @@ def write_openvino(onnx_file: Path, path: Path) -> None:
     """
     import openvino
 
-    with quiet(), refused("OpenVINO"):
+    with silence_exporters(), refused("OpenVINO"):
         model = openvino.Core().read_model(onnx_file)  # and not convert_model, which tells its makers that it was called
         openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -254,7 +254,7 @@ def refused(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporters() -> Iterator[None]:
     """Keep to itself what the exporters say of their own affairs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]

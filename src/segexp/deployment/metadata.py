@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp import __version__
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.checkpoint.files import sidecar_of
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
@@ -74,7 +74,7 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
 def write_sidecar(model: Path, values: dict[str, Any]) -> Path:
     """Write the sidecar of a file that is there, with the digest of the file; return its path."""
     path = sidecar_of(model)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps({**values, "sha256": digest(model)}, indent=1) + "\n", encoding="utf-8")
     return path
 

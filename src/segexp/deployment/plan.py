@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.deployment.certificate import Certificate
 from segexp.deployment.modules import Returns
 from segexp.deployment.quantization import Quantised
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Material:
+class ExportData:
     """The pictures that an export is measured with.
 
     Attributes:
@@ -31,7 +31,7 @@ class Material:
     """
 
     images: Sequence[Array]
-    cases: ScoringSet | None
+    cases: EvalDataset | None
     groups: Sequence[str | None]
     picture: Callable[[int], Array]
     calibration: Sequence[torch.Tensor]
@@ -39,7 +39,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportRequest:
     """What is asked for.
 
     Attributes:
@@ -60,7 +60,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Made:
+class ExportResult:
     """A file that is finished but not yet under its final name.
 
     Attributes:
@@ -78,7 +78,7 @@ class Made:
     look: Sequence[tuple[str, Array]] = ()
 
 
-def check_material(material: Material, precision: str) -> None:
+def check_export_data(material: ExportData, precision: str) -> None:
     """Refuse to judge what cannot be judged.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from segexp.deployment.formats import INPUT, quiet
+from segexp.deployment.formats import INPUT, silence_exporters
 from segexp.deployment.runtime import OnnxRunner
 from segexp.errors import ConfigError
 
@@ -105,7 +105,7 @@ def quantise(
         say: takes a sentence.
         done: told when a layer has been tried.
     """
-    with quiet(), hushed():
+    with silence_exporters(), silence_onnxruntime():
         prepared = _prepared(source, target.parent)
         layers = names_of_layers(prepared)
         few = images[:: max(1, len(images) // 8)][:8]
@@ -121,7 +121,7 @@ def quantise(
             say(
                 f"All {len(layers)} layers in INT8 change the probabilities by {tried[0]:.4f} on average; each is tried alone …"
             )
-            order = by_harm(layers, difference, done)
+            order = rank_layers_by_error(layers, difference, done)
             count = 1
             while count <= HALF * len(layers) and min(tried.values()) > CLOSE:
                 kept[count] = tuple(order[:count])
@@ -133,7 +133,9 @@ def quantise(
     return Quantised(kept[best], len(layers), tried[best], tried)
 
 
-def by_harm(layers: Sequence[str], difference: Callable[[Sequence[str]], float], done: Callable[[], None]) -> list[str]:
+def rank_layers_by_error(
+    layers: Sequence[str], difference: Callable[[Sequence[str]], float], done: Callable[[], None]
+) -> list[str]:
     """Return the layers, the one first whose quantisation alone changes most."""
     harm = {}
     for layer in layers:
@@ -190,7 +192,7 @@ def _write(prepared: Path, target: Path, images: Sequence[Tensor], excluded: Seq
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_onnxruntime() -> Iterator[None]:
     """Keep the advice of ONNX Runtime's quantiser, given on the root logger, to itself."""
     root = logging.getLogger()
     level = root.level

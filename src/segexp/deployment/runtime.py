@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segexp.checkpoint.content import saved_config
 from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_of
-from segexp.deployment.formats import FORMATS, quiet
+from segexp.deployment.formats import FORMATS, silence_exporters
 from segexp.deployment.metadata import facts_of, read_sidecar
 from segexp.errors import CheckpointError, ConfigError, DeviceError, require_packages
 from segexp.inference.segmenter import Provenance, Segmenter
@@ -107,7 +107,7 @@ class ProgramRunner(Runner):
             CheckpointError: the file is broken or no such program.
         """
         super().__init__(device)
-        with quiet(), opened(path, "TorchScript" if script else "torch.export"):
+        with silence_exporters(), opened(path, "TorchScript" if script else "torch.export"):
             loaded = torch.jit.load(path, map_location=device) if script else torch.export.load(path).module()  # type: ignore[no-untyped-call]
         self.program = loaded.to(device)
 

@@ -11,7 +11,7 @@ from segexp.checkpoint.splits import own_split, scoring_set
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.io.images import read_image
-from segexp.deployment.plan import Material
+from segexp.deployment.plan import ExportData
 from segexp.deployment.quantization import check_calibration, evenly
 from segexp.inference.segmenter import Segmenter
 from segexp.types import Case
@@ -20,7 +20,7 @@ FEW = 3
 """Pictures that the network and the file are compared on."""
 
 
-def gather(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tuple[Material, str]:
+def collect_export_data(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tuple[ExportData, str]:
     """Return what an export is measured with, and a sentence about what is missing.
 
     Args:
@@ -41,7 +41,7 @@ def gather(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tupl
         missing = (
             f"{root} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where it is."
         )
-        return Material(noise, None, (), noise.__getitem__, (), size), missing
+        return ExportData(noise, None, (), noise.__getitem__, (), size), missing
     cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now"
     assigned = own_split(cases, run, segmenter.origin.split_hash, way_out)
@@ -49,10 +49,10 @@ def gather(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tupl
     if calibration:
         check_calibration(calibration, len(training))
     images = [picture(case, segmenter) for case in evenly(held, FEW)]
-    prepared = [calibrating(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
+    prepared = [calibration_images(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
     groups = [case.group for case in held]
     of = scoring_set(run.data, held, segmenter)
-    return Material(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
+    return ExportData(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
 
 
 def picture(case: Case, segmenter: Segmenter) -> np.ndarray[Any, np.dtype[Any]]:
@@ -60,7 +60,7 @@ def picture(case: Case, segmenter: Segmenter) -> np.ndarray[Any, np.dtype[Any]]:
     return read_image(case.image, segmenter.spec.channels)
 
 
-def calibrating(case: Case, segmenter: Segmenter, size: Sequence[int] | None) -> torch.Tensor:
+def calibration_images(case: Case, segmenter: Segmenter, size: Sequence[int] | None) -> torch.Tensor:
     """Return the prepared image (C, h, w) of a case, or its middle where the network was trained with smaller crops."""
     working = segmenter.preprocessing.resize(picture(case, segmenter))
     if size is not None:

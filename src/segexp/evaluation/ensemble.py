@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from segexp.checkpoint.splits import own_split
-from segexp.config.saved_runs import composed, saved
+from segexp.config.saved_runs import composed, read_saved_run
 from segexp.config.schema import DataConfig
 from segexp.data.cache import ReadingStore, Store
-from segexp.data.datamodule import reader
+from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
 from segexp.data.splits import read_split_csv
@@ -37,7 +37,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Spacing = tuple[float, float]
 
 
-class Foretold:
+class MemberPredictions:
     """Cases whose sample holds, in the place of the image, what its members predict of it: log-probabilities (K, H, W)."""
 
     def __init__(self, store: Store, members: Sequence[Sequence[Segmenter]], spacings: Sequence[Spacing | None]) -> None:
@@ -96,7 +96,7 @@ def as_logits(probabilities: torch.Tensor, *, overlapping: bool) -> torch.Tensor
 
 @dataclass
 class Ensemble:
-    """What `Foretold` cases are scored with: their logits are there already.
+    """What `MemberPredictions` cases are scored with: their logits are there already.
 
     Attributes:
         spec: of the members.
@@ -114,7 +114,7 @@ class Ensemble:
         return label_mode(self.spec)
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return a copy of the logits (K, H, W) of a `Foretold` sample."""
+        """Return a copy of the logits (K, H, W) of a `MemberPredictions` sample."""
         assert tuple(image.shape[1:]) == size, "members predict at the image's own size"
         return image.clone()
 
@@ -123,7 +123,7 @@ class Ensemble:
         return self.label_mode.decide(self.label_mode.probabilities_(logits), self.postprocessing)
 
 
-def foretold(data: DataConfig, cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> Foretold:
+def predict_members(data: DataConfig, cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> MemberPredictions:
     """Return cases with what their members predict; everything is read and predicted when it is asked for.
 
     Args:
@@ -131,8 +131,8 @@ def foretold(data: DataConfig, cases: Sequence[Case], members: Sequence[Sequence
         cases: N.
         members: who predicts each of them.
     """
-    store = ReadingStore(reader(data.changed(size=None)), cases)
-    return Foretold(store, members, spacings(cases, data.spacing))
+    store = ReadingStore(make_reader(data.changed(size=None)), cases)
+    return MemberPredictions(store, members, spacings(cases, data.spacing))
 
 
 BEST = "*/checkpoints/best.ckpt"
@@ -240,7 +240,7 @@ def trained_on(member: Segmenter) -> set[str]:
     """Return the picture files that a member was trained on, as far as its split.csv lies beside its checkpoint."""
     run = run_of(member)
     rows = read_split_csv(run / "split.csv") if (run / "split.csv").is_file() else []
-    root = Path(kept.cwd if (kept := saved(run)) else "", member.origin.config.data.root)
+    root = Path(kept.cwd if (kept := read_saved_run(run)) else "", member.origin.config.data.root)
     return {str((root / row["image"]).resolve()) for row in rows if row["split"] == "train"}
 
 
@@ -301,7 +301,7 @@ def own_data(members: Sequence[Segmenter], data: DataConfig) -> bool:
 
 
 @dataclass(frozen=True)
-class Singles:
+class MemberScores:
     """The members of an ensemble on one split.
 
     Attributes:
@@ -332,7 +332,7 @@ class Singles:
         return f"{alone}; the ensemble is {better} than that: {number(self.gain.mean, signed=True)} ({over})"
 
 
-def singles(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> Singles | None:
+def singles(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> MemberScores | None:
     """Return how the members did by themselves; None where that is not known.
 
     Args:
@@ -346,4 +346,4 @@ def singles(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Ar
     together = scored(record, split, metric_of("dice", [record]))
     each = np.stack([class_scores(matrices).dice[:, 1:] for matrices in alone], axis=1)  # (M, N, K - 1)
     gain = bootstrap_interval(shares(together.values - each.mean(axis=0)), drawn(together.groups))
-    return Singles(tuple(mean(values) for values in each), gain)
+    return MemberScores(tuple(mean(values) for values in each), gain)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.config.naming import bare
+from segexp.config.naming import strip_prefix
 from segexp.config.saved_runs import study_command
 from segexp.errors import DataError, listed
 from segexp.evaluation.case_scores import Metric, Scored, mean, scored, shares, together
@@ -148,7 +148,7 @@ def again(study: Path | None, count: int | None) -> str:
     """Return how to run what a study of so many folds lacks, as the end of a message."""
 
     def whole(word: str) -> str:
-        return f"data.fold=range({count})" if bare(word).startswith("data.fold=") and count else word
+        return f"data.fold=range({count})" if strip_prefix(word).startswith("data.fold=") and count else word
 
     command, cwd = study_command(study, whole) if study else ("", "")
     if not command:

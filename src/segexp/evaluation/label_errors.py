@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.checkpoint.splits import check_spec
 from segexp.checks.issues import Examination
 from segexp.config.schema import DataConfig
@@ -252,7 +252,7 @@ def lines(found: Disputes) -> list[str]:
 def write_ranking(path: Path, found: Disputes) -> None:
     """Write one row per case, the most doubtful first; the file is whole or not there."""
     columns = ("rank", "id", "group", "quality", "dice", "only_given", "only_predicted", "runs", "image", "mask")
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for rank, each in enumerate(found.ranking, start=1):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.config.saved_runs import as_plain, composed
 from segexp.errors import SegexpError
 from segexp.evaluation.records import Record
@@ -43,7 +43,7 @@ def write_about(directory: Path, content: Mapping[str, Any]) -> None:
         directory: of the run.
         content: what `checkpoint.describe` returned, and further plain values such as `device` and `started`.
     """
-    with whole_file(directory / FILE) as part:
+    with atomic_write(directory / FILE) as part:
         part.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
 
 

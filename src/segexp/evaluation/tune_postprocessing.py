@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.checkpoint import store_postprocessing
 from segexp.checkpoint.splits import own_split
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing, components, decide, filled, keep
 from segexp.inference.segmenter import Segmenter
@@ -194,7 +194,7 @@ __all__ = ["Tuned", "tune"]
 
 
 def tune(
-    segmenter: Segmenter, cases: ScoringSet, groups: Sequence[str | None], done: Callable[[int], None] = lambda _: None
+    segmenter: Segmenter, cases: EvalDataset, groups: Sequence[str | None], done: Callable[[int], None] = lambda _: None
 ) -> Tuned:
     """Choose the post-processing of a segmenter; the one that it has plays no part.
 
@@ -289,7 +289,7 @@ def own_validation(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     return [case for case in cases if assigned[case.id] == "val"]
 
 
-def put_down(segmenter: Segmenter, tuned: Tuned) -> str:
+def store_tuned(segmenter: Segmenter, tuned: Tuned) -> str:
     """Store the choice in the segmenter's checkpoint if it is kept, else take an earlier one out of it; say what was done.
 
     An earlier choice does not stay beside a finding that speaks against it: it was made by other candidates or another
@@ -367,7 +367,7 @@ def write_table(path: Path, tuned: Tuned) -> None:
     """Write one line per candidate, the simplest first: its parameters, Dice and false alarms."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [*Postprocessing().as_dict(), "dice", "false_alarms"]
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for each, dice, alarms in zip(tuned.candidates, tuned.dice.tolist(), tuned.false_alarms.tolist(), strict=True):

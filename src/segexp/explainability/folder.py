@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.io.images import write_png
 from segexp.errors import DataError
 from segexp.explainability.attribution import SIGNED
 from segexp.explainability.explainer import Explainer
 from segexp.explainability.regions import Pointing, box_pixels, pixels_of, point
-from segexp.inference.folder_runner import Loaded, Truth, ahead, load, pixels, reason
+from segexp.inference.folder_runner import LoadedImage, Truth, load_image, pixels, read_ahead, reason
 from segexp.inference.inputs import Job, file_words
-from segexp.inference.out_of_distribution import Training
+from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import unwritable
 from segexp.inference.review import Row, read_rows, write_rows
 from segexp.types import DataSpec, Source
@@ -34,7 +34,7 @@ COLUMNS = ("file", *ASKED, *FOUND)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What is asked about every image of a command.
 
     Attributes:
@@ -63,7 +63,7 @@ class Table:
     """
 
     folder: Path
-    asked: Asked
+    asked: Question
     rows: dict[Key, Row] = field(default_factory=dict)
 
     def add(self, file: str, pixels: int, found: Pointing | None, note: str, picture: str) -> None:
@@ -126,7 +126,7 @@ class Writer:
 
     folder: Path
     spec: DataSpec
-    asked: Asked
+    asked: Question
     values: bool
 
     def picture(self, job: Job, source: Source) -> str:
@@ -157,7 +157,7 @@ class Writer:
         picture, *others = (self.folder / name for name in self.files(job, source))
         for path in others:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as part, part.open("wb") as file:
+            with atomic_write(path) as part, part.open("wb") as file:
                 np.savez_compressed(file, values=case.values)
         write_png(picture, sheet)
         return self.picture(job, source)
@@ -177,7 +177,7 @@ REMEDY = "cut out what is asked about, or type method=occlusion, without gradien
 
 
 @dataclass(frozen=True)
-class Folder:
+class ExplainFolder:
     """What is to be done for one output folder.
 
     Attributes:
@@ -194,7 +194,7 @@ class Folder:
 
 
 @dataclass
-class Report:
+class ExplainReport:
     """What came of it.
 
     Attributes:
@@ -217,11 +217,11 @@ class Report:
 
 
 def explain_folder(
-    folder: Folder,
+    folder: ExplainFolder,
     explainer: Explainer,
     box: Sequence[int] | None,
-    training: Training,
-    report: Report,
+    training: TrainingStats,
+    report: ExplainReport,
     step: Callable[[], None] = lambda: None,
 ) -> None:
     """Explain and write every picture of a folder; what cannot be read or explained is noted, and the others go on.
@@ -238,10 +238,10 @@ def explain_folder(
         DataError: an output cannot be written.
     """
 
-    def read(item: Item) -> Loaded:
-        return load(*item, training, folder.truth, report.untrue)
+    def read(item: Item) -> LoadedImage:
+        return load_image(*item, training, folder.truth, report.untrue)
 
-    for (job, source), loading in ahead(folder.items, read, lambda item: pixels(item[1])):
+    for (job, source), loading in read_ahead(folder.items, read, lambda item: pixels(item[1])):
         name = job.label(source)
         found = None
         try:
@@ -257,7 +257,7 @@ def explain_folder(
 
 
 @dataclass(frozen=True)
-class Found:
+class ExplainedImage:
     """A picture with its map.
 
     Attributes:
@@ -268,24 +268,24 @@ class Found:
         notes: what is to be known.
     """
 
-    loaded: Loaded
+    loaded: LoadedImage
     prediction: Array
     region: Array
     values: Array
     notes: str
 
 
-def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loaded: Loaded) -> Found | str:
+def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loaded: LoadedImage) -> ExplainedImage | str:
     """Return the map of a picture, or in words why there is nothing to explain in it."""
     prediction = explainer.segmenter.classes(loaded.image)
     pixels, absent = region_of(explainer, box, region, prediction, loaded.truth)
     if absent and not explainer.whole:
         return absent
     found = explainer(loaded.image, pixels)
-    return Found(loaded, prediction, pixels, found.values, "; ".join(filter(None, (absent, found.note))))
+    return ExplainedImage(loaded, prediction, pixels, found.values, "; ".join(filter(None, (absent, found.note))))
 
 
-def _put_down(folder: Folder, item: Item, found: Found, report: Report) -> None:
+def _put_down(folder: ExplainFolder, item: Item, found: ExplainedImage, report: ExplainReport) -> None:
     """Write a picture and its row.
 
     Raises:

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from segexp.inference.folder_runner import BUDGET, MOST, THREADS, Loaded, Truth, ahead, load, pixels, reason
+from segexp.inference.folder_runner import BUDGET, MOST, THREADS, LoadedImage, Truth, load_image, pixels, read_ahead, reason
 from segexp.inference.inputs import Job
-from segexp.inference.out_of_distribution import Training
-from segexp.inference.outputs import Found, Writer, unwritable
+from segexp.inference.out_of_distribution import TrainingStats
+from segexp.inference.outputs import MaskWriter, PredictedImage, unwritable
 from segexp.inference.predictor import Prediction, Predictor
 from segexp.inference.review import SEVERAL, Review
 from segexp.types import Source
 
 
-class Outbox:
+class WriteQueue:
     """Writes in threads, and makes who puts something in wait while too much is on its way."""
 
     def __init__(self, budget: int = BUDGET) -> None:
@@ -36,7 +36,7 @@ class Outbox:
         while len(self.queue) > MOST or sum(entry[0] for entry in self.queue) > self.budget:
             self._wait()
 
-    def __enter__(self) -> "Outbox":
+    def __enter__(self) -> "WriteQueue":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -57,7 +57,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Folder:
+class PredictFolder:
     """What is to be done for one output folder.
 
     Attributes:
@@ -68,13 +68,13 @@ class Folder:
     """
 
     jobs: tuple[Job, ...]
-    writer: Writer
+    writer: MaskWriter
     review: Review
     truth: Truth
 
 
 @dataclass
-class Report:
+class PredictReport:
     """What came of it.
 
     Attributes:
@@ -93,7 +93,11 @@ class Report:
 
 
 def predict_folder(
-    folder: Folder, predictor: Predictor, training: Training, report: Report, step: Callable[[], None] = lambda: None
+    folder: PredictFolder,
+    predictor: Predictor,
+    training: TrainingStats,
+    report: PredictReport,
+    step: Callable[[], None] = lambda: None,
 ) -> None:
     """Predict and write every job of a folder; what cannot be read or does not fit is noted, and the others go on.
 
@@ -109,13 +113,13 @@ def predict_folder(
     """
     failed: dict[Job, str] = {}
 
-    def read(item: tuple[Job, Source]) -> Loaded | None:
-        return None if item[0] in failed else load(*item, training, folder.truth, report.untrue)
+    def read(item: tuple[Job, Source]) -> LoadedImage | None:
+        return None if item[0] in failed else load_image(*item, training, folder.truth, report.untrue)
 
     classes: dict[Job, list[Array]] = {}
-    with Outbox() as outbox:
+    with WriteQueue() as outbox:
         items = [(job, source) for job in folder.jobs for source in job.sources]
-        for (job, source), loading in ahead(items, read, lambda item: pixels(item[1])):
+        for (job, source), loading in read_ahead(items, read, lambda item: pixels(item[1])):
             try:
                 loaded = loading.result()
                 prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
@@ -139,10 +143,10 @@ def predict_folder(
     report.failures |= failed
 
 
-def _extras(writer: Writer, job: Job, source: Source, loaded: Loaded, prediction: Prediction) -> Callable[[], None]:
+def _extras(writer: MaskWriter, job: Job, source: Source, loaded: LoadedImage, prediction: Prediction) -> Callable[[], None]:
     """Return what writes the extras of a picture; it holds no more of the prediction than it needs."""
     wanted = writer.wanted
-    found = Found(
+    found = PredictedImage(
         prediction.classes,
         loaded.image if wanted.overlay or wanted.panel else None,
         loaded.truth if wanted.panel else None,

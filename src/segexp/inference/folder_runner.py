@@ -17,13 +17,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from segexp.config.schema import DataConfig
-from segexp.console import terminal
+from segexp.console import is_terminal
 from segexp.data.io.images import fit_channels, image_size, read_image
 from segexp.devices import is_memory
 from segexp.errors import DataError, SegexpError, listed
-from segexp.inference.inputs import Earlier, Inventory, Job, refuse_masks, take_stock
-from segexp.inference.out_of_distribution import Training, flags
-from segexp.inference.outputs import check_collisions, check_writable, pair_up, several
+from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
+from segexp.inference.out_of_distribution import TrainingStats, flags
+from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
 from segexp.types import Source
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def run_folders(
     task: FolderTask[F],
     inputs: str | Sequence[str],
     outputs: str | Sequence[str],
-    training: Training,
+    training: TrainingStats,
     data: DataConfig,
     *,
     suffix: str = "",
@@ -116,11 +116,11 @@ def run_folders(
         DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
             images that could not be done.
     """
-    pairs = pair_up(several(inputs), several(outputs))
+    pairs = resolve_output_dirs(as_list(inputs), as_list(outputs))
     folders = {output.resolve() for _, output in pairs}
     written = {(folder / name).resolve() for folder in folders for name in task.earlier_outputs(folder)}
-    earlier = Earlier(suffix, frozenset(folders), frozenset(written))
-    inventories = [take_stock(given, output, training.channels, data, earlier) for given, output in pairs]
+    earlier = EarlierOutputs(suffix, frozenset(folders), frozenset(written))
+    inventories = [list_inputs(given, output, training.channels, data, earlier) for given, output in pairs]
     work = [task.prepare(inventory) for inventory in inventories]
     files = [task.outputs(inventory, folder) for inventory, folder in zip(inventories, work, strict=True)]
     check_collisions(inventories, {job: paths for each in files for job, paths in each.items()})
@@ -156,7 +156,7 @@ def _say(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def ahead(
+def read_ahead(
     items: Iterable[T], read: Callable[[T], Any], cost: Callable[[T], int], budget: int = BUDGET
 ) -> Iterator[tuple[T, "Future[Any]"]]:
     """Yield each item, in order, with what `read` makes of it; a few are read ahead by threads.
@@ -185,7 +185,7 @@ def ahead(
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedImage:
     """A decoded picture: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
 
     image: Array
@@ -193,7 +193,7 @@ class Loaded:
     truth: Array | None
 
 
-def load(job: Job, source: Source, training: Training, truth: Truth, untrue: list[str]) -> Loaded:
+def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, untrue: list[str]) -> LoadedImage:
     """Decode one picture, and its truth; a truth that cannot be read is noted in `untrue` and left out.
 
     Raises:
@@ -213,7 +213,7 @@ def load(job: Job, source: Source, training: Training, truth: Truth, untrue: lis
     except SegexpError as error:
         untrue.append(error.found)
         true = None
-    return Loaded(fit_channels(array, training.channels, source), flags(array, training), true)
+    return LoadedImage(fit_channels(array, training.channels, source), flags(array, training), true)
 
 
 def pixels(source: Source) -> int:
@@ -237,7 +237,7 @@ def reason(error: Exception, remedy: str) -> str:
 @contextmanager
 def progress(total: int, what: str = "Predicting") -> Iterator[Callable[[], None]]:
     """Give what is to be called after each of `total` images; `what` is being done to them."""
-    if not terminal():
+    if not is_terminal():
         yield lambda: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn

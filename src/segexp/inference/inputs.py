@@ -18,7 +18,7 @@ from segexp.data.layout.discovery import PAIRS, STACKS
 from segexp.data.layout.pairing import list_files
 from segexp.data.layout.patterns import FIELDS, Pattern, natural, parse
 from segexp.errors import DataError, SegexpError, listed
-from segexp.inference.out_of_distribution import Training
+from segexp.inference.out_of_distribution import TrainingStats
 from segexp.types import Source
 
 ENDINGS = tuple(f".{ending}" for ending in (*reversed(nifti.ENDINGS), *SUFFIXES))
@@ -176,7 +176,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierOutputs:
     """What tells that an earlier run wrote a file.
 
     Attributes:
@@ -214,7 +214,7 @@ class Inventory:
         return self.input if self.input.is_dir() else self.input.parent
 
 
-def take_stock(given: Path, output: Path, channels: int, data: DataConfig, earlier: Earlier) -> Inventory:
+def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earlier: EarlierOutputs) -> Inventory:
     """List the pictures of one input.
 
     What lies in the output folder, masks beside their images, and what an earlier run wrote are no inputs; a file that is
@@ -260,7 +260,7 @@ def _pictures(root: Path) -> list[str]:
         return []
 
 
-def _written(root: Path, names: Sequence[str], earlier: Earlier) -> set[str]:
+def _written(root: Path, names: Sequence[str], earlier: EarlierOutputs) -> set[str]:
     """Return the names that an earlier run wrote, because they lie in an output folder or a review lists them."""
     base = root.resolve()
     inside = [folder for folder in earlier.folders if folder != base and folder.is_relative_to(base)]
@@ -337,7 +337,7 @@ ENOUGH = 1 << 20
 """Pixels looked at."""
 
 
-def refuse_masks(jobs: Sequence[Job], training: Training) -> None:
+def refuse_masks(jobs: Sequence[Job], training: TrainingStats) -> None:
     """Refuse input whose first images all hold only a handful of values, where the training images held many.
 
     Args:

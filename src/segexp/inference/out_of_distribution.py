@@ -30,7 +30,7 @@ ENOUGH = 1 << 18
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingStats:
     """What is known about the images that a network was trained on.
 
     Attributes:
@@ -53,7 +53,7 @@ class Training:
     widths: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, segmenter: Segmenter) -> "Training":
+    def of(cls, segmenter: Segmenter) -> "TrainingStats":
         """Read it from a segmenter that was loaded from a checkpoint."""
         found: Any = segmenter.provenance.fingerprint if segmenter.provenance else {}
         numbers = {key: np.array(found.get(key, ()), float) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
@@ -81,7 +81,7 @@ class Training:
         return bool((self.std**2 >= 0.9 * bound).any())
 
 
-def flags(image: Array, training: Training) -> tuple[str, ...]:
+def flags(image: Array, training: TrainingStats) -> tuple[str, ...]:
     """Say in words where an image (H, W, C), as it is in the file, leaves what the network was trained on."""
     found = [*_size_flags(image, training), *_type_flags(image, training)]
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // ENOUGH))
@@ -95,7 +95,7 @@ def flags(image: Array, training: Training) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _size_flags(image: Array, training: Training) -> list[str]:
+def _size_flags(image: Array, training: TrainingStats) -> list[str]:
     if training.heights is None or training.widths is None:
         return []
     for side, (low, high), name in zip(image.shape, (training.heights, training.widths), ("high", "wide"), strict=False):
@@ -105,7 +105,7 @@ def _size_flags(image: Array, training: Training) -> list[str]:
     return []
 
 
-def _type_flags(image: Array, training: Training) -> list[str]:
+def _type_flags(image: Array, training: TrainingStats) -> list[str]:
     found = []
     eight = image.dtype == np.uint8
     if eight and not training.eight_bit:
@@ -119,7 +119,7 @@ def _type_flags(image: Array, training: Training) -> list[str]:
     return found
 
 
-def _intensity_flags(pixels: Array, training: Training) -> list[str]:
+def _intensity_flags(pixels: Array, training: TrainingStats) -> list[str]:
     """Compare pixels (N, C) on the unit scale with those of training; one flag at most, the clearest."""
     spread = np.maximum(training.std, 1e-6)
     away = (pixels.mean(axis=0) - training.mean) / spread

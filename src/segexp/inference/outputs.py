@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
 from segexp.data.io.images import write_png
 from segexp.data.labels.modes import label_layer
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """Which files are written.
 
     Attributes:
@@ -83,7 +83,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class PredictedImage:
     """What is to be written of one picture; what nobody asked for is None.
 
     Attributes:
@@ -102,7 +102,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Writer:
+class MaskWriter:
     """Writes the outputs of the jobs of one folder.
 
     Attributes:
@@ -112,14 +112,14 @@ class Writer:
     """
 
     folder: Path
-    wanted: Wanted
+    wanted: OutputOptions
     spec: DataSpec
 
     def done(self, job: Job) -> bool:
         """Say whether every output of a job is there."""
         return all((self.folder / name).is_file() for name in self.wanted.files(job))
 
-    def write_extras(self, job: Job, source: Source, found: Found) -> None:
+    def write_extras(self, job: Job, source: Source, found: PredictedImage) -> None:
         """Write what belongs to one picture."""
         colours, names, lay = self.spec.palette, self.spec.classes, layered if self.spec.overlapping else overlay
         for kind, name in self.wanted.extras(job, source).items():
@@ -180,11 +180,11 @@ def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str])
 
 def _write_npz(path: Path, **arrays: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def pair_up(inputs: Sequence[str], outputs: Sequence[str]) -> list[tuple[Path, Path]]:
+def resolve_output_dirs(inputs: Sequence[str], outputs: Sequence[str]) -> list[tuple[Path, Path]]:
     """Return each input with its output folder.
 
     Several folders with one output get a folder each in it, called like them; where two are called alike, the names of the
@@ -270,7 +270,7 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
-def several(value: str | Sequence[str]) -> list[str]:
+def as_list(value: str | Sequence[str]) -> list[str]:
     """Return what a key names, one path or a list of them, as a list."""
     return [value] if isinstance(value, str) else list(value)
 

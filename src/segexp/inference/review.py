@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.labels.modes import label_mode
 from segexp.inference.outputs import unwritable
 from segexp.types import DataSpec
@@ -26,7 +26,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
         DataError: the file cannot be written.
     """
     try:
-        with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
             table.writeheader()
             table.writerows(rows)

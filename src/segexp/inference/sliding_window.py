@@ -69,7 +69,7 @@ class Axis:
         return torch.stack([weight / total[start : start + self.window] for start in self.starts]).float()
 
 
-def lay(length: int, window: int, overlap: int) -> Axis:
+def window_positions(length: int, window: int, overlap: int) -> Axis:
     """Lay windows evenly: as few of at most `window` pixels as overlap by `overlap`, then as small as still cover.
 
     Args:
@@ -97,7 +97,7 @@ def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
         best = min(grids, key=lambda grid: (cost(grid), len(grid[1].starts)), default=None)
         if best is not None and cost(best) <= limit:
             return best
-    return lay(height, 2 * UNIT, UNIT), lay(width, 2 * UNIT, UNIT)
+    return window_positions(height, 2 * UNIT, UNIT), window_positions(width, 2 * UNIT, UNIT)
 
 
 def cost(grid: tuple[Axis, Axis]) -> float:
@@ -115,7 +115,7 @@ def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> 
     wide = wide if wide >= width else wide // UNIT * UNIT
     if any(window < min(length, overlap + UNIT) for window, length in ((tall, height), (wide, width))):
         return None
-    return lay(height, tall, overlap), lay(width, wide, overlap)
+    return window_positions(height, tall, overlap), window_positions(width, wide, overlap)
 
 
 Read = Callable[[slice, slice], torch.Tensor]

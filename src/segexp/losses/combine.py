@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segexp.errors import ConfigError
-from segexp.losses.course import course
+from segexp.losses.course import weight_schedule
 
 
 class WeightedSum(nn.Module):
@@ -38,7 +38,7 @@ class WeightedSum(nn.Module):
                 raise ConfigError(
                     f"loss.terms.{name} has the keys {sorted(term)}", "the keys loss and weight", "See conf/loss/bce_dice.yaml"
                 )
-        self.courses = {name: course(f"terms.{name}.weight", term["weight"]) for name, term in terms.items()}
+        self.courses = {name: weight_schedule(f"terms.{name}.weight", term["weight"]) for name, term in terms.items()}
         if not any(value > 0 for each in self.courses.values() for _, value in each.points):
             raise ConfigError(
                 f"every weight of loss.terms is 0 ({', '.join(terms)})",

@@ -8,14 +8,14 @@ import numpy as np
 
 from segexp.errors import ConfigError
 from segexp.losses.base import check_range
-from segexp.milestones import read_moment
+from segexp.milestones import parse_milestone
 
 Points = float | Mapping[Any, Any] | Sequence[Any]
 """As in a config: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""
 
 
 @dataclass(frozen=True)
-class Course:
+class WeightSchedule:
     """Piecewise linear between its points, constant before the first and after the last.
 
     It keeps no state: the same place in the training has the same value, whether it was resumed before or not.
@@ -34,7 +34,7 @@ class Course:
         return float(np.interp(share if self.by_share else epoch, places, values))
 
 
-def course(name: str, given: Points) -> Course:
+def weight_schedule(name: str, given: Points) -> WeightSchedule:
     """Return the course that a config describes.
 
     Args:
@@ -46,7 +46,7 @@ def course(name: str, given: Points) -> Course:
     """
     if isinstance(given, int | float):
         check_range(name, given, 0)
-        return Course(((0.0, float(given)),))
+        return WeightSchedule(((0.0, float(given)),))
     places: list[tuple[float, bool]] = []
     values: list[float] = []
     for key, value in _pairs(name, given):
@@ -60,7 +60,7 @@ def course(name: str, given: Points) -> Course:
             f"Set 'loss.{name}={{0: 0.0, 50: 1.0}}' for epochs, 'loss.{name}={{0%: 0.0, 50%: 1.0}}' for shares",
         )
     points = sorted((place, value) for (place, _), value in zip(places, values, strict=True))
-    return Course(tuple(points), places[0][1])
+    return WeightSchedule(tuple(points), places[0][1])
 
 
 def _pairs(name: str, given: Mapping[Any, Any] | Sequence[Any]) -> Iterable[tuple[Any, Any]]:
@@ -76,7 +76,7 @@ def _pairs(name: str, given: Mapping[Any, Any] | Sequence[Any]) -> Iterable[tupl
 
 def _place(name: str, key: Any) -> tuple[float, bool]:
     """Return where a point lies, and whether that is a share of the training."""
-    if (found := read_moment(key)) is not None:
+    if (found := parse_milestone(key)) is not None:
         return found.place, found.by_share
     raise ConfigError(
         f"loss.{name} has a point at {key!r}",

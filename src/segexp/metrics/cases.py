@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.metrics.scores import class_scores
 from segexp.types import Case
 
@@ -47,7 +47,7 @@ def case_rows(
 def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
     """Write `cases.csv` whole or not at all."""
     columns = list(rows[0]) if rows else COLUMNS
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.models.pretrained import ADDRESSES
 
 
@@ -26,5 +26,5 @@ def addresses() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    with whole_file(ADDRESSES) as part:
+    with atomic_write(ADDRESSES) as part:
         part.write_text(json.dumps(addresses(), indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.errors import ConfigError
 from segexp.evaluation.compare import Comparison
 from segexp.evaluation.contrast import Contrast
@@ -223,7 +223,7 @@ def write_comparison(comparison: Comparison, output: Path, command: Sequence[str
     files = [output] if ending else [output / f"compare{form}" for form in FORMATS]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as part:
+        with atomic_write(file) as part:
             part.write_text(FORMATS[file.suffix](comparison, shlex.join(command)), encoding="utf-8", newline="")
     return files
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.evaluation.summary_text import number
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.confusion import of_each_class
@@ -64,7 +64,7 @@ def write_calibration(path: Path, splits: Mapping[str, Reliability], classes: Se
         }
         for split, counts in splits.items()
     }
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
@@ -106,7 +106,7 @@ def _known_pairs(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]
 
 def write_confusion(path: Path, matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
     """Write the summed confusion matrix (K, K) of each split: rows are the truth, columns the prediction."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CONFUSION_COLUMNS)
         for split, matrix in matrices.items():

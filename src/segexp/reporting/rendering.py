@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 
 REPORT_FILE = "report.html"
 """The page in the directory of a run or a study."""
@@ -93,5 +93,5 @@ def _digest(text: str) -> str:
 def write_page(path: Path, text: str) -> None:
     """Write a page, whole or not at all; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.config.saved_runs import Saved, as_yaml, defaults, saved
+from segexp.config.saved_runs import SavedRun, as_yaml, defaults, read_saved_run
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished
 from segexp.evaluation.run_info import About, origin, read_about
@@ -108,7 +108,7 @@ def write_run_report(directory: Path) -> Path:
 
 def run_page(record: Record) -> str:
     """Return the page of a run."""
-    about, parts, kept = read_about(record), scores_by_split(record), saved(origin(record))
+    about, parts, kept = read_about(record), scores_by_split(record), read_saved_run(origin(record))
     data, foreground = about.config.get("data") or {}, list(record.classes[1:])
     overlapping = data.get("labels") == "overlapping"
     matrices = read_confusion(record.directory / CONFUSION_FILE, record.classes)
@@ -319,7 +319,7 @@ def _filled(known: Mapping[str, Any], key: str, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def compare_settings(about: About, kept: Saved | None) -> Settings:
+def compare_settings(about: About, kept: SavedRun | None) -> Settings:
     """Return how the settings differ from the defaults of the chosen options, and all of them."""
     text = as_yaml(about.config) if about.config else ""
     if kept is None or not kept.choices:
@@ -355,7 +355,7 @@ def format_value(value: Any) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]} …"
 
 
-def training_command(kept: Saved) -> str:
+def training_command(kept: SavedRun) -> str:
     """Return the command that trains a run again, those of its overrides left out that say where it lies.
 
     That of a job of a study is the command of a single run.

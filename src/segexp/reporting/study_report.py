@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from segexp.config.naming import bare
-from segexp.config.saved_runs import saved, study_command
+from segexp.config.naming import strip_prefix
+from segexp.config.saved_runs import read_saved_run, study_command
 from segexp.errors import DataError, sentence
 from segexp.evaluation.case_scores import metric_of
 from segexp.evaluation.grouping import Entry, again, alike, gaps, gather, mixed
@@ -69,9 +69,9 @@ class Folds:
 
 def read_job(run: Path, study: Path) -> Job:
     """Read the directory of a job, whatever its state; one whose files are broken counts as not finished."""
-    name, kept = run.relative_to(study).as_posix(), saved(run)
+    name, kept = run.relative_to(study).as_posix(), read_saved_run(run)
     pairs = [text.partition("=") for text in (kept.overrides if kept else ())]
-    settings = {key: value for word, _, value in pairs if (key := bare(word)) not in LOCATION_KEYS}
+    settings = {key: value for word, _, value in pairs if (key := strip_prefix(word)) not in LOCATION_KEYS}
     if problem := unfinished(run):
         return Job(name, settings, problem=_failure(run) or problem)
     try:

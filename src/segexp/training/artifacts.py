@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.dataset import Prepared
 from segexp.data.io.images import write_png
 from segexp.evaluation.case_scores import ACCURACY
@@ -153,7 +153,7 @@ def write_metrics(
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     known = {name: [found.low, found.high] for name, found in intervals.items() if np.isfinite(found.low)}
     content = {"scores": finite, **({"intervals": known} if known else {}), **facts}
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

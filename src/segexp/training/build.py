@@ -28,7 +28,7 @@ from segexp.losses.balance import balanced_weights
 from segexp.losses.contract import check_losses
 from segexp.losses.overlapping import Overlapping, of_two_classes
 from segexp.metrics.measures import Measure, check_measures
-from segexp.milestones import moment
+from segexp.milestones import milestone
 from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
 from segexp.training.callbacks.checkpoint import Checkpoints
@@ -36,9 +36,9 @@ from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.callbacks.image_logging import Explanations, Panels
 from segexp.training.callbacks.progress import Speed, progress
 from segexp.training.callbacks.time_budget import TimeBudget, ValidateLastEpoch
-from segexp.training.callbacks.weight_averaging import averaging, held_from
+from segexp.training.callbacks.weight_averaging import averaging, lr_hold_start
 from segexp.training.distillation import Teacher, check_unseen, taught
-from segexp.training.optimizers import Held, Schedule, encoder_modules, make_optimizer
+from segexp.training.optimizers import HeldLR, Schedule, encoder_modules, make_optimizer
 
 ScalesLoss = Callable[[Any, list[torch.Tensor], torch.Tensor], torch.Tensor]
 
@@ -107,7 +107,7 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
         network,
         build_loss(config, [1.0] * weighed_classes(config.data)) if loss is None else loss,
         partial(scales_loss, weights=heads),
-        Held(instantiate(config.scheduler), held_from(config.trainer)),
+        HeldLR(instantiate(config.scheduler), lr_hold_start(config.trainer)),
         build_measures(config.metrics, config.data.num_classes or 2),
     )
 
@@ -218,7 +218,7 @@ def build_callbacks(config: TrainConfig, components: Components, checkpoints: Ch
     chosen: list[pl.Callback] = [TimeBudget(trainer.minutes)] if trainer.minutes else []
     chosen.append(ValidateLastEpoch())
     if trainer.freeze_encoder:
-        until = moment("trainer.freeze_encoder", trainer.freeze_encoder)
+        until = milestone("trainer.freeze_encoder", trainer.freeze_encoder)
         chosen.append(FreezeEncoder(encoder_modules(config, components.network), until))
     chosen += [*averaging(trainer), Speed(), checkpoints]
     if wanted.pictures or wanted.confusion:

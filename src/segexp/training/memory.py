@@ -41,7 +41,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def bound(accelerator: str, device: int = 0) -> tuple[int, int]:
+def memory_limit(accelerator: str, device: int = 0) -> tuple[int, int]:
     """Hold this process to the free memory less the head room; return what was free, and the bound, in bytes.
 
     On a GPU torch then refuses more by an OutOfMemoryError; elsewhere the process leaves with `SHORT`.
@@ -63,7 +63,7 @@ def bound(accelerator: str, device: int = 0) -> tuple[int, int]:
     return free, most
 
 
-def used(accelerator: str, device: int = 0) -> int:
+def used_memory(accelerator: str, device: int = 0) -> int:
     """Return the most bytes that the training has had at once: on a GPU what torch has reserved, else the whole process."""
     return torch.cuda.max_memory_reserved(device) if accelerator == "cuda" else peak_memory()
 

@@ -2,8 +2,8 @@
 
     python -m segexp.training.memory_trial FOLDER SIZE …
 
-The folder holds a `Job`; what happens is added to its file of reports, line by line, so that the last words of a process that
-is killed are there.
+The folder holds a `TrialJob`. Each event is appended to its report file as a line, so that the last ones of a killed process
+are there.
 """
 
 import gc
@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from segexp.config.schema import TrainConfig
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.data.preprocessing import Preprocessing
 from segexp.devices import choose_devices, choose_precision, is_memory
 from segexp.errors import SegexpError
@@ -28,7 +28,7 @@ from segexp.inference.segmenter import Segmenter
 from segexp.training.build import Components, build_components
 from segexp.training.callbacks.weight_averaging import averaging
 from segexp.training.distillation import load_teacher, taught
-from segexp.training.memory import bound, used
+from segexp.training.memory import memory_limit, used_memory
 from segexp.training.task import SegmentationTask
 from segexp.types import Batch, DataSpec
 
@@ -38,7 +38,7 @@ STEPS = 2
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """What a process needs to train as the run will.
 
     Attributes:
@@ -63,7 +63,7 @@ def repeated(sample: Batch, size: int) -> Batch:
     )
 
 
-def modules(job: Job) -> tuple[Components, Segmenter]:
+def modules(job: TrialJob) -> tuple[Components, Segmenter]:
     """Return the parts of the run and its segmenter; nothing is compiled."""
     config = job.config.updated({"trainer.compile": False, "resume": None})
     components, teacher = build_components(config), load_teacher(config)
@@ -100,7 +100,7 @@ def short_trainer(
     )
 
 
-def train(job: Job, components: Components, segmenter: Segmenter, size: int, folder: Path) -> None:
+def train(job: TrialJob, components: Components, segmenter: Segmenter, size: int, folder: Path) -> None:
     """Take `STEPS` whole steps with batches of `size`, gathering gradients as the run does."""
     accumulate = min(2, job.config.trainer.accumulate_grad_batches)
     trainer = short_trainer(job.config, folder, averaging(job.config.trainer), accumulate, epochs=1)
@@ -114,26 +114,26 @@ def train(job: Job, components: Components, segmenter: Segmenter, size: int, fol
 def main(arguments: Sequence[str]) -> None:
     """Train with each size in turn, until one is too large."""
     folder, sizes = Path(arguments[0]), [int(word) for word in arguments[1:]]
-    quieten()
+    silence_libraries()
 
     def report(**words: Any) -> None:
         with (folder / REPORTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(words) + "\n")
 
     with (folder / JOB).open("rb") as file:
-        job: Job = pickle.load(file)  # written by the process that started this one
+        job: TrialJob = pickle.load(file)  # written by the process that started this one
     accelerator, devices = choose_devices(job.config.trainer.gpus)
     device = devices[0] if isinstance(devices, list) else 0
     try:
         components, segmenter = modules(job)
-        free, most = bound(accelerator, device)
+        free, most = memory_limit(accelerator, device)
         report(free=free, most=most)
         for size in sizes:
             report(trying=size)
             with tempfile.TemporaryDirectory() as scratch:
                 train(job, components, segmenter, size, Path(scratch))
             gc.collect()
-            report(done=size, used=used(accelerator, device))
+            report(done=size, used=used_memory(accelerator, device))
     except Exception as error:
         if is_memory(error):
             report(short=str(error).splitlines()[0] if str(error) else "")

@@ -84,7 +84,7 @@ class ProgressLR(torch.optim.lr_scheduler.LRScheduler):
             self.schedule.load_state_dict(state_dict["schedule"])
 
 
-class Held:
+class HeldLR:
     """A schedule that stays where it is from a progress on; for averages of weights, whose steps must not become tiny."""
 
     def __init__(self, schedule: Schedule, hold: float) -> None:

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from segexp.checks.issues import Examination
 from segexp.config.schema import TrainConfig
-from segexp.console import quieten
+from segexp.console import silence_libraries
 from segexp.data.cache import RamStore
-from segexp.data.datamodule import reader, spec_of
-from segexp.data.dataset import EpochSampler, ScoringSet, TrainingSet, collate_scoring, collate_training
+from segexp.data.datamodule import make_data_spec, make_reader
+from segexp.data.dataset import EpochSampler, EvalDataset, TrainDataset, collate_eval, collate_train
 from segexp.data.labels.modes import label_mode
 from segexp.data.preprocessing import preprocessing_for, resize_image, resize_mask
 from segexp.data.statistics import Picture, Statistics, check_masks
@@ -41,7 +41,7 @@ STEPS = 120
 SHRUNK = 3
 
 
-def choose(examination: Examination) -> list[Case]:
+def choose_cases(examination: Examination) -> list[Case]:
     """Return the training cases with most foreground, up to four; one that is nearly all foreground has little to tell.
 
     Raises:
@@ -91,7 +91,7 @@ def affordable(
     return next((pair for pair in costs if pair[1] * steps <= seconds), costs[-1])
 
 
-def reduced(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
+def overfit_config(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
     """Return a window of at most `side` pixels, of a whole picture (`crop` None) after making it up to `SHRUNK` times smaller.
 
     The window lies where foreground fills it as nearly by half as it can. The mask (H, W) gets the size of the image (h, w).
@@ -119,7 +119,7 @@ SPECK = 0.02
 
 
 @dataclass(frozen=True)
-class Moment:
+class OverfitPoint:
     """How far the training was: steps done, seconds since its start, training loss and Dice over the pictures."""
 
     step: int
@@ -129,7 +129,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class OverfitResult:
     """What came out.
 
     Attributes:
@@ -143,7 +143,7 @@ class Rehearsal:
 
     cases: tuple[str, ...]
     side: int
-    moments: tuple[Moment, ...]
+    moments: tuple[OverfitPoint, ...]
     dice: float
     silent: bool
     picture: np.ndarray
@@ -154,31 +154,31 @@ class Rehearsal:
         return self.dice >= LEARNED
 
 
-def rehearse(
+def run_overfit_test(
     config: TrainConfig,
     cases: Sequence[Case],
-    told: Callable[[Moment], None] = lambda _: None,
+    told: Callable[[OverfitPoint], None] = lambda _: None,
     seconds: float = SECONDS,
-) -> Rehearsal:
+) -> OverfitResult:
     """Train on a few pictures, without augmentation and with a constant learning rate, until they are known or time is up.
 
     Args:
         config: with the facts about the data.
-        cases: the pictures, see `choose`.
+        cases: the pictures, see `choose_cases`.
         told: is told each moment.
         seconds: after which the training ends.
 
     Raises:
         SegexpError: a picture cannot be read, the masks hold one class alone, or the loss is not finite.
     """
-    quieten()
+    silence_libraries()
     config = config.updated({"trainer.compile": False})
     components = build_components(config)
     accelerator, _ = choose_devices(config.trainer.gpus)
     precision = choose_precision(config.trainer.precision, accelerator)
     data = config.data
-    read = reader(data)
-    spec = spec_of(data, read)
+    read = make_reader(data)
+    spec = make_data_spec(data, read)
     whole = [read(case) for case in cases]
     statistics = Statistics(spec.channels, spec.num_classes, label_mode(spec))
     for each in whole:
@@ -189,24 +189,24 @@ def rehearse(
     ready = preprocessing_for(data.normalize, spec.channels, None, statistics.value_range(), found)
     segmenter = Segmenter(components.network, ready, spec, None, precision, config.trainer.channels_last)
     side, step = affordable(segmenter.to(accelerator), partial(make_optimizer, config), len(cases), seconds)
-    store = RamStore([reduced(each, sides(data.crop), side) for each in whole])
-    watch, scoring = Watch(told, seconds), ScoringSet(store, range(len(cases)), ready)
+    store = RamStore([overfit_config(each, sides(data.crop), side) for each in whole])
+    watch, scoring = OverfitCallback(told, seconds), EvalDataset(store, range(len(cases)), ready)
     epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the pictures are scored
-    training = TrainingSet(store, range(len(cases)), Augment(), ready, config.seed, repeat=epoch)
+    training = TrainDataset(store, range(len(cases)), Augment(), ready, config.seed, repeat=epoch)
     sampler = EpochSampler(len(training), config.seed, lambda: watch.epoch)
     _trainer(config, watch, accelerator, precision).fit(
         SegmentationTask.from_components(config, replace(components, schedule=Constant()), segmenter),
-        DataLoader(training, len(cases), sampler=sampler, collate_fn=collate_training, generator=torch.Generator()),
-        DataLoader(scoring, 1, collate_fn=collate_scoring),
+        DataLoader(training, len(cases), sampler=sampler, collate_fn=collate_train, generator=torch.Generator()),
+        DataLoader(scoring, 1, collate_fn=collate_eval),
     )
     return _outcome(segmenter.to(accelerator), scoring, store, cases, side, watch)
 
 
-class Watch(pl.Callback):
+class OverfitCallback(pl.Callback):
     """Notes loss and Dice after each epoch and ends the training when the pictures are known or the time is up."""
 
-    def __init__(self, told: Callable[[Moment], None], seconds: float) -> None:
-        self.told, self.limit, self.moments, self.epoch = told, seconds, list[Moment](), 0
+    def __init__(self, told: Callable[[OverfitPoint], None], seconds: float) -> None:
+        self.told, self.limit, self.moments, self.epoch = told, seconds, list[OverfitPoint](), 0
         self.started = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -222,12 +222,12 @@ class Watch(pl.Callback):
         loss = float(trainer.callback_metrics.get("loss/train", np.nan))
         dice = known(np.asarray(pl_module.confusions))
         self.epoch += 1
-        self.moments.append(Moment(trainer.global_step, time.monotonic() - self.started, loss, dice))
+        self.moments.append(OverfitPoint(trainer.global_step, time.monotonic() - self.started, loss, dice))
         self.told(self.moments[-1])
         trainer.should_stop = trainer.should_stop or dice >= ENOUGH
 
 
-def _trainer(config: TrainConfig, watch: Watch, accelerator: str, precision: Any) -> pl.Trainer:
+def _trainer(config: TrainConfig, watch: OverfitCallback, accelerator: str, precision: Any) -> pl.Trainer:
     """Return a trainer that writes nothing and goes on until `watch` ends it."""
     return pl.Trainer(
         accelerator=accelerator,
@@ -260,12 +260,12 @@ def known(matrices: np.ndarray) -> float:
 
 
 def _outcome(
-    segmenter: Segmenter, scoring: ScoringSet, store: RamStore, cases: Sequence[Case], side: int, watch: Watch
-) -> Rehearsal:
+    segmenter: Segmenter, scoring: EvalDataset, store: RamStore, cases: Sequence[Case], side: int, watch: OverfitCallback
+) -> OverfitResult:
     scored = score(segmenter, scoring, range(len(cases)))
     rows = [(store[n].image, store[n].mask, scored.kept[n], case.id) for n, case in enumerate(cases)]
     spec = segmenter.spec
-    return Rehearsal(
+    return OverfitResult(
         tuple(case.id for case in cases),
         side,
         tuple(watch.moments),
@@ -275,7 +275,7 @@ def _outcome(
     )
 
 
-def words(rehearsal: Rehearsal, config: TrainConfig) -> str:
+def describe_result(rehearsal: OverfitResult, config: TrainConfig) -> str:
     """Return in a sentence or two whether learning works, and else what to look at first."""
     first, last = rehearsal.moments[0], rehearsal.moments[-1]
     count, dice, spent = len(rehearsal.cases), rehearsal.dice, f"{last.seconds:.0f} s"
@@ -301,4 +301,4 @@ def words(rehearsal: Rehearsal, config: TrainConfig) -> str:
     )
 
 
-__all__ = ["LEARNED", "Moment", "Rehearsal", "choose", "rehearse", "words"]
+__all__ = ["LEARNED", "OverfitPoint", "OverfitResult", "choose_cases", "describe_result", "run_overfit_test"]

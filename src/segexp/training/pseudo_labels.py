@@ -19,17 +19,17 @@ import numpy as np
 import torch
 import yaml
 
-from segexp.atomic import whole_folder
+from segexp.atomic import atomic_folder
 from segexp.checkpoint import load_segmenter
 from segexp.config.naming import TEACHER
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import read_image, write_png
 from segexp.data.labels.modes import LabelMode
-from segexp.data.statistics import Picture, glance, read_all
+from segexp.data.statistics import Picture, image_stats, read_all
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, DataError, listed
-from segexp.inference.inputs import Earlier, take_stock
+from segexp.inference.inputs import EarlierOutputs, list_inputs
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.training.distillation import check_unseen, named_segmenter
@@ -70,7 +70,7 @@ def label(
     """
     rows: Rows = []
     surest = 0.0
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         for number, case in enumerate(track(iter(cases), len(cases))):
             probabilities = teacher.probabilities(read_image(case.image, teacher.spec.channels))
             sure = confidence(probabilities, teacher.label_mode).cpu().numpy()
@@ -170,7 +170,7 @@ def find_unlabeled(folder: Path, data: SegmentationDataModule) -> tuple[list[Cas
             scored: a validation or test image, or equal to one pixel for pixel.
     """
     try:
-        jobs = take_stock(folder, folder, data.spec.channels, data.data, Earlier()).jobs
+        jobs = list_inputs(folder, folder, data.spec.channels, data.data, EarlierOutputs()).jobs
     except DataError as problem:  # its words are about the key that predict has
         texts = (text.replace("input=", "data.unlabeled=") for text in (problem.found, problem.expected, problem.do))
         raise DataError(*texts) from problem
@@ -228,7 +228,7 @@ class _Known:
             return cases[position], "the same file"
         if image.min() == image.max():  # blank pictures are no copies
             return None
-        same = [n for n in self.alike[glance(picture).checksum] if np.array_equal(self.data.store[n].image, image)]
+        same = [n for n in self.alike[image_stats(picture).checksum] if np.array_equal(self.data.store[n].image, image)]
         found = min(same, key=lambda n: splits[cases[n].id] == "train", default=None)
         return None if found is None else (cases[found], "the same picture")
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import track
 
 from segexp.checkpoint import check_resume, describe, load_segmenter
-from segexp.checks.run import look_over
+from segexp.checks.run import run_preflight_checks
 from segexp.config.naming import TEACHER
 from segexp.config.schema import Component, TrainConfig
-from segexp.console import quieten, terminal
+from segexp.console import is_terminal, silence_libraries
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.splits import write_split_csv
 from segexp.data.statistics import Picture
@@ -77,7 +77,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
         SegexpError: whatever the user can mend.
         Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is whole.
     """
-    quieten()
+    silence_libraries()
     started = time.monotonic()
     console = Console(soft_wrap=True, highlight=False)
     say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
@@ -91,7 +91,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
             components, teacher = build_components(config), load_teacher(config)
             data = build_datamodule(config, _tracked(console))
             data.setup()
-            look_over(data, say)
+            run_preflight_checks(data, say)
             for split in ("val", "test"):
                 check_spacings(components.measures, data.spacings(split), data.spec.num_classes)
             if config.resume:
@@ -214,7 +214,7 @@ def interruptible() -> Iterator[None]:
 
 def _tracked(console: Console) -> Any:
     def tracked(pictures: Iterator[Picture], count: int) -> Iterator[Picture]:
-        shown = terminal() and count > 20
+        shown = is_terminal() and count > 20
         yield from track(pictures, "Reading pictures", count, console=console, transient=True, disable=not shown)
 
     return tracked

@@ -22,18 +22,18 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.config.learned import AUTO, LR
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
-from segexp.data.dataset import collate_training
+from segexp.data.dataset import collate_train
 from segexp.devices import choose_devices
 from segexp.errors import ConfigError, SegexpError
-from segexp.milestones import Moment
+from segexp.milestones import Milestone
 from segexp.training.build import Components, build_segmenter
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.memory import HEADROOM, SHORT
-from segexp.training.memory_trial import JOB, REPORTS, Job, short_trainer
+from segexp.training.memory_trial import JOB, REPORTS, TrialJob, short_trainer
 from segexp.training.optimizers import encoder_modules
 from segexp.training.task import SegmentationTask
 from segexp.types import Batch
@@ -43,7 +43,7 @@ KILLED = (SHORT, -9, 137)
 
 
 @dataclass(frozen=True)
-class Tried:
+class BatchSizeTrial:
     """What became of some sizes.
 
     Attributes:
@@ -55,7 +55,7 @@ class Tried:
     free: int | None = None
 
 
-Try = Callable[[Sequence[int]], Tried]
+Try = Callable[[Sequence[int]], BatchSizeTrial]
 
 
 def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[int, str]:
@@ -73,8 +73,8 @@ def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[
     with tempfile.TemporaryDirectory(prefix="segexp-batch-") as folder:
         sample = largest_sample(data)
         with (Path(folder) / JOB).open("wb") as file:
-            pickle.dump(Job(config, sample, data.spec, data.preprocessing), file)
-        tried, refused = search(lambda sizes: attempt(Path(folder), sizes), most)
+            pickle.dump(TrialJob(config, sample, data.spec, data.preprocessing), file)
+        tried, refused = search_batch_size(lambda sizes: try_batch_size(Path(folder), sizes), most)
     if not tried.done:
         raise _none(config, sample, tried)
     size = max(tried.done)
@@ -85,7 +85,7 @@ def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[
     return size, f"data.batch_size=auto: {size} ({took}; {why})"
 
 
-def search(run: Try, most: int) -> tuple[Tried, int | None]:
+def search_batch_size(run: Try, most: int) -> tuple[BatchSizeTrial, int | None]:
     """Return what was tried in all, and the smallest size that was too large, None where `most` was not.
 
     Args:
@@ -104,10 +104,10 @@ def search(run: Try, most: int) -> tuple[Tried, int | None]:
         new = run([middle])
         done |= new.done
         low, high = (middle, high) if new.done else (low, middle)
-    return Tried(done, tried.free), high
+    return BatchSizeTrial(done, tried.free), high
 
 
-def attempt(folder: Path, sizes: Sequence[int]) -> Tried:
+def try_batch_size(folder: Path, sizes: Sequence[int]) -> BatchSizeTrial:
     """Take steps with these sizes in a new process, until it has no memory for one.
 
     Raises:
@@ -126,7 +126,7 @@ def attempt(folder: Path, sizes: Sequence[int]) -> Tried:
             f"data.batch_size=auto cannot take a training step: {told.get('failed', last)}",
             do="Type a number, such as data.batch_size=4, to see where it happens",
         )
-    return Tried({line["done"]: line["used"] for line in lines if "done" in line}, told.get("free"))
+    return BatchSizeTrial({line["done"]: line["used"] for line in lines if "done" in line}, told.get("free"))
 
 
 def largest_sample(data: SegmentationDataModule) -> Batch:
@@ -136,10 +136,10 @@ def largest_sample(data: SegmentationDataModule) -> Batch:
     best = loader.dataset[next(keys)]
     if data.data.crop is None:
         best = max((loader.dataset[key] for key in keys), key=lambda drawn: drawn[0].numel(), default=best)
-    return collate_training([best])
+    return collate_train([best])
 
 
-def _none(config: TrainConfig, sample: Batch, tried: Tried) -> ConfigError:
+def _none(config: TrainConfig, sample: Batch, tried: BatchSizeTrial) -> ConfigError:
     accelerator, _ = choose_devices(config.trainer.gpus)
     where = "on the GPU" if accelerator == "cuda" else "of main memory"
     shape = "x".join(str(n) for n in sample["image"].shape[1:])
@@ -205,7 +205,7 @@ class Curve:
         return float(f"{self.rates[steep]:.2g}")
 
 
-def draw(curve: Curve, path: Path, title: str = "") -> None:
+def draw_lr_curve(curve: Curve, path: Path, title: str = "") -> None:
     """Write a drawing of the curve as PNG, with the suggestion where there is one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -223,7 +223,7 @@ def draw(curve: Curve, path: Path, title: str = "") -> None:
     axes.set_ylim(low, high)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left" if found is None else "best")
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png")
 
 
@@ -305,7 +305,7 @@ def find_learning_rate(
     """
     curve = range_test(config, data, components)
     path = directory / PICTURE
-    draw(curve, path, f"{config.model.target.rpartition('.')[2]}, batches of {data.batch_size}")
+    draw_lr_curve(curve, path, f"{config.model.target.rpartition('.')[2]}, batches of {data.batch_size}")
     found = curve.suggestion
     if found is not None:
         return found, f"optimizer.lr=auto: {found:g} (where the loss of a range test falls most steeply; {path})"
@@ -324,7 +324,7 @@ def range_test(config: TrainConfig, data: SegmentationDataModule, components: Co
     test = RangeTest()
     callbacks: list[pl.Callback] = [test]
     if config.trainer.freeze_encoder:  # as at the start of the run; nothing here counts as progress
-        callbacks.append(FreezeEncoder(encoder_modules(config, trial.network), Moment(1.0, by_share=True)))
+        callbacks.append(FreezeEncoder(encoder_modules(config, trial.network), Milestone(1.0, by_share=True)))
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
         trainer = short_trainer(config, Path(scratch), callbacks, accumulate=1, epochs=-1)
         task = SegmentationTask.from_components(config, trial, build_segmenter(config, trial.network, data))
@@ -351,7 +351,7 @@ def load_cached_auto_values(config: TrainConfig, directory: Path) -> TrainConfig
 
 def save_auto_value(directory: Path, key: str, value: float) -> None:
     """Put an answer into the run directory."""
-    with whole_file(directory / FILE) as part:
+    with atomic_write(directory / FILE) as part:
         part.write_text(json.dumps(_read(directory) | {key: value}, indent=1) + "\n", encoding="utf-8")
 
 

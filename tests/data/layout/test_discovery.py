@@ -10,7 +10,7 @@ from PIL import Image
 
 from segexp.data.io.images import write_png
 from segexp.data.labels.class_table import LabelTable, read_labels
-from segexp.data.layout.discovery import Recognised, recognise
+from segexp.data.layout.discovery import DiscoveredLayout, discover_layout
 from segexp.data.layout.pairing import find_cases
 from segexp.errors import DataError
 
@@ -34,8 +34,8 @@ def make(root: Path, images: str, masks: str, names: list[str] | None = None, ma
     return root
 
 
-def check(root: Path, image: str, mask: str, count: int, unexplained: int = 0) -> Recognised:
-    found = recognise(root)
+def check(root: Path, image: str, mask: str, count: int, unexplained: int = 0) -> DiscoveredLayout:
+    found = discover_layout(root)
     assert (found.layout["image"], found.layout["mask"]) == (image, mask)
     assert len(found.unexplained) == unexplained
     assert f"image={image} mask={mask} pairs" in found.reason
@@ -82,7 +82,7 @@ def test_an_ending_of_ones_own_stands_a_few_names_without_it(tmp_path: Path) -> 
     make(tmp_path, "photos/{}.png", "masks/{}_lesion.png", ["a_1", "a_2", "a_3", "b"])
     picture(tmp_path / "masks/overview.png", BINARY)
     picture(tmp_path / "photos/b_2.png", COLOUR)
-    found = recognise(tmp_path, strict=False)
+    found = discover_layout(tmp_path, strict=False)
     assert (found.layout["image"], found.layout["mask"]) == ("photos/{id}.png", "masks/{id}_lesion.png")
     assert found.unexplained == ("masks/overview.png", "photos/b_2.png")
 
@@ -90,7 +90,7 @@ def test_an_ending_of_ones_own_stands_a_few_names_without_it(tmp_path: Path) -> 
 def test_an_ending_of_ones_own_needs_a_folder_that_is_called_after_masks(tmp_path: Path) -> None:
     make(tmp_path, "photos/{}.png", "thumbs/{}_small.png")
     with pytest.raises(DataError, match="No known layout fits"):
-        recognise(tmp_path)
+        discover_layout(tmp_path)
 
 
 def test_side_by_side_in_splits(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_formats_that_differ_from_file_to_file(tmp_path: Path) -> None:
 def test_classes_by_value(
     tmp_path: Path, values: list[int], classes: dict[str, int], ignore: list[int], threshold: int | None
 ) -> None:
-    found = recognise(make(tmp_path, "images/{}.jpg", "masks/{}.png", mask=np.array([values], np.uint8)))
+    found = discover_layout(make(tmp_path, "images/{}.jpg", "masks/{}.png", mask=np.array([values], np.uint8)))
     assert found.layout["classes"] == classes
     assert found.layout["ignore"] == ignore
     assert found.layout["threshold"] == threshold
@@ -190,10 +190,10 @@ def colours(*hexes: str) -> np.ndarray:
 
 def test_classes_by_colour(tmp_path: Path) -> None:
     mask = colours("3C1098", "8429F6", "8429F6", "9B9B9B")
-    found = recognise(make(tmp_path / "a", "images/{}.jpg", "masks/{}.png", mask=mask))
+    found = discover_layout(make(tmp_path / "a", "images/{}.jpg", "masks/{}.png", mask=mask))
     assert found.layout["classes"] == {"background": "#8429F6", "class_1": "#3C1098", "class_2": "#9B9B9B"}
     mask = colours("FF0000", "FF0000", "000000", "00FF00")
-    found = recognise(make(tmp_path / "b", "images/{}.jpg", "masks/{}.png", mask=mask))
+    found = discover_layout(make(tmp_path / "b", "images/{}.jpg", "masks/{}.png", mask=mask))
     assert found.layout["classes"] == {"background": "#000000", "class_1": "#00FF00", "class_2": "#FF0000"}
 
 
@@ -203,24 +203,24 @@ def test_rare_specks_are_ignored_with_a_reason(tmp_path: Path) -> None:
     speck = mask.copy()
     speck[0, :3] = 0
     picture(tmp_path / "masks" / "5.png", speck)
-    found = recognise(tmp_path)
+    found = discover_layout(tmp_path)
     assert found.layout["ignore"] == ["#000000"]
     assert found.layout["classes"] == {"background": "#8429F6", "class_1": "#3C1098"}
     assert "#000000 ignored, 3 of 96000 pixels" in found.reason
 
 
 def test_gray_masks_stored_as_colour_are_gray(tmp_path: Path) -> None:
-    found = recognise(make(tmp_path, "images/{}.png", "masks/{}.png", mask=np.dstack([BINARY] * 3)))
+    found = discover_layout(make(tmp_path, "images/{}.png", "masks/{}.png", mask=np.dstack([BINARY] * 3)))
     assert found.layout["classes"] == {"background": 0, "foreground": 255}
 
 
 def test_channels(tmp_path: Path) -> None:
     root = make(tmp_path, "images/{}.png", "masks/{}.png")
     picture(root / "images" / "2.png", np.dstack([GRAY] * 3))
-    assert recognise(root).layout["channels"] == 3
+    assert discover_layout(root).layout["channels"] == 3
     for name in ("1", "2", "10"):
         picture(root / "images" / f"{name}.png", np.dstack([GRAY] * 3) if name == "1" else GRAY)
-    assert recognise(root).layout["channels"] == 1
+    assert discover_layout(root).layout["channels"] == 1
 
 
 def nothing(root: Path) -> None:
@@ -289,17 +289,17 @@ def odd_channels(root: Path) -> None:
 def test_what_is_refused(tmp_path: Path, build: Callable[[Path], None], words: str) -> None:
     build(tmp_path)
     with pytest.raises(DataError, match=words):
-        recognise(tmp_path)
+        discover_layout(tmp_path)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        recognise(tmp_path / "gone")
+        discover_layout(tmp_path / "gone")
     with pytest.raises(DataError, match="holds no files"):
-        recognise(tmp_path)
+        discover_layout(tmp_path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"No known layout fits .*seen there: no picture"):
-        recognise(tmp_path)
+        discover_layout(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +332,6 @@ def test_real_data(real_data: Path, name: str, image: str, mask: str, count: int
 
 def test_an_ending_that_images_and_masks_share_is_part_of_the_name(tmp_path: Path) -> None:
     make(tmp_path, "images/{}_t1.png", "masks/{}_t1.png")
-    found = recognise(tmp_path)
+    found = discover_layout(tmp_path)
     assert (found.layout["image"], found.layout["mask"]) == ("images/{id}.png", "masks/{id}.png")
     assert "next best" not in found.reason

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from segexp.data.io.images import write_png
-from segexp.data.layout.discovery import recognise
+from segexp.data.layout.discovery import discover_layout
 from segexp.data.layout.infer_classes import channels_of, classes_of
 from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.pairing import find_cases
@@ -104,8 +104,8 @@ def test_a_broken_layout_is_recognised_all_the_same(tmp_path):
     (root / "masks/1.png").write_bytes(b"")
     (root / "masks/3.png").unlink()
     with pytest.raises(DataError):
-        recognise(root)
-    found = recognise(root, strict=False)
+        discover_layout(root)
+    found = discover_layout(root, strict=False)
     assert (found.layout["image"], found.layout["mask"]) == ("images/{id}.png", "masks/{id}.png")
     assert found.layout["classes"] == {"background": 0, "foreground": 255}
     assert found.problems == ()
@@ -116,7 +116,7 @@ def test_what_cannot_be_told_stays_open(tmp_path):
     root = pictures(tmp_path)
     for path in root.glob("*/*.png"):
         path.write_bytes(b"")
-    found = recognise(root, strict=False)
+    found = discover_layout(root, strict=False)
     assert (found.layout["classes"], found.layout["channels"]) == (None, None)
     assert [problem.found.split(" can be read")[0] for problem in found.problems] == ["None of the 4 masks", "No image"]
     assert "The masks do not tell the classes" in found.reason

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segexp.milestones import Moment
+from segexp.milestones import Milestone
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.task import SegmentationTask
 
@@ -59,7 +59,7 @@ def fit(module, until, epochs=4):
     return trainer
 
 
-@pytest.mark.parametrize("until", [Moment(2.0), Moment(0.5, True)])
+@pytest.mark.parametrize("until", [Milestone(2.0), Milestone(0.5, True)])
 def test_frozen_for_two_epochs_of_four(until):
     module = Net()
     before = {name: tensor.clone() for name, tensor in module.encoder.state_dict().items()}
@@ -77,7 +77,7 @@ def test_frozen_for_two_epochs_of_four(until):
 
 def test_frozen_to_the_end_and_thawed_after_it():
     module = Net()
-    fit(module, Moment(1.0, True), epochs=2)
+    fit(module, Milestone(1.0, True), epochs=2)
     assert {modes == {False} for _, modes, _ in module.seen} == {True}
     assert module.encoder[0].weight.requires_grad
     assert not module.fixed.weight.requires_grad, "what was frozen for good stays so"
@@ -85,7 +85,7 @@ def test_frozen_to_the_end_and_thawed_after_it():
 
 def test_several_processes_keep_their_gradients_until_the_step():
     module = Net()
-    freeze = FreezeEncoder([module.encoder], Moment(1.0))
+    freeze = FreezeEncoder([module.encoder], Milestone(1.0))
     trainer = type("Trainer", (), {"world_size": 2, "current_epoch": 0})()
     module.training_progress = lambda: 0.0
     freeze.on_train_epoch_start(trainer, module)

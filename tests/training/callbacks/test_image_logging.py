@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from segexp.data.cache import RamStore
-from segexp.data.dataset import ScoringSet
+from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.training.callbacks import image_logging
@@ -131,7 +131,7 @@ def prepared(count=6, members=(5, 3, 1)):
         for _ in range(count)
     ]
     cases = [Case(f"case{n}", Source(f"{n}.png"), ()) for n in members]
-    return ScoringSet(RamStore(pictures), list(members), Preprocessing(1)), cases, pictures
+    return EvalDataset(RamStore(pictures), list(members), Preprocessing(1)), cases, pictures
 
 
 def test_rows_come_in_the_order_of_the_cases_at_their_own_size(monkeypatch):

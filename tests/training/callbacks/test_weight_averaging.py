@@ -8,14 +8,14 @@ from torch.utils.data import DataLoader
 
 from segexp.config.schema import TrainerConfig
 from segexp.errors import ConfigError
-from segexp.milestones import Moment
+from segexp.milestones import Milestone
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.time_budget import ValidateLastEpoch
-from segexp.training.callbacks.weight_averaging import StochasticWeightAveraging, as_scored, averaging, held_from
+from segexp.training.callbacks.weight_averaging import StochasticWeightAveraging, averaged_weights, averaging, lr_hold_start
 from segexp.training.task import SegmentationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-FIRST = Moment(1.0)
+FIRST = Milestone(1.0)
 IMAGES = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
@@ -117,8 +117,8 @@ def test_the_statistics_are_those_of_the_training_data(tmp_path):
 
 def test_training_itself_goes_on_as_without(tmp_path):
     one, other = Net(), Net()
-    fit(one, tmp_path / "one", Moment(0.25, True))
-    fit(other, tmp_path / "other", Moment(1.0, True))
+    fit(one, tmp_path / "one", Milestone(0.25, True))
+    fit(other, tmp_path / "other", Milestone(1.0, True))
     assert all(same(a, b) for a, b in zip(one.ends, other.ends, strict=True))
     assert "averaging_state" not in load(tmp_path / "other" / "last.ckpt")
 
@@ -153,13 +153,13 @@ def test_epochs_that_are_not_validated_count_too(tmp_path):
 def test_what_a_config_asks_for():
     off = TrainerConfig(max_epochs=100)
     assert averaging(off) == []
-    assert held_from(off) == 1.0
+    assert lr_hold_start(off) == 1.0
     (ema,) = averaging(off.changed(ema=0.9))
     assert type(ema) is pl.callbacks.EMAWeightAveraging
     (swa,) = averaging(off.changed(swa=75))
-    assert swa.start == Moment(75.0)
-    assert held_from(off.changed(swa=75)) == 0.75
-    assert held_from(off.changed(swa="60%", max_epochs=None)) == 0.6
+    assert swa.start == Milestone(75.0)
+    assert lr_hold_start(off.changed(swa=75)) == 0.75
+    assert lr_hold_start(off.changed(swa="60%", max_epochs=None)) == 0.6
     with pytest.raises(ConfigError, match=r"trainer\.swa is 'late'"):
         averaging(off.changed(swa="late"))
 
@@ -173,7 +173,7 @@ class After(pl.Callback):
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
             self.plain.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
-            with as_scored(trainer, pl_module):
+            with averaged_weights(trainer, pl_module):
                 self.seen.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
             assert same(pl_module.state_dict(), self.plain[-1]), "put back"
 

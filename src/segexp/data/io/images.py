@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from tifffile import TiffFileError
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
 from segexp.data.io.raw import Raw, oriented, straight
 from segexp.errors import DataError
@@ -161,7 +161,7 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"a PNG holds uint8 or uint16 gray or RGB, not {array.dtype} {array.shape}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         if palette is not None:
             picture = Image.fromarray(np.ascontiguousarray(array))
             picture.putpalette([value for colour in palette for value in colour])

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.io.raw import Raw
 from segexp.data.io.tiff import MAX_CHANNELS
 from segexp.errors import DataError
@@ -95,7 +95,7 @@ def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
     labels = np.stack([np.swapaxes(mask, 0, 1) for mask in slices], axis=2).astype(np.uint8)
     data = type(model)(labels, model.affine, header).to_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from segexp.atomic import whole_file
+from segexp.atomic import atomic_write
 from segexp.data.io.raw import Raw, oriented, straight
 from segexp.types import Source
 
@@ -84,7 +84,7 @@ def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, 
     if palette is not None:
         colours[:, : len(palette)] = 257 * np.array(palette, np.uint16).T  # 16 bits per colour
     large = sum(page.nbytes for page in pages) > LARGE
-    with whole_file(path) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
+    with atomic_write(path) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
         for page in pages:
             kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
             table = None if palette is None else colours

@@ -306,7 +306,7 @@ _EXAMPLE = (
 
 
 @dataclass(frozen=True)
-class Recognised:
+class DiscoveredLayout:
     """What was found.
 
     Attributes:
@@ -324,7 +324,7 @@ class Recognised:
     problems: tuple[DataError, ...] = ()
 
 
-def recognise(root: Path | str, *, strict: bool = True) -> Recognised:
+def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayout:
     """Find out layout, classes and channels of the pictures below a folder.
 
     Args:
@@ -369,7 +369,7 @@ def recognise(root: Path | str, *, strict: bool = True) -> Recognised:
         + (f"; next best would pair {others[0].files}" if others else "")
         + f". {classes.reason if classes else 'The masks do not tell the classes'}"
     )
-    return Recognised(layout, best.name, reason, rest, tuple(problems))
+    return DiscoveredLayout(layout, best.name, reason, rest, tuple(problems))
 
 
 def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:

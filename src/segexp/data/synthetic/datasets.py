@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from segexp.atomic import whole_folder
+from segexp.atomic import atomic_folder
 from segexp.data.synthetic.lesion import lesion
 from segexp.data.synthetic.membranes import membranes
 from segexp.data.synthetic.organ import organ
@@ -76,7 +76,7 @@ Write = Callable[[Path], None]
 
 def _write_whole(folder: Path, writes: Iterator[Write], count: int, progress: Callable[[int, int], None] | None) -> None:
     """Run all `writes` in a draft beside `folder`, then rename the draft."""
-    with whole_folder(folder) as draft:
+    with atomic_folder(folder) as draft:
         for done, write in enumerate(writes, start=1):
             write(draft)
             if progress:

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from segexp.milestones import Moment
+from segexp.milestones import Milestone
 
 
 class FreezeEncoder(pl.Callback):
@@ -16,7 +16,7 @@ class FreezeEncoder(pl.Callback):
     the encoder's parameters from the start, and leaves alone what has no gradient.
     """
 
-    def __init__(self, parts: Sequence[nn.Module], until: Moment) -> None:
+    def __init__(self, parts: Sequence[nn.Module], until: Milestone) -> None:
         """Take the encoder's modules, and the moment from which on they are trained."""
         self.parts, self.until = parts, until
         self.parameters = [p for part in parts for p in part.parameters() if p.requires_grad]

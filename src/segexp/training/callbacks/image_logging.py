@@ -11,7 +11,7 @@ from segexp.data.dataset import Prepared
 from segexp.data.preprocessing import resize_image
 from segexp.explainability.cases import explain_cases
 from segexp.explainability.explainer import Explainer
-from segexp.training.callbacks.weight_averaging import as_scored
+from segexp.training.callbacks.weight_averaging import averaged_weights
 from segexp.types import Case, DataSpec
 from segexp.visualization import confusion_figure, explanation, panel
 
@@ -138,7 +138,7 @@ class Explanations(pl.Callback):
         if not boards:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        with as_scored(trainer, pl_module):
+        with averaged_weights(trainer, pl_module):
             cases = list(explain_cases(self.explainer, data.scoring_set("val"), data.cases_of("val"), predicted))
         if not cases:
             return

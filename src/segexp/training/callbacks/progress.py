@@ -5,13 +5,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from segexp.console import terminal
+from segexp.console import is_terminal
 from segexp.training.callbacks.time_budget import TimeBudget
 
 
 def progress() -> pl.Callback:
     """Return what shows the progress here."""
-    return Bar(leave=False) if terminal() else EpochLines()
+    return Bar(leave=False) if is_terminal() else EpochLines()
 
 
 class Bar(pl.callbacks.RichProgressBar):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segexp.config.schema import TrainerConfig
-from segexp.milestones import Moment, moment
+from segexp.milestones import Milestone, milestone
 
 
 def averaging(trainer: TrainerConfig) -> list[pl.Callback]:
@@ -21,15 +21,15 @@ def averaging(trainer: TrainerConfig) -> list[pl.Callback]:
     """
     if trainer.ema:
         return [pl.callbacks.EMAWeightAveraging(decay=trainer.ema)]
-    return [StochasticWeightAveraging(moment("trainer.swa", trainer.swa))] if trainer.swa else []
+    return [StochasticWeightAveraging(milestone("trainer.swa", trainer.swa))] if trainer.swa else []
 
 
-def held_from(trainer: TrainerConfig) -> float:
+def lr_hold_start(trainer: TrainerConfig) -> float:
     """Return the share of the training from which on the learning rate stays where it is: the start of `trainer.swa`, or 1.
 
     Weights whose steps have become tiny are all alike, and so is their average; in the paper the rate is constant, too.
     """
-    return moment("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
+    return milestone("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
 
 
 class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
@@ -40,7 +40,7 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
     evaluation mode (a frozen encoder) keep theirs. The checkpoint has the weights, their average and how many there were.
     """
 
-    def __init__(self, start: Moment) -> None:
+    def __init__(self, start: Milestone) -> None:
         super().__init__(use_buffers=False)
         self.start, self.layers = start, list[str]()
         self.loader: Any = None
@@ -106,7 +106,7 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
             return
         if self.loader is None:
             self.loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        with renewed(layers), trainer.precision_plugin.forward_context():
+        with recompute_bn_stats(layers), trainer.precision_plugin.forward_context():
             for n, batch in enumerate(self.loader):
                 if n >= trainer.num_training_batches:
                     break
@@ -118,7 +118,7 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
 
 
 @contextmanager
-def as_scored(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
+def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
     """Put the average that is scored into the network, where there is one, for what looks at it after a validation."""
     averages = [
         each
@@ -135,7 +135,7 @@ def as_scored(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[No
 
 
 @contextmanager
-def renewed(layers: list[nn.Module]) -> Iterator[None]:
+def recompute_bn_stats(layers: list[nn.Module]) -> Iterator[None]:
     """Let these batch norms, and nothing else, take new statistics: the plain mean over the batches of the context."""
     before = [layer.momentum for layer in layers]
     for layer in layers:
