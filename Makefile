@@ -60,7 +60,7 @@ sweep: setup ## a small study: three networks on the generated pictures
 		trainer.minutes=1 data.batch_size=4 trainer.check_val_every_n_epoch=5 $(ARGS)
 
 notebooks: setup ## run the notebooks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/documentation/test_notebooks.py
 
 schema: setup ## write docs/reference.md, conf/schema.json and the keys of the help pages from the models
 	$(BIN)/python docs/reference.py

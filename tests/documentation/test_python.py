@@ -127,8 +127,9 @@ def test_what_the_other_functions_leave(page: SimpleNamespace) -> None:
 def test_seeds_make_one_row(page: SimpleNamespace) -> None:
     assert [run.config.seed for run in page.runs] == [0, 1]
     assert len({run.scores["dice"] for run in page.runs}) == 2
-    print(said(page, "segexp.compare(runs)"))
-    assert 0
+    (entry,) = segexp.compare(page.runs).entries
+    assert [run.config["seed"] for run in entry.runs] == [0, 1]
+    assert re.search(r"^unet .* 0 1 ", said(page, "segexp.compare(runs)"), re.MULTILINE)
 
 
 def test_an_old_key_is_answered_as_the_page_quotes(page: SimpleNamespace) -> None:

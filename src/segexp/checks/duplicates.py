@@ -165,7 +165,7 @@ def check_equal(cases: Sequence[Case], splits: Mapping[str, str], digests: Mappi
     Args:
         cases: all cases.
         splits: split by case id.
-        digests: hash of the decoded image by case id, see `picture_digest`; cases without one are passed over.
+        digests: hash of the decoded image by case id, see `image_digest`; cases without one are passed over.
     """
     pairs = [(a, b, "") for a, b in _equal(cases, digests)]
     return _by_split(pairs, splits, "duplicate", "the same picture")

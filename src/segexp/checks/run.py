@@ -205,7 +205,7 @@ def split_checks(
     Args:
         cases: all cases.
         splits: "train", "val" or "test" by case id.
-        digests: `picture_digest` of each decoded image by case id; without it, pictures are not compared.
+        digests: `image_digest` of each decoded image by case id; without it, pictures are not compared.
         mask_digests: `digest` of the class indices by case id; without it, masks of equal pictures are not compared.
         root: folder in which tables that tell of groups are looked for.
     """
