@@ -26,10 +26,10 @@ from segexp.checkpoint import load_segmenter
 from segexp.console import silence_libraries
 from segexp.deployment.certificate import dice_of_cases, machine
 from segexp.deployment.formats import FORMATS
-from segexp.deployment.runtime import OpenvinoRunner, Runner, runner
+from segexp.deployment.runtime import OpenvinoRunner, Runner, open_runner
 from segexp.deployment.samples import collect_export_data
-from segexp.deployment.verification import Latency, take_turns
-from segexp.evaluation.grouping import drawn
+from segexp.deployment.verification import Latency, time_alternately
+from segexp.evaluation.grouping import resampling_groups
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.significance import bootstrap_interval, paired_interval
 
@@ -89,13 +89,13 @@ def points(subjects: Sequence[Subject], out: Path, nncf: bool) -> list[Point]:
             if "failed" in found:
                 raise SystemExit(f"{each.name} as {kind} in {precision}: {found['failed']}")
             file = folder / f"{precision}{FORMATS[kind].suffix}"
-            known.append((each, kind, precision, found, runner(file, kind, precision)))
+            known.append((each, kind, precision, found, open_runner(file, kind, precision)))
         if nncf:
             found, file = by_nncf(each, folder)
             known.append((each, "openvino", "int8 by NNCF", found, OpenvinoRunner(file)))
     images = {each.name: example(each) for each in subjects}
     calls = [lambda run=run, image=images[each.name]: run(image) for each, *_, run in known]
-    taken = take_turns(calls, seconds=60.0)
+    taken = time_alternately(calls, seconds=60.0)
     return [
         Point(each.name, kind, precision, *_dice(found), found["bytes"]["file"], latency, _kept(found))
         for (each, kind, precision, found, _), latency in zip(known, taken, strict=True)
@@ -132,7 +132,7 @@ def by_nncf(each: Subject, folder: Path) -> tuple[dict[str, Any], Path]:
         openvino.save_model(model, file, compress_to_fp16=False)
     before = dice_of_cases(segmenter, material.cases)
     segmenter.network = OpenvinoRunner(file)
-    after, groups = dice_of_cases(segmenter, material.cases), drawn(material.groups)
+    after, groups = dice_of_cases(segmenter, material.cases), resampling_groups(material.groups)
     found = {"after": bootstrap_interval(after, groups), "difference": paired_interval(after, before, groups)}
     size = sum(part.stat().st_size for part in (file, file.with_suffix(".bin")))
     return {"dice": {key: vars(value) for key, value in found.items()}, "bytes": {"file": size}}, file

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.checkpoint import load_segmenter
-from segexp.deployment.exporter import certificate_of, make
+from segexp.deployment.exporter import certificate_path, export_segmenter
 from segexp.deployment.formats import FORMATS
 from segexp.deployment.plan import ExportRequest
 from segexp.deployment.samples import collect_export_data
@@ -30,7 +30,7 @@ def certificate(
         say: takes a sentence.
     """
     file = output.with_name(f"{output.name}{FORMATS[kind].suffix}")
-    record = certificate_of(file)
+    record = certificate_path(file)
     if not record.is_file():
         try:
             segmenter = load_segmenter(run, prune_to=prune_to)
@@ -39,7 +39,7 @@ def certificate(
             )
             if missing:
                 raise SystemExit(missing)
-            make(segmenter, ExportRequest(kind, precision, "logits", 20, file, accept=True), material, say, progress)
+            export_segmenter(segmenter, ExportRequest(kind, precision, "logits", 20, file, accept=True), material, say, progress)
         except SegexpError as problem:
             return {"failed": str(problem)}
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

@@ -36,7 +36,7 @@ from segexp.config.schema import TrainConfig
 from segexp.console import silence_libraries
 from segexp.devices import choose_devices, choose_precision, describe_device, torch_build
 from segexp.errors import SegexpError
-from segexp.evaluation.summary_text import counted
+from segexp.evaluation.summary_text import pluralise
 
 SHAPE = "skin"
 """The experiment whose network is measured: 3 channels and 2 classes."""
@@ -128,11 +128,11 @@ def conditions(arguments: argparse.Namespace, data: Sequence[str], rows: Sequenc
     accelerator, devices = choose_devices(arguments.gpus)
     sentences = [
         f"Measured on {describe_device(accelerator, devices)}, {torch_build()}, "
-        f"{counted(arguments.threads, 'thread')} for each process.",
+        f"{pluralise(arguments.threads, 'thread')} for each process.",
         "Parameters and MACs: 3 channels, 2 classes, one image of 256 x 256; of the multiplications, those of convolutions and "
         "products of matrices.",
         f"Speed: batches of {batch_of(config)} images of 256 x 256 in "
-        f"{choose_precision(config.trainer.precision, accelerator)}, median of {counted(arguments.rounds, 'round')} in which "
+        f"{choose_precision(config.trainer.precision, accelerator)}, median of {pluralise(arguments.rounds, 'round')} in which "
         "the networks take turns.",
     ]
     if data:

@@ -24,9 +24,9 @@ from segexp.checkpoint.splits import chosen_splits, merged, scoring_set
 from segexp.console import silence_libraries
 from segexp.data.datamodule import find
 from segexp.data.dataset import EvalDataset
-from segexp.evaluation.case_scores import shares
-from segexp.evaluation.grouping import drawn
-from segexp.evaluation.scoring import score
+from segexp.evaluation.case_scores import case_contributions
+from segexp.evaluation.grouping import resampling_groups
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
 from segexp.metrics.significance import bootstrap_interval, paired_interval
@@ -56,7 +56,7 @@ def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], Eval
 
 def dice_of(segmenter: Segmenter, prepared: EvalDataset) -> np.ndarray:
     """Return what each case adds to the Dice, (N,): their mean is that over classes of the mean over cases."""
-    return shares(class_scores(score(segmenter, prepared).confusions).dice[:, 1:])
+    return case_contributions(class_scores(score_cases(segmenter, prepared).confusions).dice[:, 1:])
 
 
 def latencies(segmenters: Sequence[Segmenter], image: torch.Tensor, rounds: int) -> list[float]:
@@ -88,7 +88,7 @@ def main() -> None:
     *_, whole = segmenters.values()
     cases, prepared = validation(whole, arguments.root)
     image = prepared[0].image
-    groups = drawn([case.group for case in cases])
+    groups = resampling_groups([case.group for case in cases])
     dice = {name: dice_of(segmenter, prepared) for name, segmenter in segmenters.items()}
     *_, best = dice.values()
     taken = latencies(list(segmenters.values()), image, arguments.rounds)

@@ -103,7 +103,7 @@ def usable_cores() -> int:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the names of the CPU's features, in lower case; empty where neither torch nor the system tells."""
+    """Return the names of the CPU's features, in lower case; empty if neither torch nor the system tells."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         return frozenset(name for name, present in capabilities().items() if present is True)

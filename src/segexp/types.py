@@ -1,6 +1,6 @@
 """What flows through the house: sources, cases, samples, batches, and the facts that data tell the network.
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ IGNORE = 255
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One picture on disk: a file, or one page of a multi-page file (0-based)."""
+    """One image on disk: a file, or one page of a multi-page file (0-based)."""
 
     path: Path
     page: int | None = None
@@ -35,7 +35,7 @@ class Case:
         masks: where its masks are; several files are merged into one mask.
         split: "train", "val", "test", or None when the layout does not say.
         group: cases of one group (patient, scan, tile) are never split apart; None when every case stands alone.
-        classes: of overlapping labels, the class that each of the masks is of; empty where the values of a mask tell.
+        classes: of overlapping labels, the class that each of the masks is of; empty if the values of a mask tell.
     """
 
     id: str
@@ -54,7 +54,7 @@ class DataSpec:
         name: name of the data set.
         classes: class names by index; the first one is the background.
         channels: image channels, C.
-        palette: one RGB colour (0-255) per class, for pictures.
+        palette: one RGB colour (0-255) per class, for images.
         overlapping: a pixel may have several classes: masks hold bit sets (`data.labels.modes`) in the place of class indices.
     """
 
@@ -83,7 +83,7 @@ class Batch(TypedDict):
 
 
 class Sample(NamedTuple):
-    """One case for scoring: image (C, h, w) float32 at the working size, mask (H, W) uint8 at the image's own size."""
+    """One case for scoring: image (C, h, w) float32 at the working size, mask (H, W) uint8 at the original image size."""
 
     position: int
     image: "torch.Tensor"

@@ -104,3 +104,33 @@ def test_a_run_is_trained_and_gone_on_with(small: list[str], tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="already holds a run"):
         train(**asked)
     assert run.resume(trainer={"max_epochs": 2}).metrics["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"data": 3}, 'data is 3 (a whole number). A folder or an option of the group data was expected. Type data="DIR" or'),
+        ({"model": 3}, "model is 3 (a whole number); expected the name of an option, or a mapping of keys."),
+        ({"overrides": "model=unet"}, "overrides is 'model=unet'. A list of text was expected. Type overrides=['model=unet']."),
+        ({"seed": 1.5}, "seed is 1.5 (a number); expected a whole number, 0 or more."),
+        (
+            {"trainer": {"max_epochs": "ten"}},
+            "trainer.max_epochs is 'ten' (text); expected a whole number, 1 or more, or null.",
+        ),
+        ({"epochs": 3}, "It is called trainer.max_epochs. Type trainer.max_epochs=3."),
+        ({"trainer": {"lr": 3}}, "It is called optimizer.lr. Type optimizer.lr=3."),
+        ({"trainer": {"profiler": "simple"}}, "Type +trainer.profiler=simple."),
+        ({"model": "unt"}, "model=unt does not exist. Did you mean unet,"),
+    ],
+)
+def test_a_wrong_argument_is_the_sentence_of_the_command_line(
+    arguments: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        train(**{"data": "demo", **arguments})
+    assert sentence in str(caught.value)
+    files = [Path(frame.path).name for frame in caught.traceback]
+    assert files == ["test_train.py", "calls.py"], "the frames of the user, and the one that raises"
+    assert caught.value.__cause__ is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -22,7 +22,7 @@ from segexp.config.migration import new_name
 from segexp.data.synthetic.datasets import make_demo
 from segexp.errors import CheckpointError
 from segexp.evaluation.records import read_record
-from segexp.evaluation.settings_diff import varying
+from segexp.evaluation.settings_diff import varying_settings
 
 SAVED = Path(__file__).parent / "first_house"
 
@@ -88,7 +88,7 @@ def test_it_is_compared(first: Path, renamed: Path) -> None:
 
 def test_names_of_keys_are_no_difference_between_runs(first: Path, renamed: Path) -> None:
     assert read_record(first).config != yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
-    assert varying([read_record(first), read_record(renamed)]) == {}
+    assert varying_settings([read_record(first), read_record(renamed)]) == {}
 
 
 @pytest.mark.parametrize("more", [{}, {"trainer": {"max_epochs": 12}}])

@@ -5,7 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segexp.checks.alignment import GRID, TURNS, agreement, best_shift, check_alignment, grid_truth, judge, predicted, turned
+from segexp.checks.alignment import (
+    GRID,
+    TURNS,
+    agreement,
+    best_shift,
+    check_alignment,
+    cross_predict,
+    find_misaligned,
+    grid_truth,
+    turn_correlations,
+)
 from segexp.checks.issues import CaseFacts
 from segexp.checks.scan import SIDE, CaseScan
 from segexp.types import Case, Source
@@ -104,8 +114,8 @@ def test_no_word_on_few_cases_or_noise(scenes):
 
 def test_a_case_is_predicted_by_the_others_alone(scenes):
     pictures, masks = (part[:10] for part in scenes)
-    first = predicted(pictures, np.stack(masks), 2)
-    other = predicted(pictures, np.stack([1 - masks[0], *masks[1:]]), 2)
+    first = cross_predict(pictures, np.stack(masks), 2)
+    other = cross_predict(pictures, np.stack([1 - masks[0], *masks[1:]]), 2)
     assert first.shape == (10, 2, GRID, GRID)
     np.testing.assert_array_equal(first[0], other[0])
     assert not np.array_equal(first[1], other[1])
@@ -114,7 +124,7 @@ def test_a_case_is_predicted_by_the_others_alone(scenes):
     np.testing.assert_allclose(truth.sum(axis=1), 1)
     right = (first[:, 1] > 0.5) == (truth[:, 1] > 0.5)
     assert right.mean() > 0.95
-    np.testing.assert_array_equal(first, predicted(pictures, np.stack(masks), 2, threads=1))
+    np.testing.assert_array_equal(first, cross_predict(pictures, np.stack(masks), 2, threads=1))
 
 
 def test_shifts_are_measured_exactly():
@@ -133,7 +143,11 @@ def test_turns_are_told_apart():
     rng = np.random.default_rng(0)
     prediction = rng.random((1, 32, 32)).astype(np.float32)
     for name, turn in TURNS.items():
-        fits = turned(prediction, turn(prediction)) if "degrees" not in name else turned(turn(prediction), prediction)
+        fits = (
+            turn_correlations(prediction, turn(prediction))
+            if "degrees" not in name
+            else turn_correlations(turn(prediction), prediction)
+        )
         best = max(fits, key=lambda key: fits[key])
         assert fits[best] == pytest.approx(1, abs=1e-5)
         assert best == name
@@ -160,4 +174,4 @@ def test_agreement_of_predictions_with_masks():
 def test_a_model_without_skill_accuses_nobody():
     rng = np.random.default_rng(0)
     truth = grid_truth(np.stack([shape(rng)[1] for _ in range(12)]), 2)
-    assert judge(rng.random(truth.shape).astype(np.float32), truth) == {}
+    assert find_misaligned(rng.random(truth.shape).astype(np.float32), truth) == {}

@@ -12,9 +12,9 @@ from segexp.checks.duplicates import (
     check_contradictions,
     check_copies,
     check_equal,
-    copies,
-    hashes,
+    find_copies,
     neighbour_likeness,
+    perceptual_hashes,
 )
 from segexp.checks.issues import CaseFacts
 from segexp.checks.scan import SIDE, CaseScan, image_thumbnail, label_thumbnail, one_hot, to_gray
@@ -57,7 +57,7 @@ CHANGES = {
 
 def found(images: list[np.ndarray], groups: list[str | None] | None = None) -> list[tuple[int, int, str]]:
     pictures = [image_thumbnail(image) for image in images]
-    return copies(pictures, groups or [None] * len(images), [str(n) for n in range(len(images))])
+    return find_copies(pictures, groups or [None] * len(images), [str(n) for n in range(len(images))])
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -86,10 +86,10 @@ def test_copies_within_a_group_or_known_as_equal_are_left_out():
     assert found(images, ["a", "b", "c", "d", "a"]) == []
     assert found(images, ["a", "b", "c", "d", "e"]) == [(0, 4, "")]
     pictures = [image_thumbnail(image) for image in images]
-    assert copies(pictures, [None] * 5, ["same", "b", "c", "d", "same"]) == []
+    assert find_copies(pictures, [None] * 5, ["same", "b", "c", "d", "same"]) == []
     blank = [np.full((SIDE, SIDE, 1), value, np.uint8) for value in (3, 4)]
-    assert copies(blank, [None] * 2, ["a", "b"]) == []
-    assert copies([], [], []) == []
+    assert find_copies(blank, [None] * 2, ["a", "b"]) == []
+    assert find_copies([], [], []) == []
 
 
 def test_slices_of_a_scan_are_alike_and_other_pictures_are_not():
@@ -103,10 +103,10 @@ def test_slices_of_a_scan_are_alike_and_other_pictures_are_not():
 
 def test_hashes_of_all_orientations():
     picture = image_thumbnail(lesions(1)[0])
-    own = hashes(picture)
+    own = perceptual_hashes(picture)
     assert own.dtype == np.uint64
     assert len(set(own.tolist())) == len(ORIENTATIONS)
-    mirrored = hashes(np.ascontiguousarray(picture[:, ::-1]))
+    mirrored = perceptual_hashes(np.ascontiguousarray(picture[:, ::-1]))
     assert np.bitwise_count(mirrored[0] ^ own[list(ORIENTATIONS).index("mirrored")]) <= 2
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.checks import OPEN, typed
 from fixtures.configs import data_config
-from segexp.checks.files import check_images, check_inventory, check_splits, short
+from segexp.checks.files import check_images, check_inventory, check_splits, relative_name
 from segexp.checks.mask_values import check_shares
 from segexp.checks.run import resolve_dataset
 from segexp.checks.scan import digest, image_digest, scan_case, scan_cases
@@ -58,8 +58,8 @@ def test_empty_splits():
 
 
 def test_names_below_the_root():
-    assert short(Path("/data/a/b.png"), Path("/data")) == "a/b.png"
-    assert short(Path("/other/b.png"), Path("/data")) == "/other/b.png"
+    assert relative_name(Path("/data/a/b.png"), Path("/data")) == "a/b.png"
+    assert relative_name(Path("/other/b.png"), Path("/data")) == "/other/b.png"
 
 
 def looks_of(root: Path, masks: list[np.ndarray], table: LabelTable):

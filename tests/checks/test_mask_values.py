@@ -8,8 +8,8 @@ import pytest
 
 from fixtures.checks import typed, write
 from segexp.checks.issues import Finding
-from segexp.checks.mask_values import check_values, classes_line, written
-from segexp.checks.scan import encoded, scan_case, scan_mask, two_grays
+from segexp.checks.mask_values import check_values, classes_line, format_value
+from segexp.checks.scan import encode_leniently, scan_case, scan_mask, two_grays
 from segexp.data.labels.class_table import LabelTable
 from segexp.types import Case, Source
 
@@ -145,7 +145,7 @@ def test_encoding_goes_on_whatever_is_met():
     mask[0, 0] = 9
     look = scan_mask(Source(Path("m")), mask, table)
     assert look.unclaimed == {9: 1}
-    labels = encoded(mask, table, look)
+    labels = encode_leniently(mask, table, look)
     assert labels is not None
     assert (labels[0, 0], labels[20, 20], labels[0, 1]) == (255, 1, 0)
     soft = cv2.GaussianBlur(square(size=80), (0, 0), 1.0)
@@ -155,11 +155,11 @@ def test_encoding_goes_on_whatever_is_met():
     lines = square()
     lines[10], lines[:, 30] = 100, 130
     assert scan_mask(Source(Path("m")), lines, table).thin
-    np.testing.assert_array_equal(encoded(soft, table, look), soft > 127.5)
+    np.testing.assert_array_equal(encode_leniently(soft, table, look), soft > 127.5)
     many = np.arange(1600, dtype=np.uint16).reshape(40, 40)
-    assert encoded(many, table, scan_mask(Source(Path("m")), many, table)) is None
+    assert encode_leniently(many, table, scan_mask(Source(Path("m")), many, table)) is None
     half = np.full((4, 4), 0.5, np.float32)
-    assert encoded(half, table, scan_mask(Source(Path("m")), half, table)) is None
+    assert encode_leniently(half, table, scan_mask(Source(Path("m")), half, table)) is None
     assert scan_mask(Source(Path("m")), half, None).unclaimed == {}
 
 
@@ -175,4 +175,4 @@ def test_class_tables_as_they_are_typed():
     line = classes_line({"a": 0, "b": [1, 2], "c": "#FF0000"}, [7], 0.5)
     assert line == "'data.classes={a: 0, b: [1, 2], c: \"#FF0000\"}' 'data.ignore=[7]' data.threshold=0.5"
     assert typed(line) == {"classes": {"a": 0, "b": [1, 2], "c": "#FF0000"}, "ignore": [7], "threshold": 0.5}
-    assert written(("#FF0000",)) == '["#FF0000"]'
+    assert format_value(("#FF0000",)) == '["#FF0000"]'

@@ -10,7 +10,7 @@ import yaml
 from fixtures.configs import data_config
 from segexp.checks.issues import Examination, Finding
 from segexp.checks.leakage import suggest_groups
-from segexp.checks.propose_config import flow, propose, resolution, thickness, typical
+from segexp.checks.propose_config import choose_resolution, flow_yaml, median_thickness, propose_config, thickness
 from segexp.checks.run import run_checks
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
@@ -42,7 +42,7 @@ LEFT = {"folds", "fold"}
 
 def proposed(root, taken=(), **typed):
     data = data_config(OPEN | {"root": str(root)} | typed)
-    made = propose(run_checks(data, alignment=False), data, taken)
+    made = propose_config(run_checks(data, alignment=False), data, taken)
     assert made is not None
     return made
 
@@ -194,8 +194,8 @@ def test_errors_are_said_in_the_file_and_unknown_classes_give_none(tmp_path):
     data = data_config(OPEN, root=str(root))
     found = run_checks(data, alignment=False)
     found.findings.insert(0, Finding("error", "size", "one mask is larger", "mend it"))
-    assert "# The check found 1 error; it cannot be trained" in propose(found, data).text
-    assert propose(Examination(data.changed(classes=None), "nothing"), data) is None
+    assert "# The check found 1 error; it cannot be trained" in propose_config(found, data).text
+    assert propose_config(Examination(data.changed(classes=None), "nothing"), data) is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_errors_are_said_in_the_file_and_unknown_classes_give_none(tmp_path):
     ],
 )
 def test_values_are_written_as_yaml_reads_them(value, text):
-    assert flow(value) == text
+    assert flow_yaml(value) == text
     assert yaml.safe_load(text) == value
 
 
@@ -272,13 +272,13 @@ def test_ignored_pixels_and_background_have_no_thickness():
 def test_the_typical_thickness_is_the_median_over_masks():
     two = stripes(30)
     two[two == 1] = 2
-    found = typical([stripes(4), stripes(8), stripes(20), two])
+    found = median_thickness([stripes(4), stripes(8), stripes(20), two])
     assert found[1] == pytest.approx(thickness(stripes(8))[1])
     assert list(found) == [1, 2]
 
 
 def choice(sizes, training=100, **widths):
-    made = resolution(sizes, widths, training)
+    made = choose_resolution(sizes, widths, training)
     return made.size, made.crop, made.repeat
 
 
@@ -316,9 +316,9 @@ def test_few_pictures_are_repeated_until_they_fill_a_batch():
 
 
 def test_each_choice_has_a_reason_with_the_numbers():
-    made = resolution([(512, 512)], {"membrane": 8.0, "cell": 80.0}, 30)
+    made = choose_resolution([(512, 512)], {"membrane": 8.0, "cell": 80.0}, 30)
     assert made.size_reason == "membrane, 8 of 512 pixels thick, would be lost in a smaller picture"
     assert "4.0 cover a picture" in made.repeat_reason
-    whole = resolution([(512, 512)], {"liver": 69.0}, 3)
+    whole = choose_resolution([(512, 512)], {"liver": 69.0}, 3)
     assert "still 34 pixels thick" in whole.size_reason
     assert whole.repeat_reason == "3 training pictures are less than a batch of 8"

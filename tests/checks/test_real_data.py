@@ -9,7 +9,7 @@ import pytest
 from fixtures.checks import OPEN, serious
 from fixtures.configs import data_config
 from segexp.checks import run_checks
-from segexp.checks.duplicates import copies
+from segexp.checks.duplicates import find_copies
 from segexp.checks.scan import image_thumbnail, scan_cases
 from segexp.config.schema import DataConfig
 from segexp.data.io.images import read_image
@@ -64,7 +64,7 @@ def test_neighbouring_slices_of_real_scans_are_no_copies(real_data):
     assert faults == []
     pictures = [look.picture for look in looks]
     names = [look.digest for look in looks]
-    assert copies(pictures, [None] * len(looks), names) == []
+    assert find_copies(pictures, [None] * len(looks), names) == []
     darker = [image_thumbnail((read_image(looks[n].case.image) * 0.8).astype(np.uint8)) for n in (5, 60, 130)]
-    again = copies([*pictures, *darker], [None] * 143, [*names, "x", "y", "z"])
+    again = find_copies([*pictures, *darker], [None] * 143, [*names, "x", "y", "z"])
     assert again == [(5, 140, ""), (60, 141, ""), (130, 142, "")]

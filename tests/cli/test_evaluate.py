@@ -12,7 +12,7 @@ import torch
 
 from segexp import __version__
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
-from segexp.evaluation.tune_postprocessing import Tuned, candidates_for
+from segexp.evaluation.tune_postprocessing import TuningResult, candidates_for
 from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.significance import Interval
 
@@ -242,8 +242,8 @@ WRONG_CLASSES = (
         (
             ["tune=postprocess", "split=test"],
             2,
-            "split=test with tune=postprocess. The post-processing is chosen on the validation images: the network knows the "
-            "training images by heart, and test images on which something was chosen are a test no more. Leave split out.",
+            "split=test with tune=postprocess. The post-processing is chosen on the validation images: the network was "
+            "fitted to the training images, and a choice on the test images would invalidate them. Leave split out.",
         ),
         (
             ["tune=postprocess", "data.groups=null"],
@@ -352,8 +352,8 @@ def found(monkeypatch):
         dice = np.full(len(candidates), 0.8)
         dice[best] = 0.85
         zeros = np.zeros(len(candidates), int)
-        tuned = Tuned(candidates[best], Interval(0.04, low, 0.06, 5), "cases", 1, candidates, dice, zeros)
-        monkeypatch.setattr("segexp.evaluation.tune_postprocessing.tune", lambda *_: tuned)
+        tuned = TuningResult(candidates[best], Interval(0.04, low, 0.06, 5), "cases", 1, candidates, dice, zeros)
+        monkeypatch.setattr("segexp.evaluation.tune_postprocessing.tune_postprocessing", lambda *_: tuned)
 
     return say
 

@@ -186,7 +186,7 @@ def test_a_run_of_16_bit_pictures_takes_no_bytes(run, export, monkeypatch):
 
 def test_the_preprocessing_inside(run, export, tmp_path, pictures):
     from segexp.data.io.images import read_image
-    from segexp.deployment.runtime import runner
+    from segexp.deployment.runtime import open_runner
     from segexp.inference.postprocessing import Postprocessing
     from segexp.types import Source
 
@@ -202,7 +202,7 @@ def test_the_preprocessing_inside(run, export, tmp_path, pictures):
     for path in sorted((pictures / "val").glob("???.png"))[:3]:
         image = read_image(Source(path), 1)
         with torch.inference_mode():
-            (found,) = runner(tmp_path / "whole.onnx", "onnx", "fp32")(torch.from_numpy(image[None]))
+            (found,) = open_runner(tmp_path / "whole.onnx", "onnx", "fp32")(torch.from_numpy(image[None]))
         np.testing.assert_array_equal(found.numpy(), subject.classes(image))
     code = predict([f"model={tmp_path / 'whole.onnx'}", f"input={pictures / 'val'}", "output=masks", "gpus=0"])
     assert code == 1

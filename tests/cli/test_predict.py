@@ -68,13 +68,13 @@ def scored(run, root):
     from segexp.data.cache import ReadingStore
     from segexp.data.datamodule import find, make_reader
     from segexp.data.dataset import EvalDataset
-    from segexp.evaluation.scoring import score
+    from segexp.evaluation.scoring import score_cases
 
     segmenter = load_segmenter(run)
     data = segmenter.facts["config"]["data"] | {"root": str(root)}
     cases = [case for case in find(data) if case.split == "val"]
     prepared = EvalDataset(ReadingStore(make_reader(data), cases), range(len(cases)), segmenter.preprocessing)
-    masks = score(segmenter, prepared, range(len(cases))).kept
+    masks = score_cases(segmenter, prepared, range(len(cases))).kept
     return {case.image.path: masks[position] for position, case in enumerate(cases)}
 
 

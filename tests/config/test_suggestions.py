@@ -42,7 +42,11 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("trainer.max_epoch=3", "Did you mean trainer.max_epochs?"),
+        ("trainer.profiler=simple", "It is an argument of Lightning's Trainer. Type +trainer.profiler=simple."),
+        ("trainer.devices=2", "It is an argument of Lightning's Trainer. Type trainer.gpus=2, or trainer.gpus=[0,1]."),
+        ("trainer.max_stps=9", "Did you mean +trainer.max_steps"),
+        ("trainer.batchsize=9", "It is called data.batch_size. Type data.batch_size=9."),
+        ("trainer.max_epoch=3", "Did you mean trainer.max_epochs, +trainer.min_epochs"),
         ("trainer.precison=32", "Did you mean trainer.precision?"),
         ("max_epochs=3", "It is called trainer.max_epochs. Type trainer.max_epochs=3."),
         ("lr=0.1", "It is called optimizer.lr. Type optimizer.lr=0.1."),

@@ -57,14 +57,14 @@ def test_a_sound_configuration_passes():
             "trainer.max_epoch is neither a key of segexp nor an argument of Lightning's Trainer. Did you mean max_epochs",
         ),
         ({"sed": 3}, "sed is not a key of the configuration. Did you mean seed"),
-        ({"data__batch_size": 0}, "data.batch_size is 0 (a whole number); expected auto or a whole number, 1 or more."),
-        ({"data__batch_size": 2.5}, "data.batch_size is 2.5 (a number); expected auto or a whole number, 1 or more."),
+        ({"data__batch_size": 0}, "data.batch_size is 0 (a whole number); expected auto, or a whole number, 1 or more."),
+        ({"data__batch_size": 2.5}, "data.batch_size is 2.5 (a number); expected auto, or a whole number, 1 or more."),
         ({"trainer__precision": "fp8"}, "expected auto | 32 | bf16-mixed | 16-mixed."),
-        ({"trainer__gpus": "all"}, "trainer.gpus is 'all' (text); expected auto or a whole number, 0 or more or a list"),
-        ({"trainer__ema": 1}, "trainer.ema is 1 (a whole number); expected a number, strictly between 0 and 1 or null."),
-        ({"trainer__minutes": -1}, "expected a number, above 0 or null."),
-        ({"data__crop": [1, 2, 3]}, "data.crop is [1, 2, 3] (a list); expected a whole number, 1 or more or a list of 2"),
-        ({"data__val_fraction": 1.5}, "expected a number, between 0 and 1 or null."),
+        ({"trainer__gpus": "all"}, "trainer.gpus is 'all' (text); expected auto, or a whole number, 0 or more, or a list"),
+        ({"trainer__ema": 1}, "trainer.ema is 1 (a whole number); expected a number, strictly between 0 and 1, or null."),
+        ({"trainer__minutes": -1}, "expected a number, above 0, or null."),
+        ({"data__crop": [1, 2, 3]}, "data.crop is [1, 2, 3] (a list); expected a whole number, 1 or more, or a list of 2"),
+        ({"data__val_fraction": 1.5}, "expected a number, between 0 and 1, or null."),
         ({"data__cache": "disc"}, "expected auto | ram | disk | none."),
         ({"callbacks__pictures": -1}, "callbacks.pictures is -1"),
         ({"logger__tensorbord": True}, "logger.tensorbord is not a key of logger. Did you mean tensorboard"),
@@ -248,3 +248,14 @@ def test_no_moments():
         "swa is '60'. an epoch ",
         "freeze_encoder is 'x%'",
     ]
+
+
+def test_the_arguments_of_lightnings_trainer_are_known_without_it():
+    import inspect
+
+    import pytorch_lightning as pl
+
+    from segexp.config.trainer_arguments import ARGUMENTS, OWN
+
+    assert set(inspect.signature(pl.Trainer).parameters) == ARGUMENTS
+    assert OWN.keys() < ARGUMENTS

@@ -193,7 +193,7 @@ def test_every_cache_gives_the_same_batches_and_samples(organ, cache):
 def test_the_disk_cache_is_where_segexp_cache_says_and_is_used_again(organ, cache, monkeypatch):
     module(organ, cache="disk")
     (folder,) = cache.iterdir()
-    monkeypatch.setattr(datamodule, "read_all", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("segexp.data.cache.read_all", lambda *_: pytest.fail("decoded again"))
     module(organ, cache="disk")
     monkeypatch.undo()
     monkeypatch.setenv("SEGEXP_CACHE", str(cache))
@@ -213,7 +213,7 @@ def test_a_cache_that_cannot_be_written_is_told(organ, tmp_path, monkeypatch):
 
 def test_auto_asks_for_the_decoded_size(organ, monkeypatch):
     asked = []
-    monkeypatch.setattr(datamodule, "choose_cache", lambda cache, needed: asked.append((cache, needed)) or "ram")
+    monkeypatch.setattr("segexp.data.cache.choose_cache", lambda cache, needed: asked.append((cache, needed)) or "ram")
     module(organ, cache="auto")
     module(organ, cache="auto", size=32)
     assert asked == [("auto", 12 * 2 * 64 * 64), ("auto", 12 * (32 * 32 + 64 * 64))]  # image and mask, a byte each
@@ -337,7 +337,7 @@ def test_a_layout_that_nobody_named_is_no_pattern(organ):
 
 
 def test_both_problems_are_found_before_a_picture_is_decoded(organ, monkeypatch):
-    monkeypatch.setattr(datamodule, "read_all", lambda *_: pytest.fail("decoded first"))
+    monkeypatch.setattr("segexp.data.cache.read_all", lambda *_: pytest.fail("decoded first"))
     for change in ({"batch_size": 40}, {"crop": 65}):
         with pytest.raises(ConfigError):
             module(organ, **change)

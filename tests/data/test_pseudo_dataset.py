@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from segexp.data import pseudo_dataset
-from segexp.data.cache import DiskStore, RamStore, ReadingStore
+from segexp.data.cache import DiskStore, RamStore, ReadingStore, open_store
 from segexp.data.dataset import EpochSampler, TrainDataset, collate_train
 from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix, Mixed
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader, keep
+from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.statistics import Picture
 from segexp.types import Case, Source
 
@@ -106,10 +105,10 @@ def cases(tmp_path):
 def test_pictures_are_kept_as_asked_and_masks_are_read_as_they_are(cases, cache, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        pseudo_dataset, "choose_cache", lambda cache, needed: "ram" if cache == "auto" and needed == 4896 else cache
+        "segexp.data.cache.choose_cache", lambda cache, needed: "ram" if cache == "auto" and needed == 4896 else cache
     )
     for _ in range(2):
-        store = keep(PseudoReader(1, 24), cases, cache)
+        store = open_store(PseudoReader(1, 24), cases, cache, samples=4)
         assert isinstance(store, kind)
         for n in range(3):
             assert store[n].image.shape == (18, 24, 1)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from segexp.deployment.certificate import Certificate, Scores, finite, lines, record, write_record
-from segexp.deployment.quantization import Quantised
+from segexp.deployment.certificate import Certificate, Scores, certificate_lines, certificate_record, finite, write_certificate
+from segexp.deployment.quantization import QuantisationResult
 from segexp.deployment.verification import Agreement, Latency
 from segexp.metrics.significance import Interval
 
@@ -54,8 +54,8 @@ def test_the_float32_file_is_what_counts_where_it_was_timed():
 
 
 def test_what_is_no_number_becomes_null(tmp_path):
-    values = record({"file": "a.onnx"}, certificate(fall=NAN, largest=NAN), "well")
-    write_record(tmp_path / "c.json", values)
+    values = certificate_record({"file": "a.onnx"}, certificate(fall=NAN, largest=NAN), "well")
+    write_certificate(tmp_path / "c.json", values)
     found = json.loads((tmp_path / "c.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert found["agreement"][0] == {"batch": 1, "height": 32, "width": 32, "largest": None, "changed": 0, "pixels": 1024}
     assert found["dice"]["difference"] == {"mean": None, "low": -0.02, "high": 0.01, "cases": 5}
@@ -66,7 +66,7 @@ def test_what_is_no_number_becomes_null(tmp_path):
 
 
 def test_without_cases_there_is_no_dice():
-    assert record({}, certificate(scores=False), "")["dice"] is None
+    assert certificate_record({}, certificate(scores=False), "")["dice"] is None
 
 
 def test_finite_goes_all_the_way_down():
@@ -85,7 +85,9 @@ def certificate_words(scores=None, largest=2.5e-7):
 
 def test_every_number_with_what_it_is_of():
     scores = Scores(Interval(0.9, 0.8, 0.95, 5), Interval(0.89, 0.79, 0.94, 5), Interval(-0.01, -0.02, 0.005, 5))
-    assert lines(certificate_words(scores), "Well.", Quantised(("node_conv2d", "node_conv2d_1"), 8, 0.001, {0: 0.02})) == [
+    assert certificate_lines(
+        certificate_words(scores), "Well.", QuantisationResult(("node_conv2d", "node_conv2d_1"), 8, 0.001, {0: 0.02})
+    ) == [
         "Certificate",
         "  3 x 17x19: probabilities differ by 2.5e-07 at most, 2 of 969 pixels have another class (2.1e-03)",
         "  Dice on 5 validation cases: 0.9000 [0.8000, 0.9500] before, 0.8900 [0.7900, 0.9400] after",
@@ -101,7 +103,7 @@ def test_every_number_with_what_it_is_of():
 
 
 def test_what_was_not_measured():
-    found = lines(certificate_words(largest=float("nan")), "Well.", Quantised((), 8, 0.001, {}))
+    found = certificate_lines(certificate_words(largest=float("nan")), "Well.", QuantisationResult((), 8, 0.001, {}))
     assert found[1] == "  3 x 17x19: 2 of 969 pixels have another class (2.1e-03)"
     assert found[2] == "  Dice: not measured"
     assert found[-2] == "  in float32 of 8 layers: none"

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from segexp.deployment import exporter
-from segexp.deployment.exporter import make, side_by_side, trying_size
+from segexp.deployment.exporter import export_segmenter, side_by_side, trial_size
 from segexp.deployment.formats import FORMATS, ExportError, write_onnx
 from segexp.deployment.plan import ExportRequest, check_export_data
-from segexp.deployment.runtime import Runner, load_exported, runner
+from segexp.deployment.runtime import Runner, load_exported, open_runner
 from segexp.errors import DataError
 from segexp.inference.folder_runner import progress
 
@@ -28,7 +28,7 @@ def make_quietly(segmenter, material, output, **more):
         kind, more.pop("precision", "fp32"), more.pop("returns", "logits"), more.pop("opset", 20), output, **more
     )
     said = []
-    return make(segmenter, wanted, material, said.append, progress), said
+    return export_segmenter(segmenter, wanted, material, said.append, progress), said
 
 
 def few():
@@ -89,7 +89,7 @@ def test_bytes_in(returns, kind, segmenter, material, tmp_path):
     assert made.certificate.wrong == ""
     image = np.random.default_rng(9).integers(0, 256, (2, 53, 71, 3), np.uint8)
     with torch.inference_mode():
-        found = runner(file, kind, "fp32")(torch.from_numpy(image))
+        found = open_runner(file, kind, "fp32")(torch.from_numpy(image))
     for each, picture in zip(found, image, strict=True):
         if returns == "classes":
             np.testing.assert_array_equal(each.numpy(), subject.classes(picture))
@@ -126,7 +126,7 @@ def test_a_file_that_gives_something_else_leaves_nothing_and_the_old_one_as_it_w
     by, words, segmenter, material, tmp_path, monkeypatch
 ):
     def broken(*arguments):
-        return Noisy(runner(*arguments), torch.tensor([by, 0.0]).reshape(1, 2, 1, 1))
+        return Noisy(open_runner(*arguments), torch.tensor([by, 0.0]).reshape(1, 2, 1, 1))
 
     monkeypatch.setattr(exporter, "runner", broken)
     (tmp_path / "net.pt").write_text("an older file")
@@ -221,7 +221,7 @@ def test_fewer_bits_that_are_no_success_leave_the_float32_file(segmenter, materi
     wanted = ExportRequest("torchscript", "bf16", "logits", 20, tmp_path / "net.pt")
     said = []
     with pytest.raises(ExportError) as caught:
-        make(subject, wanted, material(subject), said.append, progress)
+        export_segmenter(subject, wanted, material(subject), said.append, progress)
     assert str(caught.value).startswith("bf16 is no success here: its Dice is not known, for there are no validation images")
     assert str(caught.value).endswith(
         f"{tmp_path / 'net.pt'} holds the float32 network, which is kept. Type accept=true to keep the file in fewer bits all "
@@ -258,7 +258,7 @@ def test_fewer_bits_are_not_judged_without_the_data(precision, segmenter, materi
 )
 def test_the_size_that_an_export_is_tried_about(values, crop, returns, expected, segmenter, material):
     subject = segmenter(**values)
-    assert trying_size(subject, replace(material(subject), crop=crop), returns) == expected
+    assert trial_size(subject, replace(material(subject), crop=crop), returns) == expected
 
 
 @pytest.mark.parametrize("values", [{}, {"channels": 3}, {"channels": 5}, {"classes": 3, "overlapping": True}])

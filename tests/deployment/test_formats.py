@@ -14,14 +14,14 @@ from segexp.checkpoint.files import is_exported
 from segexp.deployment.formats import (
     FORMATS,
     ExportError,
+    capture_program,
     check_format,
-    program,
-    round_up,
+    replace_ceil_division,
     silence_exporters,
     spatial_axes,
     write_onnx,
 )
-from segexp.deployment.formats import refused as refused_writing
+from segexp.deployment.formats import convert_export_errors as refused_writing
 from segexp.errors import ConfigError
 
 
@@ -142,16 +142,16 @@ class Padded(nn.Module):
 
 
 def test_sizes_are_rounded_up_in_whole_numbers():
-    captured = program(Padded(), torch.zeros(2, 1, 32, 40))
+    captured = capture_program(Padded(), torch.zeros(2, 1, 32, 40))
     assert math.ceil not in {node.target for node in captured.graph.nodes}
     for width in (30, 31, 32, 40):
         assert captured.module()(torch.zeros(1, 1, 16, width)).shape == (1, 1, 16, math.ceil(width / 3) * 3)
 
 
 def test_a_program_without_such_sizes_stays_as_it_is():
-    captured = program(nn.Conv2d(1, 2, 1), torch.zeros(2, 1, 32, 40))
+    captured = capture_program(nn.Conv2d(1, 2, 1), torch.zeros(2, 1, 32, 40))
     before = [(node.name, node.target) for node in captured.graph.nodes]
-    round_up(captured.graph_module)
+    replace_ceil_division(captured.graph_module)
     assert [(node.name, node.target) for node in captured.graph.nodes] == before
 
 

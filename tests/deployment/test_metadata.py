@@ -6,7 +6,7 @@ import pytest
 
 from segexp import __version__
 from segexp.checkpoint.files import sidecar_of
-from segexp.deployment.metadata import content, digest, facts_of, read_sidecar, write_sidecar
+from segexp.deployment.metadata import file_digest, parse_sidecar, read_sidecar, sidecar_content, write_sidecar
 from segexp.errors import CheckpointError
 from segexp.inference.postprocessing import Postprocessing
 
@@ -21,13 +21,13 @@ def subject(segmenter):
 @pytest.fixture
 def file(tmp_path, subject):
     (tmp_path / "net.onnx").write_bytes(b"a network")
-    write_sidecar(tmp_path / "net.onnx", content(subject, "onnx", "fp32", "logits", 20))
+    write_sidecar(tmp_path / "net.onnx", sidecar_content(subject, "onnx", "fp32", "logits", 20))
     return tmp_path / "net.onnx"
 
 
 def refused(file):
     with pytest.raises(CheckpointError) as caught:
-        facts_of(read_sidecar(file), file)
+        parse_sidecar(read_sidecar(file), file)
     return str(caught.value).replace(str(file.parent), "HERE")
 
 
@@ -38,22 +38,22 @@ def change(file, **values):
 
 def test_what_is_written_is_read_again(file, subject):
     values = read_sidecar(file)
-    assert facts_of(values, file) == (subject.preprocessing, subject.spec, subject.postprocessing)
+    assert parse_sidecar(values, file) == (subject.preprocessing, subject.spec, subject.postprocessing)
     assert (values["what"], values["segexp"], values["opset"], values["max_pixels"]) == ("segexp-export", __version__, 20, None)
-    assert values["sha256"] == digest(file)
+    assert values["sha256"] == file_digest(file)
     assert values["split_hash"] == "ab12"
     assert sorted(path.name for path in file.parent.iterdir()) == ["net.onnx", "net.onnx.json"]
 
 
 def test_what_goes_in_and_what_comes_out_is_said(subject, segmenter):
-    bare, whole = (content(subject, "onnx", "fp32", returns, 20) for returns in ("logits", "classes"))
+    bare, whole = (sidecar_content(subject, "onnx", "fp32", returns, 20) for returns in ("logits", "classes"))
     assert bare["input"].startswith("images (batch, channels, height, width) float32")
     assert bare["output"].endswith("at the working size; softmax gives probabilities")
     assert whole["input"] == "images (batch, height, width, channels) uint8, as they are on disk"
     assert whole["output"].startswith("class indices (batch, height, width) uint8")
-    overlapping = content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "logits", 20)
+    overlapping = sidecar_content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "logits", 20)
     assert overlapping["output"].endswith("sigmoid of the difference to the first one")
-    sets = content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "classes", 20)["output"]
+    sets = sidecar_content(segmenter(classes=3, overlapping=True), "onnx", "fp32", "classes", 20)["output"]
     assert sets.startswith("sets of bits, 1 for the first foreground class, 2 for the second, (batch, height, width) uint8")
 
 
@@ -132,7 +132,7 @@ def test_an_entry_that_makes_no_sense(file, changes):
 def test_the_weights_of_openvino_belong_to_the_file(tmp_path):
     for name in ("a.xml", "a.bin", "a.pt2"):
         (tmp_path / name).write_text("same")
-    with_weights = digest(tmp_path / "a.xml")
-    assert with_weights != digest(tmp_path / "a.pt2")
+    with_weights = file_digest(tmp_path / "a.xml")
+    assert with_weights != file_digest(tmp_path / "a.pt2")
     (tmp_path / "a.bin").write_text("other")
-    assert digest(tmp_path / "a.xml") != with_weights
+    assert file_digest(tmp_path / "a.xml") != with_weights

@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from segexp.data.preprocessing import Preprocessing, resize_image, working_size
-from segexp.deployment.modules import AdaptivePool, Bare, check_bytes, deployed, exportable, larger, left_out, resized, working
+from segexp.deployment.modules import (
+    AdaptivePool,
+    NetworkModule,
+    check_8bit,
+    describe_excluded_steps,
+    exportable_module,
+    replace_adaptive_pools,
+    resize_like_opencv,
+    symbolic_max,
+    working_size_symbolic,
+)
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing
 
@@ -36,8 +46,8 @@ def test_the_segmenters_probabilities_and_classes(kind, segmenter):
     subject = segmenter(**KINDS[kind])
     given = pictures(subject.spec.channels)
     with torch.inference_mode():
-        found = deployed(subject, returns="probabilities")(torch.from_numpy(given))
-        classes = deployed(subject, returns="classes")(torch.from_numpy(given))
+        found = exportable_module(subject, returns="probabilities")(torch.from_numpy(given))
+        classes = exportable_module(subject, returns="classes")(torch.from_numpy(given))
     expected = torch.stack([subject.probabilities(image) for image in given])
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
     masks = np.stack([subject.classes(image) for image in given])
@@ -47,7 +57,7 @@ def test_the_segmenters_probabilities_and_classes(kind, segmenter):
 
 
 def test_overlapping_classes_above_a_threshold(segmenter):
-    whole = deployed(segmenter(classes=3, overlapping=True), returns="classes")
+    whole = exportable_module(segmenter(classes=3, overlapping=True), returns="classes")
     chances = torch.tensor([[0.1, 0.1], [0.9, 0.6], [0.4, 0.7]])[None, :, None]
     assert whole.classes(chances).tolist() == [[[1, 3]]]
     whole.threshold = 0.65
@@ -58,7 +68,7 @@ def test_the_segmenter_is_left_as_it_is(segmenter):
     subject = segmenter()
     before = {name: value.clone() for name, value in subject.network.state_dict().items()}
     subject.network.train()
-    module = deployed(subject, "bf16")
+    module = exportable_module(subject, "bf16")
     assert subject.network.training
     assert not module.training
     assert next(module.parameters()).dtype == torch.bfloat16
@@ -69,16 +79,16 @@ def test_half_the_bits_inside_and_float32_outside(segmenter):
     subject = segmenter()
     image = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
-        found = Bare(subject.network, torch.bfloat16)(image)
+        found = NetworkModule(subject.network, torch.bfloat16)(image)
         assert found.dtype == torch.float32
         apart = (found - subject.network(image)).abs()
     assert 0 < apart.mean() < 0.02 * subject.network(image).abs().max()
 
 
 def test_pictures_that_are_no_bytes():
-    check_bytes(Preprocessing(1, value_range=(0.0, 255.0)))
+    check_8bit(Preprocessing(1, value_range=(0.0, 255.0)))
     with pytest.raises(ConfigError) as caught:
-        check_bytes(Preprocessing(1, value_range=(0.0, 4095.0)))
+        check_8bit(Preprocessing(1, value_range=(0.0, 4095.0)))
     assert str(caught.value) == (
         "include_preprocessing=true, and the run was trained on images of values from 0 to 4095, which are not 8-bit. A "
         "network of "
@@ -89,8 +99,8 @@ def test_pictures_that_are_no_bytes():
 
 
 def test_steps_that_are_not_in_the_graph_are_said():
-    assert left_out(Postprocessing(0.3)) == ""
-    assert left_out(Postprocessing(0.3, 50, fill_holes=True)) == (
+    assert describe_excluded_steps(Postprocessing(0.3)) == ""
+    assert describe_excluded_steps(Postprocessing(0.3, 50, fill_holes=True)) == (
         "Not in the file, but in its sidecar: the post-processing components under 50 pixels dropped, holes filled"
     )
 
@@ -105,7 +115,7 @@ def test_torchs_own_pooling(size, out):
 def test_poolings_to_several_pixels_are_replaced_wherever_they_are():
     inner = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Conv2d(2, 2, 1))
     network = nn.Sequential(nn.AdaptiveAvgPool2d((6, 5)), nn.ModuleDict({"deep": inner}), nn.AdaptiveAvgPool2d(1))
-    assert exportable(network) is network
+    assert replace_adaptive_pools(network) is network
     assert (network[0].height, network[0].width) == (6, 5)
     assert (inner[0].height, inner[0].width) == (3, 3)
     assert isinstance(inner[1], nn.Conv2d)
@@ -132,7 +142,7 @@ MIXED = [((64, 64), (16, 80)), ((80, 50), (40, 90))]
 
 def graph(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     given = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    found: np.ndarray = resized(given, *size)[0].permute(1, 2, 0).numpy()
+    found: np.ndarray = resize_like_opencv(given, *size)[0].permute(1, 2, 0).numpy()
     return found
 
 
@@ -182,7 +192,7 @@ def test_the_working_size_is_that_of_the_preprocessing(size):
                 expected = working_size(size, (height, width))
             except ConfigError:
                 continue
-            assert tuple(working(size, height, width)) == expected, (height, width)
+            assert tuple(working_size_symbolic(size, height, width)) == expected, (height, width)
             told += 1
     assert told > 1000
 
@@ -199,9 +209,9 @@ def test_the_working_size_is_that_of_the_preprocessing(size):
 )
 def test_halves_become_even(size, own, expected):
     assert working_size(size, own) == expected
-    assert working(size, *own) == expected
+    assert working_size_symbolic(size, *own) == expected
 
 
 def test_the_larger_side_of_a_trace_is_a_tensor():
-    assert larger(torch.tensor(3), torch.tensor(5)).item() == 5
-    assert larger(7, 5) == 7
+    assert symbolic_max(torch.tensor(3), torch.tensor(5)).item() == 5
+    assert symbolic_max(7, 5) == 7

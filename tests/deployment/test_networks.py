@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from segexp.config.composition import register_resolvers
 from segexp.deployment import formats as writing
 from segexp.deployment.formats import FORMATS
-from segexp.deployment.modules import Bare
-from segexp.deployment.runtime import runner
+from segexp.deployment.modules import NetworkModule
+from segexp.deployment.runtime import open_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "export.md"
@@ -67,13 +67,13 @@ def test_the_files_give_what_the_network_gives(name, tmp_path, monkeypatch):
     if DOCS.is_file() and name in not_exported():
         pytest.skip(f"docs/export.md says why {name} is not exported")
     own = network(name)
-    module, example = Bare(own), torch.zeros(2, 3, 96, 80)
-    captured = writing.program(module, example)  # once for both formats, for it takes half of the time
-    monkeypatch.setattr(writing, "program", lambda *_: captured)
+    module, example = NetworkModule(own), torch.zeros(2, 3, 96, 80)
+    captured = writing.capture_program(module, example)  # once for both formats, for it takes half of the time
+    monkeypatch.setattr(writing, "capture_program", lambda *_: captured)
     writing.write_program(module, example, tmp_path / "net.pt2")
     writing.write_onnx(module, example, tmp_path / "net.onnx", "logits")
     for kind in ("torch_export", "onnx"):
-        exported = runner(tmp_path / f"net{FORMATS[kind].suffix}", kind, "fp32")
+        exported = open_runner(tmp_path / f"net{FORMATS[kind].suffix}", kind, "fp32")
         for batch, height, width in SIZES:
             image = torch.randn(batch, 3, height, width)
             with torch.inference_mode():

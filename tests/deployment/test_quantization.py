@@ -9,15 +9,15 @@ from torch import nn
 
 from segexp.deployment import quantization
 from segexp.deployment.formats import write_onnx
-from segexp.deployment.modules import Bare
+from segexp.deployment.modules import NetworkModule
 from segexp.deployment.quantization import (
-    Batches,
-    Quantised,
+    CalibrationBatches,
+    QuantisationResult,
     check_calibration,
-    evenly,
+    evenly_spaced,
     mean_difference,
-    names_of_layers,
-    outputs,
+    onnx_probabilities,
+    quantisable_layers,
     quantise,
     rank_layers_by_error,
     silence_onnxruntime,
@@ -45,15 +45,15 @@ def test_too_few_training_images():
 
 
 def test_items_spread_over_their_order():
-    assert evenly(range(10), 4) == [0, 3, 6, 9]
-    assert evenly("abc", 8) == ["a", "b", "c"]
-    assert evenly("abc", 1) == ["a"]
-    assert evenly([], 3) == []
+    assert evenly_spaced(range(10), 4) == [0, 3, 6, 9]
+    assert evenly_spaced("abc", 8) == ["a", "b", "c"]
+    assert evenly_spaced("abc", 1) == ["a"]
+    assert evenly_spaced([], 3) == []
 
 
 def test_images_come_one_after_the_other():
     images = [torch.full((1, 2, 3), float(n)) for n in range(3)]
-    found = list(Batches(images))
+    found = list(CalibrationBatches(images))
     assert [each["image"].shape for each in found] == [(1, 1, 2, 3)] * 3
     assert [each["image"].flat[0] for each in found] == [0, 1, 2]
 
@@ -87,7 +87,7 @@ def test_the_root_logger_is_as_it_was():
 
 
 def test_plain_values():
-    assert Quantised(("a",), 8, 0.001, {0: 0.5, 1: 0.001}).as_dict() == {
+    assert QuantisationResult(("a",), 8, 0.001, {0: 0.5, 1: 0.001}).as_dict() == {
         "kept in float32": ["a"],
         "layers": 8,
         "mean difference": 0.001,
@@ -119,7 +119,7 @@ def chain(tmp_path_factory):
     """Files of the two kinds of chain, and calibration images."""
     folder = tmp_path_factory.mktemp("chain")
     for name, uneven in (("even", False), ("uneven", True)):
-        write_onnx(Bare(Chain(uneven)), torch.zeros(2, 1, 48, 40), folder / f"{name}.onnx", "logits")
+        write_onnx(NetworkModule(Chain(uneven)), torch.zeros(2, 1, 48, 40), folder / f"{name}.onnx", "logits")
     torch.manual_seed(2)
     return folder, [torch.randn(1, 32, 32) for _ in range(8)]
 
@@ -137,9 +137,9 @@ def test_where_bytes_suffice_every_layer_has_them(chain, tmp_path):
     nodes = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert nodes.count("Conv") == 4
     assert "QuantizeLinear" in nodes
-    expected, given = outputs(folder / "even.onnx", images), outputs(tmp_path / "int8.onnx", images)
+    expected, given = onnx_probabilities(folder / "even.onnx", images), onnx_probabilities(tmp_path / "int8.onnx", images)
     assert mean_difference(expected, given) == pytest.approx(found.difference)
-    odd = outputs(tmp_path / "int8.onnx", [torch.randn(1, 37, 51)])
+    odd = onnx_probabilities(tmp_path / "int8.onnx", [torch.randn(1, 37, 51)])
     assert odd[0].shape == (2, 37, 51), "sizes stay open"
 
 
@@ -148,7 +148,7 @@ def test_a_layer_that_suffers_stays_in_float(chain, tmp_path):
     folder, images = chain
     said = []
     found = quantise(folder / "uneven.onnx", tmp_path / "int8.onnx", images, said.append)
-    layers = names_of_layers(folder / "uneven.onnx")
+    layers = quantisable_layers(folder / "uneven.onnx")
     assert said == [f"All 4 layers in INT8 change the probabilities by {found.tried[0]:.4f} on average; each is tried alone …"]
     assert found.tried[0] > quantization.CLOSE
     assert found.difference < found.tried[0] / 2
@@ -168,9 +168,9 @@ def made_up(monkeypatch, tmp_path):
             written.append(tuple(excluded))
 
         monkeypatch.setattr(quantization, "_prepared", lambda source, folder: source)
-        monkeypatch.setattr(quantization, "names_of_layers", lambda path: layers)
+        monkeypatch.setattr(quantization, "quantisable_layers", lambda path: layers)
         monkeypatch.setattr(quantization, "_write", write)
-        monkeypatch.setattr(quantization, "outputs", lambda path, images: path)
+        monkeypatch.setattr(quantization, "onnx_probabilities", lambda path, images: path)
         monkeypatch.setattr(
             quantization, "mean_difference", lambda source, target: difference(tuple(json.loads(target.read_text())))
         )

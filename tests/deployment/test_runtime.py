@@ -9,8 +9,8 @@ import torch
 
 from segexp import errors
 from segexp.checkpoint.files import sidecar_of
-from segexp.deployment.metadata import content, write_sidecar
-from segexp.deployment.runtime import ProgramRunner, check_device, check_runtime, load_exported, runner, runs_on
+from segexp.deployment.metadata import sidecar_content, write_sidecar
+from segexp.deployment.runtime import ProgramRunner, check_device, check_runtime, load_exported, open_runner, runs_on
 from segexp.errors import CheckpointError, ConfigError, DeviceError
 
 
@@ -18,7 +18,7 @@ from segexp.errors import CheckpointError, ConfigError, DeviceError
 def file(tmp_path, segmenter):
     """A file of no use with a sidecar that is right."""
     (tmp_path / "net.onnx").write_bytes(b"a network")
-    write_sidecar(tmp_path / "net.onnx", content(segmenter(), "onnx", "fp32", "logits", 20))
+    write_sidecar(tmp_path / "net.onnx", sidecar_content(segmenter(), "onnx", "fp32", "logits", 20))
     return tmp_path / "net.onnx"
 
 
@@ -42,7 +42,7 @@ def test_a_level_to_prune_to(file):
 
 
 def test_a_file_with_the_preprocessing_inside(file, segmenter):
-    write_sidecar(file, content(segmenter(), "onnx", "fp32", "classes", 20))
+    write_sidecar(file, sidecar_content(segmenter(), "onnx", "fp32", "classes", 20))
     with pytest.raises(CheckpointError) as caught:
         load_exported(file)
     assert str(caught.value) == (
@@ -122,7 +122,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @every_kind
 def test_the_class_scores_of_the_network_at_any_size(kind, written, segmenter):
-    network, file = segmenter().network, runner(written / KINDS[kind], kind, "fp32")
+    network, file = segmenter().network, open_runner(written / KINDS[kind], kind, "fp32")
     for batch, height, width in ((1, 64, 64), (3, 97, 131), (1, 17, 40)):
         image = torch.randn(batch, 1, height, width)
         with torch.inference_mode():
@@ -131,7 +131,7 @@ def test_the_class_scores_of_the_network_at_any_size(kind, written, segmenter):
 
 @every_kind
 def test_images_in_another_memory_format(kind, written):
-    file = runner(written / KINDS[kind], kind, "fp32")
+    file = open_runner(written / KINDS[kind], kind, "fp32")
     image = torch.randn(2, 1, 32, 48)
     with torch.inference_mode():
         turned = file(image.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2))
@@ -160,7 +160,7 @@ def test_a_truncated_file(kind, written, tmp_path):
     if kind == "openvino":
         shutil.copy(written / "net.bin", tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        runner(broken, kind, "fp32")
+        open_runner(broken, kind, "fp32")
     text = str(caught.value)
     assert text.startswith(f"{broken} cannot be read as {title}: it is truncated, or another kind of file (")
     assert text.endswith("A file that python -m segexp.export wrote was expected. Copy it again from where it was exported.")
@@ -169,10 +169,10 @@ def test_a_truncated_file(kind, written, tmp_path):
 def test_a_gpu_that_onnxruntime_was_built_without(written, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(ValueError, match="CUDAExecutionProvider"):
-        runner(written / "net.onnx", "onnx", "fp32", "cuda:0")
+        open_runner(written / "net.onnx", "onnx", "fp32", "cuda:0")
 
 
 def test_a_program_has_one_mode(written):
-    program = runner(written / "net.pt2", "torch_export", "fp32")
+    program = open_runner(written / "net.pt2", "torch_export", "fp32")
     assert isinstance(program, ProgramRunner)
     assert program.eval() is program

@@ -1,13 +1,14 @@
 """Every command of README, of the pages and of the help texts is typed and does its work, on small pictures.
 
-Each is typed in this process as it stands, in a folder where RUN, DIR, STUDY and their kin exist; what makes it take a second is
-added. Only what needs another machine is replaced: a GPU by the CPU, pretrained weights by random ones (tests/models fetches
-some from a server of its own), a launcher of processes and the process that tries batch sizes by this one (tests/cli and
-tests/training have both). Of the jobs of a study those are left that bring a new value. Commands that differ only in
-what a run, a study or an output is called are typed once. `test_tutorial.py` types the tutorial, `tests/test_wheel.py` trains by
-`python -m segexp.train` in a process of its own.
+Each is typed in this process as it stands, in a folder where RUN, DIR, STUDY and their kin exist; what makes it take a
+second is added. Only what needs another machine is replaced: a GPU by the CPU, pretrained weights by random ones (tests/models
+fetches some from a server of its own), a launcher of processes and the process that tries batch sizes by this one (tests/cli
+and tests/training have both). Of the jobs of a study those are left that bring a new value. Commands that differ only in what
+a run, a study or an output is called are typed once. `test_tutorial.py` types the tutorial, and `tests/test_wheel.py` trains
+by `python -m segexp.train` in a process of its own.
 """
 
+import fnmatch
 import importlib
 import re
 import shlex
@@ -23,7 +24,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 
 from segexp.config.overrides import written
 from segexp.data.synthetic.datasets import make_demo
@@ -46,16 +47,17 @@ SMALL = [
 ]
 """What is trained beforehand takes seconds too."""
 STUDIES = {
-    "folds": ["-m", "model=unet", "model.width=4", "model.depth=2", "data.folds=3", "data.fold=range(3)"],
+    "folds": ["-m", "model=unet", "model.width=4", "model.depth=2", "data.folds=2", "data.fold=0,1"],
     "models": ["-m", "model=unet,unetpp", "model.width=4", "model.depth=2", "seed=0,1", "data.split_seed=0"],
 }
 RUNS = {
     "unet": ["model=unet", "model.width=4", "model.depth=4"],
+    "flat": ["model=unet", "model.width=4", "model.depth=2"],
     "unetpp": ["model=unetpp", "model.width=4", "model.depth=4", "deep_supervision=[1,0.5,0.25]"],
 }
 BEFORE = {
     "train": ["data.size=null", "data.repeat=1", "data.batch_size=2", "callbacks=none"],
-    "check": ["data.size=null", "model.width=8", "optimizer.lr=0.01"],
+    "check": ["data.size=null", "model.width=8", "model.depth=3", "optimizer.lr=0.01"],
 }
 """What is typed before the words of a command, which win, so that it takes a second; for `check` where it trains."""
 BEHIND = {
@@ -68,10 +70,20 @@ BEHIND = {
     "explain": ["gpus=0"],
 }
 """What is typed behind them, and wins."""
+SWEEPER: Any = Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]
+"""What makes the jobs of a study; importing its module would give another class of that name."""
+SPLIT = SWEEPER.split_arguments
 NARROW = [file.stem for file in (ROOT / "conf" / "model").glob("*.yaml") if re.search("^width:", file.read_text(), re.M)]
 """Networks that can be made narrow."""
 PLACE = r"runs/[\w/-]+|\b(?:OTHER_)?STUDY\b|\b(?:OTHER_)?RUN\d?\b|RUN_OR_STUDY"
 """Where a command looks for a run or a study."""
+REPLACED = {
+    "model=NAME": "model=unet",
+    "model.weights=imagenet": "model.weights=none",
+    "model.encoder=resnet50": "model.encoder=resnet18",
+    "hydra/launcher=joblib": "hydra/launcher=basic",
+}
+"""What is typed in the place of a word."""
 REST = ["data=paired_folders", "data.root=DIR", "data.classes={background: 0, cell: 255, nucleus: 255}"]
 """What a command goes on with where the page has an ellipsis."""
 OTHERS = yaml.safe_load((ROOT / "tests" / "small_networks.yaml").read_text(encoding="utf-8"))
@@ -122,6 +134,7 @@ class Stock:
         self.folder, self.command = folder, command
         self.pictures = cache(self._pictures)
         self.runs = cache(self._runs)
+        self.exported = cache(self._exported)
 
     def _pictures(self, kind: str, size: int = 64, count: int = 16) -> Path:
         """Return a data set of one kind."""
@@ -143,9 +156,17 @@ class Stock:
         words += [f"data={kind}"] if kind != "water" else ["data=paired_folders", "data.classes={background: 0, water: 255}"]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            patch.setattr(SWEEPER, "split_arguments", staticmethod(SPLIT))
             place = ["study=" + f"{kind}_{name}"] if name in STUDIES else [f"run_dir={folder}"]
             assert self.command("train", [*words, *place]) == 0
         return self.folder / "runs" / "studies" / f"{kind}_{name}" if name in STUDIES else folder
+
+    def _exported(self, kind: str) -> Path:
+        """Return a folder with liver.onnx and what lies beside it."""
+        folder = self.folder / "exported" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        assert self.command("export", [f"checkpoint={self.runs(kind, 'flat')}", f"output={folder / 'liver.onnx'}"]) == 0
+        return folder
 
 
 def paired(folder: Path, words: list[str]) -> Path:
@@ -155,7 +176,7 @@ def paired(folder: Path, words: list[str]) -> Path:
     classes = said.get("data.classes", {"background": 0, "foreground": 255})
     values = [value for given in classes.values() for value in (given if isinstance(given, list) else [given])]
     rng = np.random.default_rng(0)
-    for n in range(12):
+    for n in range(8):
         labels = np.zeros((64, 64), np.uint8)
         for k in range(1, len(values)):
             cv2.circle(labels, [int(v) for v in rng.integers(12, 52, 2)], 10, k, -1)
@@ -199,24 +220,26 @@ def here(tmp_path: Path, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "segexp.training.tuner.try_batch_size", lambda _, sizes: BatchSizeTrial(dict.fromkeys(sizes, 10**6), 10**9)
     )
+    monkeypatch.setattr("segexp.training.tuner.STEPS", 30)
     monkeypatch.setattr("segexp.training.overfit_test.ENOUGH", LEARNED)
     monkeypatch.setattr("segexp.deployment.verification.FEWEST", 2)
     monkeypatch.setattr("segexp.deployment.verification.MOST", 3)
     monkeypatch.setattr("segexp.cli.study._free_memory", lambda: None)
-    monkeypatch.setattr(BasicSweeper, "split_arguments", staticmethod(covering(BasicSweeper.split_arguments)))
+    monkeypatch.setattr(SWEEPER, "split_arguments", staticmethod(covering(SPLIT)))
     return tmp_path
 
 
 def covering(split: Callable[..., list[list[list[str]]]]) -> Callable[..., list[list[list[str]]]]:
     """Of the jobs of a study leave so many that every value is in one of them, the next always that with most new ones.
 
-    Of seeds two values stand for all.
+    Of seeds, and of folds, two values stand for all.
     """
 
     def few(overrides: list[Any], size: int | None) -> list[list[list[str]]]:
         jobs, kept = list(chain.from_iterable(split(overrides, size))), list[list[str]]()
-        seeds = list(dict.fromkeys(word for job in jobs for word in job if word.startswith("seed=")))
-        wanted = set(chain.from_iterable(jobs)) - set(seeds[2:])
+        wanted = set(chain.from_iterable(jobs))
+        for key in ("seed=", "data.fold="):
+            wanted -= set(list(dict.fromkeys(word for job in jobs for word in job if word.startswith(key)))[2:])
         while missing := wanted - set(chain.from_iterable(kept)):
             kept.append(max(jobs, key=lambda job: len(missing & set(job))))
         return [kept]
@@ -279,12 +302,12 @@ def asked(line: str) -> Asked:
     kind = next((kind for kind in ("isbi", "skin") if re.search(rf"(data|experiment)={kind}|metrics=membrane", line)), "liver")
     kind = "water" if "=water" in line else "skin" if verb == "evaluate" and "data.image=" in line else kind
     size = next((int(found) for found in re.findall(r"crop=(\d+)", line)), 64)
-    count = 40 if "data.folds" in line else 10 if size > 64 else 16
+    count = 40 if "data.folds" in line and kind == "liver" else 8 if verb == "train" else 16
     if kind == "water":
         words = [word.replace("input=DIR", "input=pictures").replace("truth=DIR", "truth=masks") for word in words]
     words = [word.replace("input=DIR", "input=scans").replace("output=DIR", "output=OUT") for word in words]
     words = several([word.replace("data.unlabeled=DIR", "data.unlabeled=scans") for word in words])
-    names = dict.fromkeys(name for word in words for name in re.findall(PLACE, word))
+    names = dict.fromkeys(name for word in words if not word.startswith("run_dir=") for name in re.findall(PLACE, word))
     places = {name: meant(name, n, line, verb, kind) for n, name in enumerate(names)}
     return Asked(line, verb, quickly(verb, words, kind), kind, (size, count), places)
 
@@ -301,13 +324,12 @@ def meant(name: str, n: int, line: str, verb: str, kind: str) -> tuple[str, str,
         return kind, "models" if verb == "compare" and "folds" not in name.lower() else "folds", None
     if verb == "compare":
         return kind, "models", n
-    return kind, "unetpp" if "prune_to" in line else "unet", None
+    return kind, "unetpp" if "prune_to" in line else "flat" if verb == "export" else "unet", None
 
 
 def quickly(verb: str, words: list[str], kind: str) -> list[str]:
     """Return a command with what makes it take a second; what the command may say itself before its words, the rest behind."""
-    words = [word.replace("model=NAME", "model=unet").replace("model.weights=imagenet", "model.weights=none") for word in words]
-    words = ["hydra/launcher=basic" if word == "hydra/launcher=joblib" else word for word in words]
+    words = [REPLACED.get(word, word) for word in words]
     words = [part for word in words for part in (REST if word == "…" else [word])]
     if verb == "export" and "precision=int8" in words:
         words += ["accept=true", "calibration=8"]
@@ -317,7 +339,7 @@ def quickly(verb: str, words: list[str], kind: str) -> list[str]:
         models = next((word.removeprefix("model=").split(",") for word in words if word.startswith("model=")), ["unet"])
         own = any(word.startswith("model._target_") for word in words)
         narrow = ["model.width=4"] if verb == "train" and set(models) <= set(NARROW) and not own else []
-        narrow += [word for model in models for word in written({"model": OTHERS.get(model, {})})]
+        narrow += [word for model in models if model in OTHERS for word in written({"model": OTHERS[model]})]
         words = [*BEFORE[verb], *(["data.crop=48"] if kind == "isbi" else []), *narrow, *words]
     return [*words, *BEHIND.get(verb, [])]
 
@@ -342,7 +364,7 @@ def furnish(asked: Asked, stock: Stock, here: Path) -> None:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, here / name) if asked.writes else link(here / name, source)
     if "model=liver.onnx" in asked.words:
-        assert stock.command("export", [f"checkpoint={stock.runs(kind, 'unet')}", "output=liver.onnx"]) == 0
+        shutil.copytree(stock.exported(kind), here, dirs_exist_ok=True)
 
 
 SAYS = {
@@ -359,12 +381,20 @@ SAYS = {
 
 
 LEFT = {
+    "train": ["report.html", "metrics.json", "cases.csv", "split.csv", "best.ckpt", "last.ckpt"],
     "check": ["check.html"],
-    "train": ["report.html", "metrics.json", "cases.csv", "checkpoints/best.ckpt"],
-    "predict": ["review.csv"],
-    "explain": ["explanations.csv"],
+    "predict": ["review.csv", "*.png"],
+    "explain": ["explanations.csv", "*.png"],
+    "export": ["*.json", "*.certificate.html"],
 }
-"""What a command leaves, somewhere below the folder that it was typed in."""
+"""What a command leaves, somewhere below its folder."""
+
+
+def missing(asked: Asked, before: set[Path], here: Path) -> list[str]:
+    """Return what a command should have left and did not; a file that is there already may be written again."""
+    names = [path.name for path in here.rglob("*") if path not in before]
+    resumed = any(word.startswith("resume=") for word in asked.words)
+    return [] if resumed else [left for left in LEFT.get(asked.verb, []) if not fnmatch.filter(names, left)]
 
 
 @pytest.fixture(scope="session")
@@ -386,9 +416,8 @@ def test_a_command_does_its_work(
         code = command(this.verb, this.words)
         out, err = capsys.readouterr()
         assert code == 0, f"{shlex.join(this.words)}\n{out}\n{err}"
+        assert "--help" in this.words or missing(this, before, here) == []
         typed[this.same] = out
-        if "--help" not in this.words:
-            new = [path.relative_to(here).as_posix() for path in here.rglob("*") if path not in before]
     assert ("Examples" if "--help" in this.words else SAYS[this.verb]) in typed[this.same]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segexp.cli.train import main
 from segexp.data.io.images import write_png
-from segexp.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

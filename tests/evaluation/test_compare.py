@@ -10,9 +10,9 @@ from segexp.evaluation.compare import (
     difference_of_data,
     difference_of_measure,
     difference_of_training,
-    place_of,
+    find_entry,
 )
-from segexp.evaluation.grouping import gather
+from segexp.evaluation.grouping import build_entries
 from segexp.metrics.significance import bootstrap_interval, paired_interval
 
 IDS = [f"{n:02}" for n in range(12)]
@@ -59,7 +59,7 @@ def test_a_reference_by_directory_or_name(two, tmp_path, monkeypatch):
         assert found.reference.name == "unet_run"
         assert found.contrasts[0].difference.mean == pytest.approx(GAIN.mean(), abs=1e-5)
     monkeypatch.chdir(tmp_path)
-    assert place_of("./unet_run/", found.entries) == 1
+    assert find_entry("./unet_run/", found.entries) == 1
     with pytest.raises(ConfigError) as caught:
         compare_records(two, reference="unet_ran")
     assert str(caught.value) == (
@@ -160,7 +160,7 @@ ENDING = (
 
 @pytest.fixture
 def rows():
-    return lambda *runs, split="val": gather(runs, split, Metric("dice"))
+    return lambda *runs, split="val": build_entries(runs, split, Metric("dice"))
 
 
 def said(problem):
@@ -229,7 +229,7 @@ def test_folds_dealt_in_another_way_are_no_difference(made, rows):
         ]
 
     runs = [*folds(0, "a", "b"), *folds(1, "b", "a")]
-    found = gather(runs, "val", Metric("dice"), seeds_together=False)
+    found = build_entries(runs, "val", Metric("dice"), seeds_together=False)
     assert len(found) == 2
     assert difference_of_data(found, "val") is None
     assert difference_of_training(found) is None

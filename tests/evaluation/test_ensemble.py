@@ -18,18 +18,18 @@ from segexp.data.splits import assign_splits, split_hash, split_table, write_spl
 from segexp.data.statistics import Picture
 from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.ensemble import (
-    Chosen,
     Ensemble,
+    MemberAssignment,
     MemberPredictions,
     as_logits,
-    chosen,
-    differing,
-    own_data,
-    singles,
-    study_files,
-    trained_on,
+    assign_members,
+    differing_settings,
+    is_own_data,
+    score_members,
+    study_checkpoints,
+    training_images,
 )
-from segexp.evaluation.scoring import score
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Provenance
 from segexp.metrics.cases import case_rows
@@ -65,7 +65,7 @@ def test_probabilities_survive_being_logits(labelling):
 def test_scores_are_those_of_the_mean(members, store):
     prepared = MemberPredictions(store, [members, members[2:]], [None, None])
     assert (len(prepared), prepared.spacing(1)) == (2, None)
-    found = score(Ensemble(members[0].spec), prepared, keep=(0, 1))
+    found = score_cases(Ensemble(members[0].spec), prepared, keep=(0, 1))
     for position, who in enumerate((members, members[2:])):
         expected = Predictor(who)(store[0].image).classes
         assert np.array_equal(found.kept[position], expected)
@@ -77,13 +77,13 @@ def test_scores_are_those_of_the_mean(members, store):
 def test_each_member_by_itself(members, store):
     prepared = MemberPredictions(store, [members] * 2, [None, None])
     for _ in range(2):  # a case may be asked for again, for its picture
-        score(Ensemble(members[0].spec), prepared)
+        score_cases(Ensemble(members[0].spec), prepared)
     found = prepared.by_member()
     assert [each.shape for each in found] == [(3, 2, 2)] * 2
     for member, matrix in zip(members, found[1], strict=True):
         assert np.array_equal(matrix, counts(member.classes(store[1].image), store[1].mask))
     alone = MemberPredictions(store, [members[:1]] * 2, [None, None])
-    score(Ensemble(members[0].spec), alone)
+    score_cases(Ensemble(members[0].spec), alone)
     assert alone.by_member() == [], "one network is no ensemble"
 
 
@@ -99,7 +99,7 @@ def asked(together, alone):
     """Dice of the ensemble by case; of each case those of the members."""
     cases = [Case(str(n), Source(f"{n}.png"), ()) for n in range(len(together))]
     rows = case_rows("test", cases, np.stack([matrix(dice) for dice in together]), ("background", "cell"))
-    return singles("test", rows, [np.stack([matrix(dice) for dice in each]) for each in alone])
+    return score_members("test", rows, [np.stack([matrix(dice) for dice in each]) for each in alone])
 
 
 def test_the_gain_is_over_the_mean_of_the_members_case_by_case():
@@ -131,7 +131,7 @@ def test_a_case_without_the_class_is_left_out():
 
 
 def test_nothing_is_known_where_members_differ():
-    assert singles("test", [], []) is None
+    assert score_members("test", [], []) is None
 
 
 @pytest.fixture
@@ -160,14 +160,14 @@ def fold(n, **more):
 
 def test_folds_and_seeds_are_members(study):
     folder = study(a=fold(0), b=fold(1), c=fold(2), d=fold(0, seed=1), e=fold(1, seed=1), f=fold(2, seed=1))
-    assert study_files(folder) == [folder / name / "checkpoints" / "best.ckpt" for name in "abcdef"]
-    assert checkpoint_files([str(folder)]) == study_files(folder)
+    assert study_checkpoints(folder) == [folder / name / "checkpoints" / "best.ckpt" for name in "abcdef"]
+    assert checkpoint_files([str(folder)]) == study_checkpoints(folder)
 
 
 def test_a_fold_that_is_missing(study):
     folder = study(a=fold(0), c=fold(2))
     with pytest.raises(CheckpointError) as caught:
-        study_files(folder)
+        study_checkpoints(folder)
     assert str(caught.value) == (
         f"The cross-validation in {folder} is not whole: fold 1 of 0 to 2 is missing. A run of each of the 3 folds was "
         f"expected, of the same settings. Type: python -m segexp.train -m data.folds=3 'data.fold=range(3)' "
@@ -183,14 +183,14 @@ def test_a_fold_that_never_finished(study):
     (folder / "b" / "failed.txt").write_text("segexp: No room. Type less.\n\nTraceback")
     message = r"1 of the 3 runs of .*study never finished: b \(failed: No room\. Type less\)\. .* Type: python -m segexp\.train"
     with pytest.raises(CheckpointError, match=message):
-        study_files(folder)
+        study_checkpoints(folder)
 
 
 def test_networks_of_different_settings_are_an_ensemble_and_it_is_said(study):
     folder = study(a={}, b={"seed": 1}, c={"width": 16, "net": "nets.B"})
-    files = study_files(folder)
+    files = study_checkpoints(folder)
     assert len(files) == 3
-    assert differing(files) == ["model._target_", "model.width"]
+    assert differing_settings(files) == ["model._target_", "model.width"]
     assert (
         heterogeneity_warning(files)
         == "The 3 networks differ in model._target_, model.width; of a sweep name those that are good."
@@ -201,23 +201,23 @@ def test_networks_of_different_settings_are_an_ensemble_and_it_is_said(study):
 def test_a_fold_of_other_settings_is_none_of_them(study):
     folder = study(a=fold(0), b=fold(1), c=fold(2, width=16))
     with pytest.raises(CheckpointError, match=r"is not whole: fold 2 of 0 to 2 is missing\. .* of the same settings"):
-        study_files(folder)
+        study_checkpoints(folder)
 
 
 def test_two_cross_validations_in_one_study(study):
     folder = study(**{f"{net}{n}": fold(n, net=net) for net in ("x", "y") for n in range(3)})
-    assert len(study_files(folder)) == 6
+    assert len(study_checkpoints(folder)) == 6
     shutil.rmtree(folder / "y1")
     with pytest.raises(CheckpointError, match=r"is not whole: fold 1 of 0 to 2 is missing"):
-        study_files(folder)
+        study_checkpoints(folder)
 
 
 def test_copies_without_their_settings_are_taken_as_they_are(tmp_path, make_trained_run):
     for name in "ab":
         make_trained_run(tmp_path / "copies" / name)
-    assert len(study_files(tmp_path / "copies")) == 2
-    assert study_files(tmp_path / "nowhere") == []
-    assert differing(study_files(tmp_path / "copies")) == []
+    assert len(study_checkpoints(tmp_path / "copies")) == 2
+    assert study_checkpoints(tmp_path / "nowhere") == []
+    assert differing_settings(study_checkpoints(tmp_path / "copies")) == []
 
 
 KEYS = {"val_fraction": 0.25, "test_fraction": 0.0, "folds": None, "fold": None}
@@ -244,7 +244,7 @@ def folds(**keys):
 
 
 def choose(members, split=None, cases=CASES, root="pictures"):
-    return chosen(members, cases, data_config(root=root, image="{id}.png"), split)
+    return assign_members(members, cases, data_config(root=root, image="{id}.png"), split)
 
 
 def test_every_case_of_folds_is_predicted_by_the_one_that_held_it_out():
@@ -310,10 +310,10 @@ def test_training_pictures_under_another_name_are_refused(tmp_path):
     one = member(file=str(tmp_path / "run" / "checkpoints" / "best.ckpt"), root=str(tmp_path / "data"))
     (tmp_path / "run").mkdir()
     cases = cases_of(tmp_path / "data")
-    assert trained_on(one) == set(), "nothing is known without split.csv"
+    assert training_images(one) == set(), "nothing is known without split.csv"
     write_split_csv(tmp_path / "run" / "split.csv", split_table(cases, one.splits, tmp_path / "data"))
     train = [case for case in cases if one.splits[case.id] == "train"]
-    assert trained_on(one) == {str(case.image) for case in train}
+    assert training_images(one) == {str(case.image) for case in train}
     renamed = [Case(f"train/{case.id}", case.image, case.masks) for case in cases]
     with pytest.raises(ConfigError) as caught:
         choose([one, one], cases=renamed, root=str(tmp_path))
@@ -340,11 +340,11 @@ def test_what_are_the_data_of_the_members(tmp_path):
         return data_config(root=str(tmp_path / folder), **keys)
 
     members = folds(root=str(tmp_path / "a"))
-    assert own_data(members, section("b/../a", image="{id}.png", mask="better/{id}.png"))
-    assert not own_data(members, section("b", image="{id}.png"))
-    assert not own_data(members, section("a", image="*/{id}.png"))
+    assert is_own_data(members, section("b/../a", image="{id}.png", mask="better/{id}.png"))
+    assert not is_own_data(members, section("b", image="{id}.png"))
+    assert not is_own_data(members, section("a", image="*/{id}.png"))
 
 
 def test_who_predicts_in_words():
     a, b = object(), object()
-    assert Chosen([], [[a, b], [a]]).says == "the 1 to 2 of 2 networks that held it out"
+    assert MemberAssignment([], [[a, b], [a]]).says == "the 1 to 2 of 2 networks that held it out"

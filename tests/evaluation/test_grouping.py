@@ -7,7 +7,16 @@ import yaml
 
 from segexp.errors import DataError
 from segexp.evaluation.case_scores import Metric
-from segexp.evaluation.grouping import again, alike, check_folds, drawn, gaps, gather, mixed, unit_count
+from segexp.evaluation.grouping import (
+    build_entries,
+    check_folds,
+    group_runs,
+    missing_folds,
+    rerun_advice,
+    resampling_groups,
+    split_conflict,
+    unit_count,
+)
 from segexp.metrics.significance import bootstrap_interval
 
 
@@ -43,21 +52,21 @@ def known(tmp_path):
 
 
 def test_which_folds_lack(folds):
-    assert gaps(folds(0, 1, 2)) == ""
-    assert gaps(folds(0, 2, name="two")) == "fold 1 of 0 to 2 is missing"
-    assert gaps(folds(1, name="one")) == "folds 0, 2 of 0 to 2 are missing"
-    assert gaps([*folds(0, 1, 2, name="a"), *folds(1, seed=5)]) == "of the folds 0 to 2 seed 5 lacks 0, 2"
+    assert missing_folds(folds(0, 1, 2)) == ""
+    assert missing_folds(folds(0, 2, name="two")) == "fold 1 of 0 to 2 is missing"
+    assert missing_folds(folds(1, name="one")) == "folds 0, 2 of 0 to 2 are missing"
+    assert missing_folds([*folds(0, 1, 2, name="a"), *folds(1, seed=5)]) == "of the folds 0 to 2 seed 5 lacks 0, 2"
 
 
 def test_runs_without_folds_lack_none(made):
     plain = made("plain", {"a": [0.9]})
-    assert (gaps([plain]), mixed([plain])) == ("", None)
+    assert (missing_folds([plain]), split_conflict([plain])) == ("", None)
     check_folds([plain])
 
 
 def test_runs_that_differ_in_seed_and_fold_only_are_alike(folds):
     runs = [*folds(0, 1), *folds(0, seed=1), *folds(0, name="other", model="unetpp")]
-    assert [[run.directory.name for run in group] for group in alike(runs)] == [
+    assert [[run.directory.name for run in group] for group in group_runs(runs)] == [
         ["run-0-0", "run-0-1", "run-1-0"],
         ["other-0-0"],
     ]
@@ -68,7 +77,7 @@ def test_the_same_study_made_twice_is_two(folds, known):
     for name in ("before", "after"):
         known(name=name)
     check_folds(runs)
-    rows = gather(runs, "val", Metric("dice"))
+    rows = build_entries(runs, "val", Metric("dice"))
     assert [(row.name, len(row.scored.ids)) for row in rows] == [("before", 3), ("after", 3)]
 
 
@@ -138,13 +147,13 @@ def test_what_to_type_is_the_command_of_the_study(folds, known, tmp_path):
     (run,) = folds(0)
     study = known("data=liver", "data.folds=3", "data.fold=0,1", "study=mine")
     here = f"hydra.sweep.dir={study}"
-    assert again(run.study, 3) == (
+    assert rerun_advice(run.study, 3) == (
         f"Type: python -m segexp.train -m data=liver data.folds=3 'data.fold=range(3)' study=mine {here}, which does only what "
         "is missing"
     )
     hydra = run.directory / ".hydra" / "hydra.yaml"
     hydra.write_text(yaml.safe_dump({"hydra": {"runtime": {"cwd": "/home/me", "choices": {}}}}))
-    assert again(study, 3).startswith("Type in /home/me: python -m segexp.train -m data=liver")
+    assert rerun_advice(study, 3).startswith("Type in /home/me: python -m segexp.train -m data=liver")
 
 
 DICE = Metric("dice")
@@ -153,16 +162,16 @@ OTHER = {"a": [0.7], "b": [0.8], "c": [0.9]}
 
 
 def test_units_and_groups():
-    assert drawn([None, None]) is None
-    assert drawn(["x", "x", "y"]) is None, "two groups: cases are drawn"
-    assert drawn(["x", "y", "y", "z"]) == ("x", "y", "y", "z")
-    assert drawn(["x", None, None]) == ("x", None, None)
+    assert resampling_groups([None, None]) is None
+    assert resampling_groups(["x", "x", "y"]) is None, "two groups: cases are drawn"
+    assert resampling_groups(["x", "y", "y", "z"]) == ("x", "y", "y", "z")
+    assert resampling_groups(["x", None, None]) == ("x", None, None)
     assert (unit_count(["x", "x", None]), unit_count([None, None])) == (2, 2)
 
 
 def test_seeds_make_one_row(made):
     runs = [made(f"run{seed}", cases, settings={"seed": seed}) for seed, cases in enumerate((CASES, OTHER))]
-    (row,) = gather(runs, "val", DICE)
+    (row,) = build_entries(runs, "val", DICE)
     assert row.seeds == (0, 1)
     assert row.scored.values.ravel().tolist() == pytest.approx([0.8] * 3)
     assert row.by_seed == pytest.approx((0.8, 0.8))
@@ -170,7 +179,7 @@ def test_seeds_make_one_row(made):
     assert (row.fact("seconds"), row.most("peak_memory_bytes")) == (90, 1_240_633_344)
     assert math.isnan(row.fact("nothing"))
     assert math.isnan(row.most("nothing"))
-    rows = gather(runs, "val", DICE, seeds_together=False)
+    rows = build_entries(runs, "val", DICE, seeds_together=False)
     assert [row.name for row in rows] == ["run0", "run1"]
     assert math.isnan(rows[0].spread)
 
@@ -178,7 +187,7 @@ def test_seeds_make_one_row(made):
 def test_the_spread_between_seeds(made):
     scores = (0.80, 0.83, 0.86)
     runs = [made(f"run{n}", {"a": [s], "b": [s]}, settings={"seed": n}) for n, s in enumerate(scores)]
-    (row,) = gather(runs, "val", DICE)
+    (row,) = build_entries(runs, "val", DICE)
     assert row.by_seed == pytest.approx(scores)
     assert row.spread == pytest.approx(0.03)
 
@@ -189,18 +198,18 @@ def test_other_settings_are_another_row(made):
         made("b", CASES, settings={"seed": 1}),
         made("c", OTHER, settings={"seed": 0}, choices={"model": "unetpp"}),
     ]
-    rows = gather(runs, "val", DICE)
+    rows = build_entries(runs, "val", DICE)
     assert [(row.name, row.seeds) for row in rows] == [("unet", (0, 1)), ("unetpp", (0,))]
 
 
 def test_the_same_run_made_twice_is_not_a_seed(made):
-    rows = gather([made("before", CASES), made("after", OTHER)], "val", DICE)
+    rows = build_entries([made("before", CASES), made("after", OTHER)], "val", DICE)
     assert [row.name for row in rows] == ["before", "after"]
 
 
 def test_seeds_that_validate_other_cases_are_no_row(made):
     runs = [made("a", {"a": [0.9]}, settings={"seed": 0}), made("b", {"b": [0.8]}, settings={"seed": 1})]
-    assert len(gather(runs, "val", DICE)) == 2
+    assert len(build_entries(runs, "val", DICE)) == 2
 
 
 def test_runs_of_unknown_settings_are_no_row(made, make_run, tmp_path):
@@ -211,7 +220,7 @@ def test_runs_of_unknown_settings_are_no_row(made, make_run, tmp_path):
         for file in (make_run(tmp_path / name, CASES) / ".hydra").iterdir():
             file.unlink()
         unknown.append(read_record(tmp_path / name))
-    assert [row.name for row in gather(unknown, "val", DICE)] == ["a", "b"]
+    assert [row.name for row in build_entries(unknown, "val", DICE)] == ["a", "b"]
 
 
 def folds_gather(made, name="run", seeds=(0,), count=3, **more):
@@ -227,17 +236,17 @@ def folds_gather(made, name="run", seeds=(0,), count=3, **more):
 
 
 def test_folds_make_one_row_of_all_cases(made):
-    (row,) = gather(folds_gather(made), "val", DICE)
+    (row,) = build_entries(folds_gather(made), "val", DICE)
     assert (sorted(row.scored.ids), row.folds, row.seeds) == (["a", "b", "c"], (0, 1, 2), (0,))
     assert row.interval == bootstrap_interval([0.9, 0.8, 0.7])
     assert row.by_seed == pytest.approx((0.8,))
 
 
 def test_seeds_of_folds_make_one_row(made):
-    (row,) = gather(folds_gather(made, seeds=(0, 1)), "val", DICE)
+    (row,) = build_entries(folds_gather(made, seeds=(0, 1)), "val", DICE)
     assert (len(row.runs), row.seeds, row.folds) == (6, (0, 1), (0, 1, 2))
     assert len(row.by_seed) == 2
-    rows = gather(list(row.runs), "val", DICE, seeds_together=False)
+    rows = build_entries(list(row.runs), "val", DICE, seeds_together=False)
     assert [(each.name, len(each.scored.ids)) for each in rows] == [("seed=0", 3), ("seed=1", 3)]
 
 
@@ -245,14 +254,14 @@ def test_folds_on_the_test_split_are_averaged(made):
     runs = [
         made(f"r{n}", {"x": [s]}, settings={"data.folds": 2, "data.fold": n}, split="test") for n, s in enumerate((0.8, 0.9))
     ]
-    (row,) = gather(runs, "test", DICE)
+    (row,) = build_entries(runs, "test", DICE)
     assert row.scored.values.tolist() == [[pytest.approx(0.85)]]
 
 
 def test_folds_that_share_a_case(made):
     runs = [made(f"r{n}", CASES, settings={"data.folds": 2, "data.fold": n}) for n in range(2)]
     with pytest.raises(DataError) as caught:
-        gather(runs, "val", DICE)
+        build_entries(runs, "val", DICE)
     assert str(caught.value) == (
         f"3 cases were validated by more than one fold of {runs[0].directory}, {runs[1].directory}: a, b, c. Each case is in "
         "val of one fold; these runs are no folds of one cross-validation. Compare runs of one study of folds: "
@@ -265,7 +274,7 @@ def test_the_interval_is_over_groups_from_three_on(made):
     values = [score for (score,) in scores.values()]
     two = dict(zip("abcdef", "xxxyyy", strict=True))
     three = dict(zip("abcdef", "xxyyzz", strict=True))
-    assert gather([made("two", scores, groups=two)], "val", DICE)[0].interval == bootstrap_interval(values)
-    found = gather([made("three", scores, groups=three)], "val", DICE)[0].interval
+    assert build_entries([made("two", scores, groups=two)], "val", DICE)[0].interval == bootstrap_interval(values)
+    found = build_entries([made("three", scores, groups=three)], "val", DICE)[0].interval
     assert found == bootstrap_interval(values, list(three.values()))
     assert found.groups == 3

@@ -12,7 +12,14 @@ from segexp.api.loading import checkpoint_files, load_members
 from segexp.checks.run import run_checks
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.errors import CheckpointError, ConfigError, DataError
-from segexp.evaluation.label_errors import class_qualities, disagreement, disputes, lines, ranked, write_ranking
+from segexp.evaluation.label_errors import (
+    class_qualities,
+    compare_mask,
+    rank_masks,
+    ranking_lines,
+    sort_by_quality,
+    write_ranking,
+)
 from segexp.types import Case, Source
 
 
@@ -42,7 +49,7 @@ def test_a_network_that_is_sure_of_nothing_does_not_blame_every_mask():
     mask[5:15, 5:15] = 1
     for sure in (0.55, 0.99):
         chance = torch.from_numpy(np.where(mask, sure, 1 - sure).astype(np.float32))
-        found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), mask, MULTICLASS)
+        found = compare_mask(case("a"), mask, torch.stack([1 - chance, chance]), mask, MULTICLASS)
         assert found.quality == 1
 
 
@@ -51,22 +58,22 @@ def test_a_few_doubtful_pixels_do_not_make_an_empty_mask_wrong():
     chance[0, :2] = 0.6
     empty, both = np.zeros((100, 100), np.uint8), torch.stack([1 - chance, chance])
     guess = (chance > 0.5).numpy().astype(np.uint8)
-    found = disagreement(case("a"), empty, both, guess, MULTICLASS)
+    found = compare_mask(case("a"), empty, both, guess, MULTICLASS)
     assert (found.dice, found.only_predicted) == (0, 2)
     assert found.quality > 0.85
-    assert np.isnan(disagreement(case("b"), empty + np.uint8(255), both, guess, MULTICLASS).quality)
+    assert np.isnan(compare_mask(case("b"), empty + np.uint8(255), both, guess, MULTICLASS).quality)
 
 
 def test_counts_and_dice():
     mask, guess = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     mask[:2], guess[1:3] = 1, 1
     chance = torch.from_numpy(np.where(guess, 0.9, 0.1).astype(np.float32))
-    found = disagreement(case("a"), mask, torch.stack([1 - chance, chance]), guess, MULTICLASS)
+    found = compare_mask(case("a"), mask, torch.stack([1 - chance, chance]), guess, MULTICLASS)
     assert (found.only_given, found.only_predicted, found.dice) == (4, 4, 0.5)
     own = 2 * 8 * 0.9 + 0.016
     assert found.quality == pytest.approx((2 * (4 * 0.9 + 4 * 0.1) + 0.016) / own, abs=1e-6)
     nothing = np.zeros((4, 4), np.uint8)
-    assert disagreement(case("b"), nothing, torch.stack([1 - chance, chance]), nothing, MULTICLASS).dice == 1
+    assert compare_mask(case("b"), nothing, torch.stack([1 - chance, chance]), nothing, MULTICLASS).dice == 1
 
 
 def test_emptied_shifted_and_eroded_masks_come_first():
@@ -83,7 +90,9 @@ def test_emptied_shifted_and_eroded_masks_come_first():
         "ignored": np.full_like(true, 255),
     }
     both = torch.stack([1 - chance, chance])
-    order = [each.case.id for each in ranked(disagreement(case(n), m, both, true, MULTICLASS) for n, m in masks.items())]
+    order = [
+        each.case.id for each in sort_by_quality(compare_mask(case(n), m, both, true, MULTICLASS) for n, m in masks.items())
+    ]
     assert set(order[:3]) == {"shifted", "eroded", "empty"}
     assert order[3:] == ["sloppy", "good", "ignored"]
 
@@ -138,7 +147,7 @@ def study(tmp_path, make_trained_run):
 
 @pytest.fixture
 def ask(pictures):
-    return lambda *runs, root=pictures: disputes(
+    return lambda *runs, root=pictures: rank_masks(
         run_checks(data_config(DATA, root=str(root)), alignment=False),
         load_members(checkpoint_files(list(map(str, runs))), "cpu", []),
     )
@@ -165,7 +174,7 @@ def test_each_case_is_predicted_by_the_run_that_held_it_out(study, ask):
 
 
 def test_what_is_said_of_them(study, ask):
-    said = lines(ask(study()))
+    said = ranking_lines(ask(study()))
     assert said[0] == "10 cases, each predicted by a run that was not trained on it."
     assert len(said) == 11
     assert {said[1].split()[1], said[2].split()[1]} == set(WRONG)
@@ -225,7 +234,7 @@ def test_data_whose_classes_nobody_knows(pictures):
     found = run_checks(data_config(DATA, root=str(pictures), classes=None), alignment=False)
     found.data = found.data.changed(classes=None)
     with pytest.raises(DataError, match=r"The classes of these data are not known\. .* Type them as in training: data=NAME"):
-        disputes(found, [])
+        rank_masks(found, [])
 
 
 def test_what_is_missing_or_does_not_fit(study, ask, tmp_path):

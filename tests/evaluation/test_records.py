@@ -8,7 +8,7 @@ import yaml
 
 from segexp.data.splits import split_hash
 from segexp.errors import DataError
-from segexp.evaluation.records import find_runs, read_record, read_records, unfinished
+from segexp.evaluation.records import find_runs, read_record, read_records, unfinished_reason
 
 CASES = {"a": [0.9], "b": [0.8]}
 
@@ -51,13 +51,13 @@ def test_a_path_that_is_not_there_or_is_a_file(tmp_path):
 
 def test_why_a_run_is_not_finished(make_run, tmp_path):
     run = make_run(tmp_path / "run", CASES)
-    assert unfinished(run) == ""
+    assert unfinished_reason(run) == ""
     (run / "metrics.json").unlink()
-    assert unfinished(run) == "stopped, or still running"
+    assert unfinished_reason(run) == "stopped, or still running"
     (run / "checkpoints" / "last.ckpt").unlink()
-    assert unfinished(run) == "stopped before the first epoch ended"
+    assert unfinished_reason(run) == "stopped before the first epoch ended"
     (run / "failed.txt").write_text("segexp: There is no picture.\n\nTraceback …")
-    assert unfinished(run) == "failed: There is no picture"
+    assert unfinished_reason(run) == "failed: There is no picture"
 
 
 def test_what_a_record_holds(made, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from segexp.checkpoint import SCHEMA
 from segexp.evaluation.records import read_record
-from segexp.evaluation.run_info import origin, read_about, write_about
+from segexp.evaluation.run_info import read_run_info, training_directory, write_run_info
 
 CONTENT = {
     "schema": SCHEMA,
@@ -20,8 +20,8 @@ CONTENT = {
 
 def test_run_json_is_read(make_run, tmp_path):
     run = make_run(tmp_path / "run", {"a": [0.5]})
-    write_about(run, CONTENT | {"device": "2 CPUs"})
-    about = read_about(read_record(run))
+    write_run_info(run, CONTENT | {"device": "2 CPUs"})
+    about = read_run_info(read_record(run))
     assert about.config == {"seed": 3}
     assert about.palette == ((0, 0, 0), (230, 159, 0))
     assert about.more == {"precision": "32", "device": "2 CPUs"}
@@ -31,7 +31,7 @@ def test_run_json_is_read(make_run, tmp_path):
 def test_without_it_the_checkpoint_tells(make_run, tmp_path):
     run = make_run(tmp_path / "run", {"a": [0.5]})
     torch.save({"segexp": CONTENT, "state_dict": {}}, run / "checkpoints" / "best.ckpt")
-    about = read_about(read_record(run))
+    about = read_run_info(read_record(run))
     assert about.config == {"seed": 3}
     assert about.versions == {"torch": "2.15"}
 
@@ -39,7 +39,7 @@ def test_without_it_the_checkpoint_tells(make_run, tmp_path):
 def test_without_either_hydra_and_the_scores_tell(make_run, tmp_path):
     run = make_run(tmp_path / "run", {"a": [0.5]}, settings={"data.root": "x", "data.name": "${data.root}"})
     (run / "run.json").write_text("{")
-    about = read_about(read_record(run))
+    about = read_run_info(read_record(run))
     assert about.config["data"] == {"root": "x", "name": "x"}
     assert about.classes == ("background", "liver")
     assert about.palette == ()
@@ -48,9 +48,9 @@ def test_without_either_hydra_and_the_scores_tell(make_run, tmp_path):
 
 def test_an_evaluation_is_of_the_run_whose_weights_were_scored(make_run, tmp_path):
     run, scored = make_run(tmp_path / "run", {"a": [0.5]}), make_run(tmp_path / "scored", {"b": [0.4]})
-    write_about(run, CONTENT)
+    write_run_info(run, CONTENT)
     found = json.loads((scored / "metrics.json").read_text())
     (scored / "metrics.json").write_text(json.dumps(found | {"checkpoint": str(run / "checkpoints" / "best.ckpt")}))
     record = read_record(scored)
-    assert origin(record) == run
-    assert read_about(record).config == {"seed": 3}
+    assert training_directory(record) == run
+    assert read_run_info(record).config == {"seed": 3}

@@ -7,7 +7,7 @@ from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
-from segexp.evaluation.scoring import score
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -57,7 +57,7 @@ def cases(pictures, members, preprocessing):
 
 
 def test_each_case_is_counted_at_its_own_size(pictures, segmenter):
-    scored = score(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing))
+    scored = score_cases(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing))
     matrices, kept = scored.confusions, scored.kept
     assert matrices.shape == (4, 2, 2)
     assert matrices.dtype == np.int64
@@ -71,7 +71,7 @@ def test_each_case_is_counted_at_its_own_size(pictures, segmenter):
 def test_the_working_size_does_not_change_what_is_counted(pictures, segmenter):
     segmenter.preprocessing = Preprocessing(1, (48, 48))
     shrunk = [Picture(np.resize(p.image, (48, 48, 1)), p.mask) for p in pictures]
-    scored = score(segmenter, cases(shrunk, [0, 1, 2, 3], segmenter.preprocessing), keep=range(4))
+    scored = score_cases(segmenter, cases(shrunk, [0, 1, 2, 3], segmenter.preprocessing), keep=range(4))
     matrices, kept = scored.confusions, scored.kept
     for n, picture in enumerate(pictures):
         assert matrices[n].sum() == (picture.mask != 255).sum()
@@ -79,8 +79,8 @@ def test_the_working_size_does_not_change_what_is_counted(pictures, segmenter):
 
 
 def test_only_the_wanted_predictions_are_kept(pictures, segmenter):
-    whole = score(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing)).confusions
-    scored = score(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing), keep={0, 2})
+    whole = score_cases(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing)).confusions
+    scored = score_cases(segmenter, cases(pictures, [3, 1, 2], segmenter.preprocessing), keep={0, 2})
     matrices, kept = scored.confusions, scored.kept
     assert set(kept) == {0, 2}
     assert kept[0].dtype == np.uint8
@@ -89,7 +89,7 @@ def test_only_the_wanted_predictions_are_kept(pictures, segmenter):
 
 
 def test_a_kept_prediction_is_what_predict_gives(pictures, segmenter):
-    kept = score(segmenter, cases(pictures, [1], segmenter.preprocessing), keep=[0]).kept
+    kept = score_cases(segmenter, cases(pictures, [1], segmenter.preprocessing), keep=[0]).kept
     np.testing.assert_array_equal(kept[0], segmenter.classes(pictures[1].image))
 
 
@@ -100,7 +100,7 @@ def test_one_rule_decides_in_scoring_validation_and_prediction(segmenter, thresh
     pictures = [Picture(rng.integers(0, 256, (n, 150, 1), np.uint8), rng.integers(0, 2, (n, 150), np.uint8)) for n in (90, 131)]
     segmenter.max_pixels, segmenter.postprocessing = max_pixels, Postprocessing(threshold=threshold)
     scoring = cases(pictures, [0, 1], segmenter.preprocessing)
-    scored = score(segmenter, scoring, keep=[0, 1])
+    scored = score_cases(segmenter, scoring, keep=[0, 1])
     matrices, kept = scored.confusions, scored.kept
     for n, picture in enumerate(pictures):
         validated = segmenter.decide(segmenter.logits(scoring[n].image, tuple(scoring[n].mask.shape)))
@@ -112,7 +112,7 @@ def test_one_rule_decides_in_scoring_validation_and_prediction(segmenter, thresh
 
 def test_validation_counts_the_same_case_by_case(pictures, segmenter):
     scoring = cases(pictures, [0, 1, 2], segmenter.preprocessing)
-    matrices = score(segmenter, scoring).confusions
+    matrices = score_cases(segmenter, scoring).confusions
     counts = CaseCounts(2)
     for n in (2, 0, 1):
         sample = scoring[n]
@@ -124,22 +124,22 @@ def test_validation_counts_the_same_case_by_case(pictures, segmenter):
 
 
 def test_a_case_scores_the_same_alone_and_among_others(pictures, segmenter):
-    among = score(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing)).confusions
+    among = score_cases(segmenter, cases(pictures, [0, 1, 2, 3], segmenter.preprocessing)).confusions
     for n in range(4):
-        alone = score(segmenter, cases(pictures, [n], segmenter.preprocessing)).confusions
+        alone = score_cases(segmenter, cases(pictures, [n], segmenter.preprocessing)).confusions
         np.testing.assert_array_equal(alone[0], among[n])
 
 
 def test_progress_is_told_and_the_network_evaluates(pictures, segmenter):
     told = []
     segmenter.network.train()
-    score(segmenter, cases(pictures, [2, 0], segmenter.preprocessing), done=told.append)
+    score_cases(segmenter, cases(pictures, [2, 0], segmenter.preprocessing), done=told.append)
     assert told == [0, 1]
     assert segmenter.network.modes == [False, False]
 
 
 def test_no_case_gives_no_matrix(pictures, segmenter):
-    scored = score(segmenter, cases(pictures, [], segmenter.preprocessing))
+    scored = score_cases(segmenter, cases(pictures, [], segmenter.preprocessing))
     matrices, kept = scored.confusions, scored.kept
     assert matrices.shape == (0, 2, 2)
     assert kept == {}
@@ -147,7 +147,7 @@ def test_no_case_gives_no_matrix(pictures, segmenter):
 
 def test_measures_see_every_case_as_it_was_decided(pictures, segmenter):
     measures = [Boundary(), Calibration(bins=4), Membrane(thresholds=(0.3, 0.7))]
-    scored = score(segmenter, cases(pictures, [2, 0], segmenter.preprocessing), keep=[0, 1], measures=measures)
+    scored = score_cases(segmenter, cases(pictures, [2, 0], segmenter.preprocessing), keep=[0, 1], measures=measures)
     assert list(scored.columns) == [column for measure in measures for column in measure.columns]
     counts = []
     for position, picture in enumerate((pictures[2], pictures[0])):
@@ -163,7 +163,10 @@ def test_measures_see_every_case_as_it_was_decided(pictures, segmenter):
 def test_measures_change_nothing_of_the_counts(pictures, segmenter):
     given = cases(pictures, [0, 1, 2, 3], segmenter.preprocessing)
     segmenter.postprocessing = Postprocessing(threshold=0.7, min_area=3)
-    alone, measured = score(segmenter, given, range(4)), score(segmenter, given, range(4), measures=[Boundary(), Calibration()])
+    alone, measured = (
+        score_cases(segmenter, given, range(4)),
+        score_cases(segmenter, given, range(4), measures=[Boundary(), Calibration()]),
+    )
     np.testing.assert_array_equal(alone.confusions, measured.confusions)
     for n in range(4):
         np.testing.assert_array_equal(alone.kept[n], measured.kept[n])
@@ -179,12 +182,12 @@ def test_probabilities_are_handed_over_only_where_one_looks_at_them(pictures, se
             return super().__call__(truth, prediction, probabilities, num_classes, spacing)
 
     given = cases(pictures, [1], segmenter.preprocessing)
-    score(segmenter, given, measures=[Watching()])
-    score(segmenter, given, measures=[Watching(), Calibration()])
+    score_cases(segmenter, given, measures=[Watching()])
+    score_cases(segmenter, given, measures=[Watching(), Calibration()])
     assert seen == [(np.uint8, True, True, 2, None), (np.uint8, True, False, 2, None)]
 
 
 def test_no_case_gives_empty_columns(pictures, segmenter):
-    scored = score(segmenter, cases(pictures, [], segmenter.preprocessing), measures=[Calibration()])
+    scored = score_cases(segmenter, cases(pictures, [], segmenter.preprocessing), measures=[Calibration()])
     assert {column: values.shape for column, values in scored.columns.items()} == {"ece": (0, 1), "brier": (0, 1)}
     assert scored.reliability is None

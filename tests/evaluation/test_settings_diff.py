@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.evaluation.settings_diff import fingerprint, flat, names, tails, varying
+from segexp.evaluation.settings_diff import distinct_suffixes, flatten, row_names, settings_key, varying_settings
 
 CASES = {"a": [0.9], "b": [0.8]}
 
@@ -15,40 +15,42 @@ def dated(made):
 
 
 def test_nested_settings_by_dotted_key():
-    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2], "e": {}}
+    assert flatten({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2], "e": {}}
 
 
 def test_what_differs(dated):
     runs = [dated({"optimizer.lr": 0.001, "seed": 0}), dated({"optimizer.lr": 0.01, "seed": 1})]
-    assert varying(runs) == {"optimizer.lr": [0.001, 0.01], "seed": [0, 1]}
-    assert varying(runs, ["seed"]) == {"optimizer.lr": [0.001, 0.01]}
-    assert varying(runs[:1]) == {}
+    assert varying_settings(runs) == {"optimizer.lr": [0.001, 0.01], "seed": [0, 1]}
+    assert varying_settings(runs, ["seed"]) == {"optimizer.lr": [0.001, 0.01]}
+    assert varying_settings(runs[:1]) == {}
 
 
 def test_what_leaves_the_scores_as_they_are_does_not_count(dated):
     one, other = dated({"trainer.gpus": 0, "data.root": "a", "tags": ["x"]}), dated({"trainer.gpus": 1, "data.root": "b"})
-    assert varying([one, other]) == {}
-    assert fingerprint(one) == fingerprint(other)
-    assert fingerprint(one) != fingerprint(dated({"data.batch_size": 2}))
-    assert fingerprint(dated({"seed": 1}), ["seed"]) == fingerprint(one, ["seed"])
+    assert varying_settings([one, other]) == {}
+    assert settings_key(one) == settings_key(other)
+    assert settings_key(one) != settings_key(dated({"data.batch_size": 2}))
+    assert settings_key(dated({"seed": 1}), ["seed"]) == settings_key(one, ["seed"])
 
 
 def test_a_setting_that_is_null_is_like_one_that_is_not_there(dated):
-    assert fingerprint(dated({"distill": None, "more": {}})) == fingerprint(dated())
-    assert fingerprint(dated({"trainer.gradient_clip_val": 0.0})) != fingerprint(dated()), "nought is a value"
+    assert settings_key(dated({"distill": None, "more": {}})) == settings_key(dated())
+    assert settings_key(dated({"trainer.gradient_clip_val": 0.0})) != settings_key(dated()), "nought is a value"
 
 
 def test_how_pseudo_labels_are_made_counts_where_there_are_some(dated):
     off = {"data.unlabeled": None, "data.pseudo.confidence": 0.9}
-    assert fingerprint(dated(off)) == fingerprint(dated())
-    assert varying([dated(off), dated(off | {"data.pseudo.confidence": 0.5})]) == {}
+    assert settings_key(dated(off)) == settings_key(dated())
+    assert varying_settings([dated(off), dated(off | {"data.pseudo.confidence": 0.5})]) == {}
     some = off | {"data.unlabeled": "more"}
-    assert fingerprint(dated(some)) != fingerprint(dated())
-    assert varying([dated(some), dated(some | {"data.pseudo.confidence": 0.5})]) == {"data.pseudo.confidence": [0.9, 0.5]}
+    assert settings_key(dated(some)) != settings_key(dated())
+    assert varying_settings([dated(some), dated(some | {"data.pseudo.confidence": 0.5})]) == {
+        "data.pseudo.confidence": [0.9, 0.5]
+    }
 
 
 def test_a_setting_that_only_one_has(dated):
-    assert varying([dated(), dated({"trainer.ema": 0.9})]) == {"trainer.ema": ["none", 0.9]}
+    assert varying_settings([dated(), dated({"trainer.ema": 0.9})]) == {"trainer.ema": ["none", 0.9]}
 
 
 def test_a_group_stands_for_what_follows_from_it(dated):
@@ -57,19 +59,19 @@ def test_a_group_stands_for_what_follows_from_it(dated):
         dated({"model.width": 32, "model.deep": True}, model="unetpp"),
         dated({"model.width": 32, "model.deep": True}, model="unetpp"),
     ]
-    assert varying(runs) == {"model": ["unet", "unetpp", "unetpp"]}
+    assert varying_settings(runs) == {"model": ["unet", "unetpp", "unetpp"]}
     wider = dated({"model.width": 64, "model.deep": True}, model="unetpp")
-    found = varying([*runs, wider])
+    found = varying_settings([*runs, wider])
     assert found == {"model": ["unet", "unetpp", "unetpp", "unetpp"], "model.width": [16, 32, 32, 64]}
 
 
 def test_an_experiment_stands_for_what_follows_from_it(dated):
     runs = [dated({"trainer.ema": 0.9, "loss.w": 1}, experiment="liver"), dated({"trainer.ema": 0.8, "loss.w": 2})]
-    assert varying(runs) == {"experiment": ["liver", "none"]}
+    assert varying_settings(runs) == {"experiment": ["liver", "none"]}
 
 
 def named(*runs, without=()):
-    return names([[run] for run in runs], without)
+    return row_names([[run] for run in runs], without)
 
 
 def test_names_of_settings(dated):
@@ -92,7 +94,7 @@ def test_settings_that_vary_within_rows_are_named_only_where_they_must(dated):
 def test_names_that_the_user_chose(made):
     runs = [made("baseline", CASES), made("with_ema", CASES, settings={"trainer.ema": 0.9})]
     assert named(*runs) == ["baseline", "with_ema"]
-    assert names([[runs[0], runs[0]], [runs[1]]]) == ["ema=none", "ema=0.9"], "not of a row that is several runs"
+    assert row_names([[runs[0], runs[0]], [runs[1]]]) == ["ema=none", "ema=0.9"], "not of a row that is several runs"
 
 
 def test_a_job_of_a_study_is_named_by_its_settings(study):
@@ -115,5 +117,5 @@ def test_what_nothing_tells_apart_is_named_by_its_path(dated):
 
 
 def test_ends_of_paths(tmp_path):
-    assert tails([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
-    assert tails([tmp_path / "a" / "x", tmp_path / "a" / "y"]) == ["x", "y"]
+    assert distinct_suffixes([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
+    assert distinct_suffixes([tmp_path / "a" / "x", tmp_path / "a" / "y"]) == ["x", "y"]

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from segexp.evaluation.case_scores import Metric, Scored
-from segexp.evaluation.contrast import contrasts
+from segexp.evaluation.case_scores import CaseScores, Metric
+from segexp.evaluation.contrast import compute_contrasts
 from segexp.evaluation.grouping import Entry
-from segexp.evaluation.summary_text import counted, notes, number, p_text, span, verdict
+from segexp.evaluation.summary_text import format_interval, format_p_value, format_score, notes, pluralise, verdict
 from segexp.metrics.significance import Interval
 
 BASE = np.linspace(0.7, 0.9, 12)
@@ -19,11 +19,11 @@ DICE = Metric("dice")
 def row(name, values, groups=None, by_seed=(0.8,), runs=()):
     values = np.asarray(values, float).reshape(len(values), -1)
     ids = tuple(map(str, range(len(values))))
-    return Entry(name, tuple(runs), Scored(ids, tuple(groups or [None] * len(values)), values), by_seed)
+    return Entry(name, tuple(runs), CaseScores(ids, tuple(groups or [None] * len(values)), values), by_seed)
 
 
 def said(one, other, metric=DICE, reference=None):
-    (found,) = contrasts([one, other], metric.low, reference)
+    (found,) = compute_contrasts([one, other], metric.low, reference)
     return verdict(found, metric)
 
 
@@ -41,14 +41,14 @@ def said(one, other, metric=DICE, reference=None):
     ],
 )
 def test_numbers(value, signed, text):
-    assert number(value, signed) == text
+    assert format_score(value, signed) == text
 
 
 def test_spans_and_p_values():
-    assert span(Interval(0.5, 0.4, 0.61234, 9)) == "0.4000 to 0.6123"
-    assert span(Interval(0.0, -0.1, 0.1, 9), signed=True) == "-0.1000 to +0.1000"
-    assert span(Interval(0.5, math.nan, math.nan, 1)) == "no interval"
-    assert [p_text(p) for p in (0.0123, 0.0006, 0.0004, 0.0496, 0.0504, 1.0, math.nan)] == [
+    assert format_interval(Interval(0.5, 0.4, 0.61234, 9)) == "0.4000 to 0.6123"
+    assert format_interval(Interval(0.0, -0.1, 0.1, 9), signed=True) == "-0.1000 to +0.1000"
+    assert format_interval(Interval(0.5, math.nan, math.nan, 1)) == "no interval"
+    assert [format_p_value(p) for p in (0.0123, 0.0006, 0.0004, 0.0496, 0.0504, 1.0, math.nan)] == [
         "p = 0.012",
         "p = 0.001",
         "p < 0.001",
@@ -57,7 +57,7 @@ def test_spans_and_p_values():
         "p = 1.000",
         "p not defined",
     ]
-    assert (counted(1, "case"), counted(20, "case")) == ("1 case", "20 cases")
+    assert (pluralise(1, "case"), pluralise(20, "case")) == ("1 case", "20 cases")
 
 
 def test_a_difference_that_is_shown():
@@ -95,7 +95,7 @@ def test_equal_runs():
 
 def test_several_comparisons_are_said():
     rows = [row("a", BASE), row("b", BASE + GAIN), row("c", BASE + 2 * GAIN)]
-    texts = [verdict(each, DICE) for each in contrasts(rows, low=False)]
+    texts = [verdict(each, DICE) for each in compute_contrasts(rows, low=False)]
     assert all("p = 0.010 after Holm's correction for 3 comparisons, 12 cases)" in text for text in texts)
 
 
@@ -127,7 +127,7 @@ def test_nothing_in_common():
 
 
 def remarks(*rows, metric=DICE, chosen=False):
-    found = contrasts(rows, metric.low, 0 if chosen else None) if len(rows) > 1 else []
+    found = compute_contrasts(rows, metric.low, 0 if chosen else None) if len(rows) > 1 else []
     return notes(rows, metric, "val", found, chosen)
 
 

@@ -17,14 +17,14 @@ from segexp.errors import ConfigError
 from segexp.evaluation.tune_postprocessing import (
     CHOICES,
     THRESHOLDS,
-    Tuned,
+    TuningResult,
     _halves,
     candidates_for,
     case_scores,
     check_tunable,
-    choose,
-    lines,
-    tune,
+    choose_candidate,
+    tune_postprocessing,
+    tuning_lines,
     typical_area,
     write_table,
 )
@@ -69,7 +69,7 @@ def disc(radius=9, centre=(20, 20), size=48):
 
 
 def tuned_on(pairs, groups=None, classes=2):
-    return tune(segmenter(classes), scoring(*pairs), groups or [None] * len(pairs))
+    return tune_postprocessing(segmenter(classes), scoring(*pairs), groups or [None] * len(pairs))
 
 
 def faint(level, radius):
@@ -162,7 +162,7 @@ def test_the_segmenters_own_post_processing_plays_no_part():
     own = segmenter()
     own.postprocessing = Postprocessing(0.9, 10_000)
     pairs = [specked(r) for r in (7, 9, 11)]
-    np.testing.assert_array_equal(tune(own, scoring(*pairs), [None] * 3).dice, tuned_on(pairs).dice)
+    np.testing.assert_array_equal(tune_postprocessing(own, scoring(*pairs), [None] * 3).dice, tuned_on(pairs).dice)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
@@ -186,7 +186,7 @@ def test_every_candidate_scores_what_it_would_when_applied(classes):
 
 def test_each_position_is_told():
     told = []
-    tune(segmenter(), scoring(*[specked(r) for r in (7, 9, 11)]), [None] * 3, told.append)
+    tune_postprocessing(segmenter(), scoring(*[specked(r) for r in (7, 9, 11)]), [None] * 3, told.append)
     assert told == [0, 1, 2]
 
 
@@ -244,7 +244,7 @@ def test_the_gain_is_that_of_choices_in_which_the_case_had_no_part(groups):
     dice, alarms = table(1)
     dice[3] = np.nan
     alarms[3] = np.arange(len(CANDIDATES)) % 3
-    found = choose(CANDIDATES, dice, alarms, groups or [None] * 10)
+    found = choose_candidate(CANDIDATES, dice, alarms, groups or [None] * 10)
     units = [group or n for n, group in enumerate(groups)] if groups else list(range(10))
     assert found.gain.mean == pytest.approx(np.nanmean(by_hand(dice, alarms, units)))
     assert found.gain.cases == 9
@@ -263,7 +263,7 @@ def test_each_unit_has_a_part_in_half_of_the_choices(units):
 def test_the_gain_on_the_cases_themselves_would_flatter():
     flattering, honest = [], []
     for seed in range(30):
-        found = choose(CANDIDATES, *table(seed), [None] * 10)
+        found = choose_candidate(CANDIDATES, *table(seed), [None] * 10)
         flattering.append(found.dice.max() - found.dice[0])
         honest.append(found.gain.mean)
     assert np.mean(flattering) > 0.03, "of candidates that are all alike"
@@ -273,11 +273,11 @@ def test_the_gain_on_the_cases_themselves_would_flatter():
 @pytest.mark.slow
 @pytest.mark.parametrize("cases", [10, 20])
 def test_noise_is_hardly_ever_kept(cases):
-    assert sum(choose(CANDIDATES, *table(seed, cases), [None] * cases).kept for seed in range(200)) <= 200 * 0.08
+    assert sum(choose_candidate(CANDIDATES, *table(seed, cases), [None] * cases).kept for seed in range(200)) <= 200 * 0.08
 
 
 def test_two_groups_are_too_few_to_be_halved():
-    found = choose(CANDIDATES, *table(0), list("aaaaabbbbb"))
+    found = choose_candidate(CANDIDATES, *table(0), list("aaaaabbbbb"))
     assert (found.over, found.groups, found.gain.groups) == ("cases", 2, None)
 
 
@@ -286,12 +286,12 @@ def test_of_equal_ones_the_simplest():
     dice[:] = dice[:, :1]
     dice[:, 5:9] += 0.01
     dice[:, 8] += 1e-5
-    assert choose(CANDIDATES, dice, alarms, [None] * 10).chosen == CANDIDATES[5]
+    assert choose_candidate(CANDIDATES, dice, alarms, [None] * 10).chosen == CANDIDATES[5]
 
 
 def test_without_any_foreground_nothing_is_chosen():
     dice, alarms = table(0)
-    found = choose(CANDIDATES, np.full_like(dice, np.nan), alarms, [None] * 10)
+    found = choose_candidate(CANDIDATES, np.full_like(dice, np.nan), alarms, [None] * 10)
     assert found.chosen == NONE
     assert found.gain.cases == 0
     assert not found.kept
@@ -301,7 +301,7 @@ def test_without_any_foreground_nothing_is_chosen():
 def test_one_case_proves_nothing():
     dice, alarms = table(0, cases=1)
     dice[0, 4] = 1
-    found = choose(CANDIDATES, dice, alarms, [None])
+    found = choose_candidate(CANDIDATES, dice, alarms, [None])
     assert math.isnan(found.gain.low)
     assert not found.kept
 
@@ -326,7 +326,7 @@ def result(gain, best=1, over="cases", groups=None, alarms=0):
     dice = np.linspace(0.9, 0.8, len(CANDIDATES))
     dice[best] = max(dice[best], 0.9 + 0.02 * (best > 0))
     false_alarms = np.full(len(CANDIDATES), alarms)
-    return Tuned(CANDIDATES[best], gain, over, groups, CANDIDATES, dice, false_alarms)
+    return TuningResult(CANDIDATES[best], gain, over, groups, CANDIDATES, dice, false_alarms)
 
 
 HALVES = f"chosen on one half of the {{}} and scored on the other, {CHOICES} times"
@@ -367,14 +367,14 @@ HALVES = f"chosen on one half of the {{}} and scored on the other, {CHOICES} tim
     ],
 )
 def test_the_gain_and_the_verdict_in_words(tuned, gain, verdict):
-    said = lines(tuned)
+    said = tuning_lines(tuned)
     assert (said[-2], said[-1]) == (gain, verdict)
     assert said[-3] == f"Chosen of {len(CANDIDATES)}: {tuned.chosen}"
     assert tuned.kept == verdict.startswith("Kept")
 
 
 def test_too_few_groups_are_mentioned():
-    note = lines(result(Interval(0.02, 0.01, 0.03, 20), groups=1))[-2]
+    note = tuning_lines(result(Interval(0.02, 0.01, 0.03, 20), groups=1))[-2]
     assert note == (
         "The cases are of only 1 group, too few to be halved: the interval is for further cases of the same group and says "
         "little about others"
@@ -383,7 +383,7 @@ def test_too_few_groups_are_mentioned():
 
 def test_the_table_shows_each_step_alone_and_the_chosen_one():
     best = CANDIDATES.index(Postprocessing(None, 10, fill_holes=True))
-    said = lines(result(Interval(0.02, 0.01, 0.03, 20), best, alarms=12))
+    said = tuning_lines(result(Interval(0.02, 0.01, 0.03, 20), best, alarms=12))
     rows = said[: said.index(f"Chosen of {len(CANDIDATES)}: {CANDIDATES[best]}")]
     width = len(str(CANDIDATES[best]))
     assert rows[0] == f"{'post-processing'.ljust(width)}    Dice  false alarms"
@@ -395,7 +395,7 @@ def test_the_table_shows_each_step_alone_and_the_chosen_one():
         "components under 3 pixels dropped",
         str(CANDIDATES[best]),
     ]
-    assert "false alarms" not in lines(result(Interval(0.02, 0.01, 0.03, 20)))[0]
+    assert "false alarms" not in tuning_lines(result(Interval(0.02, 0.01, 0.03, 20)))[0]
 
 
 def test_the_table_as_a_file(tmp_path):
@@ -434,8 +434,8 @@ def test_what_a_checkpoint_remembers_are_plain_values():
         (
             "test",
             [],
-            "split=test with tune=postprocess. The post-processing is chosen on the validation images: the network knows the "
-            "training images by heart, and test images on which something was chosen are a test no more. Leave split out.",
+            "split=test with tune=postprocess. The post-processing is chosen on the validation images: the network was "
+            "fitted to the training images, and a choice on the test images would invalidate them. Leave split out.",
         ),
         (
             None,
@@ -461,7 +461,7 @@ def test_overlapping_classes_are_counted_as_they_are_decided():
         pairs.append((probabilities, sets))
     spec = DataSpec("d", ("background", "a", "b"), 2, ((0, 0, 0),) * 3, overlapping=True)
     whole, cases = replace(segmenter(3), spec=spec), scoring(*pairs)
-    found = tune(whole, cases, [None] * 3)
+    found = tune_postprocessing(whole, cases, [None] * 3)
     assert {candidate.threshold for candidate in found.candidates} == {None, *THRESHOLDS}, "each class is there or is not"
     for m, candidate in list(enumerate(found.candidates))[::7]:
         matrices = []

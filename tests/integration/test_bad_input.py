@@ -171,7 +171,7 @@ KEYS = {
     ),
     "one_class": (
         ["data.classes={liver: 255}"],
-        "data.num_classes is 1 (a whole number); expected a whole number, 2 or more or null.",
+        "data.num_classes is 1 (a whole number); expected a whole number, 2 or more, or null.",
     ),
     "crop_larger_than_the_image": (
         ["data.crop=[32,65]"],
@@ -197,12 +197,12 @@ KEYS = {
     "unknown_score": (["trainer.monitor=dise"], "trainer.monitor is 'dise', which is no score. Did you mean dice?"),
     "text_for_a_number": (
         ["trainer.max_epochs=many"],
-        "trainer.max_epochs is 'many' (text); expected a whole number, 1 or more or null.",
+        "trainer.max_epochs is 'many' (text); expected a whole number, 1 or more, or null.",
     ),
     "text_for_an_argument": (["model.width=wide"], "model.width is 'wide' (text); expected a whole number."),
     "a_fraction_that_is_none": (
         ["data.val_fraction=2"],
-        "data.val_fraction is 2 (a whole number); expected a number, between 0 and 1 or null.",
+        "data.val_fraction is 2 (a whole number); expected a number, between 0 and 1, or null.",
     ),
     "no_value": (
         ["data.normalize=imagenet"],
@@ -304,7 +304,7 @@ REFUSED = {
     ),
     "negative_weight_of_a_head": (
         ["model=unetpp", "deep_supervision=[1,-1]"],
-        "deep_supervision is [1, -1] (a list); expected true or false or a list, each a number, 0 or more or null.",
+        "deep_supervision is [1, -1] (a list); expected true or false, or a list, each a number, 0 or more, or null.",
     ),
     "points": (
         ["loss.terms.dice.weight={0: 1.0, half: 0.0}"],

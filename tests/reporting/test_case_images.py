@@ -16,7 +16,7 @@ from segexp.data.dataset import EvalDataset
 from segexp.data.io.images import write_png
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
-from segexp.evaluation.scoring import score
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.segmenter import Segmenter
 from segexp.reporting import case_images as module
 from segexp.reporting.case_images import (
@@ -36,7 +36,7 @@ from segexp.reporting.case_images import (
     write_explained_cases,
 )
 from segexp.types import Case, DataSpec, Source
-from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, Explained
+from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, ExplainedCase
 
 PALETTE = ((0, 0, 0), (230, 159, 0))
 
@@ -48,7 +48,7 @@ def written(tmp_path):
     for n in range(2):
         mask = (rng.random((40, 400)) > 0.5).astype(np.uint8)
         image = rng.integers(0, 255, (40, 400, 1)).astype(np.uint8)
-        cases.append(Explained(image, mask, mask, rng.random((40, 400)).astype(np.float32), mask == 1, f"<case{n}>   9%"))
+        cases.append(ExplainedCase(image, mask, mask, rng.random((40, 400)).astype(np.float32), mask == 1, f"<case{n}>   9%"))
     write_explained_cases(tmp_path, cases, "liver", "down.3", PALETTE)
     return tmp_path
 
@@ -221,7 +221,7 @@ def scored():
     )
     cases = [Case(f"case/{n}", Source(None), ()) for n in range(12)]
     prepared = EvalDataset(RamStore(iter(pictures)), range(12), segmenter.preprocessing)
-    return segmenter, cases, prepared, score(segmenter, prepared).confusions
+    return segmenter, cases, prepared, score_cases(segmenter, prepared).confusions
 
 
 def test_the_pictures_are_those_of_the_scores(scored, tmp_path):

@@ -14,7 +14,7 @@ from segexp.checks.issues import CaseFacts, Examination, Finding
 from segexp.checks.run import run_checks
 from segexp.data.io.images import write_png
 from segexp.data.synthetic.datasets import make_demo
-from segexp.evaluation.label_errors import Disagreement
+from segexp.evaluation.label_errors import LabelQuality
 from segexp.reporting.check_report import (
     DISPUTED_CASES,
     check_page,
@@ -203,7 +203,7 @@ def ranking(count):
     found = []
     for n in range(count):
         case = Case(f"<{n:02}>", Source(Path(f"{n}.png")), ())
-        found.append(Disagreement(case, n / count, n / count, 5 * n, 7))
+        found.append(LabelQuality(case, n / count, n / count, 5 * n, 7))
     return found
 
 

@@ -13,7 +13,7 @@ import yaml
 from segexp.config.saved_runs import SavedRun
 from segexp.data.io.images import write_png
 from segexp.errors import DataError
-from segexp.evaluation.run_info import About
+from segexp.evaluation.run_info import RunInfo
 from segexp.reporting.case_images import write_explained_cases
 from segexp.reporting.run_report import (
     NO_DEFAULT,
@@ -27,7 +27,7 @@ from segexp.reporting.run_report import (
     training_command,
     write_run_report,
 )
-from segexp.visualization import Explained
+from segexp.visualization import ExplainedCase
 
 HEADINGS = (
     "Scores",
@@ -136,7 +136,7 @@ def test_overlapping_classes_have_a_matrix_each(full_run, tmp_path):
 
 def test_explained_cases_are_shown_with_their_scale(run):
     mask = np.eye(40, dtype=np.uint8)
-    case = Explained(np.zeros((40, 40, 1), np.uint8), mask, mask, mask.astype(np.float32), mask == 1, "scan   9%")
+    case = ExplainedCase(np.zeros((40, 40, 1), np.uint8), mask, mask, mask.astype(np.float32), mask == 1, "scan   9%")
     write_explained_cases(run, [case], "liver", "down.3", ((0, 0, 0), (1, 2, 3)))
     page = text_of(run)
     assert "<h2>Evidence for liver</h2>" in page
@@ -353,7 +353,7 @@ def test_an_unknown_command_is_said(run):
 
 def test_settings_are_set_against_the_defaults_of_the_same_options():
     config = {"model": {"_target_": "segexp.models.UNet", "width": 7}, "data": {"name": "<liver>"}}
-    found = compare_settings(About(config), KEPT)
+    found = compare_settings(RunInfo(config), KEPT)
     assert found.options == "data=liver, model=unet"
     assert ["model.width", "7", "64"] in found.differences.rows
     assert not [row for row in found.differences.rows if row[0] == "model._target_"], "it is the default"
@@ -362,12 +362,12 @@ def test_settings_are_set_against_the_defaults_of_the_same_options():
 
 @pytest.mark.parametrize("kept", [None, SavedRun((), {}, (), "")])
 def test_unknown_options_are_none(kept):
-    found = compare_settings(About({"seed": 0}), kept)
+    found = compare_settings(RunInfo({"seed": 0}), kept)
     assert (found.options, found.differences, found.text) == ("", None, "seed: 0\n")
 
 
 def test_unknown_defaults_are_said(run):
-    found = compare_settings(About({"seed": 0}), SavedRun((), {"model": "gone"}, (), ""))
+    found = compare_settings(RunInfo({"seed": 0}), SavedRun((), {"model": "gone"}, (), ""))
     assert (found.options, found.differences) == ("model=gone", None)
     hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())
     hydra["hydra"]["runtime"]["choices"]["model"] = "gone"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segexp.evaluation.case_scores import metric_of
-from segexp.evaluation.grouping import gather
+from segexp.evaluation.case_scores import parse_metric
+from segexp.evaluation.grouping import build_entries
 from segexp.evaluation.records import read_record
-from segexp.evaluation.summary_text import number
+from segexp.evaluation.summary_text import format_score
 from segexp.metrics.scores import summary
 from segexp.reporting.scores import (
     case_grid,
@@ -125,9 +125,9 @@ def test_the_mean_is_that_of_metrics_json():
 
 def test_intervals_are_those_of_a_comparison(record):
     part = split_scores(record, "val")
-    entry = gather([record], "val", metric_of("dice", [record]))[0]
+    entry = build_entries([record], "val", parse_metric("dice", [record]))[0]
     assert part.interval("dice") == entry.interval
-    only = gather([record], "val", metric_of("dice/tumour", [record]))[0]
+    only = build_entries([record], "val", parse_metric("dice/tumour", [record]))[0]
     assert part.interval("dice", 1) == only.interval
 
 
@@ -223,8 +223,8 @@ def test_table_has_every_score_with_interval_and_the_pooled_ones(part_of):
     assert rows["Dice, pooled"].mean == "0.8400"
     assert [name for name, row in rows.items() if row.bar] == ["Dice", "IoU", "accuracy"], "HD95 is not between 0 and 1"
     accuracy = part.interval("accuracy")
-    assert rows["accuracy"].mean == number(accuracy.mean)
-    assert rows["accuracy"].interval == f"{number(accuracy.low)} to {number(accuracy.high)}"
+    assert rows["accuracy"].mean == format_score(accuracy.mean)
+    assert rows["accuracy"].interval == f"{format_score(accuracy.low)} to {format_score(accuracy.high)}"
     assert rows["Dice"].definition == "2 TP / (2 TP + FP + FN)"
     assert rows["Dice"].sample == "10 cases"
     assert found.axis == (0.7, 1.0)

@@ -21,7 +21,7 @@ from segexp.metrics.cases import COLUMNS, case_rows
 from segexp.metrics.significance import Interval, bootstrap_interval
 from segexp.reporting.case_images import read_case_images
 from segexp.reporting.diagnostics import read_calibration, read_confusion
-from segexp.training.artifacts import Outcome, all_intervals, score_split, sentences, write_metrics, write_outcomes
+from segexp.training.artifacts import SplitResult, all_intervals, format_scores, score_split, write_metrics, write_outcomes
 from segexp.types import Case, DataSpec, Source
 
 
@@ -161,14 +161,14 @@ def test_metrics_are_written_whole_or_not_at_all(tmp_path):
 def test_a_sentence_per_split_with_the_number_of_cases():
     scores = {f"val/{name}": value for name, value in (("dice", 0.91234), ("iou", 0.8), ("accuracy", 1.0), ("cases", 8.0))}
     scores |= {f"test/{name}": math.nan for name in ("dice", "iou", "accuracy")} | {"test/cases": 1.0}
-    assert sentences(scores) == [
+    assert format_scores(scores) == [
         "val: Dice 0.9123, IoU 0.8000, pixel accuracy 1.0000 over 8 cases",
         "test: Dice nan, IoU nan, pixel accuracy nan over 1 case",
     ]
     known = {"val/dice": Interval(0.91234, 0.87, 0.93, 8), "val/iou": Interval(0.8, math.nan, math.nan, 1)}
     expected = "val: Dice 0.9123 [0.8700, 0.9300], IoU 0.8000, pixel accuracy 1.0000 over 8 cases, 95 % intervals in brackets"
-    assert sentences(scores, known)[0] == expected
-    assert sentences({}) == []
+    assert format_scores(scores, known)[0] == expected
+    assert format_scores({}) == []
 
 
 def test_every_mean_over_cases_has_the_interval_of_the_report(segmenter, split, tmp_path):
@@ -192,7 +192,7 @@ def test_each_class_has_intervals_where_there_are_several(split):
     rows = case_rows(
         "val", split[0], np.array([np.diag([90, n, 2 * n]) + np.eye(3, k=1, dtype=int) for n in (5, 9, 30)]), "bxy"
     )
-    found = all_intervals({"val": Outcome({}, rows, np.zeros((3, 3)), None)})
+    found = all_intervals({"val": SplitResult({}, rows, np.zeros((3, 3)), None)})
     assert {"val/dice", "val/dice/x", "val/dice/y", "val/recall/x", "val/accuracy"} <= set(found)
     assert found["val/dice/x"].mean == pytest.approx(np.mean([2 * n / (2 * n + 2) for n in (5, 9, 30)]))
 

@@ -211,7 +211,7 @@ def test_heat_maps_are_a_callback_where_they_are_asked_for(made):
     config = made(*UNET, "callbacks=explain")
     whole = Segmenter(build.build_components(config).network, Preprocessing(1), SPEC)
     (found,) = build.build_explanations(config, whole)
-    assert (found.watched.cases, found.watched.every) == (4, 5)
+    assert (found.cases, found.every) == (4, 5)
     assert (found.explainer.method, found.explainer.target) == ("seg_gradcam", 1)
     assert found.explainer.layer.name.startswith("down.")
     assert build.build_explanations(made(*UNET), whole) == []

@@ -23,7 +23,7 @@ from segexp.losses.distillation import SoftTargets
 from segexp.models import UNet, UNetPlusPlus
 from segexp.optim import Constant
 from segexp.training.build import Components
-from segexp.training.distillation import Teacher, check_teacher, check_unseen, load_teacher, renormalized, taught
+from segexp.training.distillation import Teacher, check_teacher, check_unseen, load_teacher, make_teacher, renormalise
 from segexp.training.task import SegmentationTask
 from segexp.types import Batch, Case, DataSpec, Source
 
@@ -144,13 +144,13 @@ def test_what_cannot_be_told_is_said(cases):
 
 def test_the_sentence_about_a_teacher():
     settings = DistillConfig(temperature=3.0, weight=0.4, boundary=1.0)
-    made, told = taught(settings, segmenter(), EIGHT, "it is new")
+    made, told = make_teacher(settings, segmenter(), EIGHT, "it is new")
     assert (made.weight, made.soft.temperature, made.soft.boundary, made.soft.overlapping) == (0.4, 3.0, 1.0, False)
     count = sum(p.numel() for p in made.segmenter.network.parameters())
     assert told == f"Teacher: UNet, {count / 1e6:.3g} million parameters, weight 0.4; it is new"
-    _, told = taught(settings, segmenter(), replace(EIGHT, low=(0.1,), high=(0.9,)), "it is new")
+    _, told = make_teacher(settings, segmenter(), replace(EIGHT, low=(0.1,), high=(0.9,)), "it is new")
     assert "sees the images clipped as the student does" in told
-    overlapping, _ = taught(settings, segmenter(replace(SPEC, overlapping=True)), EIGHT, "")
+    overlapping, _ = make_teacher(settings, segmenter(replace(SPEC, overlapping=True)), EIGHT, "")
     assert overlapping.soft.overlapping
 
 
@@ -317,7 +317,7 @@ def test_a_teacher_sees_what_its_own_preprocessing_makes_of_the_image(view):
     wanted = VIEWS[view]
     image = np.random.default_rng(0).integers(0, 256, (32, 40, wanted.channels), np.uint8)
     own = replace(EIGHT_TEACHER, channels=wanted.channels)
-    shown = renormalized(own.prepare(image)[None], own, wanted)
+    shown = renormalise(own.prepare(image)[None], own, wanted)
     torch.testing.assert_close(shown[0], wanted.prepare(image), atol=1e-5, rtol=1e-5)
 
 
@@ -325,19 +325,19 @@ def test_images_that_are_not_8_bit_are_scaled_as_the_teacher_knows_them():
     image = np.random.default_rng(0).integers(0, 4000, (32, 40, 1)).astype(np.float32)
     own = Preprocessing(1, value_range=(-100.0, 3900.0), mean=(0.4,), std=(0.2,))
     wanted = Preprocessing(1, value_range=(0.0, 5000.0), mean=(0.3,), std=(0.1,))
-    shown = renormalized(own.prepare(image)[None], own, wanted)
+    shown = renormalise(own.prepare(image)[None], own, wanted)
     torch.testing.assert_close(shown[0], wanted.prepare(image), atol=1e-4, rtol=1e-4)
 
 
 def test_the_same_normalisation_leaves_the_batch_alone():
     image = torch.randn(1, 1, 16, 16)
-    assert renormalized(image, EIGHT_TEACHER, replace(EIGHT_TEACHER, size=64)) is image
+    assert renormalise(image, EIGHT_TEACHER, replace(EIGHT_TEACHER, size=64)) is image
 
 
 def test_what_was_clipped_stays_clipped():
     image = np.array([[[0], [128], [255]]], np.uint8)
     own = VIEWS["percentile"]
-    shown = renormalized(own.finish(image)[None], own, EIGHT_TEACHER)
+    shown = renormalise(own.finish(image)[None], own, EIGHT_TEACHER)
     assert shown.flatten().tolist() == pytest.approx([(0.2 - 0.4) / 0.2, (128 / 255 - 0.4) / 0.2, (0.7 - 0.4) / 0.2], abs=1e-5)
 
 

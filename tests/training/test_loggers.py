@@ -17,7 +17,15 @@ from segexp.console import silence_libraries
 from segexp.errors import ConfigError
 from segexp.metrics.scores import summary
 from segexp.training import loggers
-from segexp.training.loggers import Board, charts, exactly, flatten, log_outcome, make_loggers, settings
+from segexp.training.loggers import (
+    BoardLogger,
+    exact_tag_pattern,
+    flatten_as_text,
+    log_outcome,
+    logged_settings,
+    make_loggers,
+    scalar_layout,
+)
 from segexp.types import DataSpec
 
 
@@ -26,7 +34,7 @@ def spec(*classes):
 
 
 def board(folder):
-    return Board(folder, name="tensorboard", version="", default_hp_metric=False)
+    return BoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
 
 
 def events(folder):
@@ -59,7 +67,7 @@ def test_a_chart_shows_its_own_curves_and_no_others(tmp_path, classes, curves):
     made.finalize("success")
     written = events(tmp_path / "tensorboard").Tags()["scalars"]
     assert len(written) > 12
-    layout = charts(spec(*classes))
+    layout = scalar_layout(spec(*classes))
     assert list(layout) == ["Loss", "Dice"]
     for category, title, expected in (
         ("Loss", "training and validation", ["loss/train", "loss/val"]),
@@ -72,7 +80,7 @@ def test_a_chart_shows_its_own_curves_and_no_others(tmp_path, classes, curves):
 
 def test_the_layout_reaches_the_event_file(tmp_path):
     made = board(tmp_path)
-    made.experiment.add_custom_scalars(charts(spec("background", "liver")))
+    made.experiment.add_custom_scalars(scalar_layout(spec("background", "liver")))
     made.finalize("success")
     (tensor,) = events(tmp_path / "tensorboard").Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(tensor.tensor_proto.string_val[0])
@@ -84,10 +92,10 @@ def test_the_layout_reaches_the_event_file(tmp_path):
 
 @pytest.mark.parametrize("tag", ["val/dice", "val/dice/a.b", "val/dice/a-b_c"])
 def test_an_expression_fits_one_tag(tag):
-    assert re.match(exactly(tag), tag)
-    assert not re.match(exactly(tag), f"{tag}_pooled")
-    assert not re.match(exactly(tag), f"{tag}/liver")
-    assert not re.match(exactly("val/dice/a.b"), "val/dice/a_b")
+    assert re.match(exact_tag_pattern(tag), tag)
+    assert not re.match(exact_tag_pattern(tag), f"{tag}_pooled")
+    assert not re.match(exact_tag_pattern(tag), f"{tag}/liver")
+    assert not re.match(exact_tag_pattern("val/dice/a.b"), "val/dice/a_b")
 
 
 # Curves and the table of runs --------------------------------------------------------------------------------------------
@@ -151,7 +159,7 @@ CHOICES = (
 
 
 def test_a_row_holds_the_choices_in_short():
-    row = settings(train_config(CONFIG))
+    row = logged_settings(train_config(CONFIG))
     common = {key: value for key, value in row.items() if not key.startswith(("data.", "trainer."))}
     assert common == {
         "model": "UNet",
@@ -175,19 +183,19 @@ def test_a_row_holds_the_choices_in_short():
 
 
 def test_no_augmentation_is_a_choice_too():
-    assert settings(train_config({"augment": {"transforms": []}}))["augment"] == "none"
+    assert logged_settings(train_config({"augment": {"transforms": []}}))["augment"] == "none"
 
 
 def test_flat_values_are_numbers_or_text():
     nested = {"a": {"b": {"c": 1}, "d": 0.5, "e": True}, "f": None, "g": [1, 2], "h": "word", "i": {}}
-    assert flatten(nested) == {"a.b.c": 1, "a.d": 0.5, "a.e": "true", "f": "none", "g": "[1, 2]", "h": "word"}
-    assert flatten({"x": 1}, "model.") == {"model.x": 1}
+    assert flatten_as_text(nested) == {"a.b.c": 1, "a.d": 0.5, "a.e": "true", "f": "none", "g": "[1, 2]", "h": "word"}
+    assert flatten_as_text({"x": 1}, "model.") == {"model.x": 1}
 
 
 def further(config):
     """What stands in the row of a run besides what each has."""
-    usual = settings(train_config())
-    return {key: value for key, value in settings(train_config(config)).items() if usual.get(key) != value}
+    usual = logged_settings(train_config())
+    return {key: value for key, value in logged_settings(train_config(config)).items() if usual.get(key) != value}
 
 
 def test_folds_are_a_choice_where_there_are_some():
@@ -230,7 +238,7 @@ def environment(monkeypatch):
     ],
 )
 def test_names_are_what_mlflow_can_keep(name, kept):
-    assert loggers.tracker_name(name) == kept
+    assert loggers.mlflow_name(name) == kept
 
 
 @pytest.mark.parametrize("package", ["mlflow", "wandb"])
@@ -238,7 +246,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, tmp_path
     def absent(**_):
         raise ModuleNotFoundError("Requirement not met", name=None)
 
-    monkeypatch.setattr(loggers, "Tracker", absent)
+    monkeypatch.setattr(loggers, "MlflowLogger", absent)
     monkeypatch.setattr(loggers.pl.loggers, "WandbLogger", absent)
     with pytest.raises(ConfigError) as caught:
         getattr(loggers, package)({}, tmp_path)
@@ -252,7 +260,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, tmp_path
 def asked(monkeypatch, name, given, directory):
     """The arguments with which the logger would be made."""
     seen = {}
-    monkeypatch.setattr(loggers, "Tracker", lambda **more: seen.update(more))
+    monkeypatch.setattr(loggers, "MlflowLogger", lambda **more: seen.update(more))
     monkeypatch.setattr(loggers.pl.loggers, "WandbLogger", lambda **more: seen.update(more) or SimpleNamespace(_wandb_init={}))
     getattr(loggers, name)(given, directory)
     return seen
@@ -347,7 +355,7 @@ def test_each_switch_makes_its_logger(tmp_path, closed):
     mlflow = {"experiment_name": "a", "tracking_uri": None}
     made = make_loggers(LoggerConfig(tensorboard=True, mlflow=mlflow, wandb=True), tmp_path, SPEC)
     made[1].finalize("success")
-    assert [type(made[0]), type(made[1]), *made[2:]] == [pl.loggers.CSVLogger, Board, "mlflow", "wandb"]
+    assert [type(made[0]), type(made[1]), *made[2:]] == [pl.loggers.CSVLogger, BoardLogger, "mlflow", "wandb"]
     assert closed == [("mlflow", {"experiment_name": "a"}, tmp_path), ("wandb", {}, tmp_path)]
     assert made[1].log_dir.rstrip("/") == str(tmp_path / "tensorboard")
 
@@ -377,13 +385,13 @@ class Noted:
 
 def test_settings_and_final_scores_are_written_once(tmp_path, closed, monkeypatch):
     made, tracker, tables = make_loggers(LoggerConfig(tensorboard=True), tmp_path, SPEC), Noted(), []
-    monkeypatch.setattr(Board, "log_table", lambda self, *told: tables.append(told))
+    monkeypatch.setattr(BoardLogger, "log_table", lambda self, *told: tables.append(told))
     made[1].finalize("success")
     scores = {"val/dice": 0.75, "val/iou": 0.6, "val/accuracy": 0.9, "test/dice": 0.5, "test/iou": math.nan}
     config = train_config({"seed": 3, "logger": {"csv": True}})
     log_outcome([*made, tracker], config, scores, 12)
     final = {"hp/dice": 0.75, "hp/iou": 0.6, "hp/test_dice": 0.5}
-    row = settings(config)
+    row = logged_settings(config)
     assert row["seed"] == 3
     assert not any(key.startswith("logger") for key in row)
     assert tables == [(row, final, 12)]

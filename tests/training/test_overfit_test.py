@@ -18,11 +18,11 @@ from segexp.training.overfit_test import (
     SIDES,
     OverfitPoint,
     OverfitResult,
-    affordable,
     choose_cases,
+    choose_image_side,
     describe_result,
-    known,
-    overfit_config,
+    overfit_window,
+    pooled_dice,
     run_overfit_test,
 )
 from segexp.types import Case, Source
@@ -131,25 +131,25 @@ def picture(size=(100, 160)):
 
 
 def test_a_crop_lies_where_foreground_fills_half_of_it():
-    part = overfit_config(picture(), (40, 40), 64)
+    part = overfit_window(picture(), (40, 40), 64)
     assert part.image.shape == (40, 40, 1)
     assert (part.mask == 1).mean() == pytest.approx(0.5, abs=0.05)
     assert np.array_equal(part.image[..., 0] // 160 >= 20, np.ones((40, 40), bool))
-    assert overfit_config(picture(), (400, 400), 32).mask.shape == (32, 32)
-    assert overfit_config(picture(), (400, 400), 256).mask.shape == (100, 160)
+    assert overfit_window(picture(), (400, 400), 32).mask.shape == (32, 32)
+    assert overfit_window(picture(), (400, 400), 256).mask.shape == (100, 160)
 
 
 def test_a_whole_picture_becomes_three_times_smaller_at_most():
-    assert overfit_config(picture(), None, 256).mask.shape == (100, 160)
-    assert overfit_config(picture(), None, 80).mask.shape == (50, 80)
-    assert overfit_config(picture((1000, 1600)), None, 128).mask.shape == (128, 128)
-    part = overfit_config(picture((1000, 1600)), None, 128)
+    assert overfit_window(picture(), None, 256).mask.shape == (100, 160)
+    assert overfit_window(picture(), None, 80).mask.shape == (50, 80)
+    assert overfit_window(picture((1000, 1600)), None, 128).mask.shape == (128, 128)
+    part = overfit_window(picture((1000, 1600)), None, 128)
     assert part.image.shape[:2] == part.mask.shape
 
 
 def test_the_mask_of_a_reader_takes_the_size_of_the_image():
     wide = picture()
-    part = overfit_config(Picture(wide.image[::2, ::2], wide.mask), None, 256)
+    part = overfit_window(Picture(wide.image[::2, ::2], wide.mask), None, 256)
     assert part.mask.shape == (50, 80)
 
 
@@ -164,8 +164,8 @@ def test_pictures_are_as_large_as_the_time_allows():
     def make(trained):
         return torch.optim.SGD(trained.parameters(), 0.1)
 
-    assert affordable(segmenter, make, 2, 1e6)[0] == SIDES[0]
-    side, seconds = affordable(segmenter, make, 2, 0.0)
+    assert choose_image_side(segmenter, make, 2, 1e6)[0] == SIDES[0]
+    side, seconds = choose_image_side(segmenter, make, 2, 0.0)
     assert side == SIDES[-1]
     assert seconds > 0
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
@@ -174,10 +174,10 @@ def test_pictures_are_as_large_as_the_time_allows():
 
 def test_the_dice_leaves_out_classes_of_a_few_pixels():
     matrix = np.array([[[900, 0, 0], [20, 80, 0], [1, 0, 0]]])
-    assert known(matrix) == pytest.approx(2 * 80 / (100 + 80))
+    assert pooled_dice(matrix) == pytest.approx(2 * 80 / (100 + 80))
     both = np.array([[[900, 0, 0], [0, 80, 20], [0, 0, 50]]])
-    assert known(both) == pytest.approx((2 * 80 / 180 + 2 * 50 / 120) / 2)
-    assert known(np.array([[[9, 1], [0, 0]]])) == 0.0
+    assert pooled_dice(both) == pytest.approx((2 * 80 / 180 + 2 * 50 / 120) / 2)
+    assert pooled_dice(np.array([[[9, 1], [0, 0]]])) == 0.0
 
 
 def outcome(dice, losses=(1.0, 0.2), steps=200, silent=False, count=4):

@@ -20,7 +20,7 @@ from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.training import pseudo_labels as one_round
-from segexp.training.pseudo_labels import check_labels, confidence, label, summed_up, with_masks
+from segexp.training.pseudo_labels import attach_masks, check_labels, confidence, summarise_labels, write_pseudo_labels
 from segexp.training.run import absolute_paths
 from segexp.training.task import SegmentationTask
 from segexp.types import Case, DataSpec, Source
@@ -75,7 +75,7 @@ def test_where_labels_overlap_it_is_that_of_the_least_certain_decision():
 
 
 def test_sure_pixels_get_their_class_and_others_are_ignored(cases, tmp_path):
-    label(teacher(), cases, tmp_path / "out", SETTINGS)
+    write_pseudo_labels(teacher(), cases, tmp_path / "out", SETTINGS)
     found, rows = masks(tmp_path / "out", cases)
     brightness = np.arange(0, 256, 4) / 255
     chance = 1 / (1 + np.exp(-8 * (brightness - 0.5)))
@@ -90,24 +90,24 @@ def test_sure_pixels_get_their_class_and_others_are_ignored(cases, tmp_path):
 
 
 def test_images_without_a_sure_pixel_take_no_part(cases, tmp_path):
-    label(teacher(), cases, tmp_path / "out", SETTINGS)
-    left = with_masks(tmp_path / "out", cases)
+    write_pseudo_labels(teacher(), cases, tmp_path / "out", SETTINGS)
+    left = attach_masks(tmp_path / "out", cases)
     assert [case.id for case in left] == ["a.png", "b.png"]
     assert all(case.masks[0].path.is_file() for case in left)
-    said = summed_up(tmp_path / "out", len(left))
+    said = summarise_labels(tmp_path / "out", len(left))
     assert said.startswith("Pseudo-labels: 2 of 3 images, ")
     assert "(confidence 0.9 or more): background " in said
     assert "None of them" not in said
 
 
 def test_a_class_that_is_never_sure_is_named(cases, tmp_path):
-    label(teacher(3), cases, tmp_path / "out", SETTINGS | {"confidence": 0.8})
-    assert "None of them is cell or nucleus" not in summed_up(tmp_path / "out", 2)
-    assert "None of them is nucleus, so the unlabelled images teach nothing about that" in summed_up(tmp_path / "out", 2)
+    write_pseudo_labels(teacher(3), cases, tmp_path / "out", SETTINGS | {"confidence": 0.8})
+    assert "None of them is cell or nucleus" not in summarise_labels(tmp_path / "out", 2)
+    assert "None of them is nucleus, so the unlabelled images teach nothing about that" in summarise_labels(tmp_path / "out", 2)
 
 
 def test_overlapping_labels_become_bit_sets(cases, tmp_path):
-    label(teacher(3, overlapping=True), cases, tmp_path / "out", SETTINGS | {"confidence": 0.7})
+    write_pseudo_labels(teacher(3, overlapping=True), cases, tmp_path / "out", SETTINGS | {"confidence": 0.7})
     found, rows = masks(tmp_path / "out", cases)
     brightness = np.arange(0, 256, 4) / 255
     cell, nucleus = (1 / (1 + np.exp(-slope * (brightness - 0.5))) for slope in (8, 4))
@@ -120,7 +120,7 @@ def test_overlapping_labels_become_bit_sets(cases, tmp_path):
 
 def test_sure_of_nothing(cases, tmp_path):
     with pytest.raises(DataError) as caught:
-        label(teacher(), cases[2:], tmp_path / "out", SETTINGS)
+        write_pseudo_labels(teacher(), cases[2:], tmp_path / "out", SETTINGS)
     assert str(caught.value) == (
         "The teacher is sure of no pixel of the 1 image of /there: the surest has 0.5196, and data.pseudo.confidence is 0.9. "
         "Some pixels with a probability of at least that were expected. "
@@ -135,12 +135,12 @@ def test_an_interruption_leaves_nothing_half_written(cases, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        label(teacher(), cases, tmp_path / "out", SETTINGS, stopped)
+        write_pseudo_labels(teacher(), cases, tmp_path / "out", SETTINGS, stopped)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_labels_of_other_settings_are_refused(cases, tmp_path):
-    label(teacher(), cases, tmp_path / "out", SETTINGS)
+    write_pseudo_labels(teacher(), cases, tmp_path / "out", SETTINGS)
     check_labels(tmp_path / "out", cases, SETTINGS)
     with pytest.raises(CheckpointError, match=r"were made with confidence 0\.9 \(now 0\.8\)\. A resumed run goes on"):
         check_labels(tmp_path / "out", cases, SETTINGS | {"confidence": 0.8})
@@ -150,7 +150,7 @@ def test_labels_of_other_settings_are_refused(cases, tmp_path):
 
 def round_of(monkeypatch, tmp_path, segmenter, spec):
     """Begin a round whose teacher is named; nothing of it is read from a file."""
-    monkeypatch.setattr(one_round, "named_segmenter", lambda *_: segmenter)
+    monkeypatch.setattr(one_round, "load_named_segmenter", lambda *_: segmenter)
     settings = {"teacher": "RUN", "confidence": 0.9, "share": 0.5, "trust": []}
     config = absolute_paths(train_config({"data": {"unlabeled": "DIR", "pseudo": settings}, "trainer": {"gpus": 0}}))
     data = SimpleNamespace(spec=spec, cases=[], splits={}, split_rows=list)

@@ -47,10 +47,10 @@ def metrics(run):
 def finished(tmp_path_factory, train, small):
     """A run of three epochs and, by validation, the masks that it predicted for all validation cases."""
     run, rounds = tmp_path_factory.mktemp("finished") / "run", []
-    original = image_logging.draw
+    original = image_logging.draw_panel
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            image_logging, "draw", lambda c, n, found, spec: rounds.append(dict(found)) or original(c, n, found, spec)
+            image_logging, "draw_panel", lambda c, n, found, spec: rounds.append(dict(found)) or original(c, n, found, spec)
         )
         words = [
             "callbacks=default",

@@ -14,7 +14,7 @@ import torch
 from segexp.errors import ConfigError, SegexpError
 from segexp.training import build, task
 from segexp.training import tuner as batch_size
-from segexp.training.memory_trial import repeated
+from segexp.training.memory_trial import repeat_sample
 from segexp.training.optimizers import make_optimizer
 from segexp.training.tuner import (
     FILE,
@@ -76,7 +76,7 @@ def test_powers_of_two_are_tried_in_one_process():
 def test_a_batch_is_the_sample_many_times(config, data):
     values = config()
     sample = largest_sample(data(values))
-    batch = repeated(sample, 5)
+    batch = repeat_sample(sample, 5)
     assert batch["image"].shape == (5, *sample["image"].shape[1:])
     assert batch["mask"].shape == (5, *sample["mask"].shape[1:])
     assert torch.equal(batch["mask"][4], sample["mask"][0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp.visualization import to_display
-from segexp.visualization.images import STRIP, strips
+from segexp.visualization.images import STRIP, row_strips
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_display_of_broken_and_flat_values():
 
 def test_strips_cover_every_row_once():
     for shape in ((10, 7), (1, STRIP * 3), (STRIP // 100, 1000), (0, 5)):
-        assert [row for rows in strips(shape) for row in range(rows.start, rows.stop)] == list(range(shape[0]))
+        assert [row for rows in row_strips(shape) for row in range(rows.start, rows.stop)] == list(range(shape[0]))
 
 
 def test_a_picture_of_many_strips_is_as_one_strip(monkeypatch):

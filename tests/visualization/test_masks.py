@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 from segexp import visualization
-from segexp.visualization import colour_mask, errors, layered, overlay
+from segexp.visualization import error_map, overlay, overlay_bits
 
 PALETTE = [(0, 0, 0), (200, 0, 0), (0, 100, 250)]
+
+
+def colour_mask(mask, palette):
+    """The colours that an opaque overlay has on black."""
+    return overlay(np.zeros((*mask.shape, 3), np.uint8), mask, palette, alpha=1.0)
 
 
 def square(size=(40, 60), value=1):
@@ -37,11 +42,11 @@ def test_errors_have_a_colour_each():
     truth = np.array([[0, 1, 1, 0, 1, 255]])
     prediction = np.array([[0, 1, 0, 1, 2, 1]])
     expected = [(0, 0, 0), visualization.CORRECT, visualization.MISSED, visualization.FALSE_ALARM, visualization.WRONG_CLASS]
-    picture = errors(truth, prediction)
+    picture = error_map(truth, prediction)
     assert [tuple(pixel) for pixel in picture[0, :5]] == expected
     assert tuple(picture[0, 5]) in visualization.IGNORED
     assert len(set(expected)) == 5
-    on_image = errors(truth, prediction, np.full((1, 6, 3), 90, np.uint8))
+    on_image = error_map(truth, prediction, np.full((1, 6, 3), 90, np.uint8))
     assert tuple(on_image[0, 0]) == (45, 45, 45)
     assert tuple(on_image[0, 3]) == visualization.FALSE_ALARM
 
@@ -67,7 +72,7 @@ def test_integer_arithmetic_in_strips_gives_what_the_definition_gives(monkeypatc
     mask[40:50] = 0
     assert np.abs(overlay(image, mask, PALETTE) - by_definition(image, mask)).max() <= 1
     truth = np.roll(mask, 3, axis=1)
-    picture = errors(truth, mask, image)
+    picture = error_map(truth, mask, image)
     assert (picture[(truth == mask) & (truth == 1)] == visualization.CORRECT).all()
     assert (picture[(truth == 0) & (mask == 1)] == visualization.FALSE_ALARM).all()
     y, x = np.nonzero(truth == 255)
@@ -87,7 +92,7 @@ def nested():
 
 def test_overlapping_classes_keep_their_tint_and_their_line():
     image = np.full((40, 60, 1), 100, np.uint8)
-    picture = layered(image, nested(), PALETTE, alpha=0.4)
+    picture = overlay_bits(image, nested(), PALETTE, alpha=0.4)
     assert tuple(picture[12, 12]) == (140, 60, 60), "class 1 alone, as in an overlay"
     assert tuple(picture[32, 20]) == (60, 100, 160), "class 2 alone"
     assert tuple(picture[20, 20]) == (84, 76, 136), "0.6 * class 1 + 0.4 * class 2"
@@ -102,7 +107,7 @@ def test_one_overlapping_class_is_drawn_as_an_exclusive_one():
     image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     mask = square()
     mask[:3] = 255
-    assert np.array_equal(layered(image, mask, PALETTE[:2]), overlay(image, mask, PALETTE[:2]))
+    assert np.array_equal(overlay_bits(image, mask, PALETTE[:2]), overlay(image, mask, PALETTE[:2]))
 
 
 def test_errors_of_sets_of_classes():
@@ -115,5 +120,5 @@ def test_errors_of_sets_of_classes():
         visualization.FALSE_ALARM,
     )
     expected = [(0, 0, 0), right, right, false, wrong, missed, false]
-    assert [tuple(pixel) for pixel in errors(truth, prediction, overlapping=True)[0, :7]] == expected
-    assert [tuple(pixel) for pixel in errors(truth, prediction)[0, :7]] == [(0, 0, 0), right, right, *[wrong] * 3, false]
+    assert [tuple(pixel) for pixel in error_map(truth, prediction, overlapping=True)[0, :7]] == expected
+    assert [tuple(pixel) for pixel in error_map(truth, prediction)[0, :7]] == [(0, 0, 0), right, right, *[wrong] * 3, false]

@@ -1,12 +1,13 @@
 """What the functions of the API share: arguments as keys, short tracebacks, text for paths."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from segexp.errors import SegexpError
+from segexp.config.annotations import kind
+from segexp.errors import ConfigError, SegexpError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +45,32 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return plain_values(value)
     return [plain_value(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def check_overrides(overrides: Any) -> list[str]:
+    """Return a list of overrides.
+
+    Raises:
+        ConfigError: it is no list of texts.
+    """
+    if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
+        text = repr(overrides) if isinstance(overrides, str) else "KEY=VALUE"
+        raise ConfigError(f"overrides is {overrides!r}", "A list of text was expected", f"Type overrides=[{text}]")
+    return list(overrides)
+
+
+def check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a group of options that is neither a name, a list of names, a mapping of its keys, nor None.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for name, value in keys.items():
+        if name in groups and isinstance(value, bool | int | float):
+            raise ConfigError(
+                f"{name} is {value!r} ({kind(value)}); expected the name of an option, or a mapping of keys",
+                do=f"Type {name}={groups[name][0]!r}, or {name}={{KEY: VALUE}}",
+            )
 
 
 def absolute(path: "str | os.PathLike[str]") -> Path:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.api.calls import plain_values, short_traceback
+from segexp.api.calls import short_traceback
 from segexp.api.run import Table
 from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
-from segexp.config.overrides import CommandLine, written
+from segexp.config.overrides import CommandLine
 from segexp.config.schema import CheckConfig, DataConfig, TrainConfig
 from segexp.config.suggestions import explained
 from segexp.config.validation import key_problems, report, validate
@@ -95,9 +95,9 @@ def check(
     Example:
         >>> segexp.check("DIR")
     """
-    from segexp.api.train import data_words
+    from segexp.api.train import command_words
 
-    words = [*data_words(data), *written(plain_values(keys)), *overrides]
+    words = command_words(data, keys, overrides)
     line = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
     with explained(line.overrides, line.folders, "check"):
         job = compose_job("check", line.overrides, line.folders[1:], save=False)
@@ -186,11 +186,11 @@ def write_proposal(
     A file that is there already is a person's work and stays.
     """
     from segexp.atomic import atomic_write
-    from segexp.checks.propose_config import propose
+    from segexp.checks.propose_config import propose_config
     from segexp.reporting.check_report import proposal_section
 
     taken = {file.stem for folder in (conf_dir(), *folders) for file in (folder / "data").glob("*.yaml")}
-    proposal = propose(examination, data, taken)
+    proposal = propose_config(examination, data, taken)
     if proposal is None:
         console.print("\nNo configuration is proposed: layout and classes must be known first.")
         return []
@@ -243,17 +243,17 @@ def rank_disputed_masks(
     """
     from segexp.api.loading import checkpoint_files, load_members
     from segexp.devices import choose_devices
-    from segexp.evaluation.label_errors import FILE, check_classes, disputes, lines, write_ranking
+    from segexp.evaluation.label_errors import FILE, check_classes, rank_masks, ranking_lines, write_ranking
     from segexp.reporting.check_report import disputes_section
 
     named = [own.runs] if isinstance(own.runs, str) else own.runs or []
     device, _ = choose_devices(gpus)
     check_classes(examination.data)
     members = load_members(checkpoint_files(named), device, own.trust)
-    found = disputes(examination, members, _tracked(console))
+    found = rank_masks(examination, members, _tracked(console))
     write_ranking(output / FILE, found)
     console.print("\nMasks to look at first, if a network that never saw them is right", style="bold")
-    console.print("\n".join([*lines(found), f"All of them: {output / FILE}"]))
+    console.print("\n".join([*ranking_lines(found), f"All of them: {output / FILE}"]))
     return disputes_section(found.ranking, found.notes, found.spec, found.look)
 
 

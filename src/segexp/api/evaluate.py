@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segexp.data.dataset import Prepared
     from segexp.evaluation.scoring import Scorable
     from segexp.inference.segmenter import Segmenter
-    from segexp.training.artifacts import Outcome
+    from segexp.training.artifacts import SplitResult
     from segexp.types import Case
 
 OTHER_DATA = {"root", "image", "mask"}
@@ -122,15 +122,15 @@ def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> E
 def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
     """Score several networks as one: other data by all of them, their own by those that were not trained on the case."""
     from segexp.data.datamodule import find
-    from segexp.evaluation.ensemble import Ensemble, chosen, predict_members, singles
+    from segexp.evaluation.ensemble import Ensemble, assign_members, predict_members, score_members
     from segexp.inference.predictor import Predictor
 
     ensemble = Ensemble(Predictor(members).spec)  # members that do not fit together are refused
-    splits = chosen(members, find(run.data), run.data, config.split)
+    splits = assign_members(members, find(run.data), run.data, config.split)
     sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
     prepared = {split: (who.cases, predict_members(run.data, who.cases, who.members)) for split, who in splits.items()}
     outcomes = scored(config, ensemble, run, prepared)
-    each = {split: singles(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
+    each = {split: score_members(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
     beside = {split: found for split, found in each.items() if found is not None}
     facts: dict[str, Any] = {"checkpoints": [str(member.origin.file) for member in members]}
     facts |= {"singles": {split: found.facts for split, found in beside.items()}} if beside else {}
@@ -139,7 +139,7 @@ def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: 
 
 def scored(
     config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], Prepared]]"
-) -> "dict[str, Outcome]":
+) -> "dict[str, SplitResult]":
     """Score cases by split, with pictures where an output is asked for."""
     from segexp.inference.folder_runner import progress
     from segexp.inference.postprocessing import Postprocessing
@@ -165,7 +165,7 @@ def scored(
 def report_scores(
     config: EvaluateConfig,
     segmenter: "Scorable",
-    outcomes: "Mapping[str, Outcome]",
+    outcomes: "Mapping[str, SplitResult]",
     origin: dict[str, Any],
     more: Sequence[str] = (),
 ) -> Evaluation:
@@ -180,10 +180,10 @@ def report_scores(
     """
     from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
-    from segexp.training.artifacts import all_intervals, all_scores, sentences, write_metrics, write_outcomes
+    from segexp.training.artifacts import all_intervals, all_scores, format_scores, write_metrics, write_outcomes
 
     scores, intervals = all_scores(outcomes), all_intervals(outcomes)
-    sys.stdout.write("\n".join([*sentences(scores, intervals), *more]) + "\n")
+    sys.stdout.write("\n".join([*format_scores(scores, intervals), *more]) + "\n")
     output = Path(config.output) if config.output else None
     if output:
         write_outcomes(output, outcomes, segmenter.spec.classes)
@@ -211,11 +211,11 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
     from segexp.evaluation import tune_postprocessing as tuning
     from segexp.inference.folder_runner import progress
 
-    cases = tuning.own_validation(segmenter, run)
+    cases = tuning.validation_cases(segmenter, run)
     with progress(len(cases)) as advance:
         prepared = scoring_set(run.data, cases, segmenter)
-        found = tuning.tune(segmenter, prepared, [case.group for case in cases], lambda _: advance())
-    said = [f"Post-processing on val, {len(cases)} cases", *tuning.lines(found), tuning.store_tuned(segmenter, found)]
+        found = tuning.tune_postprocessing(segmenter, prepared, [case.group for case in cases], lambda _: advance())
+    said = [f"Post-processing on val, {len(cases)} cases", *tuning.tuning_lines(found), tuning.store_tuning(segmenter, found)]
     if config.output:
         table = Path(config.output) / "tuning.csv"
         tuning.write_table(table, found)

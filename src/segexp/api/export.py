@@ -69,8 +69,8 @@ def export_network(config: ExportConfig) -> "ExportResult":
     from segexp.checkpoint import find_checkpoint
     from segexp.checkpoint.splits import check_spec, merged
     from segexp.console import silence_libraries
-    from segexp.deployment.exporter import format_export_summary, make
-    from segexp.deployment.modules import check_bytes, left_out
+    from segexp.deployment.exporter import export_segmenter, format_export_summary
+    from segexp.deployment.modules import check_8bit, describe_excluded_steps
     from segexp.deployment.plan import ExportRequest, check_export_data
     from segexp.deployment.samples import collect_export_data
     from segexp.inference.folder_runner import progress
@@ -88,8 +88,8 @@ def export_network(config: ExportConfig) -> "ExportResult":
     check_spec(run.data, segmenter.spec)
     say(f"Network: {segmenter.origin.file} ({', '.join(segmenter.spec.classes)}), to {output}")
     if config.include_preprocessing:
-        check_bytes(segmenter.preprocessing)
-        if outside := left_out(segmenter.postprocessing):
+        check_8bit(segmenter.preprocessing)
+        if outside := describe_excluded_steps(segmenter.postprocessing):
             say(outside)
     check_writable(output.parent)
     material, missing = collect_export_data(segmenter, run, config.calibration if config.precision == "int8" else 0)
@@ -98,7 +98,7 @@ def export_network(config: ExportConfig) -> "ExportResult":
     check_export_data(material, config.precision)
     returns: Any = config.returns if config.include_preprocessing else "logits"
     wanted = ExportRequest(config.format, config.precision, returns, config.opset, output, config.accept)
-    made = make(segmenter, wanted, material, say, progress)
+    made = export_segmenter(segmenter, wanted, material, say, progress)
     say(format_export_summary(made))
     say(f"File: {output}, with {output.name}.json, and the certificate in {output.name}.certificate.html")
     return made

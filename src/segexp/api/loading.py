@@ -12,7 +12,7 @@ from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.deployment.runtime import load_exported, runs_on
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, listed
-from segexp.evaluation.ensemble import differing, study_files
+from segexp.evaluation.ensemble import differing_settings, study_checkpoints
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -78,14 +78,14 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
             files.append(path)
             continue
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
-        members = [] if own else study_files(path)
+        members = [] if own else study_checkpoints(path)
         files += members or [find_checkpoint(path)]
     return list(dict.fromkeys(files))
 
 
 def heterogeneity_warning(files: Sequence[Path]) -> str:
     """Return what to say of an ensemble of networks that were not made alike: of a sweep some may be bad."""
-    keys = differing(files) if len(files) > 1 else []
+    keys = differing_settings(files) if len(files) > 1 else []
     return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
 
 

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.api.calls import plain_values, short_traceback
+from segexp.api.calls import check_choices, check_overrides, plain_values, short_traceback
 from segexp.api.run import Run
+from segexp.config.annotations import kind
 from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
 from segexp.config.overrides import CommandLine, written
 from segexp.config.schema import DataConfig, TrainConfig
@@ -47,7 +48,7 @@ def train(
     """
     from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
 
-    words = [*data_words(data), *written(plain_values(keys)), *overrides]
+    words = command_words(data, keys, overrides)
     command = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
     resuming = command.value("resume") is not None
     if not resuming:
@@ -65,15 +66,28 @@ def train(
     return Run(job.directory)
 
 
-def data_words(data: "str | os.PathLike[str] | None") -> list[str]:
-    """Return the overrides that name the data: a folder, or an option of the group."""
-    if data is None:
-        return []
-    text = os.fspath(data)
-    known = options([conf_dir()])["data"]
-    if text in known and not Path(text).is_dir():
-        return [f"data={text}"]
-    return written({"data": "auto"}) + written({"data": {"root": str(Path(text))}})
+def command_words(data: Any, keys: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Return the arguments of a call as overrides.
+
+    Args:
+        data: a folder, an option of the group `data`, or None.
+        keys: values by key.
+        overrides: as on the command line.
+
+    Raises:
+        ConfigError: an argument of the wrong type.
+    """
+    known = options([conf_dir()])
+    check_choices(keys, known)
+    if data is not None and not isinstance(data, str | os.PathLike):
+        found = f"data is {data!r} ({kind(data)})"
+        raise ConfigError(found, "A folder or an option of the group data was expected", 'Type data="DIR" or data="liver"')
+    words: list[str] = []
+    if data is not None:
+        text = os.fspath(data)
+        named = text in known["data"] and not Path(text).is_dir()
+        words = [f"data={text}"] if named else written({"data": "auto"}) + written({"data": {"root": str(Path(text))}})
+    return [*words, *written(plain_values(keys)), *check_overrides(overrides)]
 
 
 def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Is this data set what its owner thinks it is? Findings in words, each with what to type."""
+"""Data set checks: findings in words, each with what to type."""
 
 from segexp.checks.issues import CaseFacts, Examination, Finding
 from segexp.checks.run import run_checks, split_checks

@@ -1,4 +1,4 @@
-"""The same picture twice: in training and validation, with two different masks, or counted double."""
+"""Duplicate images: across splits, with different masks, or counted twice."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ from segexp.types import Case
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BITS = 10
-"""Bits of 64 in which the hashes of two copies may differ."""
+"""Maximum Hamming distance between the 64-bit hashes of two copies."""
 ALIKE = 0.95
-"""Correlation of local detail from which two pictures may be copies."""
+"""Minimum correlation of local detail between two copies."""
 FINE, FINE_TURNED = 0.7, 0.9
-"""Correlation of the finest detail that is needed: as a rule, and for mirrored copies."""
+"""Minimum correlation of the finest detail: in general, and for mirrored or rotated copies."""
 FINE_IN_SERIES = (0.85, 0.965)
-"""The same among slices: above what is usual between neighbours, but within these bounds."""
+"""Bounds of that minimum for slices or frames, where neighbours are similar."""
 SERIES = 0.8
-"""Median likeness of pictures with the one most like them, from which a set is full of slices or frames."""
+"""Median similarity to the most similar image above which a data set is considered slices or frames."""
 FLAT = 1.0
-"""Standard deviation in gray values below which a picture has nothing to compare."""
+"""Standard deviation in gray values below which an image is too uniform to compare."""
 
 Orient = Callable[[Array], Array]
 ORIENTATIONS: Mapping[str, Orient] = {
@@ -38,39 +38,39 @@ ORIENTATIONS: Mapping[str, Orient] = {
     "turned by 270 degrees": lambda a: a.T[::-1],
     "transposed and upside down": lambda a: a.T[::-1, ::-1],
 }
-"""How a copy may lie."""
+"""Orientations in which copies are searched."""
 
 Copy = tuple[int, int, str]
-"""Positions of two pictures and how the second lies: "" as the first, or a key of `ORIENTATIONS`."""
+"""Positions of two images and the orientation of the second, a key of `ORIENTATIONS`."""
 
 
-def hashes(picture: Array) -> Array:
-    """Return a 64-bit hash of a small picture for each of `ORIENTATIONS`, uint64.
+def perceptual_hashes(picture: Array) -> Array:
+    """Return the 64-bit perceptual hash of a thumbnail in each of `ORIENTATIONS`, uint64.
 
-    The signs, about their median, of the lowest 8 x 8 coefficients of a cosine transform (Zauner 2010, Implementation and
-    benchmarking of perceptual image hash functions).
+    Signs of the lowest 8 x 8 DCT coefficients about their median (Zauner 2010, Implementation and benchmarking of perceptual
+    image hash functions).
     """
     coarse = cv2.resize(to_gray(picture), (32, 32), interpolation=cv2.INTER_AREA)
     return np.array([_hash(np.ascontiguousarray(orient(coarse))) for orient in ORIENTATIONS.values()], np.uint64)
 
 
-def copies(pictures: Sequence[Array], together: Sequence[str | None], digests: Sequence[str]) -> list[Copy]:
-    """Return pairs that are copies of each other, though not pixel for pixel.
+def find_copies(pictures: Sequence[Array], together: Sequence[str | None], digests: Sequence[str]) -> list[Copy]:
+    """Return pairs of images that are near, but not exact, copies.
 
     Args:
-        pictures: small pictures.
-        together: the group of each; pairs within a group are left out.
-        digests: a hash of each whole picture; pairs with the same one are left out.
+        pictures: thumbnails.
+        together: the group of each image; pairs within a group are skipped.
+        digests: hash of each full image; pairs of equal hashes are skipped.
     """
     flat = [float(to_gray(picture).std()) < FLAT for picture in pictures]
     found = [
         pair
-        for pair in _candidates([hashes(picture) for picture in pictures])
+        for pair in _candidates([perceptual_hashes(picture) for picture in pictures])
         if digests[pair[0]] != digests[pair[1]] and not (flat[pair[0]] or flat[pair[1]])
     ]
     details = _Details(pictures)
     likeness = {pair: details.coarse(pair) for pair in found}
-    least = _needed(len(pictures), likeness, details)
+    least = _fine_threshold(len(pictures), likeness, details)
     out, paired = [], set()
     for pair in sorted(found, key=lambda pair: -likeness[pair]):
         first, second, way = pair
@@ -83,8 +83,8 @@ def copies(pictures: Sequence[Array], together: Sequence[str | None], digests: S
     return sorted(out)
 
 
-def _needed(count: int, likeness: Mapping[Copy, float], details: "_Details") -> float:
-    """Return the correlation of the finest detail that tells copies from what else there is, see `FINE`."""
+def _fine_threshold(count: int, likeness: Mapping[Copy, float], details: "_Details") -> float:
+    """Return the minimum correlation of the finest detail between copies, see `FINE`."""
     nearest: dict[int, Copy] = {}
     for pair, value in likeness.items():
         for n in pair[:2]:
@@ -97,7 +97,7 @@ def _needed(count: int, likeness: Mapping[Copy, float], details: "_Details") -> 
 
 
 def neighbour_likeness(pictures: Sequence[Array]) -> tuple[float, float]:
-    """Return the median correlation of local detail of each picture with the next one, and with one far away."""
+    """Return the median correlation of local detail between consecutive images, and between distant ones."""
     details = _Details(pictures)
     count = len(pictures)
     near = [details.coarse((n, n + 1, "")) for n in range(count - 1)]
@@ -106,7 +106,7 @@ def neighbour_likeness(pictures: Sequence[Array]) -> tuple[float, float]:
 
 
 class _Details:
-    """Local detail of pictures, at two scales, worked out when asked for."""
+    """Local detail of thumbnails at two scales, computed on demand."""
 
     def __init__(self, pictures: Sequence[Array]) -> None:
         self.pictures = pictures
@@ -129,7 +129,7 @@ class _Details:
 
 
 def _detail(level: Array, low: float, high: float) -> Array:
-    """Return the detail between two scales (standard deviations in pixels), of one contrast everywhere, of length 1."""
+    """Return the band between two scales (sigma in pixels), with normalised local contrast and unit length."""
     smooth = cv2.GaussianBlur(level, (0, 0), low) if low else level
     band = smooth - cv2.GaussianBlur(level, (0, 0), high)
     band = band / (np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 2 * high)) + 2)
@@ -144,7 +144,7 @@ def _hash(coarse: Array) -> np.uint64:
 
 
 def _candidates(known: Sequence[Array]) -> list[Copy]:
-    """Return the pairs whose hashes differ in few bits, first position smaller."""
+    """Return the pairs with similar hashes, the smaller position first."""
     if len(known) < 2:
         return []
     table = np.stack(known)
@@ -160,19 +160,19 @@ _KEEP = "or keep such pairs together by a table: 'data.groups={file: groups.csv,
 
 
 def check_equal(cases: Sequence[Case], splits: Mapping[str, str], digests: Mapping[str, str]) -> list[Finding]:
-    """Return findings on pictures that are equal pixel for pixel.
+    """Return findings on images that are equal pixel by pixel.
 
     Args:
         cases: all cases.
         splits: split by case id.
-        digests: hash of the decoded image by case id, see `image_digest`; cases without one are passed over.
+        digests: `image_digest` by case id; cases without one are skipped.
     """
     pairs = [(a, b, "") for a, b in _equal(cases, digests)]
     return _by_split(pairs, splits, "duplicate", "the same picture")
 
 
 def check_contradictions(cases: Sequence[Case], digests: Mapping[str, str], masks: Mapping[str, str]) -> list[Finding]:
-    """Return findings on equal pictures that have different masks.
+    """Return findings on equal images with different masks.
 
     Args:
         cases: all cases.
@@ -183,15 +183,15 @@ def check_contradictions(cases: Sequence[Case], digests: Mapping[str, str], mask
     if not found:
         return []
     named = listed([f"{a.id} and {b.id} ({listed(a.masks)} against {listed(b.masks)})" for a, b in found], 4)
-    text = f"{_count(len(found))} of cases {_show(found)} the same picture with different masks: {named}"
+    text = f"{_count(found)} the same picture with different masks: {named}"
     do = "Keep the right mask of each pair, and move the other one and its image out of the data folder"
     return [Finding("error", "contradiction", text, do, tuple(dict.fromkeys(c.id for pair in found for c in pair)))]
 
 
-def check_copies(looks: Sequence[CaseScan], splits: Mapping[str, str]) -> list[Finding]:
-    """Return findings on pictures that are copies of each other, but not pixel for pixel."""
-    found = copies([look.picture for look in looks], [look.case.group for look in looks], [look.digest for look in looks])
-    pairs = [(looks[a].case, looks[b].case, way) for a, b, way in found]
+def check_copies(scans: Sequence[CaseScan], splits: Mapping[str, str]) -> list[Finding]:
+    """Return findings on near copies."""
+    found = find_copies([scan.picture for scan in scans], [scan.case.group for scan in scans], [scan.digest for scan in scans])
+    pairs = [(scans[a].case, scans[b].case, way) for a, b, way in found]
     return _by_split(pairs, splits, "near_duplicate", "almost the same picture")
 
 
@@ -201,13 +201,13 @@ def _by_split(pairs: Sequence[tuple[Case, Case, str]], splits: Mapping[str, str]
     findings = []
     if across:
         odd = across[0][1] if splits.get(across[0][0].id) == "train" else across[0][0]
-        text = f"{_count(len(across))} of cases in different splits {_show(across)} {what}: {_named(across, splits)}"
+        text = f"{_count(across, ' in different splits')} {what}: {_named(across, splits)}"
         do = f"Scores on such cases tell nothing; move one of each out of the data folder ({odd.image} and its mask)"
         if all(case.split is None for pair in across for case in pair[:2]):
             do += f", {_KEEP}"
         findings.append(Finding("error", kind, text, do, _ids(across)))
     if within:
-        text = f"{_count(len(within))} of cases in one split {_show(within)} {what}: {_named(within, splits)}"
+        text = f"{_count(within, ' in one split')} {what}: {_named(within, splits)}"
         do = f"They count double; move one of each out of the data folder ({within[0][1].image} and its mask)"
         if any(case.split is None for pair in within for case in pair[:2]):
             do += f", {_KEEP}"
@@ -216,7 +216,7 @@ def _by_split(pairs: Sequence[tuple[Case, Case, str]], splits: Mapping[str, str]
 
 
 def _equal(cases: Sequence[Case], digests: Mapping[str, str]) -> list[tuple[Case, Case]]:
-    """Return the first of each set of equal pictures with each of the others."""
+    """Return the first of each set of equal images paired with each of the others."""
     by_digest: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         if digests.get(case.id):
@@ -236,9 +236,5 @@ def _ids(pairs: Sequence[tuple[Case, Case, str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(case.id for a, b, _ in pairs for case in (a, b)))
 
 
-def _show(pairs: Sequence[object]) -> str:
-    return "shows" if len(pairs) == 1 else "show"
-
-
-def _count(pairs: int) -> str:
-    return f"{pairs} pair{'s' * (pairs != 1)}"
+def _count(pairs: Sequence[object], where: str = "") -> str:
+    return f"{len(pairs)} pair of cases{where} shows" if len(pairs) == 1 else f"{len(pairs)} pairs of cases{where} show"

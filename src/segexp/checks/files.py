@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set: those without a partner, broken ones, masks of another size."""
+"""Files of a data set: unmatched, unreadable, wrong sizes, unusual images."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -14,16 +14,16 @@ from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, listed, sentence
 
 MAX_UNPAIRED = 10
-"""Files named in a sentence; `cases` has all of them."""
+"""Maximum number of files named in a message."""
 
 
 def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
-    """Return findings on files that are left over.
+    """Return findings on unmatched and unused files.
 
     Args:
-        inventory: what lies in the folder.
-        image: the pattern of the images.
-        mask: the pattern of the masks, or of those of each class.
+        inventory: files of the data folder.
+        image: pattern of the images.
+        mask: pattern of the masks, or one per class.
     """
     findings = _problems(inventory.problems)
     of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
@@ -67,11 +67,7 @@ def _more(count: int) -> str:
 
 
 def check_splits(splits: Collection[str]) -> list[Finding]:
-    """Return a finding if there is no case to train on or none to choose the best weights by.
-
-    Args:
-        splits: of all cases.
-    """
+    """Return a finding if there are no training or no validation cases."""
     empty = [split for split in ("train", "val") if split not in splits]
     if not empty:
         return []
@@ -80,13 +76,13 @@ def check_splits(splits: Collection[str]) -> list[Finding]:
 
 
 def check_faults(faults: Sequence[Fault], root: Path) -> list[Finding]:
-    """Return findings on files that cannot be read and masks of another size than their image."""
+    """Return findings on unreadable files and masks whose size differs from the image."""
     findings = []
     if broken := [fault for fault in faults if fault.kind == "unreadable"]:
         text = f"{len(broken)} {'files' if len(broken) > 1 else 'file'} cannot be used: " + listed(
             [fault.problem.found for fault in broken], MAX_UNPAIRED
         )
-        out = short(broken[0].case.image.path, root), *(short(mask.path, root) for mask in broken[0].case.masks)
+        out = relative_name(broken[0].case.image.path, root), *(relative_name(mask.path, root) for mask in broken[0].case.masks)
         do = f"Copy them again from where they came, or move each with its partner out of the folder ({' and '.join(out)})"
         findings.append(Finding("error", "unreadable", text, do, _ids(broken)))
     if odd := [fault for fault in faults if fault.kind == "size"]:
@@ -99,12 +95,12 @@ def check_faults(faults: Sequence[Fault], root: Path) -> list[Finding]:
 
 
 def problem_finding(problem: SegexpError, kind: str) -> Finding:
-    """Return an error that was raised as a finding."""
+    """Convert an exception to a finding."""
     return Finding("error", kind, problem.found, " ".join(sentence(part) for part in (problem.expected, problem.do) if part))
 
 
-def short(path: Path, root: Path) -> str:
-    """Return a file's name relative to the root."""
+def relative_name(path: Path, root: Path) -> str:
+    """Return a file name relative to the root."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
@@ -114,38 +110,38 @@ def _ids(faults: Sequence[Fault]) -> tuple[str, ...]:
 
 MAX_LISTED = 6
 MANY = 64
-"""A mask with more different values than these looks like an image."""
+"""A mask with more distinct values than these looks like an image."""
 DARK = 10
-"""Gray value of 255 that the brightest pixels of an image should reach."""
+"""Gray value that the 99th percentile of an 8-bit image should reach."""
 LEAST_SIDE = 16
-"""Pixels that a network needs."""
+"""Minimum side in pixels that a network needs."""
 
 
-def check_images(looks: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
+def check_images(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     """Return findings on the images.
 
     Args:
-        looks: what was seen.
+        scans: scanned cases.
         data: the data section; `channels` may be None.
     """
-    if exchanged := _exchanged(looks, data):
+    if exchanged := _exchanged(scans, data):
         return exchanged
     return [
-        *_channels(looks, data.channels),
-        *_depths(looks),
-        *_tiny(looks),
-        *_masks_as_images(looks),
-        *_flat(looks),
+        *_channels(scans, data.channels),
+        *_depths(scans),
+        *_tiny(scans),
+        *_masks_as_images(scans),
+        *_flat(scans),
     ]
 
 
-def _channels(looks: Sequence[CaseScan], channels: int | None) -> list[Finding]:
+def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
     by_count: dict[int, list[str]] = defaultdict(list)
     odd = []
-    for look in looks:
-        by_count[look.facts.channels].append(look.case.id)
-        if channels is not None and look.stored != channels and {look.stored, channels} != {1, 3}:
-            odd.append(look.case.id)
+    for scan in scans:
+        by_count[scan.facts.channels].append(scan.case.id)
+        if channels is not None and scan.stored != channels and {scan.stored, channels} != {1, 3}:
+            odd.append(scan.case.id)
     common = max(by_count, key=lambda count: len(by_count[count]), default=0)
     if odd:
         kinds = listed([f"{len(ids)} with {count} ({listed(ids, 3)})" for count, ids in sorted(by_count.items())])
@@ -158,7 +154,7 @@ def _channels(looks: Sequence[CaseScan], channels: int | None) -> list[Finding]:
         kinds = " and ".join("gray" if count == 1 else f"of {count} channels" for count in rare)
         usual = "colour" if common == 3 else "gray"
         are = "is" if len(few) == 1 else "are"
-        text = f"{len(few)} of {len(looks)} images {are} {kinds}, the others {usual}: {listed(few, MAX_LISTED)}"
+        text = f"{len(few)} of {len(scans)} images {are} {kinds}, the others {usual}: {listed(few, MAX_LISTED)}"
         do = f"Look whether they belong here; with data.channels={channels or common} all are read alike"
         return [Finding("warning", "channels", text, do, few)]
     if channels == 1 and common == 3:
@@ -170,10 +166,10 @@ def _channels(looks: Sequence[CaseScan], channels: int | None) -> list[Finding]:
     return []
 
 
-def _depths(looks: Sequence[CaseScan]) -> list[Finding]:
+def _depths(scans: Sequence[CaseScan]) -> list[Finding]:
     by_type: dict[str, list[str]] = defaultdict(list)
-    for look in looks:
-        by_type[look.facts.dtype].append(look.case.id)
+    for scan in scans:
+        by_type[scan.facts.dtype].append(scan.case.id)
     if len(by_type) < 2:
         return []
     common = max(by_type, key=lambda name: len(by_type[name]))
@@ -186,42 +182,42 @@ def _depths(looks: Sequence[CaseScan]) -> list[Finding]:
     return [Finding("warning", "bit_depth", text, do, few)]
 
 
-def _tiny(looks: Sequence[CaseScan]) -> list[Finding]:
-    few = tuple(look.case.id for look in looks if min(look.facts.size) < LEAST_SIDE)
+def _tiny(scans: Sequence[CaseScan]) -> list[Finding]:
+    few = tuple(scan.case.id for scan in scans if min(scan.facts.size) < LEAST_SIDE)
     if not few:
         return []
     text = f"{len(few)} images have a side of less than {LEAST_SIDE} pixels: {listed(few, MAX_LISTED)}"
     return [Finding("error", "tiny", text, "Move them and their masks out of the data folder", few)]
 
 
-def _flat(looks: Sequence[CaseScan]) -> list[Finding]:
-    """Name images of one value, and those so dark or pale that nothing can be seen in them."""
-    spans = np.array([look.facts.high - look.facts.low for look in looks])
+def _flat(scans: Sequence[CaseScan]) -> list[Finding]:
+    """Return findings on uniform and almost black images."""
+    spans = np.array([scan.facts.high - scan.facts.low for scan in scans])
     usual = float(np.median(spans)) if len(spans) else 0.0
-    blank = [look for look, span in zip(looks, spans, strict=True) if span == 0]
-    dark = [look for look, span in zip(looks, spans, strict=True) if span and (span < 0.01 * usual or _dark(look))]
+    blank = [scan for scan, span in zip(scans, spans, strict=True) if span == 0]
+    dark = [scan for scan, span in zip(scans, spans, strict=True) if span and (span < 0.01 * usual or _dark(scan))]
     findings = []
     if blank:
-        ids = tuple(look.case.id for look in blank)
-        shown = listed([f"{look.case.image} (all {look.facts.low:g})" for look in blank], MAX_LISTED)
+        ids = tuple(scan.case.id for scan in blank)
+        shown = listed([f"{scan.case.image} (all {scan.facts.low:g})" for scan in blank], MAX_LISTED)
         text = f"{len(ids)} {'images have' if len(ids) > 1 else 'image has'} one value everywhere: {shown}"
         findings.append(Finding("warning", "blank", text, "Move them and their masks out of the data folder", ids))
-    if dark and len(dark) <= len(looks) / 2:
-        ids = tuple(look.case.id for look in dark)
+    if dark and len(dark) <= len(scans) / 2:
+        ids = tuple(scan.case.id for scan in dark)
         text = f"{len(ids)} {'images are' if len(ids) > 1 else 'image is'} almost black: {listed(ids, MAX_LISTED)}"
         findings.append(Finding("warning", "dark", text, "Look at them; data.normalize=percentile evens out brightness", ids))
     return findings
 
 
-def _dark(look: CaseScan) -> bool:
-    return look.facts.dtype == "uint8" and float(np.percentile(look.picture, 99)) < DARK
+def _dark(scan: CaseScan) -> bool:
+    return scan.facts.dtype == "uint8" and float(np.percentile(scan.picture, 99)) < DARK
 
 
-def _exchanged(looks: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
-    """Tell whether most images look like masks and most masks like images."""
-    rich = [look for look in looks if any(len(mask.counts) > MANY for mask in look.masks)]
-    few = [look for look in looks if look.few and look.digest and look.masks]
-    if len(few) <= len(looks) / 2 or len(rich) <= len(looks) / 2:
+def _exchanged(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
+    """Return a finding if most images look like masks and most masks like images."""
+    rich = [scan for scan in scans if any(len(mask.counts) > MANY for mask in scan.masks)]
+    few = [scan for scan in scans if scan.few and scan.digest and scan.masks]
+    if len(few) <= len(scans) / 2 or len(rich) <= len(scans) / 2:
         return []
     text = f"Images and masks are exchanged: {few[0].case.image} holds a few values and {few[0].case.masks[0]} holds many"
     do = "Exchange the files, or the patterns of data.image and data.mask"
@@ -230,20 +226,20 @@ def _exchanged(looks: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     return [Finding("error", "exchanged", text, do)]
 
 
-def _masks_as_images(looks: Sequence[CaseScan]) -> list[Finding]:
-    """Name images that are masks: equal to one, or of a few values while the other images have many."""
-    few = [look for look in looks if look.few and look.digest]
-    known = {look.raw_digest for look in looks} - {""}
-    masks = [look for look in few if look.digest in known or (len(few) <= len(looks) / 2 and _two_ended(look))]
+def _masks_as_images(scans: Sequence[CaseScan]) -> list[Finding]:
+    """Return a finding on images that equal a mask, or have few values while most images have many."""
+    few = [scan for scan in scans if scan.few and scan.digest]
+    known = {scan.raw_digest for scan in scans} - {""}
+    masks = [scan for scan in few if scan.digest in known or (len(few) <= len(scans) / 2 and _two_ended(scan))]
     if not masks:
         return []
-    ids = tuple(look.case.id for look in masks)
+    ids = tuple(scan.case.id for scan in masks)
     text = f"{len(ids)} {'images look' if len(ids) > 1 else 'image looks'} like a mask: "
-    text += listed([look.case.image for look in masks], MAX_LISTED)
+    text += listed([scan.case.image for scan in masks], MAX_LISTED)
     do = "Put the right image in its place, or move the pair out of the data folder"
     return [Finding("error", "mask_as_image", text, do, ids)]
 
 
-def _two_ended(look: CaseScan) -> bool:
-    """Tell whether a picture of few values spans most of the range of its type, as masks that are to be seen do."""
-    return look.facts.dtype == "uint8" and look.facts.high - look.facts.low > 100
+def _two_ended(scan: CaseScan) -> bool:
+    """Return whether an image of few values spans most of the range of its type, as viewable masks do."""
+    return scan.facts.dtype == "uint8" and scan.facts.high - scan.facts.low > 100

@@ -1,4 +1,4 @@
-"""What an examination of a data set says: facts per case, and findings in words."""
+"""Result of a data set check: facts per case and findings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from segexp.errors import sentence
 from segexp.types import Case
 
 LEVELS = ("error", "warning", "note")
-"""From what stops a training to what is good to know."""
+"""Levels of findings, most severe first."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """A problem of the data set.
 
     Attributes:
-        level: "error" (training cannot work, or its numbers would be wrong), "warning" (look at it), "note".
-        kind: a short word for it, such as "unmatched", "duplicate", "soft_mask", "leakage".
+        level: "error" (training cannot work, or its scores would be wrong), "warning" or "note".
+        kind: short identifier such as "unmatched", "duplicate", "soft_mask", "leakage".
         found: what is wrong and where, with file names and values.
-        do: what to type or change; the config line where there is one.
-        cases: ids of the cases, or names of the files, that it is about; all of them.
+        do: what to type or change.
+        cases: ids of all affected cases, or file names.
     """
 
     level: str
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What was seen of one case: size (height, width) in pixels, channels, dtype, extremes, mask values with their pixels."""
+    """Facts of one case: size (height, width) in pixels, channels, dtype, minimum and maximum, pixels by mask value."""
 
     id: str
     size: tuple[int, int]
@@ -49,13 +49,13 @@ class CaseFacts:
 
 @dataclass
 class Examination:
-    """All that was found out about a data set.
+    """Everything found out about a data set.
 
     Attributes:
-        data: the data section that was examined, with what was found out filled in.
-        layout: the layout in words and why it was taken.
-        cases: the cases with their masks that can be read as pairs.
-        splits: case id to "train", "val" or "test".
+        data: the data section, with the inferred keys filled in.
+        layout: description of the layout and why it was chosen.
+        cases: the image-mask pairs.
+        splits: "train", "val" or "test" by case id.
         facts: one entry per readable case, by id.
         findings: errors first.
     """
@@ -73,6 +73,6 @@ class Examination:
         return any(finding.level == "error" for finding in self.findings)
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Return errors first, then warnings, then notes; in each, the order in which they came."""
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort errors first, then warnings, then notes; stable within each level."""
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))

@@ -1,4 +1,4 @@
-"""Cases that belong together on both sides of a split: by their groups, by their names, by how they follow each other."""
+"""Leakage between splits: related cases by group, by name, or in series."""
 
 import csv
 import re
@@ -18,11 +18,11 @@ from segexp.errors import SegexpError, listed
 from segexp.types import Case
 
 MIN_STEMS = 6
-"""Fewer cases show no habit of naming."""
+"""Minimum number of cases to infer a naming scheme."""
 LEVELS = 5
-"""Pieces of a name that may make up its stem."""
+"""Maximum number of name parts in a stem."""
 NAMES = 5
-"""So many stems without a number (cities, people) are needed to believe in them; benign and malignant are no patients."""
+"""Minimum number of stems without digits (cities, people), so that class names such as benign and malignant are not groups."""
 
 _ANYWHERE = r"^(?:.*/)?"
 _PAGES = r"^(?:train/|val/|test/)?(.*)/"
@@ -31,12 +31,12 @@ _YEAR = re.compile(r"(19|20)\d\d")
 
 @dataclass(frozen=True)
 class Stems:
-    """A habit of naming.
+    """A naming scheme.
 
     Attributes:
-        regex: what to type as data.groups; it fits every id.
-        of: the stem of each id.
-        numbered: whether most stems hold a number, as those of patients and scans do.
+        regex: value for data.groups; it matches every id.
+        of: stem by id.
+        numbered: whether most stems contain a digit, as those of patients and scans do.
     """
 
     regex: str
@@ -51,28 +51,25 @@ class Stems:
 
 
 def find_stems(cases: Sequence[Case]) -> Stems | None:
-    """Return what the ids of cases have in common in groups, None where each stands for itself.
-
-    Of several ways to cut the ids the coarsest with three or more groups is taken: a patient before a visit of a patient.
-    """
+    """Return the common stems of the ids, None without groups; the coarsest scheme with three or more groups wins."""
     ids = [case.id for case in cases]
     if len(ids) < MIN_STEMS:
         return None
-    found = [stems for regex in _regexes(cases) if (stems := _fitted(regex, ids)) is not None]
+    found = [stems for regex in _regexes(cases) if (stems := _stems_of(regex, ids)) is not None]
     return next((stems for stems in found if len(set(stems.of.values())) > 2), found[0] if found else None)
 
 
 def _regexes(cases: Sequence[Case]) -> list[str]:
-    """Return expressions whose bracket would be the group, the coarsest first."""
+    """Return candidate expressions whose capture group is the stem, coarsest first."""
     rests = [case.id.removeprefix(f"{case.split}/") for case in cases]
     if all("/" in rest for rest in rests):  # pages of stacks
         return [_PAGES]
     out = []
     for count in range(1, LEVELS):
-        sign = _shared_sign(rests, count)
-        if sign:
-            piece = rf"[^/{sign}]+"
-            out.append(_ANYWHERE + rf"({rf'{piece}{sign}' * (count - 1)}{piece}){sign}")
+        separator = _shared_separator(rests, count)
+        if separator:
+            piece = rf"[^/{separator}]+"
+            out.append(_ANYWHERE + rf"({rf'{piece}{separator}' * (count - 1)}{piece}){separator}")
     names = [rest.rpartition("/")[2] for rest in rests]
     words = {tuple(re.findall(r"[^\d]+", name)) for name in names}
     if len(words) == 1 and all(re.fullmatch(r"[A-Za-z]*\d+(?:[A-Za-z]+\d+)+", name) for name in names):
@@ -82,16 +79,15 @@ def _regexes(cases: Sequence[Case]) -> list[str]:
     return out
 
 
-def _shared_sign(rests: Sequence[str], count: int) -> str:
-    """Return the sign that parts every name into more than `count` pieces, "" without one."""
+def _shared_separator(rests: Sequence[str], count: int) -> str:
+    """Return the separator that splits every name into more than `count` parts, "" without one."""
     names = [rest.rpartition("/")[2] for rest in rests]
-    return next((sign for sign in ("_", "-", " ", ".") if all(name.count(sign) >= count for name in names)), "").replace(
-        ".", r"\."
-    )
+    found = (separator for separator in "_- ." if all(name.count(separator) >= count for name in names))
+    return next(found, "").replace(".", r"\.")
 
 
-def _fitted(regex: str, ids: Sequence[str]) -> Stems | None:
-    """Return the stems that an expression gives, if they group the cases as patients would."""
+def _stems_of(regex: str, ids: Sequence[str]) -> Stems | None:
+    """Return the stems that an expression gives, None if they do not look like groups."""
     try:
         of = grouped(ids, regex, Path())
     except SegexpError:
@@ -102,25 +98,25 @@ def _fitted(regex: str, ids: Sequence[str]) -> Stems | None:
         return None
     if all(_YEAR.fullmatch(stem) for stem in counts):
         return None
-    numbered = sum(any(sign.isdigit() for sign in stem) for stem in counts) >= 0.8 * len(counts)
+    numbered = sum(any(character.isdigit() for character in stem) for stem in counts) >= 0.8 * len(counts)
     if not numbered and regex != _PAGES and len(counts) < NAMES:
         return None
     return Stems(regex, of, numbered)
 
 
 COLUMNS = ("patient", "subject", "scan", "volume", "series", "study", "slide", "specimen", "donor", "animal", "group", "tile")
-"""Words in the heading of a column that names what belongs together, the surer first."""
+"""Words in the names of columns that hold groups, most reliable first."""
 
 MOST_BYTES = 2**22
-"""Larger tables are not looked into."""
+"""Larger tables are skipped."""
 
 
 def suggest_groups(cases: Sequence[Case], root: Path) -> tuple[Any, str] | None:
-    """Return a value for `data.groups` and why, or None when nothing says that cases belong together.
+    """Return a value for `data.groups` and the reason, or None.
 
     Args:
         cases: all cases.
-        root: folder of the data, in which tables (CSV) are looked for.
+        root: data folder, searched for tables (CSV).
     """
     ids = [case.id for case in cases]
     for file in sorted(root.glob("*.csv")):
@@ -150,57 +146,53 @@ def _by_table(ids: Sequence[str], root: Path, file: Path) -> dict[str, str] | No
         match = "/".join(f"{{{name}}}" for name in key)
         for column in groups:
             choice = {"file": file.name, "match": match, "column": column}
-            if column not in key and _works(ids, choice, root):
+            if column not in key and _table_fits(ids, choice, root):
                 return choice
     return None
 
 
-def _works(ids: Sequence[str], choice: dict[str, str], root: Path) -> bool:
+def _table_fits(ids: Sequence[str], choice: dict[str, str], root: Path) -> bool:
     try:
-        return bool(_of_several(grouped(ids, choice, root).values()))
+        return bool(_distinct_groups(grouped(ids, choice, root).values()))
     except SegexpError:
         return False
 
 
-def _of_several(names: Iterable[str]) -> set[str]:
-    """Return the different names if there are at least two of them, each for two cases on average; else nothing."""
+def _distinct_groups(names: Iterable[str]) -> set[str]:
+    """Return the distinct names if there are at least two, with two cases each on average; else an empty set."""
     listed = list(names)
     different = set(listed)
     return different if 2 <= len(different) <= len(listed) / 2 else set()
 
 
 MIN_CASES = 8
-"""Fewer pictures are no series."""
+"""Minimum number of images in a series."""
 SERIES, FAR = 0.4, 0.2
-"""Median likeness of neighbours from which pictures are slices or frames, and how much less like distant ones must be."""
+"""Minimum median similarity of neighbours in a series, and by how much distant images must be less similar."""
 
 
 def check_groups(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Finding]:
-    """Return a finding on groups that have cases in several splits, which only a split that lies on disk can have."""
+    """Return findings on groups with cases in several splits; only possible for splits on disk."""
     of = {case.id: case.group for case in cases if case.group is not None}
-    torn = _torn(of, splits)
-    if not torn:
+    divided = _groups_across_splits(of, splits)
+    if not divided:
         return []
-    ids = tuple(case.id for case in cases if case.group in torn)
-    return [
-        Finding(
-            "error",
-            "leakage",
-            f"{_count(len(torn), 'group has', 'groups have')} cases in more than one split: {_sides(torn)}; "
-            "validation scores would tell how well the network knows these groups, not how well it does on new ones",
-            _anew(splits, of),
-            ids,
-        )
-    ]
+    ids = tuple(case.id for case in cases if case.group in divided)
+    have = "group has" if len(divided) == 1 else "groups have"
+    text = (
+        f"{len(divided)} {have} cases in more than one split: {_describe_divided(divided)}; "
+        "validation scores would tell how well the network knows these groups, not how well it does on new ones"
+    )
+    return [Finding("error", "leakage", text, _resplit_advice(splits, of), ids)]
 
 
 def check_names(cases: Sequence[Case], splits: Mapping[str, str], root: Path | None = None) -> list[Finding]:
-    """Return a finding on cases without groups of which a table beside them, or their names, say that they belong together.
+    """Return findings on cases without groups that a table or their names relate to each other.
 
     Args:
         cases: all cases.
         splits: split by case id.
-        root: folder in which tables (CSV) are looked for; None looks at the names alone.
+        root: folder searched for tables (CSV); None checks names only.
     """
     if any(case.group is not None for case in cases):
         return []
@@ -210,55 +202,56 @@ def check_names(cases: Sequence[Case], splits: Mapping[str, str], root: Path | N
     choice = suggested[0]
     of = grouped([case.id for case in cases], choice, root or Path())
     line = f"'data.groups={{{', '.join(f'{key}: {_quoted(value)}' for key, value in choice.items())}}}'"
-    torn = _torn(of, splits)
+    divided = _groups_across_splits(of, splits)
     on_disk = all(case.split is not None for case in cases)
-    if on_disk and not torn:
+    if on_disk and not divided:
         return []
     text = f"{choice['file']} names the {choice['column']} of each case, and no groups are declared"
-    ids = tuple(case.id for case in cases if of[case.id] in torn)
+    ids = tuple(case.id for case in cases if of[case.id] in divided)
     if on_disk:
-        text += f"; {len(torn)} of {len(set(of.values()))} are in more than one split: {_sides(torn)}"
-        return [Finding("error", "leakage", text, _anew(splits, of, line), ids)]
-    text += f"; the random split puts {len(torn)} of {len(set(of.values()))} into more than one split" if torn else ""
+        text += f"; {len(divided)} of {len(set(of.values()))} are in more than one split: {_describe_divided(divided)}"
+        return [Finding("error", "leakage", text, _resplit_advice(splits, of, line), ids)]
+    text += f"; the random split puts {len(divided)} of {len(set(of.values()))} into more than one split" if divided else ""
     return [Finding("warning", "leakage", text, f"Type {line}, so that they are never split apart", ids)]
 
 
 def check_stems(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Finding]:
-    """Return a finding on cases whose names look like parts of a whole, such as slices of a patient.
-
-    A split that lies on disk and keeps the stems apart is right as it is.
-    """
+    """Return findings on cases whose names suggest groups, such as slices of a patient, that are not kept together."""
     stems = find_stems(cases)
     if stems is None:
         return []
-    torn = _torn(stems.of, splits)
+    divided = _groups_across_splits(stems.of, splits)
     on_disk = all(case.split is not None for case in cases)
-    if on_disk and not torn:
+    if on_disk and not divided:
         return []
-    ids = tuple(case.id for case in cases if stems.of[case.id] in torn) or tuple(stems.of)
-    line = _typed(stems)
+    ids = tuple(case.id for case in cases if stems.of[case.id] in divided) or tuple(stems.of)
+    line = f"'data.groups=\"{stems.regex}\"'"
     if not stems.numbered:
         text = f"{len(cases)} cases share {len(set(stems.of.values()))} stems of names: {stems.example}"
         do = f"If cases of one stem belong together (one person, one place), type {line}"
         return [Finding("note", "leakage", text, do, ids)]
     text = f"Names look like parts of a whole (slices of a patient, say), and no groups are declared: {stems.example}"
     if not on_disk:
-        where = f"; the random split puts {len(torn)} of {len(set(stems.of.values()))} into more than one split" if torn else ""
+        where = (
+            f"; the random split puts {len(divided)} of {len(set(stems.of.values()))} into more than one split"
+            if divided
+            else ""
+        )
         return [Finding("warning", "leakage", text + where, f"Type {line}, so that they are never split apart", ids)]
-    again = _numbered_anew(cases)
-    text += f"; {len(torn)} of {len(set(stems.of.values()))} are in more than one split: {_sides(torn)}"
+    again = len({case.id.removeprefix(f"{case.split}/") for case in cases}) < len(cases)  # the same id in several splits
+    text += f"; {len(divided)} of {len(set(stems.of.values()))} are in more than one split: {_describe_divided(divided)}"
     if again:
         text += ". The same names occur in several splits, so numbers may start anew in each; then it is no leak"
-    return [Finding("warning" if again else "error", "leakage", text, _anew(splits, stems.of, line), ids)]
+    return [Finding("warning" if again else "error", "leakage", text, _resplit_advice(splits, stems.of, line), ids)]
 
 
-def check_series(looks: Sequence[CaseScan], splits: Mapping[str, str], root: Path) -> list[Finding]:
-    """Return a finding on cases without groups that follow each other like slices or frames and are split at random."""
-    cases = [look.case for look in looks]
+def check_series(scans: Sequence[CaseScan], splits: Mapping[str, str], root: Path) -> list[Finding]:
+    """Return a finding on ungrouped cases that look like consecutive slices or frames and are split at random."""
+    cases = [scan.case for scan in scans]
     alone = all(case.group is None and case.split is None for case in cases)
-    if not alone or len(looks) < MIN_CASES or check_names(cases, splits, root):
+    if not alone or len(scans) < MIN_CASES or check_names(cases, splits, root):
         return []
-    near, far = neighbour_likeness([look.picture for look in looks])
+    near, far = neighbour_likeness([scan.picture for scan in scans])
     if near < SERIES or near - far < FAR:
         return []
     parted = sum(splits.get(a.id) != splits.get(b.id) for a, b in pairwise(cases))
@@ -273,8 +266,8 @@ def check_series(looks: Sequence[CaseScan], splits: Mapping[str, str], root: Pat
     return [Finding("warning", "leakage", text, do)]
 
 
-def _torn(of: Mapping[str, str], splits: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """Return the groups that have cases in several splits: group to split to ids."""
+def _groups_across_splits(of: Mapping[str, str], splits: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """Return the groups with cases in several splits: group to split to ids."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for id_, group in of.items():
         if id_ in splits:
@@ -285,23 +278,23 @@ def _torn(of: Mapping[str, str], splits: Mapping[str, str]) -> dict[str, dict[st
     }
 
 
-def _sides(torn: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+def _describe_divided(divided: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     return listed(
         [
             f"{group} ({' and '.join(f'{len(ids)} in {split}, as {ids[0]}' for split, ids in sides.items())})"
-            for group, sides in torn.items()
+            for group, sides in divided.items()
         ],
         4,
     )
 
 
-def _anew(splits: Mapping[str, str], of: Mapping[str, str], line: str = "") -> str:
-    """Return what to type to have cases split anew by their groups, as far as that is possible.
+def _resplit_advice(splits: Mapping[str, str], of: Mapping[str, str], line: str = "") -> str:
+    """Return advice for splitting the cases by group.
 
     Args:
         splits: split by case id.
         of: group by case id.
-        line: what declares the groups, if they are not declared yet.
+        line: override that declares the groups, if they are not declared yet.
     """
     groups = {group for id_, group in of.items() if splits.get(id_) != "test"}
     if len(groups) < 2:
@@ -314,17 +307,3 @@ def _anew(splits: Mapping[str, str], of: Mapping[str, str], line: str = "") -> s
 
 def _quoted(text: str) -> str:
     return text if text.replace(".", "").replace("_", "").isalnum() else f'"{text}"'
-
-
-def _numbered_anew(cases: Sequence[Case]) -> bool:
-    """Tell whether the same id occurs in several splits."""
-    rests = [case.id.removeprefix(f"{case.split}/") for case in cases]
-    return len(set(rests)) < len(rests)
-
-
-def _typed(stems: Stems) -> str:
-    return f"'data.groups=\"{stems.regex}\"'"
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"

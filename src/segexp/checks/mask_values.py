@@ -1,7 +1,4 @@
-"""What is wrong with the values of the masks: some that no class claims, soft borders, classes that nobody named.
-
-The line to type is worked out from what all masks hold, not from the first that differs.
-"""
+"""Mask values: unclaimed values, soft borders, absent or rare classes. Advice is based on all masks."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,41 +9,41 @@ from segexp.checks.issues import Finding
 from segexp.checks.scan import STRAY, CaseScan, MaskScan, two_grays
 from segexp.data.labels.class_table import LabelTable, pixel_text
 from segexp.data.labels.multilabel import Labels, OverlappingTable
-from segexp.data.labels.spec import Value, gray
+from segexp.data.labels.spec import Value, format_value, gray
 from segexp.errors import listed
 
 RARE_CLASS = 0.05
-"""Share of the pixels below which random crops meet a class too seldom."""
+"""Share of the pixels below which random crops rarely contain a class."""
 MAX_MASKS = 6
 
 
-def check_shares(looks: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
-    """Return findings on what the masks hold of each class.
+def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
+    """Return findings on empty masks and absent or rare classes.
 
     Args:
-        looks: what was seen; those whose mask cannot be told, or holds values of no class, are passed over.
+        scans: cases; those with unreadable or unclaimed mask values are skipped.
         splits: split by case id.
         table: of the classes.
-        crops: training takes crops, not whole pictures.
+        crops: training uses crops.
     """
     ends = two_grays(table)
-    known = [look for look in looks if look.facts.shares and all(m.soft(ends) or not m.unclaimed for m in look.masks)]
+    known = [scan for scan in scans if scan.facts.shares and all(m.soft(ends) or not m.unclaimed for m in scan.masks)]
     if not known:
         return []
-    shares = np.array([look.facts.shares for look in known])
-    ids = [look.case.id for look in known]
+    shares = np.array([scan.facts.shares for scan in known])
+    ids = [scan.case.id for scan in known]
     training = np.array([splits.get(id_, "train") == "train" for id_ in ids])
     total = _weighted(known, shares)
     if (total > 0).sum() < 2:
         return [_one_value(known, table, total)]
     if training.any() and (shares[training].sum(axis=0) > 0).sum() < 2:
-        return [_one_value([look for look, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
+        return [_one_value([scan for scan, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
     return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, shares, training, table, crops)]
 
 
 def _weighted(known: Sequence[CaseScan], shares: np.ndarray) -> np.ndarray:
     """Return the share of each class over all pixels."""
-    weights = np.array([look.facts.size[0] * look.facts.size[1] for look in known], float)
+    weights = np.array([scan.facts.size[0] * scan.facts.size[1] for scan in known], float)
     return np.asarray((shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1))
 
 
@@ -60,7 +57,7 @@ def _one_value(known: Sequence[CaseScan], table: Labels, total: np.ndarray, spli
 def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: Labels) -> list[Finding]:
     met = shares.sum(axis=0) > 0
     seen = shares[training].sum(axis=0) > 0 if training.any() else met
-    names = table.names[1:] if isinstance(table, OverlappingTable) else table.names  # all pixels may have a class
+    names = table.names[1:] if isinstance(table, OverlappingTable) else table.names  # background may be absent
     never = [name for name in names if not met[table.names.index(name)]]
     held = [name for name, here, there in zip(table.names, met, seen, strict=True) if here and not there]
     findings = []
@@ -90,7 +87,7 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
 
 def _rare(known: Sequence[CaseScan], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
-    total = _weighted([look for look, kept in zip(known, rows, strict=True) if kept], shares[rows])
+    total = _weighted([scan for scan, kept in zip(known, rows, strict=True) if kept], shares[rows])
     rare = [(name, share) for name, share in list(zip(table.names, total.tolist(), strict=True))[1:] if 0 < share < RARE_CLASS]
     if not rare:
         return []
@@ -102,52 +99,40 @@ def _rare(known: Sequence[CaseScan], shares: np.ndarray, training: np.ndarray, t
 
 
 def classes_line(classes: Mapping[str, object], ignore: Iterable[object] = (), threshold: float | None = None) -> str:
-    """Return what to type for a class table."""
-    inner = ", ".join(f"{name}: {written(value)}" for name, value in classes.items())
+    """Return the overrides that set a class table."""
+    inner = ", ".join(f"{name}: {format_value(value)}" for name, value in classes.items())
     line = f"'data.classes={{{inner}}}'"
     ignored = list(ignore)
-    line += f" 'data.ignore={written(ignored)}'" if ignored else ""
+    line += f" 'data.ignore={format_value(ignored)}'" if ignored else ""
     return line + (f" data.threshold={threshold:g}" if threshold is not None else "")
 
 
 def pattern_line(key: str, pattern: str | Mapping[str, str]) -> str:
-    """Return what to type for a pattern of file names, or for one of each class."""
+    """Return the override that sets a file pattern, or one pattern per class."""
     if isinstance(pattern, str):
         return f"'{key}=\"{pattern}\"'"
     inner = ", ".join(f'{name}: "{text}"' for name, text in pattern.items())
     return f"'{key}={{{inner}}}'"
 
 
-def written(value: object) -> str:
-    """Write a value, a colour, or a list of them."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
 FAR = 32
-"""Values of classes that were written as pictures are at least so far apart; class indices are not."""
+"""Minimum range of gray values of viewable masks; class indices have a smaller range."""
 
 Named = Sequence[tuple[str, MaskScan]]
-"""Masks with the id of their case."""
+"""Masks with their case ids."""
 
 
 def check_soft(masks: Named, table: LabelTable) -> list[Finding]:
-    """Return a finding on soft masks of two classes: an error until a threshold parts them.
-
-    Args:
-        masks: all of them.
-        table: of the classes.
-    """
+    """Return a finding on soft masks of two classes: an error unless a threshold is set."""
     if table.threshold is not None:
-        return _parted(masks, table, table.threshold)
+        return _thresholded(masks, table, table.threshold)
     ends = two_grays(table)
     soft = [(id_, mask) for id_, mask in masks if mask.soft(ends)]
     return [_soft(soft, len(masks), ends)] if soft and ends else []
 
 
 def check_soft_classes(masks: Named, table: LabelTable) -> list[Finding]:
-    """Doubt classes that data=auto made out of the soft borders of two others."""
+    """Return a finding on classes that data=auto inferred from soft borders."""
     values = [number for each in table.classes.values() if (number := gray(each[0])) is not None]
     if len(values) < max(4, len(table.classes)) or max(values) - min(values) < FAR:
         return []
@@ -161,7 +146,7 @@ def check_soft_classes(masks: Named, table: LabelTable) -> list[Finding]:
         f"data=auto took each for a class"
     )
     line = classes_line({"background": low, "foreground": high}, threshold=(low + high) // 2)
-    return [Finding("error", "soft_mask", text, f"Type {line}", ids(many))]
+    return [Finding("error", "soft_mask", text, f"Type {line}", case_ids(many))]
 
 
 def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
@@ -173,11 +158,11 @@ def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
         f"{high}, as JPEG or smooth resizing leaves them (most in {most.source}, {len(most.between(*ends))} different ones)"
     )
     do = f"Type data.threshold={(low + high) // 2}, so that pixels above it are of the class with the higher value"
-    return Finding("error", "soft_mask", text, do, ids(soft))
+    return Finding("error", "soft_mask", text, do, case_ids(soft))
 
 
-def _parted(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
-    """Say that masks are soft where a threshold parts them already."""
+def _thresholded(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
+    """Return a note on soft masks for which a threshold is set."""
     soft = [(id_, mask) for id_, mask in masks if len(mask.counts) > len(table.classes) + len(table.ignore)]
     if not soft:
         return []
@@ -186,29 +171,29 @@ def _parted(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
     return [Finding("note", "soft_mask", text, "Look at the overlays; another threshold makes shapes larger or smaller")]
 
 
-def ids(found: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    """Return the ids of cases, each once."""
+def case_ids(found: Iterable[tuple[str, object]]) -> tuple[str, ...]:
+    """Return the distinct case ids."""
     return tuple(dict.fromkeys(id_ for id_, _ in found))
 
 
 MAX_LISTED_VALUES = 5
 NEAR = 2
-"""A stray value at most so far from that of a class was meant to be it."""
+"""Maximum distance between a stray value and the class value it was meant to be."""
 RARE_VALUE = 1e-3
-"""A class that data=auto made up is doubted below this share of the pixels, in less than a tenth of the masks."""
+"""Pixel share below which an inferred class is doubted, if it is in less than a tenth of the masks."""
 
 
-def check_values(looks: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
-    """Return findings on values that no class claims and on soft masks.
+def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
+    """Return findings on unclaimed values and soft masks.
 
     Args:
-        looks: what was seen.
+        scans: scanned cases.
         table: of the classes.
-        recognised: the classes were found out from the masks, not named by a person.
+        recognised: the classes were inferred from the masks.
     """
-    images = {look.digest for look in looks} - {""}
-    pictures = [(look.case.id, look.masks[0]) for look in looks if look.raw_digest in images and look.masks[0].unclaimed]
-    masks = [(look.case.id, mask) for look in looks for mask in look.masks]
+    images = {scan.digest for scan in scans} - {""}
+    pictures = [(scan.case.id, scan.masks[0]) for scan in scans if scan.raw_digest in images and scan.masks[0].unclaimed]
+    masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]
     if recognised and (doubted := check_soft_classes(masks, table)):
         return doubted
     ends = two_grays(table)
@@ -218,10 +203,10 @@ def check_values(looks: Sequence[CaseScan], table: LabelTable, *, recognised: bo
         if len(mask.unclaimed) > STRAY and not mask.soft(ends) and (id_, mask) not in pictures
     ]
     if len(pictures) > len(masks) / 2:
-        pictures = []  # then masks are saved with loss, or the classes are others
+        pictures = []  # masks were saved with lossy compression, or the classes are wrong
     masks = [each for each in masks if each not in pictures]
     hard = [(id_, mask) for id_, mask in masks if mask.unclaimed and not mask.soft(ends)]
-    findings = [_no_mask(pictures)] if pictures else []
+    findings = [_image_as_mask(pictures)] if pictures else []
     findings += check_soft(masks, table)
     if hard:
         findings += _unclaimed(hard, masks, table)
@@ -238,22 +223,22 @@ def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
     claimed = listed([f"{value} ({name})" for name, values in table.classes.items() for value in values], 12)
     if len(where) > 8:
         return [_too_many(where, hard, claimed)]
-    if line := _other_value(where, masks, table):
+    if line := _override_for_absent_class(where, masks, table):
         (value, found), *_ = where.items()
         text = f"{len(found)} of {len(masks)} masks hold the value {value}, which no class claims; claimed are {claimed}"
-        return [Finding("error", "unclaimed", text, f"Type {line}", ids(found))]
+        return [Finding("error", "unclaimed", text, f"Type {line}", case_ids(found))]
     findings = []
     for value, found in sorted(where.items(), key=lambda item: -len(item[1])):
         named = listed([f"{pixel_text(mask.unclaimed[value])} in {mask.source}" for _, mask in found], MAX_LISTED_VALUES)
         text = f"The mask value {value} belongs to no class: {named}; claimed are {claimed}"
-        findings.append(Finding("error", "unclaimed", text, _claim(value, table), ids(found)))
+        findings.append(Finding("error", "unclaimed", text, _claim(value, table), case_ids(found)))
     return findings
 
 
-def _no_mask(pictures: Named) -> Finding:
+def _image_as_mask(pictures: Named) -> Finding:
     named = listed([f"{mask.source} ({len(mask.counts)} values)" for _, mask in pictures], MAX_LISTED_VALUES)
     text = f"{len(pictures)} {'masks look' if len(pictures) > 1 else 'mask looks'} like a picture: {named}"
-    return Finding("error", "image_as_mask", text, "Put the right mask in its place, or move the pair out", ids(pictures))
+    return Finding("error", "image_as_mask", text, "Put the right mask in its place, or move the pair out", case_ids(pictures))
 
 
 def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Finding:
@@ -263,22 +248,24 @@ def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Findi
         f"claimed are {claimed}"
     )
     do = "Save the masks again without loss (PNG, not JPEG) and resize them by nearest neighbour, or name what they hold"
-    return Finding("error", "unclaimed", text, f"{do} in data.classes", ids(hard))
+    return Finding("error", "unclaimed", text, f"{do} in data.classes", case_ids(hard))
 
 
-def _other_value(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:
-    """Return the line that gives a class that never occurs the one value nobody claims, "" if that is not the case."""
+def _override_for_absent_class(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:
+    """Return the override that gives the only unclaimed value to the only absent class, "" if there is no such pair."""
     met: Counter[Value] = Counter(value for _, mask in masks for value in mask.counts)
     unmet = [name for name, values in table.classes.items() if not any(met[value] for value in values)]
     if len(where) != 1 or len(unmet) != 1:
         return ""
     value = next(iter(where))
-    return f"{_key(unmet[0])}={written(value)}" if not isinstance(value, str) else f"'{_key(unmet[0])}={written(value)}'"
+    return (
+        f"{_key(unmet[0])}={format_value(value)}" if not isinstance(value, str) else f"'{_key(unmet[0])}={format_value(value)}'"
+    )
 
 
 def _claim(value: Value, table: LabelTable) -> str:
-    """Return the lines that give a stray value to a class, or leave it out."""
-    ignore = f"'data.ignore={written([*table.ignore, value])}'"
+    """Return advice to assign a stray value to a class or to ignore it."""
+    ignore = f"'data.ignore={format_value([*table.ignore, value])}'"
     near = [
         (abs(number - value), name)
         for name, values in table.classes.items()
@@ -287,14 +274,14 @@ def _claim(value: Value, table: LabelTable) -> str:
     ]
     gap, name = min(near, default=(NEAR + 1, table.names[-1]))
     owner = name if gap <= NEAR else table.names[-1]
-    claim = f"'{_key(owner)}={written([*table.classes[owner], value])}'"
+    claim = f"'{_key(owner)}={format_value([*table.classes[owner], value])}'"
     if gap <= NEAR:
         return f"Type {claim} to count it as {owner}, or {ignore} to leave such pixels out"
     return f"Type {ignore} to leave such pixels out, or give it to a class: {claim}"
 
 
 def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
-    """Doubt classes that were made out of a few pixels."""
+    """Return findings on inferred classes of very few pixels."""
     pixels: Counter[Value] = Counter()
     for _, mask in masks:
         pixels.update(mask.counts)
@@ -311,7 +298,7 @@ def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
         text = f"data=auto took the mask value {value} for a class of its own, but it is rare: {named}"
         line = classes_line(merged, table.ignore) if near else classes_line(rest, [*table.ignore, value])
         level = "error" if near else "warning"
-        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", ids(found)))
+        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", case_ids(found)))
     return findings
 
 

@@ -1,4 +1,4 @@
-"""A complete data configuration for a folder, as a file that a person can read, correct and train with."""
+"""Propose a complete, commented data configuration for a folder."""
 
 import json
 import math
@@ -18,20 +18,20 @@ from segexp.checks.leakage import suggest_groups
 from segexp.config.schema import DataConfig
 from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import has_label
-from segexp.data.layout.infer_classes import spread
+from segexp.data.layout.infer_classes import evenly_spread
 from segexp.errors import SegexpError
 from segexp.types import IGNORE, Case
 
 SIDE = 256
-"""Pixels of the side of a training picture: enough to see a context, and small enough for a batch of eight on most machines."""
+"""Target side of a training image in pixels: enough context, small enough for a batch of eight on most machines."""
 WHOLE = 8.0
-"""Thickness in pixels at which an object is still easily seen when the whole picture is scaled to `SIDE`."""
+"""Minimum thickness in pixels of an object at `SIDE` for whole images to be scaled down."""
 THIN = 6.0
-"""Thickness in pixels below which a class of thin things should not be scaled."""
+"""Minimum thickness in pixels that scaling must keep."""
 NATIVE = 640
-"""Pictures whose longest side is not longer than this keep their resolution."""
+"""Images up to this side keep their resolution."""
 BATCH = 8
-"""What data.batch_size is by default."""
+"""Default of data.batch_size."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Resolution:
     repeat_reason: str
 
 
-def resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], training: int) -> Resolution:
-    """Choose.
+def choose_resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], training: int) -> Resolution:
+    """Choose size, crop and repeat.
 
     Args:
-        sizes: (height, width) of the pictures.
-        widths: thickness in pixels of each class that is looked for, see `objects.thickness`.
-        training: number of training pictures.
+        sizes: (height, width) of the images.
+        widths: thickness in pixels of each foreground class, see `thickness`.
+        training: number of training images.
     """
     longest = median(max(size) for size in sizes)
     thin, width = min(widths.items(), key=lambda item: item[1], default=("", float("inf")))
@@ -71,7 +71,7 @@ def resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], tr
     shortest = [int(min(size) * factor) for size in sizes]
     crop = min(SIDE, max(64, round(min(shortest) / 32) * 32), max(shortest))
     area = sum(height * width for height, width in sizes) / len(sizes) * factor**2
-    repeat = min(16, max(1, round(area / crop**2), _for_a_batch(training)))
+    repeat = min(16, max(1, round(area / crop**2), _repeats_per_batch(training)))
     return Resolution(
         None if factor == 1 else factor,
         crop,
@@ -83,12 +83,12 @@ def resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], tr
 
 
 def _whole(size: int | None, reason: str, training: int) -> Resolution:
-    repeat = _for_a_batch(training)
+    repeat = _repeats_per_batch(training)
     why = "each picture once per epoch" if repeat == 1 else f"{training} training pictures are less than a batch of {BATCH}"
     return Resolution(size, None, repeat, reason, "whole pictures: the objects are seen with all that is around them", why)
 
 
-def _for_a_batch(training: int) -> int:
+def _repeats_per_batch(training: int) -> int:
     return max(1, math.ceil(BATCH / max(1, training)))
 
 
@@ -99,13 +99,9 @@ MOST_PIXELS = 2**20
 
 
 def thickness(mask: Array) -> dict[int, float]:
-    """Return how many pixels thick each class of a mask is, the background left out.
+    """Return the thickness in pixels of each foreground class of a mask (H, W) uint8, 255 = ignore.
 
-    It is four times the mean distance of its pixels to its border: a stripe's width, and two thirds of a disc's diameter.
-    What leaves the picture counts as if it went on.
-
-    Args:
-        mask: (H, W) uint8 class index, 255 = ignore.
+    Four times the mean distance of its pixels to its border: a stripe's width, or two thirds of a disc's diameter.
     """
     scale = min(1.0, (MOST_PIXELS / mask.size) ** 0.5)
     if scale < 1:
@@ -121,7 +117,7 @@ def thickness(mask: Array) -> dict[int, float]:
     return found
 
 
-def typical(masks: Iterable[Array]) -> dict[int, float]:
+def median_thickness(masks: Iterable[Array]) -> dict[int, float]:
     """Return the median thickness of each class over masks (H, W), in pixels."""
     values: dict[int, list[float]] = defaultdict(list)
     for mask in masks:
@@ -131,26 +127,26 @@ def typical(masks: Iterable[Array]) -> dict[int, float]:
 
 
 MEASURED = 40
-"""Masks on which the thickness of objects is measured."""
+"""Number of masks on which thickness is measured."""
 RARE = 0.05
-"""A class with a smaller share of the pixels is met too seldom by crops at random."""
+"""Pixel share below which random crops rarely contain a class."""
 FOREGROUND_CROPS = 0.33
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_ .-]*")
 RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"}
 
 Entry = tuple[str, Any, str]
-"""Key, value, and the reason for it."""
+"""Key, value and reason."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed.
+    """A proposed data configuration.
 
     Attributes:
-        name: of the data set: the file's name, and what to type as data=NAME.
-        values: the keys of the data section.
-        text: the file.
+        name: of the data set and the file (data=NAME).
+        values: keys of the data section.
+        text: content of the file.
     """
 
     name: str
@@ -158,13 +154,13 @@ class Proposal:
     text: str
 
 
-def propose(examination: Examination, given: DataConfig, taken: Collection[str] = ()) -> Proposal | None:
-    """Return a configuration of the data that were examined, None while their classes are not known.
+def propose_config(examination: Examination, given: DataConfig, taken: Collection[str] = ()) -> Proposal | None:
+    """Return a configuration for the examined data, None if layout or classes are unknown.
 
     Args:
-        examination: what was found out.
-        given: the data section as it was before anything was found out: what is not empty there is kept.
-        taken: names of data sets that exist already.
+        examination: result of `run_checks`.
+        given: the data section as configured; its values are kept.
+        taken: existing names of data sets.
     """
     data = examination.data
     if not data.classes or not data.image or not examination.facts:
@@ -185,7 +181,7 @@ def propose(examination: Examination, given: DataConfig, taken: Collection[str] 
         ("ignore", data.ignore or [], "values of pixels that do not count"),
         ("threshold", data.threshold, _threshold_reason(data)),
         ("channels", data.channels, "as the images have; gray pictures stored in three equal channels are gray"),
-        *_pieces(data, given, chosen, list(classes), shares),
+        *_crop_entries(data, given, chosen, list(classes), shares),
         ("normalize", *_normalize(examination, given)),
         ("val_fraction", data.val_fraction, _val_reason(examination.cases)),
         ("test_fraction", data.test_fraction, "raise it to hold back a test split as well"),
@@ -193,11 +189,11 @@ def propose(examination: Examination, given: DataConfig, taken: Collection[str] 
         ("max_pixels", data.max_pixels, "larger pictures are scored through windows, so that memory lasts"),
     ]
     values = {key: list(value) if isinstance(value, tuple) else value for key, value, _ in entries}
-    return Proposal(str(values["name"]), values, _file(entries, examination, shares, chosen))
+    return Proposal(str(values["name"]), values, _render(entries, examination, shares, chosen))
 
 
 def _labels(data: DataConfig) -> list[Entry]:
-    """Return what is to be said of labels that overlap; nothing of others."""
+    """Return the entries specific to overlapping labels."""
     if not data.multilabel:
         return []
     return [
@@ -207,7 +203,7 @@ def _labels(data: DataConfig) -> list[Entry]:
 
 
 def _classes(examination: Examination, given: DataConfig) -> tuple[dict[str, Any], str]:
-    """Return the classes as found; of two that nobody named, the rarer one is looked for."""
+    """Return the classes and the reason; of two inferred classes, the rarer one is the foreground."""
     classes = dict(examination.data.classes or {})
     if given.classes:
         return classes, "as configured; the first one is the background"
@@ -234,25 +230,25 @@ def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolut
     readable = [case for case in examination.cases if case.id in examination.facts]
     read = make_reader(examination.data.changed(classes=classes, size=None))
     masks = []
-    for case in spread(readable, MEASURED):
+    for case in evenly_spread(readable, MEASURED):
         try:
             mask = read(case).mask
-        except SegexpError:  # one of the findings tells
+        except SegexpError:  # reported as a finding
             continue
         if examination.data.multilabel:  # each class is as thick as it is without the others
             masks += [has_label(mask, k) * np.uint8(k) for k in range(1, len(classes))]
         else:
             masks.append(mask)
     names = list(classes)
-    widths = {names[index]: width for index, width in typical(masks).items()}
+    widths = {names[index]: width for index, width in median_thickness(masks).items()}
     training = sum(split == "train" for split in examination.splits.values())
-    return resolution([facts.size for facts in examination.facts.values()], widths, training)
+    return choose_resolution([facts.size for facts in examination.facts.values()], widths, training)
 
 
-def _pieces(
+def _crop_entries(
     data: DataConfig, given: DataConfig, chosen: Resolution, names: Sequence[str], shares: Sequence[float]
 ) -> list[Entry]:
-    """Return size, crop, repeat and foreground_crops; what is configured is kept."""
+    """Return the entries size, crop, repeat and foreground_crops; configured values are kept."""
     kept = "as configured"
     size = (data.size, kept) if given.size is not None else (chosen.size, chosen.size_reason)
     crop = (data.crop, kept) if given.crop is not None else (chosen.crop, chosen.crop_reason)
@@ -276,7 +272,7 @@ def _normalize(examination: Examination, given: DataConfig) -> tuple[Any, str]:
 
 
 def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]:
-    """Return the share of each class in all labelled pixels; the classes may be in another order than they were found in."""
+    """Return the pixel share of each class; `classes` may be reordered."""
     counted = [(facts.shares, facts.size[0] * facts.size[1]) for facts in examination.facts.values() if facts.shares]
     found = examination.data.classes or {}
     if examination.data.multilabel:
@@ -304,7 +300,7 @@ def _val_reason(cases: Sequence[Case]) -> str:
     return "of the training cases, drawn from the seed" + (", whole groups" if any(c.group for c in cases) else "")
 
 
-def _file(entries: Sequence[Entry], examination: Examination, shares: Sequence[float], chosen: Resolution) -> str:
+def _render(entries: Sequence[Entry], examination: Examination, shares: Sequence[float], chosen: Resolution) -> str:
     lines = [f"# {examination.layout}".replace("\n", " ")]
     errors = sum(finding.level == "error" for finding in examination.findings)
     if errors:
@@ -317,21 +313,21 @@ def _file(entries: Sequence[Entry], examination: Examination, shares: Sequence[f
     written = []
     for key, value, reason in entries:
         if key != "classes":
-            written.append((f"{key}: {flow(value)}", reason))
+            written.append((f"{key}: {flow_yaml(value)}", reason))
             continue
         written.append(("classes:", reason))
         pairs = zip(value.items(), shares, strict=True)
-        written += [(f"  {flow(name)}: {flow(each)}", f"{share:.1%} of the pixels") for (name, each), share in pairs]
+        written += [(f"  {flow_yaml(name)}: {flow_yaml(each)}", f"{share:.1%} of the pixels") for (name, each), share in pairs]
     width = min(56, max(len(text) for text, _ in written))
     return "\n".join([*lines, *(f"{text.ljust(width)}  # {' '.join(reason.split())}" for text, reason in written)]) + "\n"
 
 
-def flow(value: Any) -> str:
-    """Return a plain value as YAML in one line; text is quoted where it could be read as anything else."""
+def flow_yaml(value: Any) -> str:
+    """Return a plain value as one-line YAML; ambiguous text is quoted."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{flow(key)}: {flow(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{flow_yaml(key)}: {flow_yaml(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(flow, value))}]"
+        return f"[{', '.join(map(flow_yaml, value))}]"
     if isinstance(value, str):
         safe = PLAIN.fullmatch(value) and value.lower() not in RESERVED and value == value.strip()
         return value if safe else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Examine a data set: everything that is wrong with it, and what it is like, from one pass over its pictures."""
+"""Run all checks on a data set, in one pass over its images."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from segexp.checks.alignment import check_alignment
 from segexp.checks.duplicates import check_contradictions, check_copies, check_equal
 from segexp.checks.files import check_faults, check_images, check_inventory, check_splits, problem_finding
-from segexp.checks.issues import Examination, Finding, ordered
+from segexp.checks.issues import Examination, Finding, sort_findings
 from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
@@ -19,7 +19,7 @@ from segexp.data.autoconfig import FACTS, check_open, completed_section
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import discover_layout
-from segexp.data.layout.infer_classes import channels_of, classes_of
+from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.splits import split_as
 from segexp.errors import DataError, SegexpError, listed
@@ -28,14 +28,14 @@ from segexp.types import Case
 
 @dataclass
 class ResolvedDataset:
-    """What is examined.
+    """A data section with the open keys filled in.
 
     Attributes:
-        data: the data section with what was open filled in; `classes` and `channels` stay None where nothing tells them.
-        layout: the layout in words and why it was taken.
+        data: the data section; `classes` and `channels` stay None where they cannot be inferred.
+        layout: description of the layout and why it was chosen.
         inventory: the files.
-        recognised: nobody named the classes: they are what the masks hold.
-        findings: what kept anything from being found out, and keys that training needs to be told.
+        recognised: the classes were inferred from the masks.
+        findings: problems met on the way, and keys that training needs to be given.
     """
 
     data: DataConfig
@@ -46,25 +46,25 @@ class ResolvedDataset:
 
 
 def resolve_dataset(data: DataConfig) -> ResolvedDataset:
-    """Fill in what is open in a data section.
+    """Fill in the open keys of a data section.
 
     Raises:
         DataError: the folder is missing, or no layout fits it.
-        ConfigError: a pattern or the groups are wrong, or labels that overlap are to be found out.
+        ConfigError: a pattern or the groups are wrong, or the layout of overlapping labels is open.
     """
     check_open(data)
     if data.family:
         data, words = completed_section(data)
         return ResolvedDataset(data, words, _inventory(data))
     if data.image is None:
-        return _recognised(data)
-    settled = ResolvedDataset(data, _as_configured(data), _inventory(data))
-    _resolve_classes(settled)
-    _channels(settled)
-    return settled
+        return _resolve_layout(data)
+    resolved = ResolvedDataset(data, _as_configured(data), _inventory(data))
+    _resolve_classes(resolved)
+    _channels(resolved)
+    return resolved
 
 
-def _recognised(data: DataConfig) -> ResolvedDataset:
+def _resolve_layout(data: DataConfig) -> ResolvedDataset:
     found = discover_layout(Path(data.root), strict=False)
     given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
     data = data.changed(**{**found.layout, **given})
@@ -85,86 +85,86 @@ def _as_configured(data: DataConfig) -> str:
     return f"Layout of {data.root}: as configured. image={data.image} mask={mask}"
 
 
-def _resolve_classes(settled: ResolvedDataset) -> None:
-    """Propose classes where the configuration has none."""
-    if settled.data.classes is not None or not settled.inventory.cases:
+def _resolve_classes(resolved: ResolvedDataset) -> None:
+    """Infer classes where the configuration has none."""
+    if resolved.data.classes is not None or not resolved.inventory.cases:
         return
     try:
-        found = classes_of([case.masks for case in settled.inventory.cases], strict=False)
+        found = infer_classes([case.masks for case in resolved.inventory.cases], strict=False)
     except DataError as problem:
-        settled.findings.append(problem_finding(problem, "classes"))
+        resolved.findings.append(problem_finding(problem, "classes"))
         return
     keys = {"classes": found.classes, "ignore": found.ignore, "threshold": found.threshold}
     line = classes_line(found.classes, found.ignore, found.threshold)
-    settled.data, settled.recognised = settled.data.changed(**keys), True
+    resolved.data, resolved.recognised = resolved.data.changed(**keys), True
     do = f"Type {line}, with names of your own; the first one is the background"
-    settled.findings.append(Finding("error", "classes", f"data.classes is not given. {found.reason}", do))
+    resolved.findings.append(Finding("error", "classes", f"data.classes is not given. {found.reason}", do))
 
 
-def _channels(settled: ResolvedDataset) -> None:
-    """Propose channels where the configuration has none."""
-    if settled.data.channels is not None or not settled.inventory.cases:
+def _channels(resolved: ResolvedDataset) -> None:
+    """Infer channels where the configuration has none."""
+    if resolved.data.channels is not None or not resolved.inventory.cases:
         return
     try:
-        count = channels_of([case.image for case in settled.inventory.cases], strict=False)
+        count = infer_channels([case.image for case in resolved.inventory.cases], strict=False)
     except DataError as problem:
-        settled.findings.append(problem_finding(problem, "channels"))
+        resolved.findings.append(problem_finding(problem, "channels"))
         return
-    settled.data = settled.data.changed(channels=count)
+    resolved.data = resolved.data.changed(channels=count)
     text = f"data.channels is not given; the images have {count}"
-    settled.findings.append(Finding("error", "channels", text, f"Type data.channels={count}"))
+    resolved.findings.append(Finding("error", "channels", text, f"Type data.channels={count}"))
 
 
 def run_checks(
     data: DataConfig, *, seed: int = 0, track: Track = lambda seen, _: seen, threads: int = 4, alignment: bool = True
 ) -> Examination:
-    """Find out what a data set is like and everything that is wrong with it, stopping at nothing.
+    """Run all checks on a data set.
 
     Args:
-        data: `image` None: recognise the layout.
-        seed: of the split, as in training, and of the model that looks for masks which do not lie on their image.
-        track: wraps the pass over all pictures (iterator, count), for a progress bar.
-        threads: that decode.
-        alignment: look for exchanged, inverted and shifted masks; this takes most of the time.
+        data: the data section; without `image` the layout is inferred.
+        seed: of the split, as in training, and of the alignment model.
+        track: wraps the iterator over all cases (iterator, count), for a progress bar.
+        threads: for decoding.
+        alignment: search for exchanged, inverted and shifted masks; takes most of the time.
 
     Raises:
-        ConfigError: a key of `data` is wrong: a pattern, a class table, the groups.
+        ConfigError: a pattern, the class table or the groups are wrong.
     """
     try:
-        settled = resolve_dataset(data)
+        resolved = resolve_dataset(data)
     except DataError as problem:
         return Examination(data, f"Nothing was found in {data.root}", findings=[problem_finding(problem, "layout")])
-    data, inventory, root = settled.data, settled.inventory, Path(settled.data.root)
+    data, inventory, root = resolved.data, resolved.inventory, Path(resolved.data.root)
     table = label_table(data) if data.classes else None
     cases = list(inventory.cases)
-    found = Examination(data, settled.layout, cases, findings=settled.findings)
+    found = Examination(data, resolved.layout, cases, findings=resolved.findings)
     found.findings += check_inventory(inventory, data.image or "", data.mask or "")
     found.findings += _split(found, seed)
-    looks, faults = scan_cases(cases, table, track=track, threads=threads)
-    found.facts = {look.case.id: look.facts for look in looks}
+    scans, faults = scan_cases(cases, table, track=track, threads=threads)
+    found.facts = {scan.case.id: scan.facts for scan in scans}
     found.findings += check_faults(faults, root)
-    found.findings += _leaks(looks, found, root)
-    odd = check_images(looks, data)
+    found.findings += _leaks(scans, found, root)
+    odd = check_images(scans, data)
     found.findings += odd
     if any(finding.kind == "exchanged" for finding in odd):
-        table = None  # nothing that could be said of the masks would mean anything
+        table = None  # findings on exchanged masks would be meaningless
     if table:
-        found.findings += _values(looks, table, recognised=settled.recognised)
-        found.findings += check_shares(looks, found.splits, table, crops=data.crop is not None)
+        found.findings += _values(scans, table, recognised=resolved.recognised)
+        found.findings += check_shares(scans, found.splits, table, crops=data.crop is not None)
     if table and alignment:
-        found.findings += check_alignment(looks, seed=seed, threads=threads)
-    found.findings = ordered(found.findings)
+        found.findings += check_alignment(scans, seed=seed, threads=threads)
+    found.findings = sort_findings(found.findings)
     return found
 
 
-def _values(looks: Sequence[CaseScan], table: Labels, *, recognised: bool) -> list[Finding]:
-    """Return findings on the values of the masks; of labels that overlap, of the files of each class by themselves."""
+def _values(scans: Sequence[CaseScan], table: Labels, *, recognised: bool) -> list[Finding]:
+    """Return findings on mask values; for overlapping labels, per class."""
     if not isinstance(table, OverlappingTable):
-        return check_values(looks, table, recognised=recognised)
+        return check_values(scans, table, recognised=recognised)
     findings = []
     for name in table.names[1:]:
-        own = [look.of_class(name) for look in looks]
-        findings += check_values([look for look in own if look.masks], table.of(name))
+        own = [scan.of_class(name) for scan in scans]
+        findings += check_values([scan for scan in own if scan.masks], table.of(name))
     return findings
 
 
@@ -179,17 +179,17 @@ def _split(found: Examination, seed: int) -> list[Finding]:
     return check_splits(found.splits.values())
 
 
-def _leaks(looks: Sequence[CaseScan], found: Examination, root: Path) -> list[Finding]:
-    """Return what is on both sides of the split, or twice on one."""
-    digests = {look.case.id: look.digest for look in looks}
-    masks = {look.case.id: look.mask_digest for look in looks}
+def _leaks(scans: Sequence[CaseScan], found: Examination, root: Path) -> list[Finding]:
+    """Return findings on duplicates and leakage."""
+    digests = {scan.case.id: scan.digest for scan in scans}
+    masks = {scan.case.id: scan.mask_digest for scan in scans}
     return [
         *check_groups(found.cases, found.splits),
         *check_names(found.cases, found.splits, root),
-        *check_series(looks, found.splits, root),
+        *check_series(scans, found.splits, root),
         *check_equal(found.cases, found.splits, digests),
         *check_contradictions(found.cases, digests, masks),
-        *check_copies(looks, found.splits),
+        *check_copies(scans, found.splits),
     ]
 
 
@@ -200,16 +200,16 @@ def split_checks(
     mask_digests: Mapping[str, str] | None = None,
     root: Path | None = None,
 ) -> list[Finding]:
-    """Return findings on equal pictures across the split and on leakage by groups and names, errors first.
+    """Return findings on duplicates and leakage that need no thumbnails, errors first.
 
     Args:
         cases: all cases.
         splits: "train", "val" or "test" by case id.
-        digests: `image_digest` of each decoded image by case id; without it, pictures are not compared.
-        mask_digests: `digest` of the class indices by case id; without it, masks of equal pictures are not compared.
-        root: folder in which tables that tell of groups are looked for.
+        digests: `image_digest` by case id; None skips the comparison of images.
+        mask_digests: `digest` of the class indices by case id; None skips the comparison of masks.
+        root: folder searched for tables of groups.
     """
-    return ordered(
+    return sort_findings(
         [
             *check_groups(cases, splits),
             *check_names(cases, splits, root),
@@ -222,14 +222,14 @@ def split_checks(
 LITTLE = 0.01
 """Share of the training pixels below which foreground is hard to learn."""
 MANY = 0.5
-"""Share of training masks without foreground that is worth a word."""
+"""Share of empty training masks above which there is a warning."""
 
 
 def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
-    """Say what is worth a word before training, and refuse what would make the scores wrong.
+    """Print warnings before training, and refuse data with leakage.
 
     Raises:
-        DataError: a training picture is also in val or test, a group is torn apart, or equal pictures have different masks,
+        DataError: a training image is also in val or test, a group is in several splits, or equal images have different masks,
             and data.allow_leakage is not true.
     """
     findings = quick_checks(data)
@@ -246,15 +246,15 @@ def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None
 
 
 def quick_checks(data: SegmentationDataModule) -> list[Finding]:
-    """Return what can be told of data that were just set up, errors first."""
+    """Return findings on a data module after `setup`, errors first."""
     equal, masks = find_equal_images(data)
-    return ordered([*split_checks(data.cases, data.splits, equal, masks), *check_class_shares(data)])
+    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *check_class_shares(data)])
 
 
 def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return a name for each set of equal images, and for their masks, by the ids of the cases that have an equal one.
+    """Return identifiers of equal images, and of their masks, by the ids of the cases that have a duplicate.
 
-    Only images with the same checksum are compared; those of one value everywhere tell nothing and are left out.
+    Only images with the same checksum are compared; uniform images are skipped.
     """
     alike: dict[int, list[int]] = defaultdict(list)
     for position, seen in enumerate(data.glances):
@@ -273,33 +273,21 @@ def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], 
 
 
 def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
-    """Yield what the shares of the classes in the training masks tell."""
+    """Yield findings on the class shares of the training masks."""
     shares = data.fingerprint.class_share
-    foreground = 1 - shares[0] if data.spec.overlapping else sum(shares[1:])  # where classes overlap, some pixels have two
-    counted = list(zip(data.spec.classes, shares, strict=True))[int(data.spec.overlapping) :]  # all pixels may have a class
-    absent = [name for name, share in counted if not share]
-    if absent:
-        yield Finding(
-            "warning",
-            "absent",
-            f"No training mask has a pixel of {listed(absent)}",
-            "It cannot be learned: check its value in data.classes, or remove it",
-        )
+    foreground = 1 - shares[0] if data.spec.overlapping else sum(shares[1:])  # overlapping classes share pixels
+    counted = list(zip(data.spec.classes, shares, strict=True))[int(data.spec.overlapping) :]  # background may be absent
+    if absent := [name for name, share in counted if not share]:
+        text = f"No training mask has a pixel of {listed(absent)}"
+        do = "It cannot be learned: check its value in data.classes, or remove it"
+        yield Finding("warning", "absent", text, do)
     training = data.members("train")
     empty = [data.cases[n].id for n in training if data.glances[n].empty]
     if len(empty) > MANY * len(training):
-        yield Finding(
-            "warning",
-            "empty",
-            f"{len(empty)} of {len(training)} training masks have no foreground: {listed(empty)}",
-            "Check that these are the right masks",
-            tuple(empty),
-        )
+        text = f"{len(empty)} of {len(training)} training masks have no foreground: {listed(empty)}"
+        yield Finding("warning", "empty", text, "Check that these are the right masks", tuple(empty))
     if 0 < foreground < LITTLE:
         crops = "data.foreground_crops=0.33" if data.data.crop else "data.crop=256 data.foreground_crops=0.33"
-        yield Finding(
-            "warning",
-            "rare",
-            f"Only {100 * foreground:.2g} % of the training pixels are foreground",
-            f"Type {crops}, so that more of it is met, or class weights for the loss",
-        )
+        text = f"Only {100 * foreground:.2g} % of the training pixels are foreground"
+        do = f"Type {crops}, so that more of it is met, or class weights for the loss"
+        yield Finding("warning", "rare", text, do)

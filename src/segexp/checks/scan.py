@@ -1,14 +1,9 @@
-"""One pass over all pictures: each is decoded once, measured, and made small. Nothing that is met stops it.
-
-Legend: H W pixels, C channels.
-"""
+"""Scan all cases: each is decoded once and reduced to facts and a thumbnail. Errors are collected, not raised."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import cv2
@@ -20,19 +15,20 @@ from segexp.data.labels.class_table import LabelTable, gray_if_gray, value_count
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
 from segexp.data.labels.spec import Value, gray, packed
+from segexp.data.statistics import read_all
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SIDE = 128
-"""Pixels of a side."""
+"""Side of a thumbnail in pixels."""
 MIDDLE = 512
-"""Masks with longer sides are thinned out to about this before their classes are averaged."""
+"""Larger masks are subsampled to about this side before area averaging."""
 
 
 def one_channel(image: Array) -> Array:
-    """Return (H, W, 1) of an image (H, W, 3) whose three channels are equal, any other as it is."""
+    """Return (H, W, 1) of an image (H, W, 3) with three equal channels, any other unchanged."""
     if image.shape[2] != 3 or not np.array_equal(image[..., 0], image[..., 1]):
         return image
     return image[..., :1] if np.array_equal(image[..., 0], image[..., 2]) else image
@@ -41,8 +37,8 @@ def one_channel(image: Array) -> Array:
 def image_thumbnail(image: Array) -> Array:
     """Return an image (H, W, C) as (SIDE, SIDE, 1 or 3) uint8 by area averaging.
 
-    8-bit values stay as they are; others are stretched from their 0.5th to their 99.5th percentile, each picture by itself.
-    Of two channels the first is taken, of four and more the first three.
+    8-bit values are kept; others are stretched between their 0.5th and 99.5th percentile, per image. Of two channels the first
+    is used, of four and more the first three.
     """
     image = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
     wide = image if image.dtype == np.uint8 else image.astype(np.float32)
@@ -54,7 +50,7 @@ def image_thumbnail(image: Array) -> Array:
 
 
 def label_thumbnail(labels: Array) -> Array:
-    """Return a mask (H, W) uint8 as (SIDE, SIDE): of each small pixel the class that covers most of it."""
+    """Return a mask (H, W) uint8 as (SIDE, SIDE): the majority class of each cell."""
     step = max(1, min(labels.shape) // MIDDLE)
     labels = np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step])
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).astype(np.uint8)
@@ -63,35 +59,34 @@ def label_thumbnail(labels: Array) -> Array:
 
 
 def to_gray(picture: Array) -> Array:
-    """Return a small picture as (SIDE, SIDE) float32, luma of ITU-R BT.601."""
+    """Return a thumbnail as (SIDE, SIDE) float32, ITU-R BT.601 luma."""
     wide = picture.astype(np.float32)
     return np.asarray(wide[..., 0] if wide.shape[2] == 1 else wide @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
 def one_hot(labels: Array, classes: int) -> Array:
-    """Return (…, H, W) labels as (…, K, H, W) float32; ignored pixels and classes beyond K are 0 everywhere."""
+    """Return labels (…, H, W) as (…, K, H, W) float32; ignored pixels and classes beyond K are 0."""
     found = labels[..., None, :, :] == np.arange(min(classes, IGNORE), dtype=np.uint8)[:, None, None]
     return np.asarray(found.astype(np.float32))
 
 
 SOFT = 3
-"""So many different values between those of two classes make a soft mask; fewer are stray values."""
+"""Minimum number of values between those of two classes in a soft mask; fewer are stray values."""
 CLEAR = 0.8
-"""Share of the pixels of a soft mask that are near one of the two values; of pictures it is less."""
+"""Minimum share of the pixels of a soft mask near one of the two values; images have less."""
 STRAY = 64
-"""More unclaimed values than these and a mask is not encoded at all."""
+"""Maximum number of unclaimed values in a mask that is encoded."""
 
 
 @dataclass(frozen=True)
 class MaskScan:
-    """What was seen of one mask file.
+    """Summary of one mask file.
 
     Attributes:
         source: the file.
         counts: pixels by value or colour.
-        unclaimed: those of them that belong to no class.
-        thin: whether all but the two most frequent values lie in lines that an erosion by one pixel removes, as the soft
-            border of a shape does.
+        unclaimed: counts of values without a class.
+        thin: whether all but the two most frequent values form lines that a 1-pixel erosion removes, as soft borders do.
     """
 
     source: Source
@@ -100,7 +95,7 @@ class MaskScan:
     thin: bool
 
     def soft(self, ends: tuple[int, int] | None) -> bool:
-        """Tell whether this is a mask of two values with a soft border: most pixels are near those, and others between."""
+        """Return whether this is a two-class mask with soft borders: most pixels near the two values, others in between."""
         if ends is None or len(self.between(*ends)) < SOFT:
             return False
         margin = max(1, (ends[1] - ends[0]) // 8)
@@ -108,7 +103,7 @@ class MaskScan:
         return near >= CLEAR * sum(self.counts.values())
 
     def between(self, low: int, high: int) -> list[int]:
-        """Return the unclaimed gray values between two values, in order."""
+        """Return the unclaimed gray values between two values, sorted."""
         return sorted(int(v) for v in self.unclaimed if not isinstance(v, str) and low < v < high)
 
 
@@ -119,7 +114,7 @@ def scan_mask(source: Source, raw: Array, table: LabelTable | None) -> MaskScan:
 
 
 def two_grays(table: Labels | None) -> tuple[int, int] | None:
-    """Return the lower and the higher gray value of a table with two classes of one gray value each, else None."""
+    """Return the lower and higher gray value of a two-class table with one gray value each, else None."""
     if table is None or len(table.classes) != 2 or any(len(values) != 1 for values in table.classes.values()):
         return None
     found = [gray(values[0]) for values in table.classes.values()]
@@ -142,41 +137,41 @@ def _thin(raw: Array, counts: dict[Value, int]) -> bool:
     return bool(cv2.erode(rest, np.ones((3, 3), np.uint8)).sum() < 0.05 * rest.sum())
 
 
-def encoded(raw: Array, table: LabelTable, look: MaskScan) -> Array | None:
-    """Return the class indices (H, W) uint8; soft values go to the nearer class, other unclaimed ones are ignored.
+def encode_leniently(raw: Array, table: LabelTable, scan: MaskScan) -> Array | None:
+    """Return class indices (H, W) uint8; soft values go to the nearer class, other unclaimed values are ignored.
 
-    None where there are too many of them.
+    None where there are too many unclaimed values.
     """
-    if not look.unclaimed:
-        return table.encode(raw, str(look.source))
+    if not scan.unclaimed:
+        return table.encode(raw, str(scan.source))
     ends = two_grays(table)
-    if ends and look.soft(ends):
+    if ends and scan.soft(ends):
         return LabelTable(table.classes, table.ignore, sum(ends) / 2).encode(raw)
-    whole = all(isinstance(value, int | str) and int(packed(value) or 0) >= 0 for value in look.unclaimed)
-    if whole and len(look.unclaimed) <= STRAY:
-        return LabelTable(table.classes, [*table.ignore, *look.unclaimed]).encode(raw)
+    whole = all(isinstance(value, int | str) and int(packed(value) or 0) >= 0 for value in scan.unclaimed)
+    if whole and len(scan.unclaimed) <= STRAY:
+        return LabelTable(table.classes, [*table.ignore, *scan.unclaimed]).encode(raw)
     return None
 
 
 FEW = 12
-"""An image with no more different values than these may be a mask."""
+"""Maximum number of distinct values in an image that may be a mask."""
 
 
 @dataclass(frozen=True)
 class CaseScan:
-    """What was seen of one case.
+    """Summary of one case.
 
     Attributes:
         case: the case.
-        facts: sizes, values and the like.
+        facts: size, values and shares.
         stored: channels in the file; `facts.channels` is 1 where they are all equal.
-        digest: of the decoded image, see `image_digest`; equal for equal pictures.
-        few: whether the image holds no more than `FEW` different values.
-        picture: (SIDE, SIDE, 1 or 3) uint8.
-        masks: one entry per mask file that can be read.
-        labels: (SIDE, SIDE) uint8 class index, 255 = ignore; None where the mask cannot be told.
-        mask_digest: of the class indices at their own size; "" without labels.
-        raw_digest: of the values of the one mask file, comparable with `digest`; "" for several.
+        digest: of the decoded image, see `image_digest`.
+        few: whether the image has at most `FEW` distinct values.
+        picture: thumbnail (SIDE, SIDE, 1 or 3) uint8.
+        masks: one entry per readable mask file.
+        labels: thumbnail (SIDE, SIDE) uint8 of class indices, 255 = ignore; None where a mask cannot be encoded.
+        mask_digest: of the full-size class indices; "" without labels.
+        raw_digest: of the values of a single mask file, comparable with `digest`; "" for several files.
     """
 
     case: Case
@@ -191,7 +186,7 @@ class CaseScan:
     raw_digest: str = ""
 
     def of_class(self, name: str) -> "CaseScan":
-        """Return what was seen of the masks of one class alone, of labels that overlap."""
+        """Return the scan restricted to the masks of one overlapping class."""
         own = {source for source, each in zip(self.case.masks, self.case.classes, strict=True) if each == name}
         masks = tuple(mask for mask in self.masks if mask.source in own)
         return replace(self, masks=masks, raw_digest="")
@@ -199,7 +194,7 @@ class CaseScan:
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that cannot be used: "unreadable", or of another "size" than its image."""
+    """An unusable file: "unreadable", or of another "size" than its image."""
 
     kind: str
     case: Case
@@ -212,7 +207,7 @@ Track = Callable[[Iterator[Seen], int], Iterator[Seen]]
 
 
 def digest(array: Array) -> str:
-    """Return a hash of decoded pixels, their shape and type; three equal channels count as one."""
+    """Return a hash of pixels, shape and type; three equal channels count as one."""
     array = np.squeeze(one_channel(array)) if array.ndim == 3 else array
     content = hashlib.blake2b(f"{array.shape} {array.dtype.str}".encode(), digest_size=16)
     content.update(np.ascontiguousarray(array).data)
@@ -220,34 +215,34 @@ def digest(array: Array) -> str:
 
 
 def image_digest(image: Array) -> str:
-    """Return the `digest` of an image (H, W, C), "" if all of it has one value: blank pictures are no copies."""
+    """Return the `digest` of an image (H, W, C), "" for uniform images, which are no copies."""
     return digest(image) if (image != image[:1, :1]).any() else ""
 
 
 def scan_cases(
     cases: Sequence[Case], table: Labels | None, *, track: Track = lambda seen, _: seen, threads: int = 4
 ) -> tuple[list[CaseScan], list[Fault]]:
-    """Look at all cases.
+    """Scan all cases.
 
     Args:
-        cases: what to look at.
-        table: maps mask values to classes; None counts the values alone.
-        track: wraps the pass (iterator, count), for a progress bar.
-        threads: that decode.
+        cases: the cases.
+        table: maps mask values to classes; None counts values only.
+        track: wraps the iterator (iterator, count), for a progress bar.
+        threads: for decoding.
 
     Returns:
-        The cases whose image can be read, in order, and the files that cannot be used.
+        The cases with a readable image, in order, and the unusable files.
     """
-    looks: list[CaseScan] = []
+    scans: list[CaseScan] = []
     faults: list[Fault] = []
-    for look, bad in track(_ahead(lambda case: scan_case(case, table), cases, threads), len(cases)):
-        looks += [look] if look else []
+    for scan, bad in track(read_all(lambda case: scan_case(case, table), cases, threads), len(cases)):
+        scans += [scan] if scan else []
         faults += bad
-    return looks, faults
+    return scans, faults
 
 
 def scan_case(case: Case, table: Labels | None) -> Seen:
-    """Decode the files of one case and measure them."""
+    """Decode and scan one case."""
     try:
         image = read_image(case.image)
     except DataError as problem:
@@ -266,10 +261,10 @@ def scan_case(case: Case, table: Labels | None) -> Seen:
         if raw.shape[:2] != image.shape[:2]:
             faults.append(Fault("size", case, source, _other_size(case.image, image, source, raw)))
             continue
-        look = scan_mask(source, raw, own)
-        masks.append(look)
+        scan = scan_mask(source, raw, own)
+        masks.append(scan)
         raws.append(raw)
-        indices.append(encoded(raw, own, look) if own else None)
+        indices.append(encode_leniently(raw, own, scan) if own else None)
     labels = None
     if table is not None and indices and not faults and all(mask is not None for mask in indices):
         labels = merged(table, case, [mask for mask in indices if mask is not None])
@@ -286,20 +281,6 @@ def scan_case(case: Case, table: Labels | None) -> Seen:
         "" if labels is None else digest(labels),
         digest(raws[0]) if len(raws) == 1 else "",
     ), tuple(faults)
-
-
-def _ahead(reading: Callable[[Case], Seen], cases: Sequence[Case], threads: int) -> Iterator[Seen]:
-    """Yield what `reading` returns, in order, worked out by threads that are never more than a few cases ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = iter(cases)
-        ahead: list[Future[Seen]] = [pool.submit(reading, case) for case in islice(waiting, 2 * threads)]
-        try:
-            while ahead:
-                yield ahead.pop(0).result()
-                ahead.extend(pool.submit(reading, case) for case in islice(waiting, 1))
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def _few_values(image: Array) -> bool:

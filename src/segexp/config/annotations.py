@@ -47,7 +47,8 @@ def expectation(hint: Any) -> str:
     if origin is Annotated:
         return ", ".join(filter(None, [expectation(parts[0]), bounds(*parts[1:])]))
     if origin in UNIONS:
-        return " or ".join(dict.fromkeys(expectation(part) for part in parts))
+        words = list(dict.fromkeys(expectation(part) for part in parts if getattr(part, "__name__", "") != "Tensor"))
+        return (", or " if any("," in word for word in words) else " or ").join(words)
     if origin is Literal:
         return " | ".join(dict.fromkeys(str(part) for part in parts))
     base = origin or hint

@@ -25,6 +25,8 @@ GUESSED: dict[str, tuple[str, ...]] = {
     "optimizer.learning_rate": ("optimizer.lr",),
     "weight_decay": ("optimizer.weight_decay",),
     "batch_size": ("data.batch_size",),
+    "batchsize": ("data.batch_size",),
+    "trainer.batchsize": ("data.batch_size",),
     "bs": ("data.batch_size",),
     "workers": ("data.num_workers",),
     "num_workers": ("data.num_workers",),

@@ -8,6 +8,7 @@ from typing import Any
 
 from segexp.config.migration import new_name
 from segexp.config.naming import strip_prefix
+from segexp.config.trainer_arguments import ARGUMENTS, OWN
 from segexp.errors import ConfigError, nearest
 
 
@@ -43,7 +44,10 @@ def _content(file: Path) -> dict[Any, Any]:
     from omegaconf import OmegaConf
 
     content = OmegaConf.to_container(OmegaConf.load(file))
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    of_all_groups = file.read_text(encoding="utf-8").startswith("# @package _global_")
+    return dict(content.get(file.parent.name) or {}) if of_all_groups else content
 
 
 def _with_base(group: str, contents: Sequence[tuple[str, str, dict[Any, Any]]]) -> list[str]:
@@ -135,6 +139,10 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
         homes = [home for home in keys[key] if "=_" not in home] or keys[key]
         where = f"It is one with {' or '.join(homes[:4])}"
         return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
+    if key.startswith("trainer.") and last in ARGUMENTS:
+        return ConfigError(
+            found, "It is an argument of Lightning's Trainer", OWN.get(last) or f"Type +{text.removeprefix('+')}"
+        )
     same = [name for name in keys if name.rpartition(".")[2] == last]
     group = key.partition(".")[0]
     if last == "_target_" and group in ELSEWHERE:
@@ -142,7 +150,9 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
     if same:
         expected = f"Did you mean {', '.join(same[:3])}?"
     elif group in groups and key != group:
-        inside = {name.rpartition(".")[2]: name for name in keys if name.startswith(f"{group}.")}
+        inside = {name.rpartition(".")[2]: name for name in keys if name.startswith(f"{group}.") and f".{group}." not in name}
+        if group == "trainer":
+            inside = {name: f"+trainer.{name}" for name in ARGUMENTS - OWN.keys()} | inside
         expected = nearest(last, inside)
         expected = re.sub(r"(?<=mean )(.+)(?=\?)", lambda m: ", ".join(inside[n] for n in m[1].split(", ")), expected)
     else:

@@ -14,6 +14,7 @@ from segexp.config.composition import GROUPS, options_with_key
 from segexp.config.learned import with_class_weights, with_lr
 from segexp.config.migration import new_name
 from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
+from segexp.config.trainer_arguments import ARGUMENTS, OWN
 from segexp.errors import ConfigError, listed, nearest
 from segexp.milestones import milestone
 
@@ -27,21 +28,6 @@ SUPPLIED = {"optimizer": ("params",)}
 
 OPTIONAL_LOGGERS = ("mlflow", "wandb")
 """Loggers whose package is not among segexp's dependencies."""
-
-OWN_TRAINER_ARGUMENTS = {
-    "accelerator": "Type trainer.gpus=0 for the CPU, trainer.gpus=1 for a GPU",
-    "benchmark": "It follows from data.crop and trainer.deterministic",
-    "callbacks": "Type callbacks=default, callbacks=explain or callbacks=none",
-    "default_root_dir": "Type run_dir=DIR",
-    "devices": "Type trainer.gpus=2, or trainer.gpus=[0,1]",
-    "enable_checkpointing": "The best and the last checkpoint of a run are always written",
-    "enable_model_summary": "The first lines of a run tell the size of the network",
-    "enable_progress_bar": "Type callbacks.progress=false",
-    "logger": "Type logger=tensorboard, logger=csv, logger=mlflow or logger=wandb",
-    "max_time": "Type trainer.minutes=10",
-    "use_distributed_sampler": "Each process gets its own share of the data already",
-}
-"""Arguments of Lightning's Trainer that segexp gives itself, and what to do instead."""
 
 
 def report(problems: Sequence[str]) -> None:
@@ -338,18 +324,11 @@ def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
 
 def lightning_problems(trainer: TrainerConfig) -> Iterator[str]:
     """Yield one sentence per further key of `trainer` that Lightning's Trainer does not take, or that segexp gives itself."""
-    if not trainer.lightning_arguments:
-        return
-    import inspect
-
-    import pytorch_lightning as pl
-
-    known = set(inspect.signature(pl.Trainer).parameters)
     for name in trainer.lightning_arguments:
-        if name in OWN_TRAINER_ARGUMENTS:
-            yield f"trainer.{name} is set by segexp. {OWN_TRAINER_ARGUMENTS[name]}"
+        if name in OWN:
+            yield f"trainer.{name} is set by segexp. {OWN[name]}"
         elif found := new_name(f"trainer.{name}"):
             yield f"trainer.{name} is called {' and '.join(found)} now. Write {' and '.join(found)} in its place"
-        elif name not in known:
-            hint = nearest(name, {*TrainerConfig.model_fields, *known - set(OWN_TRAINER_ARGUMENTS)})
+        elif name not in ARGUMENTS:
+            hint = nearest(name, {*TrainerConfig.model_fields, *ARGUMENTS} - {*OWN})
             yield f"trainer.{name} is neither a key of segexp nor an argument of Lightning's Trainer. {hint}"

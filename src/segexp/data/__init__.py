@@ -1,1 +1,1 @@
-"""From pictures on disk to cases, arrays and splits."""
+"""Data sets: from image files to cases, splits and samples."""

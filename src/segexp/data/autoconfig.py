@@ -1,4 +1,4 @@
-"""Fill in what a data config leaves open: the layout of a folder that is only named, the pictures of the demo."""
+"""Fill in the open keys of a data section: infer the layout of a folder, or generate demo data."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError
 
 FACTS = ("image", "mask", "groups", "classes", "ignore", "threshold", "channels")
-"""The keys that describe a layout."""
+"""Keys that describe a layout."""
 
 DEMO: dict[str, dict[str, Any]] = {
     "membranes": {
@@ -30,18 +30,18 @@ DEMO: dict[str, dict[str, Any]] = {
         "channels": 3,
     },
 }
-"""The layouts in which the demo families are written: those of ISBI, liver and ISIC."""
+"""Layouts of the demo families: those of ISBI, liver and ISIC."""
 
 
 def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
-    """Return the keys that were open with their values, and a sentence that says what was taken and why.
+    """Return values for the open keys, and a sentence that describes the layout.
 
     Args:
-        data: `image` null means: find out. With `family`, the demo images are generated below `root` if they are not there yet.
+        data: without `image` the layout is inferred; with `family`, demo images are generated below `root` if missing.
 
     Raises:
-        DataError: the folder is missing or its layout is not a known one.
-        ConfigError: the layout is open, and labels that overlap are asked for: which files are of which class, nothing tells.
+        DataError: the folder is missing or its layout is unknown.
+        ConfigError: the layout of overlapping labels is open.
     """
     check_open(data)
     root = Path(data.root)
@@ -60,13 +60,13 @@ def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
 
 
 def completed_section(data: DataConfig) -> tuple[DataConfig, str]:
-    """Return the data section with what was open filled in, and the sentence of `complete`."""
+    """Return the completed data section and the sentence of `complete`."""
     found, sentence = complete(data)
     return (data.changed(**found) if found else data), sentence
 
 
 def check_open(data: DataConfig) -> None:
-    """Refuse to find out a layout of labels that overlap.
+    """Refuse to infer the layout of overlapping labels.
 
     Raises:
         ConfigError: the layout is open.

@@ -1,13 +1,13 @@
-"""Where decoded pictures wait: decoded once, kept in the files' own uint8/uint16, shared by all workers.
+"""Caches of decoded cases, in the dtype of the files, shared by all workers.
 
-`ram` keeps arrays that forked workers share copy-on-write; `disk` keeps one memory-mapped file that every process, also of
-later runs, reads through the page cache; `none` decodes each time.
+`ram` keeps arrays in memory (shared copy-on-write with forked workers), `disk` one memory-mapped file that later runs reuse,
+`none` decodes every time.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,19 +15,20 @@ import numpy as np
 
 from segexp import __version__
 from segexp.atomic import atomic_folder
-from segexp.data.statistics import Picture
+from segexp.data.statistics import Picture, read_all
+from segexp.errors import DataError
 from segexp.types import Case
 
 
 class Store(Protocol):
-    """Pictures by position."""
+    """Decoded cases by position."""
 
     def __getitem__(self, position: int) -> Picture:
-        """Return one picture."""
+        """Return one case."""
 
 
 class RamStore:
-    """Pictures held in memory."""
+    """Cases held in memory."""
 
     def __init__(self, pictures: Iterable[Picture]) -> None:
         self.pictures = list(pictures)
@@ -37,7 +38,7 @@ class RamStore:
 
 
 class ReadingStore:
-    """Pictures decoded anew at each look."""
+    """Cases decoded at every access."""
 
     def __init__(self, reader: Callable[[Case], Picture], cases: Sequence[Case]) -> None:
         self.reader, self.cases = reader, list(cases)
@@ -47,7 +48,7 @@ class ReadingStore:
 
 
 class DiskStore:
-    """Pictures in one memory-mapped file, opened by each process at its first look."""
+    """Cases in one memory-mapped file, opened lazily per process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,7 +72,7 @@ class DiskStore:
 
     @classmethod
     def write(cls, folder: Path, pictures: Iterable[Picture]) -> "DiskStore":
-        """Write all pictures below a temporary name, then give the folder its own."""
+        """Write all cases to a folder, atomically."""
         with atomic_folder(folder) as part:
             entries, position = [], 0
             with (part / "pictures.bin").open("wb") as file:
@@ -88,8 +89,53 @@ class DiskStore:
         return cls(folder)
 
 
+def open_store(
+    reader: Callable[[Case], Picture],
+    cases: Sequence[Case],
+    cache: str,
+    visit: Callable[[Iterator[Picture]], Iterator[Picture]] | None = None,
+    samples: int = 8,
+) -> Store:
+    """Return the decoded cases, cached as `data.cache` says.
+
+    Args:
+        reader: decodes a case.
+        cases: all cases.
+        cache: "ram", "disk", "none" or "auto".
+        visit: wraps one pass over all cases, to measure them; None skips a pass that the cache does not need.
+        samples: number of cases decoded to estimate the memory for "auto".
+
+    Raises:
+        DataError: a case cannot be read, or the cache folder cannot be written.
+    """
+    few = [reader(case) for case in cases[:: max(1, len(cases) // samples)]] if cache == "auto" else []
+    mode = choose_cache(cache, sum(one.image.nbytes + one.mask.nbytes for one in few) * len(cases) // max(1, len(few)))
+    wrap = visit or iter
+    if mode == "ram":
+        return RamStore(wrap(read_all(reader, cases)))
+    if mode == "none":
+        store: Store = ReadingStore(reader, cases)
+        decoded = read_all(reader, cases)
+    else:
+        folder = cache_folder() / store_key(cases, reader)
+        try:
+            if not folder.is_dir():
+                return DiskStore.write(folder, wrap(read_all(reader, cases)))
+        except OSError as problem:
+            raise DataError(
+                f"The decoded pictures cannot be kept in {folder.parent} ({problem.strerror})",
+                "A folder that can be written and has room was expected",
+                "Type data.cache=ram or data.cache=none",
+            ) from problem
+        store = known = DiskStore(folder)
+        decoded = (known[n] for n in range(len(cases)))
+    for _ in visit(decoded) if visit else ():
+        pass
+    return store
+
+
 def store_key(cases: Sequence[Case], reading: object) -> str:
-    """Name the decoded form of these files: it changes with any file's path, size or time, and how they are read."""
+    """Return a key of the decoded files that changes with path, size or time of any file and with the reader."""
     digest = hashlib.sha256(f"{__version__} {reading!r}".encode())
     for case in cases:
         for source in (case.image, *case.masks):
@@ -100,20 +146,20 @@ def store_key(cases: Sequence[Case], reading: object) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where decoded pictures are kept on disk: SEGEXP_CACHE, or segexp/ in the user's cache folder."""
+    """Return the cache folder: SEGEXP_CACHE, or segexp/ in the user's cache folder."""
     named = os.environ.get("SEGEXP_CACHE")
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "segexp"
 
 
 def choose_cache(cache: str, needed: int) -> str:
-    """Resolve `auto`: ram when the decoded pictures (bytes needed) take less than a third of the free memory, else disk."""
+    """Resolve `auto`: ram if the `needed` bytes are less than a third of the available memory, else disk."""
     if cache != "auto":
         return cache
     return "ram" if needed < available_memory() / 3 else "disk"
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that can be had without swapping, as far as the system tells (else 4 GiB)."""
+    """Return the available memory in bytes, respecting the cgroup limit (4 GiB if unknown)."""
     try:
         with Path("/proc/meminfo").open() as file:
             free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))

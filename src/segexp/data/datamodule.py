@@ -1,6 +1,6 @@
-"""SegmentationDataModule: from a data configuration to loaders. Everything that can be wrong is found in `setup`.
+"""SegmentationDataModule: from a data configuration to data loaders. All data errors are raised in `setup`.
 
-The way: layout -> cases -> split -> one pass that decodes, checks and measures -> store -> samples.
+Steps: layout, cases, split, one pass that decodes, checks and measures, store, samples.
 """
 
 import signal
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from segexp.config.learned import AUTO
 from segexp.config.schema import DataConfig
-from segexp.data.cache import DiskStore, RamStore, ReadingStore, Store, cache_folder, choose_cache, store_key
+from segexp.data.cache import Store, open_store
 from segexp.data.dataset import (
     EpochSampler,
     EvalDataset,
@@ -31,40 +31,40 @@ from segexp.data.labels.multilabel import label_table
 from segexp.data.layout.pairing import find_cases
 from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
-from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader, keep
+from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_as, split_hash, split_table
-from segexp.data.statistics import ImageStats, Picture, Reader, Statistics, check_masks, image_stats, read_all
+from segexp.data.statistics import ImageStats, Picture, Reader, Statistics, check_masks, image_stats
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
-from segexp.errors import ConfigError, DataError
+from segexp.errors import ConfigError
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
 Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
 
 
 def find(data: DataConfig) -> list[Case]:
-    """Return the cases that a data config describes.
+    """Return the cases of a data section.
 
     Raises:
-        ConfigError: a pattern is wrong, or that of the images is missing.
-        DataError: files that do not pair, or none at all.
+        ConfigError: a pattern is wrong or missing.
+        DataError: unpaired files, or no files.
     """
     return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
 
 
 def make_reader(data: DataConfig) -> Reader:
-    """Return what decodes the cases of a data config."""
+    """Return the reader of a data section."""
     return Reader(data.channels or 3, label_table(data), data.size)
 
 
 def make_data_spec(data: DataConfig, read: Reader) -> DataSpec:
-    """Return what the network needs to know of a data config."""
+    """Return the data specification that a network needs."""
     return DataSpec(data.name, read.labels.names, read.channels, read.labels.palette, data.multilabel)
 
 
 class SegmentationDataModule(pl.LightningDataModule):
-    """Cases, splits and loaders of one data set.
+    """Cases, splits and loaders of a data set.
 
     Example:
         >>> data = SegmentationDataModule.from_folder("data/liver", size=256, batch_size=8)
@@ -81,16 +81,15 @@ class SegmentationDataModule(pl.LightningDataModule):
         pin_memory: bool | None = None,
         track: Track = lambda images, _: images,
     ) -> None:
-        """Describe the data; nothing is read before `setup`.
+        """Set up without reading anything.
 
         Args:
-            data: where the images are, what their masks mean, how they are split, scaled, cropped and loaded; layout, classes
-                and channels are known (`data.autoconfig.complete` finds them out).
-            augment: see `TrainDataset`; None crops alone.
-            mix: makes one training sample of several; None leaves each by itself.
+            data: the data section, with layout, classes and channels (see `data.autoconfig`).
+            augment: see `TrainDataset`; None crops only.
+            mix: mixing augmentation, or None.
             seed: of the split, the order and the augmentation.
-            pin_memory: page-lock batches for a GPU; None where there is one.
-            track: wraps the pass over all images (iterator, count), for a progress bar.
+            pin_memory: None: if there is a GPU.
+            track: wraps the iterator over all images (iterator, count), for a progress bar.
         """
         super().__init__()
         self.data, self.mix, self.seed, self.track = data, mix, seed, track
@@ -112,7 +111,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def from_folder(
         cls, root: str | Path, *, augment: str | Sequence[Mapping[str, Any]] = "light", seed: int = 0, **keys: Any
     ) -> Self:
-        """Return the data module of a folder of images and masks, whose layout is found out where no key says it.
+        """Create a data module from a folder of images and masks; the layout is inferred unless keys define it.
 
         Args:
             root: the folder.
@@ -121,8 +120,8 @@ class SegmentationDataModule(pl.LightningDataModule):
             keys: of the data section (`size=256`, `crop=256`, `batch_size=8`, `classes={...}`, …), see the key reference.
 
         Raises:
-            ConfigError: an unknown key or option, or a value that a key does not take.
-            DataError: the folder is missing, or its layout is not a known one.
+            ConfigError: an unknown key or option, or an invalid value.
+            DataError: the folder is missing, or its layout is unknown.
         """
         from segexp.config.composition import load_option
         from segexp.config.validation import validate_section
@@ -134,11 +133,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         return cls(data, Augment(transforms, crop=data.crop), seed=seed)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find, split, check, measure and keep the images.
+        """Find, split, check, measure and cache the cases.
 
         Raises:
-            DataError: anything wrong with files, masks or their pairing; the file is named.
-            ConfigError: a crop, batch or split that these data cannot give.
+            DataError: a problem with files, masks or their pairing; names the file.
+            ConfigError: a crop, batch or split that does not fit the data.
         """
         if self.cases:
             return
@@ -156,7 +155,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
 
     def members(self, split: str) -> list[int]:
-        """Return the positions of a split's cases, in the order of the cases."""
+        """Return the positions of the cases of a split."""
         return [n for n, case in enumerate(self.cases) if self.splits[case.id] == split]
 
     def cases_of(self, split: str) -> list[Case]:
@@ -164,41 +163,41 @@ class SegmentationDataModule(pl.LightningDataModule):
         return [self.cases[n] for n in self.members(split)]
 
     def scoring_set(self, split: str) -> EvalDataset:
-        """Return the cases of a split as they are."""
+        """Return the evaluation dataset of a split."""
         return EvalDataset(self.store, self.members(split), self.preprocessing, list(self.spacings(split).values()))
 
     def spacings(self, split: str) -> dict[str, Spacing | None]:
-        """Return the size of a pixel (row, column) of each of a split's cases by its id, None where it is not known."""
+        """Return the pixel size (row, column) of each case of a split by id, None if unknown."""
         cases = self.cases_of(split)
         return dict(zip([case.id for case in cases], spacings(cases, self.data.spacing), strict=True))
 
     def add_pseudo_labels(self, cases: Sequence[Case], share: float) -> None:
-        """Let further cases take part in training, and in nothing else; neither split nor fingerprint have them.
+        """Add cases to training only; neither splits nor fingerprint include them.
 
         Args:
-            cases: whose one mask holds class indices (or bit sets), 255 = ignore.
-            share: of the samples of an epoch that may be of these cases, at most.
+            cases: with one mask each of class indices or bit sets, 255 = ignore.
+            share: maximum share of them among the samples of an epoch.
         """
         reader = PseudoReader(self.spec.channels, self.reader.size)
-        self.pseudo = keep(reader, cases, self.data.cache), len(cases), share
+        self.pseudo = open_store(reader, cases, self.data.cache, samples=4), len(cases), share
 
     def split_rows(self) -> list[dict[str, str]]:
         """Return the rows of `split.csv`."""
         return split_table(self.cases, self.splits, Path(self.data.root))
 
     def split_hash(self) -> str:
-        """Return the fingerprint of the split, the same on every machine."""
+        """Return the hash of the split, equal on every machine."""
         return split_hash(self.split_rows())
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return the training loader; a last batch that would be smaller is left to the next epoch's order."""
+        """Return the training loader; an incomplete last batch is dropped."""
         training = self.training_set()
         rank, world = self._place()
         sampler = EpochSampler(len(training), self.seed, self._epoch, rank, world)
         return self._loader(training, sampler, self.batch_size, collate_train, drop_last=True)
 
     def training_set(self) -> TrainDataset | ConcatLabeledPseudo | Mixed:
-        """Return the training samples: the labelled ones, those with pseudo-labels, augmented and mixed."""
+        """Return the training samples: labelled, pseudo-labelled, augmented and mixed."""
         labelled = self._samples(self.store, self.members("train"))
         training: TrainDataset | ConcatLabeledPseudo = labelled
         if self.pseudo is not None:
@@ -219,20 +218,18 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self, batch_size: int = 1) -> DataLoader[list[Sample]]:
-        """Return the validation loader; the scores do not depend on its batch size."""
+        """Return the validation loader; scores do not depend on its batch size."""
         return self._scoring_loader("val", batch_size)
 
     def test_dataloader(self) -> DataLoader[list[Sample]]:
-        """Return the loader of the test split; where there is none, that of the validation split, with a warning."""
+        """Return the loader of the test split, or of the validation split (with a warning) if there is none."""
         return self._scoring_loader(self.test_split)
 
-    def predict_dataloader(self) -> DataLoader[list[Sample]]:
-        """Return the cases that `trainer.predict` predicts: those of `test_dataloader`."""
-        return self._scoring_loader(self.test_split)
+    predict_dataloader = test_dataloader
 
     @property
     def test_split(self) -> str:
-        """The split that `trainer.test` scores: test, or val of data without a test split."""
+        """The split that `trainer.test` scores: test, else val."""
         if self.members("test"):
             return "test"
         warnings.warn(
@@ -257,13 +254,13 @@ class SegmentationDataModule(pl.LightningDataModule):
             pin_memory=self.pin,
             persistent_workers=self.workers > 0,
             worker_init_fn=init_worker if self.workers else None,
-            generator=torch.Generator(),  # else each pass would take a number from those that dropout draws
+            generator=torch.Generator(),  # own generator: do not consume global random numbers
         )
 
     def _epoch(self) -> int:
         if self.trainer is None:
             return 0
-        # not current_epoch: loaders of a resumed run are started before it moves on from the epoch of the checkpoint
+        # current_epoch still is that of the checkpoint when the loaders of a resumed run start
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
 
@@ -301,50 +298,21 @@ class SegmentationDataModule(pl.LightningDataModule):
             )
 
     def _fill(self, statistics: Statistics) -> Store:
-        """Decode every picture once: measure those of the training split and keep all of them."""
+        """Decode every case once; measure the training split and cache all."""
         training = set(self.members("train"))
 
-        def passing(pictures: Iterator[Picture]) -> Iterator[Picture]:
+        def visit(pictures: Iterator[Picture]) -> Iterator[Picture]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
                 self.glances.append(image_stats(picture))
                 if position in training:
                     statistics.add(picture)
                 yield picture
 
-        cache = self.data.cache
-        mode = choose_cache(cache, self._bytes() if cache == "auto" else 0)
-        if mode == "ram":
-            return RamStore(passing(read_all(self.reader, self.cases)))
-        if mode == "disk":
-            return self._on_disk(cache_folder() / store_key(self.cases, self.reader), passing)
-        for _ in passing(read_all(self.reader, self.cases)):
-            pass
-        return ReadingStore(self.reader, self.cases)
-
-    def _on_disk(self, folder: Path, passing: Callable[[Iterator[Picture]], Iterator[Picture]]) -> Store:
-        try:
-            if not folder.is_dir():
-                return DiskStore.write(folder, passing(read_all(self.reader, self.cases)))
-        except OSError as problem:
-            raise DataError(
-                f"The decoded pictures cannot be kept in {folder.parent} ({problem.strerror})",
-                "A folder that can be written and has room was expected",
-                "Type data.cache=ram or data.cache=none",
-            ) from problem
-        store = DiskStore(folder)
-        for _ in passing(store[n] for n in range(len(self.cases))):
-            pass
-        return store
-
-    def _bytes(self) -> int:
-        """Estimate the decoded size of all pictures from a few of them."""
-        few = self.cases[:: max(1, len(self.cases) // 8)]
-        decoded = [self.reader(case) for case in few]
-        return sum(one.image.nbytes + one.mask.nbytes for one in decoded) * len(self.cases) // len(few)
+        return open_store(self.reader, self.cases, self.data.cache, visit)
 
 
 def init_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, and the cores to the other workers."""
+    """Ignore Ctrl-C (the main process handles it) and use one thread per worker."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

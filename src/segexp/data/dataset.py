@@ -1,4 +1,4 @@
-"""Pictures to samples. Order and augmentation are pure functions of (seed, epoch, position), never of workers or resumes.
+"""Datasets, samplers and collation. Order and augmentation are pure functions of (seed, epoch, position).
 
 Legend: B batch, C channels, H W pixels.
 """
@@ -21,24 +21,24 @@ from segexp.types import IGNORE, Batch, Sample
 Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
 Drawn = tuple[torch.Tensor, torch.Tensor, int]
 Key = tuple[int, ...]
-"""What the chance of one sample depends on; it begins with (seed, epoch)."""
+"""Key of the random generator of a sample; begins with (seed, epoch)."""
 
 
 class Drawing(Protocol):
-    """Training samples in two steps, so that something can happen in between: a `TrainDataset`, or several."""
+    """Training samples in two steps, drawing and normalisation, so that mixing can happen in between."""
 
     def __len__(self) -> int:
-        """Return the number of samples of an epoch."""
+        """Return the number of samples per epoch."""
 
     def draw(self, position: int, key: Key) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return an augmented image (h, w, C), its mask (h, w) uint8 and the picture's position in the split."""
+        """Return an augmented image (h, w, C), its mask (h, w) uint8 and the position of the case in the split."""
 
     def finish(self, image: np.ndarray, mask: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the network and the loss take: (C, h, w) float32, normalised, and (h, w) int64."""
+        """Return network input and target: (C, h, w) float32, normalised, and (h, w) int64."""
 
 
 class TrainDataset(Dataset[Drawn]):
-    """Augmented training pictures; asked by (epoch, position), so that a worker needs no state."""
+    """Augmented training samples, indexed by (epoch, position), so that workers need no state."""
 
     def __init__(
         self,
@@ -51,18 +51,17 @@ class TrainDataset(Dataset[Drawn]):
         foreground_crops: float = 0.0,
         labelling: LabelMode = MULTICLASS,
     ) -> None:
-        """Choose the pictures.
+        """Create the dataset.
 
         Args:
-            store: all pictures.
-            members: positions in the store that belong to the training split.
-            augment: (image (h, w, C), mask (h, w), key=(seed, epoch, position)) to the augmented pair.
-            preprocessing: what happens to the augmented image.
+            store: all decoded cases.
+            members: positions in the store of the training split.
+            augment: maps (image (h, w, C), mask (h, w), key=(seed, epoch, position)) to the augmented pair.
+            preprocessing: applied after augmentation.
             seed: of the run.
-            repeat: how often each picture is drawn per epoch, with other augmentation each time.
-            foreground_crops: probability with which a crop lies around a foreground pixel; `augment` then takes `around`,
-                which draws it from the sample's own generator.
-            labelling: what the values of the masks mean.
+            repeat: samples per image and epoch.
+            foreground_crops: probability of a crop around a foreground pixel; passed to `augment` as `around`.
+            labelling: meaning of mask values.
         """
         self.store, self.members, self.augment = store, list(members), augment
         self.preprocessing, self.seed, self.repeat = preprocessing, seed, repeat
@@ -73,13 +72,13 @@ class TrainDataset(Dataset[Drawn]):
         return len(self.members) * self.repeat
 
     def __getitem__(self, key: tuple[int, int]) -> Drawn:
-        """Return image (C, h, w) float32, mask (h, w) int64 and the picture's position in the split."""
+        """Return image (C, h, w) float32, mask (h, w) int64 and the position of the case in the split."""
         epoch, position = key
         image, mask, member = self.draw(position, (self.seed, epoch, position))
         return *self.finish(image, mask), member
 
     def draw(self, position: int, key: Key) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return a sample before normalisation: image (h, w, C) uint8, or float32 from 0 to 1, mask (h, w) and position."""
+        """Return an augmented image (h, w, C) uint8 or float32 in [0, 1], its mask (h, w) and the case position."""
         member = position % len(self.members)
         picture = self.store[self.members[member]]
         image = picture.image
@@ -91,19 +90,19 @@ class TrainDataset(Dataset[Drawn]):
         return image, mask, member
 
     def finish(self, image: np.ndarray, mask: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return image (C, h, w) float32, normalised, and mask (h, w) int64 of what was drawn."""
+        """Return image (C, h, w) float32, normalised, and mask (h, w) int64."""
         unit = to_unit(image, self.preprocessing.value_range) if image.dtype == np.uint8 else image
         return self.preprocessing.normalize(unit), torch.from_numpy(mask.astype(np.int64))
 
     def _around(self, member: int, mask: np.ndarray) -> Draw:
-        """Return what draws the centre of a crop; each process counts a mask once, at its first draw."""
+        """Return a function that draws the centre of a crop; foreground pixels are indexed once per process."""
         if member not in self.foreground:
             self.foreground[member] = Foreground(mask, self.label_mode)
         return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 
 class Prepared(Protocol):
-    """Cases as they are scored: a `EvalDataset`, or cases that an ensemble predicts."""
+    """Cases to score: an `EvalDataset`, or cases predicted by an ensemble."""
 
     store: Store
     members: list[int]
@@ -116,11 +115,11 @@ class Prepared(Protocol):
         """Return one case."""
 
     def spacing(self, position: int) -> tuple[float, float] | None:
-        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+        """Return the pixel size (row, column) of a case, None if unknown."""
 
 
 class EvalDataset(Dataset[Sample]):
-    """Pictures as they are: the image at the working size, the mask at its own."""
+    """Cases without augmentation: the image at working size, the mask at its original size."""
 
     def __init__(
         self,
@@ -129,14 +128,13 @@ class EvalDataset(Dataset[Sample]):
         preprocessing: Preprocessing,
         spacings: Sequence[tuple[float, float] | None] = (),
     ) -> None:
-        """Choose the pictures.
+        """Create the dataset.
 
         Args:
-            store: all pictures.
+            store: all decoded cases.
             members: positions in the store.
-            preprocessing: what happens to an image.
-            spacings: for each of the members the size of a pixel (row, column), None where it is not known; () where no
-                member's is.
+            preprocessing: applied to the images.
+            spacings: pixel size (row, column) of each member, None if unknown; () if all are unknown.
         """
         self.store, self.members, self.preprocessing = store, list(members), preprocessing
         self.spacings = list(spacings) or [None] * len(self.members)
@@ -150,12 +148,12 @@ class EvalDataset(Dataset[Sample]):
         return Sample(position, self.preprocessing.normalize(unit), torch.from_numpy(np.array(picture.mask)))
 
     def spacing(self, position: int) -> tuple[float, float] | None:
-        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+        """Return the pixel size (row, column) of a case, None if unknown."""
         return self.spacings[position]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, position) in an order drawn from (seed, epoch); each process takes every n-th."""
+    """Yields (epoch, position) in an order seeded by (seed, epoch); each process takes every n-th."""
 
     def __init__(self, length: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1) -> None:
         self.length, self.seed, self.epoch, self.rank, self.world = length, seed, epoch, rank, world
@@ -171,7 +169,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class ShareSampler(Sampler[int]):
-    """Each process scores its own share of the cases, none of them twice."""
+    """Splits the cases among processes without repeating any."""
 
     def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
         self.positions = range(rank, length, world)
@@ -184,7 +182,7 @@ class ShareSampler(Sampler[int]):
 
 
 def collate_train(drawn: Sequence[Drawn]) -> Batch:
-    """Stack samples; smaller ones are padded at the right and bottom, and the padding is ignored by the loss."""
+    """Stack samples; smaller ones are padded at the right and bottom with ignored pixels."""
     height = max(image.shape[-2] for image, _, _ in drawn)
     width = max(image.shape[-1] for image, _, _ in drawn)
 
@@ -200,5 +198,5 @@ def collate_train(drawn: Sequence[Drawn]) -> Batch:
 
 
 def collate_eval(samples: list[Sample]) -> list[Sample]:
-    """Keep samples of different sizes apart: each is scored by itself."""
+    """Keep samples of different sizes in a list."""
     return samples

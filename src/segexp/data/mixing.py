@@ -1,7 +1,6 @@
-"""Mixing augmentations: parts of other training pictures put into one, their masks with them.
+"""Mixing augmentations: parts of other training images and their masks are pasted into one.
 
-Masks are copied, never blended: each pixel has the image and the label of one picture. What is drawn is a pure function of
-(seed, epoch, position), as all augmentation is.
+Masks are copied, never blended. Randomness is a pure function of (seed, epoch, position).
 
 Legend: C channels, H W pixels.
 """
@@ -20,38 +19,38 @@ from segexp.data.transforms import Array, cut
 from segexp.types import IGNORE
 
 Pair = tuple[Array, Array]
-"""An image (H, W, C) uint8, or float32 from 0 to 1, and its mask (H, W) uint8 class index (or bit sets), 255 = ignore."""
+"""Image (H, W, C) uint8 or float32 in [0, 1], and mask (H, W) uint8 class index or bit set, 255 = ignore."""
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 class Mix(Protocol):
-    """A way to mix; `p` is the probability with which a sample is mixed, with `partners` other ones."""
+    """A mixing augmentation, applied with probability `p` to a sample and `partners` others."""
 
     p: float
     partners: int
 
     def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
-        """Return a new pair of the size of `own`; the sizes of the others may differ."""
+        """Return a new pair of the size of `own`; the others may have different sizes."""
 
 
 class CutMix:
-    """A box of one picture is put into another at its own place (Yun et al. 2019).
+    """Paste a box of another image at the same position (Yun et al. 2019).
 
-    As French et al. (2020) do for segmentation, the box lies inside of the picture, covers a given share of it and has a random
-    shape; labels are copied, so nothing is weighted.
+    As in French et al. (2020) for segmentation, the box lies inside the image, covers a fixed share of it and has a random
+    shape.
     """
 
     partners = 1
 
     def __init__(self, p: Share = 0.5, area: Annotated[float, Interval(gt=0, lt=1)] = 0.5) -> None:
-        """Choose how often, and the share of the picture that the box covers."""
+        """Set the probability and the area share of the box."""
         self.p, self.area = p, area
 
     def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
-        """Return `own` with a box of the other one."""
+        """Return `own` with a box of the other sample."""
         image, mask = own[0].copy(), own[1].copy()
-        height_share = math.exp(rng.random() * math.log(self.area))  # from area to 1, so that the width's is too
+        height_share = math.exp(rng.random() * math.log(self.area))  # both shares lie in [area, 1]
         places = []
         for side, share in zip(mask.shape, (height_share, self.area / height_share), strict=True):
             length = max(1, min(side, round(side * share)))
@@ -64,20 +63,20 @@ class CutMix:
 
 
 class ClassMix:
-    """The pixels of half of the classes of one picture are put into another at their own place (Olsson et al. 2021).
+    """Paste the pixels of half of the foreground classes of another image at the same position (Olsson et al. 2021).
 
-    Half, rounded up, of the foreground classes that are there: of two classes, all of the foreground. The background stays, as
-    do pixels that are ignored. Where labels overlap, a pixel comes with all of its classes.
+    Half is rounded up. Background and ignored pixels are never pasted; overlapping labels are pasted with all classes of a
+    pixel.
     """
 
     partners = 1
 
     def __init__(self, p: Share = 0.5) -> None:
-        """Choose how often; a sample whose partner has no foreground stays as it is."""
+        """Set the probability; samples whose partner has no foreground stay unchanged."""
         self.p = p
 
     def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
-        """Return `own` with the chosen classes of the other one."""
+        """Return `own` with the chosen classes of the other sample."""
         image, mask = own[0].copy(), own[1].copy()
         other, labels = _fitted(others[0], mask.shape, rng)
         classes = np.flatnonzero(labelling.pixels(labels, IGNORE)[1:]) + 1
@@ -90,16 +89,16 @@ class ClassMix:
 
 
 class Mosaic:
-    """A window of each of four pictures, side by side around a random point (Bochkovskiy et al. 2020); nothing is resized."""
+    """Join windows of four images at a random point (Bochkovskiy et al. 2020), without resizing."""
 
     partners = 3
 
     def __init__(self, p: Share = 0.5, margin: Annotated[float, Interval(ge=0, le=0.5)] = 0.25) -> None:
-        """Choose how often, and the share of each side that the window of a picture has at least."""
+        """Set the probability and the minimum share of each side per window."""
         self.p, self.margin = p, margin
 
     def __call__(self, own: Pair, others: Sequence[Pair], labelling: LabelMode, rng: np.random.Generator) -> Pair:
-        """Return a mosaic of `own` and the others, each at a random corner."""
+        """Return a mosaic of `own` and the others, each in a random corner."""
         image, mask = np.empty_like(own[0]), np.empty_like(own[1])
         middle = [min(side - 1, max(1, round(side * rng.uniform(self.margin, 1 - self.margin)))) for side in mask.shape]
         rows, columns = ((slice(0, at), slice(at, side)) for at, side in zip(middle, mask.shape, strict=True))
@@ -111,16 +110,16 @@ class Mosaic:
 
 
 class Mixed(Dataset[Drawn]):
-    """Training samples of which some are mixed; asked by (epoch, position), as those of one picture are."""
+    """Training samples with mixing, indexed by (epoch, position)."""
 
     def __init__(self, pictures: Drawing, mix: Mix, seed: int, labelling: LabelMode = MULTICLASS) -> None:
-        """Take the samples and the way to mix.
+        """Create the dataset.
 
         Args:
-            pictures: samples of one picture each.
-            mix: what makes one of several.
+            pictures: unmixed samples.
+            mix: the mixing augmentation.
             seed: of the run.
-            labelling: what the values of the masks mean.
+            labelling: meaning of mask values.
         """
         self.pictures, self.mix, self.seed, self.label_mode = pictures, mix, seed, labelling
 
@@ -128,7 +127,7 @@ class Mixed(Dataset[Drawn]):
         return len(self.pictures)
 
     def __getitem__(self, key: tuple[int, int]) -> Drawn:
-        """Return image (C, h, w) float32, mask (h, w) int64 and the first picture's position in the split."""
+        """Return image (C, h, w) float32, mask (h, w) int64 and the position of the first case in the split."""
         epoch, position = key
         whole: Key = (self.seed, epoch, position)
         rng = np.random.default_rng(np.random.SeedSequence((*whole, 1)))
@@ -139,12 +138,12 @@ class Mixed(Dataset[Drawn]):
         return *self.pictures.finish(image, mask), member
 
     def _other(self, position: int, key: Key, rng: np.random.Generator) -> Pair:
-        """Return another sample than that at `position`, where there is one, with an augmentation of its own."""
+        """Draw another sample than the one at `position`, with its own augmentation."""
         away = int(rng.integers(1, max(2, len(self))))
         image, mask, _ = self.pictures.draw((position + away) % len(self), key)
         return image, mask
 
 
 def _fitted(pair: Pair, size: Sequence[int], rng: np.random.Generator) -> Pair:
-    """Return a pair of the given size: a random window of a larger one; a smaller one is mirrored, and ignored there."""
+    """Return a pair cropped at random, or padded by mirroring (ignored in the mask), to a size."""
     return pair if pair[1].shape == tuple(size) else cut(*pair, size, 0, rng)

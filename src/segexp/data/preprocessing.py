@@ -1,8 +1,9 @@
-"""From the picture on disk to the tensor a network sees, and what of it a checkpoint must remember.
+"""Preprocessing: from a decoded image to the network input.
 
-A picture goes through three steps, the same in training, scoring and prediction:
-working size -> unit scale (0 to 1) -> normalisation. Augmentation happens between the last two.
-Legend: C channels, H W own size, h w working size.
+The same steps in training, scoring and prediction: working size, unit scale (0 to 1), normalisation; augmentation comes before
+normalisation.
+
+Legend: C channels, H W original size, h w working size.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,20 +18,20 @@ from segexp.errors import ConfigError, DataError
 from segexp.types import Fingerprint
 
 Size = int | float | tuple[int, int] | None
-"""Working resolution: an int is the longest side in pixels, a float a factor, a pair (h, w), None the image's own size."""
+"""Working resolution: longest side (int), factor (float), (h, w), or None for the original size."""
 
 NORMALIZATIONS = ("dataset", "minmax", "percentile")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Everything that stands between an image array and the network's input.
+    """Preprocessing of an image array.
 
     Attributes:
         channels: C.
         size: working resolution, see `Size`.
-        value_range: the values that map to 0 and 1 for images that are not 8-bit.
-        low: per channel, lower clipping bound on the unit scale; None clips nothing.
+        value_range: values that map to 0 and 1 for images other than 8-bit.
+        low: per channel, lower clipping bound on the unit scale; None: no clipping.
         high: per channel, upper clipping bound.
         mean: per channel, subtracted on the unit scale.
         std: per channel, divided by.
@@ -45,15 +46,15 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """Return the network's input (C, h, w) float32 of an image (H, W, C) uint8, uint16 or float32."""
+        """Return the network input (C, h, w) float32 of an image (H, W, C) uint8, uint16 or float32."""
         return self.finish(self.resize(image))
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Return the image (H, W, C) at its working size (h, w, C), in its own type."""
+        """Return the image (H, W, C) at its working size (h, w, C), same dtype."""
         return resize_image(image, working_size(self.size, image.shape[:2]))
 
     def finish(self, part: np.ndarray) -> torch.Tensor:
-        """Return the network's input (C, h, w) float32 of an image at its working size (h, w, C), or of a part of it."""
+        """Return the network input (C, h, w) float32 of an image, or part of one, at working size (h, w, C)."""
         return self.normalize(to_unit(part, self.value_range))
 
     def normalize(self, unit: np.ndarray) -> torch.Tensor:
@@ -65,12 +66,12 @@ class Preprocessing:
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain Python values, for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Rebuild from `as_dict`."""
+        """Inverse of `as_dict`."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**plain)
 
@@ -78,18 +79,18 @@ class Preprocessing:
 def preprocessing_for(
     normalize: str | dict[str, Any], channels: int, size: Size, value_range: tuple[float, float], found: Fingerprint
 ) -> Preprocessing:
-    """Choose the normalisation from the training images.
+    """Choose the normalisation from the statistics of the training images.
 
     Args:
-        normalize: "dataset" (mean and deviation of the training images), "minmax" (their extremes to 0 and 1), "percentile"
-            (clip to their 0.5 and 99.5 percentiles, then to 0 and 1), or {"mean": …, "std": …} on the unit scale.
+        normalize: "dataset" (mean and deviation), "minmax" (extremes to 0 and 1), "percentile" (clip to the 0.5th and 99.5th
+            percentile, then to 0 and 1), or {"mean": …, "std": …} on the unit scale.
         channels: C.
         size: working resolution.
         value_range: see `Preprocessing`.
         found: statistics of the training images.
 
     Raises:
-        ConfigError: an unknown word, a mean or std whose length is neither 1 nor C, or a std that is not above 0.
+        ConfigError: unknown normalisation, or invalid mean or std.
     """
     low = high = None
     if isinstance(normalize, dict):
@@ -124,10 +125,10 @@ def _per_channel(fixed: dict[str, Any], key: str, channels: int) -> tuple[float,
 
 
 def working_size(size: Size, own: tuple[int, ...], name: str = "an image") -> tuple[int, int]:
-    """Return the (h, w) at which an image of the own size (H, W) is worked on; `name` is the file, for messages.
+    """Return the working size (h, w) of an image of size (H, W); `name` is the file, for messages.
 
     Raises:
-        ConfigError: the result would be smaller than the 16 pixels a network needs.
+        ConfigError: the result is smaller than 16 pixels.
     """
     height, width = own[0], own[1]
     if size is None:
@@ -148,12 +149,12 @@ def working_size(size: Size, own: tuple[int, ...], name: str = "an image") -> tu
 
 
 def share_of(size: float) -> Fraction:
-    """Return a factor as the fraction that was typed: 0.3 is 3/10, so that halves are halves whatever is multiplied by it."""
+    """Return a factor as an exact decimal fraction: 0.3 is 3/10, so that rounding is well defined."""
     return Fraction(str(size)).limit_denominator(1_000_000)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the image (H, W, C) at (h, w): area averaging when it shrinks, bilinear when it grows; same dtype."""
+    """Return the image (H, W, C) at (h, w), same dtype: area averaging to shrink, bilinear to grow."""
     if image.shape[:2] == tuple(size):
         return image
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
@@ -166,14 +167,14 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the mask (H, W) uint8 at (h, w), nearest neighbour: no class is invented."""
+    """Return the mask (H, W) uint8 at (h, w), nearest neighbour."""
     if mask.shape[:2] == tuple(size):
         return mask
     return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 def to_unit(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """Return the image (h, w, C) as float32 on the unit scale: 8-bit by 255, others by the training images' range.
+    """Return the image (h, w, C) as float32 on the unit scale: 8-bit divided by 255, others by the value range.
 
     Raises:
         DataError: the image is neither uint8, uint16 nor float32.

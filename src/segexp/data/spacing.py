@@ -1,4 +1,4 @@
-"""How large a pixel is: what the configuration says, else what the file itself says."""
+"""Pixel spacing: from the configuration, else from the header of NIfTI files."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,17 @@ from segexp.data.io import nifti
 from segexp.types import Case
 
 Spacing = tuple[float, float]
-"""Size of a pixel along rows and columns, in any unit."""
+"""Pixel size along rows and columns, in any unit."""
 
 
 def spacings(cases: Sequence[Case], told: float | Sequence[float] | None) -> list[Spacing | None]:
-    """Return the spacing of each case's image at its own size.
+    """Return the pixel spacing of each image at its original size, None if unknown.
 
-    Only the header of a NIfTI volume is asked: the resolution that PNG, JPEG and TIFF files carry is as a rule that of a
-    printer.
+    Resolutions in PNG, JPEG and TIFF headers are ignored: they usually describe a printer.
 
     Args:
-        cases: N.
-        told: `data.spacing`: one number for square pixels, (row, column), or None.
+        cases: the cases.
+        told: `data.spacing`: a number, (row, column), or None.
     """
     if told is not None:
         row, column = (told, told) if isinstance(told, int | float) else told

@@ -1,4 +1,4 @@
-"""Which case trains, which one validates, which one tests: as found on disk, or seeded; groups are never split apart."""
+"""Assign cases to train, val and test: as found on disk, or at random with a seed. Groups stay together."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ Unit = list[str]
 """Ids of cases that stay together."""
 
 _EXACT = 512
-"""Groups among which the nearest sum is searched exactly; of more, the first ones in shuffled order are taken as they come."""
+"""Maximum number of groups for the exact subset-sum search; more are first taken in shuffled order."""
 
 
 def assign_splits(
@@ -33,13 +33,12 @@ def assign_splits(
     folds: int | None = None,
     fold: int | None = None,
 ) -> dict[str, str]:
-    """Return "train", "val" or "test" for the id of every case.
+    """Return "train", "val" or "test" by case id.
 
-    A split found on disk stays as it is; val (and test, if a fraction is asked for) is taken out of train where it is
-    missing. With folds, the test split is set aside first, the same for each fold, and all other cases are dealt into
-    `folds` parts of about equal size, of which part `fold` is val. Fractions are of all cases that are dealt out,
-    met as nearly as groups allow, with at least one case each. The result depends on ids, groups and arguments only, not on
-    the order of the cases.
+    Splits on disk are kept; val (and test, if a fraction is given) is taken from train where missing. With folds, the test
+    split is set aside first, the same for each fold, and the other cases are dealt into `folds` parts of similar size; part
+    `fold` is val. Fractions refer to the cases dealt out and are met as closely as groups allow, with at least one case each.
+    The result does not depend on the order of the cases.
 
     Raises:
         ConfigError: a fraction or fold is out of range, or there are more folds than groups.
@@ -77,13 +76,7 @@ def assign_splits(
 
 
 def split_as(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, str]:
-    """Return the split of each case by its id, as a data config asks for it; see `assign_splits`.
-
-    Args:
-        data: without `split_seed` the run's seed decides.
-        cases: all cases.
-        seed: of the run.
-    """
+    """Assign splits as a data section says, see `assign_splits`; `seed` of the run replaces a missing `split_seed`."""
     return assign_splits(
         cases,
         seed=seed if data.split_seed is None else data.split_seed,
@@ -95,7 +88,7 @@ def split_as(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, st
 
 
 def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) -> list[dict[str, str]]:
-    """Return one row per case with the columns `COLUMNS`; paths are relative to `root`, several masks joined by ";"."""
+    """Return one row per case with `COLUMNS`; paths are relative to `root`, multiple masks joined by ";"."""
     return [
         {
             "id": case.id,
@@ -109,7 +102,7 @@ def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) ->
 
 
 def write_split_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Write `split.csv`; the file is whole or not there."""
+    """Write `split.csv` atomically."""
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -117,7 +110,7 @@ def write_split_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def read_split_csv(path: Path) -> list[dict[str, str]]:
-    """Read what `write_split_csv` wrote.
+    """Read a `split.csv`.
 
     Raises:
         DataError: the file is missing, has other columns, or an unknown split.
@@ -140,7 +133,7 @@ def read_split_csv(path: Path) -> list[dict[str, str]]:
 
 
 def split_hash(rows: Iterable[Mapping[str, str]]) -> str:
-    """Return the sha256 of the ids and their splits, whatever the order, the paths and the machine."""
+    """Return the SHA-256 of ids and splits, independent of order, paths and machine."""
     lines = sorted(f"{row['id']}\t{row['split']}\n" for row in rows)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -151,7 +144,7 @@ def _relative(source: Source, root: Path) -> str:
 
 
 def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:
-    """Return the groups in seeded order, the ids in each sorted."""
+    """Return the groups in seeded order, ids sorted within each."""
     units: dict[tuple[bool, str], Unit] = defaultdict(list)
     for case in cases:
         units[(True, case.group) if case.group is not None else (False, case.id)].append(case.id)
@@ -160,7 +153,7 @@ def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:
 
 
 def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], leave: int) -> list[Unit]:
-    """Give about `target` cases to `split` and return the groups that remain, at least `leave`."""
+    """Assign about `target` cases to `split`; return the remaining groups, at least `leave`."""
     if len(units) <= leave:
         kind = "group" if len(units) == 1 else "groups"
         raise DataError(
@@ -174,7 +167,7 @@ def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], l
 
 
 def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
-    """Return the positions, 1 to `most` of them, whose sizes add up nearest to `target`; earlier ones are preferred."""
+    """Return 1 to `most` positions whose sizes sum closest to `target`, preferring earlier ones."""
     taken: set[int] = set()
     total, start = 0, 0
     while len(sizes) - start > _EXACT and total + sizes[start] + 8 * max(sizes) <= target and len(taken) < most - _EXACT:
@@ -193,7 +186,7 @@ def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
 
 
 def _folded(units: list[Unit], folds: int) -> list[Unit]:
-    """Deal the groups into folds, the largest first, each to the fold with the fewest cases."""
+    """Deal the groups into folds, largest first, each to the fold with the fewest cases."""
     grouped = any(len(unit) > 1 for unit in units)
     if folds > len(units):
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""One pass over the pictures before training: each is decoded once, checked against its mask, measured and kept.
+"""One pass over all cases before training: decode, check and measure each once.
 
-Legend: C channels, K classes, H W own size, h w working size.
+Legend: C channels, K classes, H W original size, h w working size.
 """
 
 import zlib
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from segexp.data.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Fingerprint
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded case: image (h, w, C) at the working size, mask (H, W) uint8 class index (or bit sets) at its own size."""
+    """A decoded case: image (h, w, C) at working size, mask (H, W) uint8 class index or bit set at its original size."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -29,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Reader:
-    """Decodes a case.
+    """Decodes cases.
 
     Attributes:
         channels: C.
@@ -42,10 +45,10 @@ class Reader:
     size: Size = None
 
     def __call__(self, case: Case) -> Picture:
-        """Read image and masks of one case.
+        """Read image and masks of a case; without masks all pixels are ignored.
 
         Raises:
-            DataError: a file cannot be read, sizes differ, or a mask value belongs to no class; the file is named.
+            DataError: a file cannot be read, sizes differ, or a mask value belongs to no class; names the file.
         """
         image = read_image(case.image, self.channels)
         size = image.shape[:2]
@@ -55,11 +58,11 @@ class Reader:
 
 @dataclass(frozen=True)
 class ImageStats:
-    """What the pass keeps of each picture, at about a hundredth of its cost.
+    """What the pass keeps of each case.
 
     Attributes:
-        checksum: equal for equal images; equal ones are as a rule, but not certainly, of equal images.
-        empty: the mask has no pixel of a foreground class.
+        checksum: CRC-32 of the decoded image; equal images have equal checksums.
+        empty: the mask has no foreground pixel.
     """
 
     checksum: int
@@ -67,7 +70,7 @@ class ImageStats:
 
 
 def image_stats(picture: Picture) -> ImageStats:
-    """Look at one decoded picture."""
+    """Return checksum and emptiness of a decoded case."""
     start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
     foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
     return ImageStats(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
@@ -75,7 +78,7 @@ def image_stats(picture: Picture) -> ImageStats:
 
 @dataclass
 class Statistics:
-    """Sums over pictures, one entry per channel, for the fingerprint; values are those of the files."""
+    """Running sums over images, per channel, in the units of the files."""
 
     channels: int
     classes: int
@@ -98,7 +101,7 @@ class Statistics:
         self.class_pixels = np.zeros(self.classes, np.int64)
 
     def add(self, picture: Picture) -> None:
-        """Take one picture into account."""
+        """Add one case."""
         values = picture.image.reshape(-1, self.channels)
         wide = values.astype(np.float64)
         self.count += 1
@@ -115,10 +118,10 @@ class Statistics:
         self.samples.append(values[:: max(1, len(values) // 4096)].copy())  # a view would keep every picture in memory
 
     def value_range(self) -> tuple[float, float]:
-        """Return the file values that become 0 and 1; 8-bit images have 0 and 255 whatever they hold.
+        """Return the file values that map to 0 and 1; always (0, 255) for 8-bit images.
 
         Raises:
-            DataError: some images are 8-bit and others are not: no one scale fits both.
+            DataError: 8-bit images are mixed with others.
         """
         if self.dtypes <= {"uint8"} or not self.count:
             return 0.0, 255.0
@@ -151,8 +154,8 @@ class Statistics:
         )
 
 
-def read_all(reader: Callable[[Case], Picture], cases: Sequence[Case], threads: int = 4) -> Iterator[Picture]:
-    """Yield the pictures of all cases in order, decoded by threads, never more than a few ahead."""
+def read_all(reader: Callable[[Case], T], cases: Sequence[Case], threads: int = 4) -> Iterator[T]:
+    """Yield `reader(case)` in order, computed by threads that are never more than a few cases ahead."""
     with ThreadPoolExecutor(threads) as pool:
         waiting = iter(cases)
         ahead = [pool.submit(reader, case) for case in islice(waiting, 2 * threads)]
@@ -166,10 +169,10 @@ def read_all(reader: Callable[[Case], Picture], cases: Sequence[Case], threads: 
 
 
 def check_masks(statistics: Statistics, names: Sequence[str], split: str) -> None:
-    """Refuse training masks that are all one class: nothing could be learned.
+    """Refuse training masks of only one class.
 
     Raises:
-        DataError: every labelled pixel of the split is of one class.
+        DataError: all labelled pixels are of one class.
     """
     present = [names[int(k)] for k in np.flatnonzero(statistics.class_pixels)]
     if len(present) < 2:

@@ -1,6 +1,6 @@
-"""Random changes of a picture and its mask together: the one file that knows albumentations.
+"""Augmentation of image and mask; the only module that imports albumentations.
 
-What happens to a sample is a pure function of its key (seed, epoch, index), never of workers, order or earlier calls.
+Augmentation is a pure function of (seed, epoch, index).
 
 Legend: C channels, H W pixels.
 """
@@ -24,33 +24,28 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Place = tuple[int, int]
 """Row and column of a pixel."""
 Draw = Callable[[np.random.Generator], Place | None]
-"""Draws the pixel that the next window lies around, or None for a window anywhere."""
+"""Draws the centre of the next crop, or None for a uniformly random crop."""
 
 
 class Foreground:
-    """Where the classes of one mask are, so that a random pixel of one is found without looking at the whole mask again.
+    """Index of the foreground pixels of a mask, for drawing random ones quickly.
 
-    Kept are the pixels of each class above each row: a few kilobytes however large the mask is.
+    Holds cumulative row counts per class: a few kilobytes for any mask.
     """
 
     def __init__(self, mask: Array, labelling: LabelMode = MULTICLASS) -> None:
-        """Count the pixels of each class, row by row; class 0 is the background and 255 ignored.
-
-        Args:
-            mask: (H, W) uint8 class index.
-            labelling: what its values mean.
-        """
+        """Index a mask (H, W) uint8 whose values mean what `labelling` says."""
         self.label_mode = labelling
         present = np.flatnonzero(labelling.pixels(mask, IGNORE)[1:]) + 1
         self.until = {int(k): np.cumsum(np.count_nonzero(labelling.has(mask, int(k)), axis=1)) for k in present}
 
     def draw(self, mask: Array, share: float, rng: np.random.Generator) -> Place | None:
-        """Return, with the probability `share`, a random pixel of a random class; None otherwise, or without foreground.
+        """Return, with probability `share`, a random pixel of a random class (uniform over classes); else None.
 
         Args:
-            mask: the mask that was counted.
+            mask: the indexed mask.
             share: from 0 to 1.
-            rng: draws whether, the class (each that is there as likely as another), and the pixel.
+            rng: random generator.
         """
         if rng.random() >= share or not self.until:
             return None
@@ -64,18 +59,18 @@ class Foreground:
 def cut(
     image: Array, mask: Array, size: Sequence[int], margin: int, rng: np.random.Generator, around: Place | None = None
 ) -> tuple[Array, Array]:
-    """Cut a random window, and a margin around it, out of an image and its mask.
+    """Crop a random window plus a margin from an image and its mask.
 
     Args:
-        image: (H, W, C) of any type.
+        image: (H, W, C).
         mask: (H, W) uint8 class index.
-        size: height and width of the window; a larger one than the image holds the whole image at a random place.
-        margin: pixels taken around the window on each side.
-        rng: draws the place.
-        around: the window lies around this pixel, as far as it can without leaving the image; None draws the place.
+        size: height and width of the window; may exceed the image, which then lies at a random position in it.
+        margin: pixels added on each side.
+        rng: draws the position.
+        around: centre of the window as far as the image allows; None draws the position.
 
     Returns:
-        New arrays of `size` + 2 `margin`. What lies outside of the image is mirrored, and 255 in the mask.
+        New arrays of `size` + 2 `margin`; pixels outside the image are mirrored, and 255 in the mask.
     """
     picks: list[slice | Array] = []
     outside: list[Array] = []
@@ -97,7 +92,7 @@ def cut(
 
 
 def sides(crop: int | Sequence[int] | None) -> tuple[int, int] | None:
-    """Return height and width of `data.crop`: one side, a pair, or None.
+    """Return height and width of `data.crop`: a side, a pair, or None.
 
     Raises:
         ConfigError: it is none of these.
@@ -111,9 +106,9 @@ def sides(crop: int | Sequence[int] | None) -> tuple[int, int] | None:
 
 
 MARGIN = 8
-"""Transforms that bend or turn the picture see 1/8 of the crop's side around it."""
+"""Margin around the crop for deforming transforms: this fraction of its side, 1 / MARGIN."""
 EXACT = {"HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4", "SquareSymmetry"}
-"""Transforms of place that bring nothing in from outside."""
+"""Spatial transforms that need no pixels from outside."""
 RENAMED = {
     "alpha_affine": "a separate Affine",
     "always_apply": "p=1",
@@ -124,22 +119,22 @@ RENAMED = {
     "value": "fill",
     "var_limit": "std_range",
 }
-"""Arguments of older albumentations and what to write today."""
+"""Arguments of older albumentations versions and their replacements."""
 
 
 class Augment:
-    """Crops, then applies transforms, to an image and its mask.
+    """Random crop and albumentations transforms of an image and its mask.
 
-    Pixels that come from outside the image are mirrored (or black, where a transform reaches further than the mirrored
-    margin) and 255 in the mask, so that the loss leaves them out. 16-bit images come back as float32 from 0 to 1.
+    Pixels from outside the image are mirrored (black beyond the margin) and 255 in the mask. 16-bit images become float32 in
+    [0, 1].
     """
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]] = (), crop: int | Sequence[int] | None = None) -> None:
         """Build the transforms.
 
         Args:
-            transforms: each a mapping with `name` and the arguments: a class of albumentations ("Affine"), or a dotted path
-                to a class of one's own that derives from one of theirs. OneOf, SomeOf and Sequential take `transforms`.
+            transforms: mappings with `name`, an albumentations class or the dotted path of a subclass, and its arguments.
+                OneOf, SomeOf and Sequential take `transforms`.
             crop: side, or height and width, of the random crop; None keeps the whole image.
 
         Raises:
@@ -148,21 +143,22 @@ class Augment:
         self.crop = sides(crop)
         self.transforms = [_build(spec) for spec in transforms]
         leaves = _leaves(self.transforms)
-        self.bends = any(_is_spatial(leaf) and _name(leaf) not in EXACT for leaf in leaves)
+        spatial = _albumentations().DualTransform
+        self.bends = any(isinstance(leaf, spatial) and _name(leaf) not in EXACT for leaf in leaves)
         self.turns = any(_name(leaf) in EXACT - {"HorizontalFlip", "VerticalFlip"} for leaf in leaves)
         self.compose = _compose(self.transforms) if self.transforms else None
 
     def __call__(self, image: Array, mask: Array, *, key: tuple[int, ...], around: Draw | None = None) -> tuple[Array, Array]:
-        """Return the changed image and mask; both are new arrays.
+        """Return the augmented image and mask as new arrays.
 
         Args:
-            image: (H, W, C) uint8, uint16, or float32 from 0 to 1.
+            image: (H, W, C) uint8, uint16, or float32 in [0, 1].
             mask: (H, W) uint8 class index, 255 = ignore.
-            key: what the chance depends on: (seed, epoch, index).
-            around: draws the pixel that the crop lies around, first of all draws; None crops anywhere.
+            key: of the random generator: (seed, epoch, index).
+            around: draws the centre of the crop; None crops anywhere.
 
         Raises:
-            DataError: a float image leaves 0..1, which would be cut off without a word.
+            DataError: a float image is outside [0, 1].
         """
         sequence = np.random.SeedSequence(key)
         rng = np.random.default_rng(sequence)
@@ -182,10 +178,10 @@ class Augment:
         return np.ascontiguousarray(image[inner]), np.ascontiguousarray(mask[inner])
 
     def check(self, channels: int, dtype: Any = np.uint8) -> None:
-        """Run every transform on a made-up image of the data's kind, so that what cannot work fails before training.
+        """Run every transform on a synthetic image, so that failures occur before training.
 
         Raises:
-            ConfigError: naming the transform and why it does not fit.
+            ConfigError: a transform does not fit the data.
         """
         rng = np.random.default_rng(0)
         image = _to_unit(_made_up(rng, channels, np.dtype(dtype)))
@@ -202,7 +198,7 @@ class Augment:
 
 
 def _build(spec: Mapping[str, Any]) -> Any:
-    """Build one transform, and those inside it, from plain data."""
+    """Build a transform, including nested ones, from plain data."""
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise ConfigError(
             f"augment.transforms holds {spec!r}", "a mapping with a name", "Write for example {name: HorizontalFlip, p: 0.5}"
@@ -236,7 +232,7 @@ def _build(spec: Mapping[str, Any]) -> Any:
 
 
 def _find(name: str) -> Any:
-    """Return the class of a transform by its name in albumentations or its dotted path."""
+    """Return a transform class by its albumentations name or dotted path."""
     library = _albumentations()
     kinds = (library.BasicTransform, library.BaseCompose)
     if "." not in name:
@@ -263,7 +259,7 @@ def _find(name: str) -> Any:
 
 
 def _albumentations() -> Any:
-    """Import albumentations late (it takes seconds), without its look for newer versions on the network."""
+    """Import albumentations lazily, without its online version check."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     return importlib.import_module("albumentations")
 
@@ -273,13 +269,9 @@ def _compose(transforms: list[Any]) -> Any:
 
 
 def _leaves(transforms: Sequence[Any]) -> list[Any]:
-    """Return the transforms themselves, out of any OneOf, SomeOf or Sequential."""
+    """Return the transforms inside OneOf, SomeOf and Sequential."""
     group = _albumentations().BaseCompose
     return [leaf for item in transforms for leaf in (_leaves(item.transforms) if isinstance(item, group) else [item])]
-
-
-def _is_spatial(transform: Any) -> bool:
-    return isinstance(transform, _albumentations().DualTransform)
 
 
 def _name(transform: Any) -> str:
@@ -293,7 +285,7 @@ def _apply(compose: Any, image: Array, mask: Array) -> tuple[Array, Array]:
 
 
 def _trial(leaf: Any, image: Array, mask: Array, seed: int) -> str:
-    """Apply one transform for certain; return what is wrong, or an empty text."""
+    """Apply a transform with p=1; return what is wrong, or an empty string."""
     leaf = copy.deepcopy(leaf)
     leaf.p = 1.0
     compose = _compose([leaf])
@@ -315,17 +307,15 @@ def _trial(leaf: Any, image: Array, mask: Array, seed: int) -> str:
 
 
 def _made_up(rng: np.random.Generator, channels: int, dtype: np.dtype[Any]) -> Array:
-    """Return a square image (96, 96, C) of noise on a slope, full range for integers and 0..1 for floats."""
+    """Return a noisy gradient (96, 96, C), full range for integers and 0 to 1 for floats."""
     slope = np.linspace(0, 1, 96)[:, None, None]
     unit = (slope + rng.random((96, 96, channels))) / 2
     return np.asarray((unit * np.iinfo(dtype).max if dtype.kind == "u" else unit).astype(dtype))
 
 
 def _to_unit(image: Array) -> Array:
-    """Return 16-bit images as float32 from 0 to 1, which is what the transforms of brightness understand."""
-    if image.dtype == np.uint16:
-        return image.astype(np.float32) / 65535
-    return image
+    """Return 16-bit images as float32 in [0, 1], as brightness transforms expect."""
+    return image.astype(np.float32) / 65535 if image.dtype == np.uint16 else image
 
 
 def _require_unit(image: Array) -> None:
@@ -338,14 +328,14 @@ def _require_unit(image: Array) -> None:
 
 
 def _tuples(value: Any) -> Any:
-    """Return lists of plain data as tuples, as albumentations wants its ranges."""
+    """Convert lists of plain data to tuples, as albumentations expects."""
     if isinstance(value, list) and not any(hasattr(item, "apply") or hasattr(item, "transforms") for item in value):
         return tuple(_tuples(item) for item in value)
     return value
 
 
 def _short(error: Exception | Warning) -> str:
-    """Return the facts of an exception in one line: pydantic spreads them over several."""
+    """Return the facts of a (pydantic) exception in one line."""
     lines = [line.strip().split(" [type=")[0] for line in str(error).splitlines() if line.strip()]
     facts = [line for line in lines if "validation error" not in line and not line.startswith("For further")]
     return "; ".join(facts[:4]) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The certificate of an export: that the file gives what the network gives, what that is worth, and how fast it is."""
+"""The certificate of an export: agreement with the network, Dice on the validation cases, and latency."""
 
 import json
 import math
@@ -13,23 +13,23 @@ import torch
 
 from segexp.atomic import atomic_write
 from segexp.data.dataset import EvalDataset
-from segexp.deployment.quantization import Quantised
+from segexp.deployment.quantization import QuantisationResult
 from segexp.deployment.runtime import Runner
 from segexp.deployment.verification import (
     Agreement,
     Latency,
-    agreements,
-    batch_of,
-    compared,
-    compared_classes,
-    disagreement,
+    compare_classes,
+    compare_probabilities,
+    describe_disagreement,
+    make_batch,
+    measure_agreements,
     sizes_around,
-    take_turns,
+    time_alternately,
 )
 from segexp.devices import usable_cores
-from segexp.evaluation.case_scores import of_cases
-from segexp.evaluation.grouping import drawn
-from segexp.evaluation.scoring import score
+from segexp.evaluation.case_scores import mean_over_classes
+from segexp.evaluation.grouping import resampling_groups
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
@@ -37,15 +37,15 @@ from segexp.metrics.significance import Interval, bootstrap_interval, paired_int
 from segexp.reporting.export_report import RUNTIME_NAMES
 
 FALL = 0.01
-"""By how much Dice may fall for an export in fewer bits to be called a success."""
+"""Largest accepted loss of Dice for a low-precision export."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Dice on the validation cases, the mean over cases of the mean over the foreground classes that are there.
+    """Mean validation Dice (over cases, of the mean over the foreground classes present).
 
     Attributes:
-        before: of the network in float32.
+        before: of the float32 network.
         after: of the exported file.
         difference: after - before, paired by case.
     """
@@ -57,16 +57,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was measured.
+    """Measurements of an export.
 
     Attributes:
-        agreements: at several sizes.
-        scores: None where there are no validation cases.
-        latencies: by name: "torch" is the network, "file" the export, "float" its float32 file where that is another one.
-        size: (H, W) of the image that was timed.
-        bytes: of the file.
-        weights: bytes of the network's weights in float32.
-        machine: what it was measured on.
+        agreements: one for each size and batch size.
+        scores: None if there are no validation cases.
+        latencies: "torch" is the network, "file" the export, "float" the float32 file of a low-precision export.
+        size: (H, W) of the timed image.
+        bytes: size of the file.
+        weights: size in bytes of the float32 weights.
+        machine: description of the hardware.
     """
 
     agreements: list[Agreement]
@@ -79,12 +79,12 @@ class Certificate:
 
     @property
     def wrong(self) -> str:
-        """What a float export must not be, in words; empty where it is right."""
-        return disagreement(self.agreements)
+        """How a float export differs from the network; "" if it does not."""
+        return describe_disagreement(self.agreements)
 
     @property
     def poor(self) -> str:
-        """Why an export in fewer bits is no success, in words; empty where it is one."""
+        """Why a low-precision export fails; "" if it does not."""
         reasons = []
         if self.scores is None:
             reasons.append("its Dice is not known, for there are no validation images")
@@ -114,26 +114,20 @@ class Certificate:
         }
 
 
-def record(facts: dict[str, Any], certificate: Certificate, verdict: str) -> dict[str, Any]:
-    """Return what the certificate's JSON holds.
-
-    Args:
-        facts: of the sidecar that identify the export.
-        certificate: what was measured.
-        verdict: in words.
-    """
+def certificate_record(facts: dict[str, Any], certificate: Certificate, verdict: str) -> dict[str, Any]:
+    """Return the content of the certificate's JSON: identifying `facts` of the sidecar, verdict and measurements."""
     values: dict[str, Any] = finite({"what": "segexp-certificate", **facts, "verdict": verdict, **certificate.as_dict()})
     return values
 
 
-def write_record(path: Path, values: dict[str, Any]) -> None:
+def write_certificate(path: Path, values: dict[str, Any]) -> None:
     """Write the certificate as JSON."""
     with atomic_write(path) as part:
         part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def finite(values: Any) -> Any:
-    """Return plain values with None where a number is not finite, which JSON cannot say."""
+    """Replace non-finite numbers in plain values by None, for JSON."""
     if isinstance(values, dict):
         return {key: finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
@@ -150,15 +144,15 @@ Done = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """An export to be measured, beside what it was made of.
+class ExportedModel:
+    """An exported file and its source.
 
     Attributes:
-        segmenter: the network in float32.
+        segmenter: with the float32 network.
         file: runs the exported file.
         returns: "logits", "probabilities" or "classes".
-        bytes: of the file.
-        fp32: the float32 file of the same format, where `file` is in fewer bits.
+        bytes: size of the file.
+        fp32: the float32 file of the same format, if `file` has a lower precision.
     """
 
     segmenter: Segmenter
@@ -169,14 +163,8 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The validation cases.
-
-    Attributes:
-        cases: prepared, with their truth.
-        groups: of each case.
-        picture: gives the image (H, W, C) of a case by its position, as it is on disk.
-    """
+class ValidationData:
+    """Validation cases with their masks and groups; `picture(n)` returns the raw image (H, W, C) of a case."""
 
     cases: EvalDataset
     groups: Sequence[str | None]
@@ -184,77 +172,83 @@ class Held:
 
 
 def certify(
-    subject: Subject, images: Sequence[Array], size: tuple[int, int], held: Held | None, done: Done = lambda: None
+    subject: ExportedModel,
+    images: Sequence[Array],
+    size: tuple[int, int],
+    held: ValidationData | None,
+    done: Done = lambda: None,
 ) -> Certificate:
     """Measure an export.
 
     Args:
-        subject: what is measured.
-        images: pictures (H, W, C) as they are on disk, at least one.
-        size: about which it is tried, (h, w) of prepared images; (H, W) of pictures where the preprocessing is inside.
-        held: the validation cases; None where there are none.
-        done: told when a case is scored.
+        subject: the exported file.
+        images: raw images (H, W, C), at least one.
+        size: training size, (h, w) of prepared images, or (H, W) of raw images with built-in preprocessing.
+        held: validation data; None if absent.
+        done: called after each case.
     """
     both = _whole_pictures(subject, images) if subject.returns != "logits" else _prepared(subject, images)
     sizes = sizes_around(size)
-    found = agreements(sizes, both)
+    found = measure_agreements(sizes, both)
     scores = None if held is None else compare_scores(subject, held, done)
-    latencies = timed(subject, images, sizes[0])
+    latencies = measure_latencies(subject, images, sizes[0])
     weights = sum(4 * p.numel() for p in subject.segmenter.network.parameters())
     return Certificate(found, scores, latencies, sizes[0], subject.bytes, weights, machine())
 
 
-def _prepared(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
+def _prepared(subject: ExportedModel, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
     prepared = [subject.segmenter.preprocessing.prepare(image).permute(1, 2, 0).numpy() for image in images]
 
     def both(batch: int, height: int, width: int) -> Agreement:
-        given = torch.from_numpy(batch_of(prepared, batch, height, width)).permute(0, 3, 1, 2).contiguous()
+        given = torch.from_numpy(make_batch(prepared, batch, height, width)).permute(0, 3, 1, 2).contiguous()
         labelling = subject.segmenter.label_mode
         expected, found = (
             torch.stack([labelling.probabilities_(each.float().clone()) for each in network(given)])
             for network in (subject.segmenter.forward, subject.file)
         )
-        return compared(expected, found, labelling)
+        return compare_probabilities(expected, found, labelling)
 
     return both
 
 
-def _whole_pictures(subject: Subject, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
+def _whole_pictures(subject: ExportedModel, images: Sequence[Array]) -> Callable[[int, int, int], Agreement]:
     def both(batch: int, height: int, width: int) -> Agreement:
-        given = batch_of(images, batch, height, width)
+        given = make_batch(images, batch, height, width)
         expected = torch.stack([subject.segmenter.probabilities(image) for image in given])
         found = subject.file(torch.from_numpy(given))
         if subject.returns == "probabilities":
-            return compared(expected, found, subject.segmenter.label_mode)
+            return compare_probabilities(expected, found, subject.segmenter.label_mode)
         rule = Postprocessing(threshold=subject.segmenter.postprocessing.threshold)
         classes = np.stack([subject.segmenter.label_mode.decide(each, rule) for each in expected])
-        return compared_classes(classes, found.numpy())
+        return compare_classes(classes, found.numpy())
 
     return both
 
 
-def compare_scores(subject: Subject, held: Held, done: Done) -> Scores:
-    """Score the network and the file on the same cases, at their own size."""
+def compare_scores(subject: ExportedModel, held: ValidationData, done: Done) -> Scores:
+    """Score the network and the file on the same cases at original size."""
     if subject.returns == "logits":
         before, after = (
             dice_of_cases(replace(subject.segmenter, network=network), held.cases, done)
             for network in (subject.segmenter.network, subject.file)
         )
     else:
-        before = dice_of(lambda n: subject.segmenter.probabilities(held.picture(n)), subject, held, done)
-        after = dice_of(lambda n: subject.file(torch.from_numpy(held.picture(n)[None]))[0], subject, held, done)
-    units = drawn(held.groups)
+        before = dice_of_predictions(lambda n: subject.segmenter.probabilities(held.picture(n)), subject, held, done)
+        after = dice_of_predictions(lambda n: subject.file(torch.from_numpy(held.picture(n)[None]))[0], subject, held, done)
+    units = resampling_groups(held.groups)
     return Scores(bootstrap_interval(before, units), bootstrap_interval(after, units), paired_interval(after, before, units))
 
 
 def dice_of_cases(segmenter: Segmenter, cases: EvalDataset, done: Done = lambda: None) -> Array:
-    """Return Dice (N,) of each case, the mean over the foreground classes that are there; NaN where none is."""
-    confusions = score(segmenter, cases, done=lambda _: done()).confusions
-    return of_cases(class_scores(confusions).dice[:, 1:])
+    """Return Dice (N,) of each case, averaged over the foreground classes present; NaN if there is none."""
+    confusions = score_cases(segmenter, cases, done=lambda _: done()).confusions
+    return mean_over_classes(class_scores(confusions).dice[:, 1:])
 
 
-def dice_of(predicted: Callable[[int], torch.Tensor], subject: Subject, held: Held, done: Done) -> Array:
-    """Return Dice (N,) of what is predicted of each case: probabilities (K, H, W), or classes (H, W)."""
+def dice_of_predictions(
+    predicted: Callable[[int], torch.Tensor], subject: ExportedModel, held: ValidationData, done: Done
+) -> Array:
+    """Return Dice (N,) of each case for a function that returns probabilities (K, H, W) or classes (H, W) of case n."""
     labelling, k = subject.segmenter.label_mode, subject.segmenter.spec.num_classes
     rule = Postprocessing(threshold=subject.segmenter.postprocessing.threshold)
     matrices = np.zeros((len(held.cases), k, k), np.int64)
@@ -264,29 +258,29 @@ def dice_of(predicted: Callable[[int], torch.Tensor], subject: Subject, held: He
             mask = found.numpy() if found.ndim == 2 else labelling.decide(found, rule)
             matrices[n] = labelling.confusion(torch.from_numpy(mask), held.cases[n].mask, k).numpy()
             done()
-    return of_cases(class_scores(matrices).dice[:, 1:])
+    return mean_over_classes(class_scores(matrices).dice[:, 1:])
 
 
-def timed(subject: Subject, images: Sequence[Array], size: tuple[int, int]) -> dict[str, Latency]:
-    """Return how long one image of `size` takes the network, the file, and the float32 file where there is one."""
+def measure_latencies(subject: ExportedModel, images: Sequence[Array], size: tuple[int, int]) -> dict[str, Latency]:
+    """Return the latency of the network, of the file and of the float32 file (if any) for one image of `size`."""
     segmenter = subject.segmenter
     if subject.returns == "logits":
         prepared = [segmenter.preprocessing.prepare(images[0]).permute(1, 2, 0).numpy()]
-        given = torch.from_numpy(batch_of(prepared, 1, *size)).permute(0, 3, 1, 2).contiguous()
+        given = torch.from_numpy(make_batch(prepared, 1, *size)).permute(0, 3, 1, 2).contiguous()
         calls: dict[str, Callable[[], object]] = {"torch": lambda: segmenter.forward(given)}
     else:
-        picture = batch_of(images, 1, *size)
+        picture = make_batch(images, 1, *size)
         given = torch.from_numpy(picture)
         calls = {"torch": lambda: segmenter.probabilities(picture[0])}
     calls["file"] = lambda: subject.file(given)
     if subject.fp32 is not None:
         fp32 = subject.fp32
         calls["float"] = lambda: fp32(given)
-    return dict(zip(calls, take_turns(list(calls.values())), strict=True))
+    return dict(zip(calls, time_alternately(list(calls.values())), strict=True))
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return a description of the hardware."""
     return f"{processor()}, {torch.get_num_threads()} of {usable_cores()} cores, torch {torch.__version__}"
 
 
@@ -300,7 +294,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def lines(certificate: Certificate, verdict: str, quantised: Quantised | None = None) -> list[str]:
+def certificate_lines(certificate: Certificate, verdict: str, quantised: QuantisationResult | None = None) -> list[str]:
     """Return the certificate as lines of text."""
     found = ["Certificate"]
     for each in certificate.agreements:

@@ -1,4 +1,4 @@
-"""An export from start to end: written beside its final name, measured, and moved there when it is right."""
+"""The export workflow: write to a temporary name, verify, then move to the final name."""
 
 import shutil
 from collections.abc import Callable
@@ -13,40 +13,49 @@ import torch
 
 from segexp.checkpoint.files import sidecar_of
 from segexp.data.preprocessing import working_size
-from segexp.deployment.certificate import Held, Subject, certify, lines, record, write_record
+from segexp.deployment.certificate import (
+    ExportedModel,
+    ValidationData,
+    certificate_lines,
+    certificate_record,
+    certify,
+    write_certificate,
+)
 from segexp.deployment.formats import FORMATS, ExportError, write_onnx, write_openvino, write_program, write_script
-from segexp.deployment.metadata import content, digest, write_sidecar
-from segexp.deployment.modules import Returns, deployed
+from segexp.deployment.metadata import file_digest, sidecar_content, write_sidecar
+from segexp.deployment.modules import Returns, exportable_module
 from segexp.deployment.plan import ExportData, ExportRequest, ExportResult
-from segexp.deployment.quantization import Quantised, quantise
-from segexp.deployment.runtime import Runner, runner
+from segexp.deployment.quantization import QuantisationResult, quantise
+from segexp.deployment.runtime import Runner, open_runner
 from segexp.inference.segmenter import Segmenter
 from segexp.reporting.export_report import certificate_page
 from segexp.reporting.rendering import write_page
-from segexp.visualization.masks import layered, overlay
+from segexp.visualization.masks import overlay, overlay_bits
 
 
 def publish(segmenter: Segmenter, wanted: ExportRequest, made: ExportResult) -> ExportResult:
-    """Move a file to its final name, its sidecar and certificate before it; return it there."""
+    """Move a file to its final name, together with its sidecar and certificate; return the updated result."""
     opset = wanted.opset if wanted.kind in ("onnx", "openvino") else None
-    values = content(segmenter, wanted.kind, made.precision, wanted.returns, opset)
+    values = sidecar_content(segmenter, wanted.kind, made.precision, wanted.returns, opset)
     draft = made.file.with_name(wanted.output.name)
-    for source, target in zip(parts(made.file), parts(draft), strict=True):
+    for source, target in zip(file_parts(made.file), file_parts(draft), strict=True):
         source.replace(target)
     write_sidecar(draft, values)
     facts = {key: values[key] for key in ("segexp", "format", "precision", "returns", "opset", "checkpoint")}
-    facts |= {"file": wanted.output.name, "sha256": digest(draft)}
+    facts |= {"file": wanted.output.name, "sha256": file_digest(draft)}
     facts |= {"int8": made.quantised.as_dict()} if made.quantised else {}
-    found = record(facts, made.certificate, verdict(made))
-    write_record(certificate_of(draft), found)
-    write_page(page_of(draft), certificate_page(found, made.precision == "fp32" or not made.certificate.poor, made.look))
-    for each in (certificate_of(draft), page_of(draft), sidecar_of(draft), *reversed(parts(draft))):
+    found = certificate_record(facts, made.certificate, verdict(made))
+    write_certificate(certificate_path(draft), found)
+    write_page(
+        certificate_page_path(draft), certificate_page(found, made.precision == "fp32" or not made.certificate.poor, made.look)
+    )
+    for each in (certificate_path(draft), certificate_page_path(draft), sidecar_of(draft), *reversed(file_parts(draft))):
         each.replace(wanted.output.with_name(each.name))
     return replace(made, file=wanted.output)
 
 
 def verdict(made: ExportResult) -> str:
-    """Return in a sentence what the certificate says."""
+    """Return the verdict of the certificate as a sentence."""
     if made.precision == "fp32":
         return "The file gives what the network gives."
     poor = made.certificate.poor
@@ -56,63 +65,63 @@ def verdict(made: ExportResult) -> str:
 
 
 def format_export_summary(made: ExportResult) -> str:
-    """Return what is printed of a finished export."""
-    return "\n".join(lines(made.certificate, verdict(made), made.quantised))
+    """Return the text that is printed after an export."""
+    return "\n".join(certificate_lines(made.certificate, verdict(made), made.quantised))
 
 
-def parts(file: Path) -> list[Path]:
-    """Return the files that an exported one is made of, itself first."""
+def file_parts(file: Path) -> list[Path]:
+    """Return the files that make up an exported model, the main file first."""
     return [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
 
 
 def size_of(file: Path) -> int:
-    """Return the bytes of an exported file with all its parts."""
-    return sum(part.stat().st_size for part in parts(file))
+    """Return the total size in bytes of an exported model."""
+    return sum(part.stat().st_size for part in file_parts(file))
 
 
-def certificate_of(output: Path) -> Path:
-    """Return where the certificate of an exported file lies."""
+def certificate_path(output: Path) -> Path:
+    """Return the path of the JSON certificate of an exported file."""
     return output.with_name(f"{output.name}.certificate.json")
 
 
-def page_of(output: Path) -> Path:
-    """Return where the certificate for people lies."""
+def certificate_page_path(output: Path) -> Path:
+    """Return the path of the HTML certificate of an exported file."""
     return output.with_name(f"{output.name}.certificate.html")
 
 
 MOST = 512
-"""Pixels of a side at which an export is tried at most, before it is made a quarter larger."""
+"""Largest side (pixels) of the test images, before the enlargement by a quarter."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
 
 
-def make(
+def export_segmenter(
     segmenter: Segmenter, wanted: ExportRequest, material: ExportData, say: Say, track: Callable[[int], Any]
 ) -> ExportResult:
-    """Export a segmenter; what is returned lies under its final name, with sidecar and certificate.
+    """Export a segmenter with sidecar and certificate to its final path.
 
     Args:
-        segmenter: of a checkpoint, on the CPU.
-        wanted: what is asked for.
-        material: pictures to measure with.
-        say: takes a sentence.
-        track: gives a context with what is called after each of so many cases.
+        segmenter: loaded from a checkpoint, on the CPU.
+        wanted: parameters of the export.
+        material: data to measure with.
+        say: receives progress messages.
+        track: `track(n)` returns a context manager whose value is called after each of n cases.
 
     Raises:
-        ExportError: the network cannot be written, the file gives something else, or what is in fewer bits is no success, in
-            which case the float32 file is there.
+        ExportError: the network cannot be written, the outputs differ, or the low-precision file fails its check (the
+            float32 file is kept in that case).
     """
     exact = replace(segmenter, precision="32")
     if wanted.returns != "logits":
-        exact.max_pixels = None  # the file has no windows: it sees a picture as a whole
+        exact.max_pixels = None  # the exported file always processes whole images
     wanted.output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=wanted.output.parent) as folder, ExitStack() as stack:
         work = Path(folder)
         shape = work / f"float{FORMATS[wanted.kind].suffix}"
         say(f"Writing {FORMATS[wanted.kind].title} …")
-        write(exact, wanted, "fp32", shape)
-        first = measured(exact, wanted, shape, "fp32", None, material, stack.enter_context(track(_count(material))))
+        write_format(exact, wanted, "fp32", shape)
+        first = measure_file(exact, wanted, shape, "fp32", None, material, stack.enter_context(track(_count(material))))
         if first.certificate.wrong:
             raise ExportError(
                 f"The {FORMATS[wanted.kind].title} file does not give what the network gives: {first.certificate.wrong}",
@@ -137,7 +146,7 @@ def make(
 def lower_precision(
     segmenter: Segmenter, wanted: ExportRequest, shape: Path, material: ExportData, say: Say, done: Callable[[], None]
 ) -> ExportResult:
-    """Write and measure a file in fewer bits; `shape` is the float32 file of the same format."""
+    """Write and measure a low-precision file; `shape` is the float32 file of the same format."""
     file = shape.with_name(f"{wanted.precision}{shape.suffix}")
     found = None
     say(f"Writing {wanted.precision} …")
@@ -146,17 +155,17 @@ def lower_precision(
         found = quantise(source, target, material.calibration, say)
         if wanted.kind == "openvino":
             write_openvino(target, file)
-    elif wanted.kind == "openvino":  # which calculates in bfloat16 from a float32 file
-        for source, target in zip(parts(shape), parts(file), strict=True):
+    elif wanted.kind == "openvino":  # computes in bfloat16 from a float32 file
+        for source, target in zip(file_parts(shape), file_parts(file), strict=True):
             shutil.copyfile(source, target)
     else:
-        write(segmenter, wanted, wanted.precision, file)
-    return measured(segmenter, wanted, file, wanted.precision, shape, material, done, found)
+        write_format(segmenter, wanted, wanted.precision, file)
+    return measure_file(segmenter, wanted, file, wanted.precision, shape, material, done, found)
 
 
-def write(segmenter: Segmenter, wanted: ExportRequest, precision: str, path: Path) -> None:
-    """Write one file in one number format."""
-    module = deployed(segmenter, precision, wanted.returns)
+def write_format(segmenter: Segmenter, wanted: ExportRequest, precision: str, path: Path) -> None:
+    """Write one file in the given precision."""
+    module = exportable_module(segmenter, precision, wanted.returns)
     example = (
         torch.zeros(2, segmenter.spec.channels, 96, 80)
         if wanted.returns == "logits"
@@ -173,7 +182,7 @@ def write(segmenter: Segmenter, wanted: ExportRequest, precision: str, path: Pat
             write_openvino(onnx_file, path)
 
 
-def measured(
+def measure_file(
     segmenter: Segmenter,
     wanted: ExportRequest,
     file: Path,
@@ -181,26 +190,26 @@ def measured(
     shape: Path | None,
     material: ExportData,
     done: Callable[[], None],
-    quantised: Quantised | None = None,
+    quantised: QuantisationResult | None = None,
 ) -> ExportResult:
-    """Measure one file; `shape` is the float32 file that one in fewer bits is compared with."""
-    fp32 = None if shape is None else runner(shape, wanted.kind, "fp32")
-    own = runner(file, wanted.kind, precision)
-    subject = Subject(segmenter, own, wanted.returns, size_of(file), fp32)
-    size = trying_size(segmenter, material, wanted.returns)
-    found = certify(subject, material.images, size, held(material), done)
+    """Measure one file; `shape` is the float32 reference of a low-precision file."""
+    fp32 = None if shape is None else open_runner(shape, wanted.kind, "fp32")
+    own = open_runner(file, wanted.kind, precision)
+    subject = ExportedModel(segmenter, own, wanted.returns, size_of(file), fp32)
+    size = trial_size(segmenter, material, wanted.returns)
+    found = certify(subject, material.images, size, validation_data(material), done)
     look = side_by_side(segmenter, own, material.images[0]) if wanted.returns == "logits" and material.cases is not None else ()
     return ExportResult(file, precision, found, quantised, look)
 
 
-def held(material: ExportData) -> Held | None:
-    """Return the validation cases, None where there are none."""
-    return None if material.cases is None else Held(material.cases, material.groups, material.picture)
+def validation_data(material: ExportData) -> ValidationData | None:
+    """Return the validation data, or None if absent."""
+    return None if material.cases is None else ValidationData(material.cases, material.groups, material.picture)
 
 
 def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple[str, Array]]:
-    """Return titles and overlays of a picture (H, W, C): what the network makes of it, and the file."""
-    draw = layered if segmenter.spec.overlapping else overlay
+    """Return titles and overlays of an image (H, W, C) as segmented by the network and by the file."""
+    draw = overlay_bits if segmenter.spec.overlapping else overlay
     both = {"PyTorch, float32": segmenter.network, "this file": file}
     return [
         (title, draw(image, replace(segmenter, network=network).classes(image), segmenter.spec.palette))
@@ -208,8 +217,8 @@ def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple
     ]
 
 
-def trying_size(segmenter: Segmenter, material: ExportData, returns: Returns) -> tuple[int, int]:
-    """Return the size that the network was trained at: of the crops, or of a picture, at most `MOST` pixels a side."""
+def trial_size(segmenter: Segmenter, material: ExportData, returns: Returns) -> tuple[int, int]:
+    """Return the training size (of crops, else of an image), at most `MOST` pixels per side."""
     own = (material.images[0].shape[0], material.images[0].shape[1])
     size = own if returns != "logits" else material.crop or working_size(segmenter.preprocessing.size, own)
     return min(MOST, size[0]), min(MOST, size[1])

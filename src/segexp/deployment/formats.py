@@ -1,4 +1,4 @@
-"""The formats of exported files, and which packages they take; nothing heavy is imported here."""
+"""Export formats and their writers; optional packages are imported on use."""
 
 import logging
 import math
@@ -17,20 +17,20 @@ from segexp.checkpoint.files import EXPORT_SUFFIXES
 from segexp.errors import ConfigError, SegexpError, nearest, require_packages
 
 OLDEST, NEWEST, OPSET = 18, 23, 20
-"""Opsets of ONNX that the exporter writes, and the one it writes unless told otherwise."""
+"""Supported ONNX opsets (oldest, newest) and the default."""
 INPUT = "image"
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to leave the framework.
+    """An export format.
 
     Attributes:
         suffix: of the file.
-        extra: of segexp, which brings the packages; empty where torch suffices.
-        packages: that are imported, to write it and to run it.
-        precisions: that a program on the CPU can calculate in.
-        title: for people.
+        extra: optional dependency group of segexp; "" if torch suffices.
+        packages: required to write and run the file.
+        precisions: supported on the CPU.
+        title: display name.
     """
 
     suffix: str
@@ -55,11 +55,11 @@ FORMATS = {
 
 
 def check_format(name: str, precision: str, opset: int, output: Path) -> None:
-    """Refuse what cannot be written, before anything heavy is imported.
+    """Validate the export parameters.
 
     Raises:
-        ConfigError: an unknown format, a package that is not installed, a number format that nothing runs in, an opset that is
-            not written, or the name of a folder, or one with the ending of another format.
+        ConfigError: unknown format, missing package, unsupported precision or opset, or an output that is a folder or has
+            another suffix.
     """
     if name not in FORMATS:
         raise ConfigError(f"format={name} is not a format", nearest(name, FORMATS), "Type format=onnx")
@@ -102,38 +102,37 @@ WHY = {
 
 
 def check_packages(name: str) -> None:
-    """Refuse a format whose packages are not installed.
+    """Require the packages of a format.
 
     Raises:
-        ConfigError: naming them and the extra.
+        ConfigError: with the missing packages and the extra that installs them.
     """
     require_packages(*FORMATS[name].packages, extra=FORMATS[name].extra, purpose=f"format={name}")
 
 
 class ExportError(SegexpError):
-    """A network cannot leave the framework in this format, or not unchanged."""
+    """The network cannot be exported to this format, or its output changes."""
 
 
 def write_onnx(module: nn.Module, example: Tensor, path: Path, returns: str, opset: int = OPSET) -> None:
-    """Write a module as ONNX in one file; batch, height and width stay open.
+    """Write a module as a single ONNX file with dynamic batch, height and width.
 
-    The program is captured before the exporter to ONNX begins, since networks of libraries take shorter ways while that runs
-    which hold for one size alone.
+    The program is captured before the ONNX exporter starts, because some libraries take size-specific shortcuts while it runs.
 
     Args:
-        module: from deployed.py.
+        module: see `modules.deployed`.
         example: a batch of two images.
-        path: of the file.
-        returns: what the output is called.
-        opset: of ONNX.
+        path: the file to write.
+        returns: name of the output.
+        opset: ONNX opset.
 
     Raises:
-        ExportError: an operation of the network has no counterpart, or ties it to a size.
+        ExportError: an operation is not supported or not independent of the image size.
     """
     import onnx
 
-    captured = program(module, example)
-    with silence_exporters(), refused("ONNX"):
+    captured = capture_program(module, example)
+    with silence_exporters(), convert_export_errors("ONNX"):
         found = torch.onnx.export(
             captured, input_names=[INPUT], output_names=[returns], dynamo=True, verbose=False, opset_version=opset
         )
@@ -145,7 +144,7 @@ def write_onnx(module: nn.Module, example: Tensor, path: Path, returns: str, ops
 
 
 def name_axes(model: Any, example: Tensor) -> None:
-    """Give the open axes of an ONNX model's input and output names that can be read."""
+    """Give the dynamic axes of an ONNX model's input and output readable names."""
     names = dict(zip((0, *spatial_axes(example)), ("batch", "height", "width"), strict=True))
     shape = model.graph.input[0].type.tensor_type.shape.dim
     known = {shape[axis].dim_param: name for axis, name in names.items()}
@@ -154,42 +153,42 @@ def name_axes(model: Any, example: Tensor) -> None:
     for dim in model.graph.output[0].type.tensor_type.shape.dim:
         if dim.HasField("dim_param"):
             dim.dim_param = known.get(dim.dim_param, dim.dim_param)
-    del model.graph.value_info[:]  # they are in the old names, and nobody needs them
+    del model.graph.value_info[:]  # optional, and still with the old axis names
 
 
 def write_program(module: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a module as torch.export does; batch, height and width stay open.
+    """Write a module with torch.export, with dynamic batch, height and width.
 
     Raises:
-        ExportError: something in the network cannot be captured.
+        ExportError: the network cannot be captured.
     """
-    captured = program(module, example)
-    with silence_exporters(), refused("torch.export"):
+    captured = capture_program(module, example)
+    with silence_exporters(), convert_export_errors("torch.export"):
         torch.export.save(captured, path)
 
 
-def program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """Capture a module with open batch, height and width.
+def capture_program(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Capture a module with dynamic batch, height and width.
 
     Raises:
-        ExportError: something in the network cannot be captured.
+        ExportError: the network cannot be captured.
     """
     axes = dict.fromkeys((0, *spatial_axes(example)), torch.export.Dim.DYNAMIC)
-    with silence_exporters(), refused("torch.export"), torch.no_grad():
+    with silence_exporters(), convert_export_errors("torch.export"), torch.no_grad():
         captured = torch.export.export(module, (example,), dynamic_shapes=(axes,))
-        round_up(captured.graph_module)
+        replace_ceil_division(captured.graph_module)
         return captured
 
 
-def round_up(captured: torch.fx.GraphModule) -> None:
-    """Say ceil(a / b) of sizes, which paddings of libraries calculate and torch.export cannot save, in whole numbers."""
+def replace_ceil_division(captured: torch.fx.GraphModule) -> None:
+    """Rewrite ceil(a / b) of symbolic sizes, which torch.export cannot save, as integer arithmetic."""
     for node in list(captured.graph.nodes):
         quotient = node.args[0] if node.target is math.ceil else None
         if isinstance(quotient, torch.fx.Node) and quotient.target is operator.truediv:
             above, below = quotient.args
             steps: list[tuple[Any, list[Any]]] = [
                 (operator.neg, [above]),
-                (operator.floordiv, [None, below]),  # None stands for what the step before gives
+                (operator.floordiv, [None, below]),  # None stands for the previous result
                 (operator.neg, [None]),
             ]
             with captured.graph.inserting_before(node):
@@ -207,43 +206,43 @@ def round_up(captured: torch.fx.GraphModule) -> None:
 
 
 def write_script(module: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a module as TorchScript, traced; torch calls it deprecated, programs in C++ read it still.
+    """Write a module as traced TorchScript (deprecated in torch, still used by C++ programs).
 
     Raises:
-        ExportError: something in the network cannot be traced.
+        ExportError: the network cannot be traced.
     """
-    with silence_exporters(), refused("TorchScript"), torch.no_grad():
+    with silence_exporters(), convert_export_errors("TorchScript"), torch.no_grad():
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)  # type: ignore[no-untyped-call]
 
 
 def write_openvino(onnx_file: Path, path: Path) -> None:
-    """Turn an ONNX file into OpenVINO's: `path` and the weights beside it, NAME.bin.
+    """Convert an ONNX file to OpenVINO: `path` and the weights next to it, NAME.bin.
 
     Raises:
-        ExportError: an operation has no counterpart.
+        ExportError: an operation is not supported.
     """
     import openvino
 
-    with silence_exporters(), refused("OpenVINO"):
-        model = openvino.Core().read_model(onnx_file)  # and not convert_model, which tells its makers that it was called
+    with silence_exporters(), convert_export_errors("OpenVINO"):
+        model = openvino.Core().read_model(onnx_file)  # not convert_model, which sends telemetry
         openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def spatial_axes(example: Tensor) -> tuple[int, int]:
-    """Return the axes of height and width: of bytes (B, H, W, C) or of prepared images (B, C, h, w)."""
+    """Return the axes of height and width of raw (B, H, W, C) or prepared images (B, C, h, w)."""
     return (1, 2) if example.dtype == torch.uint8 else (2, 3)
 
 
 @contextmanager
-def refused(title: str) -> Iterator[None]:
-    """Turn what an exporter throws into a sentence.
+def convert_export_errors(title: str) -> Iterator[None]:
+    """Convert any exception of an exporter.
 
     Raises:
-        ExportError: with the exporter's own last words.
+        ExportError: with the relevant line of the exporter's message.
     """
     try:
         yield
-    except Exception as problem:  # exporters fail anywhere, with classes of their own
+    except Exception as problem:  # exporters raise many classes of their own
         words = [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
         reason = next((line for line in words if "Error" in line), words[0])
         raise ExportError(
@@ -255,7 +254,7 @@ def refused(title: str) -> Iterator[None]:
 
 @contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Keep to itself what the exporters say of their own affairs."""
+    """Suppress log messages and warnings of the exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

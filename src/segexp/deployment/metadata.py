@@ -1,7 +1,4 @@
-"""What has to be known to use an exported file, in a JSON beside it: FILE.json.
-
-It holds the classes with their colours, how a picture is prepared, what the output means and how it becomes a mask.
-"""
+"""The JSON sidecar of an exported file (FILE.json): classes and colours, preprocessing, output and post-processing."""
 
 import hashlib
 import json
@@ -19,10 +16,10 @@ from segexp.inference.segmenter import Segmenter
 from segexp.types import DataSpec
 
 FORM = 1
-"""Version of the sidecar; raised when its form changes."""
+"""Version of the sidecar format."""
 MARK = "segexp-export"
 ENTRIES = ("format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "split_hash", "config")
-"""Of the sidecar, those without which a file cannot be used."""
+"""Required entries of the sidecar."""
 
 INPUTS = (
     "images (batch, channels, height, width) float32, at the working size and normalised, see preprocessing",
@@ -35,15 +32,15 @@ MEANING = {
 }
 
 
-def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset: int | None) -> dict[str, Any]:
-    """Return the sidecar of an export, plain values.
+def sidecar_content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset: int | None) -> dict[str, Any]:
+    """Return the sidecar of an export as plain values.
 
     Args:
-        segmenter: that is exported.
-        kind: a key of `kinds.FORMATS`.
-        precision: of the numbers inside.
+        segmenter: the exported segmenter.
+        kind: a key of `formats.FORMATS`.
+        precision: number format of the network.
         returns: "logits", "probabilities" or "classes".
-        opset: of ONNX; None for other formats.
+        opset: ONNX opset; None for other formats.
     """
     origin = segmenter.origin
     classes = (
@@ -72,10 +69,10 @@ def content(segmenter: Segmenter, kind: str, precision: str, returns: str, opset
 
 
 def write_sidecar(model: Path, values: dict[str, Any]) -> Path:
-    """Write the sidecar of a file that is there, with the digest of the file; return its path."""
+    """Write the sidecar of an existing file, including the digest of the file; return its path."""
     path = sidecar_of(model)
     with atomic_write(path) as part:
-        part.write_text(json.dumps({**values, "sha256": digest(model)}, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps({**values, "sha256": file_digest(model)}, indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -83,7 +80,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
     """Return the sidecar of an exported file.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, it is another program's, of another form, or of another file.
+        CheckpointError: it is missing, unreadable, not from segexp, of another version, or of another file.
     """
     path = sidecar_of(model)
     again = f"python -m segexp.export checkpoint=RUN format=… output={model}"
@@ -109,7 +106,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
             "An export of the same form was expected",
             f"Export again, or install the version that wrote it ({values.get('segexp')})",
         )
-    if values.get("sha256") != digest(model):
+    if values.get("sha256") != file_digest(model):
         raise CheckpointError(
             f"{path} belongs to another file than {model.name}: its sha256 differs",
             "The two files of one export were expected",
@@ -118,11 +115,11 @@ def read_sidecar(model: Path) -> dict[str, Any]:
     return values
 
 
-def facts_of(values: dict[str, Any], model: Path) -> tuple[Preprocessing, DataSpec, Postprocessing]:
-    """Return what a sidecar says of preparation, classes and post-processing.
+def parse_sidecar(values: dict[str, Any], model: Path) -> tuple[Preprocessing, DataSpec, Postprocessing]:
+    """Return preprocessing, data specification and post-processing from a sidecar.
 
     Raises:
-        CheckpointError: an entry is missing or makes no sense.
+        CheckpointError: an entry is missing or invalid.
     """
     try:
         for entry in ENTRIES:
@@ -139,8 +136,8 @@ def facts_of(values: dict[str, Any], model: Path) -> tuple[Preprocessing, DataSp
         ) from problem
 
 
-def digest(model: Path) -> str:
-    """Return the SHA-256 of a file and, of OpenVINO's, of the weights beside it."""
+def file_digest(model: Path) -> str:
+    """Return the SHA-256 of an exported file, including the weights file of OpenVINO."""
     found = hashlib.sha256()
     for path in (model, *([model.with_suffix(".bin")] if model.suffix == ".xml" else [])):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""What is asked for, what it is measured with, and what came of it."""
+"""Export request, evaluation data and result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import torch
 from segexp.data.dataset import EvalDataset
 from segexp.deployment.certificate import Certificate
 from segexp.deployment.modules import Returns
-from segexp.deployment.quantization import Quantised
+from segexp.deployment.quantization import QuantisationResult
 from segexp.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -19,15 +19,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class ExportData:
-    """The pictures that an export is measured with.
+    """Data that an export is measured with.
 
     Attributes:
-        images: a few pictures (H, W, C) as they are on disk.
-        cases: the validation cases; None where the data are out of reach.
-        groups: of each case.
-        picture: gives the image (H, W, C) of a validation case, by its position, as it is on disk.
-        calibration: prepared training images (C, h, w); empty where none are asked for.
-        crop: the size (h, w) of training crops, None where whole pictures were seen.
+        images: a few raw images (H, W, C).
+        cases: the validation cases; None if the data are not available.
+        groups: the group of each validation case.
+        picture: returns the raw image (H, W, C) of the validation case with the given index.
+        calibration: prepared training images (C, h, w); empty if none are requested.
+        crop: size (h, w) of training crops; None if the network was trained on whole images.
     """
 
     images: Sequence[Array]
@@ -40,15 +40,15 @@ class ExportData:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is asked for.
+    """Parameters of an export.
 
     Attributes:
-        kind: a key of `kinds.FORMATS`.
+        kind: a key of `formats.FORMATS`.
         precision: "fp32", "bf16", "fp16" or "int8".
-        returns: "logits", or with the preprocessing inside "probabilities" or "classes".
-        opset: of ONNX.
-        output: the file.
-        accept: take a file in fewer bits that is no success all the same.
+        returns: "logits", or with built-in preprocessing "probabilities" or "classes".
+        opset: ONNX opset.
+        output: path of the exported file.
+        accept: keep a low-precision file that fails its quality or speed check.
     """
 
     kind: str
@@ -61,28 +61,28 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A file that is finished but not yet under its final name.
+    """A finished file that does not have its final name yet.
 
     Attributes:
-        file: where it is.
-        precision: of the numbers inside.
-        certificate: what was measured.
-        quantised: which layers stay in float; None unless in INT8.
-        look: titles and pictures of what the network and the file make of a validation picture.
+        file: its current path.
+        precision: number format of the network.
+        certificate: the measurements.
+        quantised: layers kept in float32; None unless INT8.
+        look: titles and overlays of a validation image, by the network and by the file.
     """
 
     file: Path
     precision: str
     certificate: Certificate
-    quantised: Quantised | None = None
+    quantised: QuantisationResult | None = None
     look: Sequence[tuple[str, Array]] = ()
 
 
 def check_export_data(material: ExportData, precision: str) -> None:
-    """Refuse to judge what cannot be judged.
+    """Require validation images for every precision below fp32.
 
     Raises:
-        DataError: fewer bits without validation images.
+        DataError: there are none.
     """
     if precision != "fp32" and material.cases is None:
         raise DataError(

@@ -1,10 +1,10 @@
-"""INT8 after training: an ONNX file whose convolutions calculate with bytes, calibrated on training images.
+"""Post-training INT8 quantisation of an ONNX file, calibrated on training images.
 
 ONNX Runtime's static quantisation with QDQ nodes: activations in 0 to 255, weights in -128 to 127 with a scale per channel
-(Jacob et al. 2018; Nagel et al., "A White Paper on Neural Network Quantization", 2021). Layers that suffer from it stay in
-float32: which ones is measured, never guessed.
+(Jacob et al. 2018; Nagel et al., "A White Paper on Neural Network Quantization", 2021). Layers with a large measured error
+stay in float32.
 
-Legend: B batch, C channels, K classes, h w working size.
+Shapes: B batch, C channels, K classes, h w working size.
 """
 
 import logging
@@ -22,27 +22,27 @@ from segexp.deployment.runtime import OnnxRunner
 from segexp.errors import ConfigError
 
 FEWEST = 8
-"""Calibration images below which the ranges of activations are a matter of luck."""
+"""Minimum number of calibration images."""
 CLOSE = 0.002
-"""Mean difference of the probabilities on the calibration images at which nothing more is tried."""
+"""Mean difference of probabilities on the calibration images that is accepted without further trials."""
 KINDS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-"""Operations of which one by one is asked what quantising it does."""
+"""Operations whose quantisation error is measured individually."""
 HALF = 0.5
-"""The largest share of these operations that is left in float32: with more the file is hardly smaller or faster."""
+"""Largest share of these operations kept in float32; beyond it the file is hardly smaller or faster."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """What came of it.
+class QuantisationResult:
+    """Result of a quantisation.
 
     Attributes:
-        kept: names of the operations that stay in float32.
-        layers: how many there are of `KINDS`.
+        kept: names of the operations kept in float32.
+        layers: number of operations of `KINDS`.
         difference: mean difference of the probabilities on the calibration images.
-        tried: by number of operations kept, that difference.
+        tried: this difference by number of operations kept.
     """
 
     kept: tuple[str, ...]
@@ -55,8 +55,8 @@ class Quantised:
         return {"kept in float32": list(self.kept), "layers": self.layers, "mean difference": self.difference}
 
 
-class Batches:
-    """Calibration images one after the other, in the form that ONNX Runtime asks for them."""
+class CalibrationBatches:
+    """Calibration images one at a time, as ONNX Runtime requests them."""
 
     def __init__(self, images: Sequence[Tensor]) -> None:
         self.images = iter(images)
@@ -71,14 +71,10 @@ class Batches:
 
 
 def check_calibration(count: int, available: int) -> None:
-    """Refuse a calibration set that is too small.
-
-    Args:
-        count: as typed.
-        available: training images.
+    """Require at least `FEWEST` calibration images, both requested (`count`) and available.
 
     Raises:
-        ConfigError: fewer than `FEWEST`.
+        ConfigError: there are fewer.
     """
     if min(count, available) < FEWEST:
         few = f"calibration={count}" if count < FEWEST else f"The training split has {available} images"
@@ -91,29 +87,29 @@ def check_calibration(count: int, available: int) -> None:
 
 def quantise(
     source: Path, target: Path, images: Sequence[Tensor], say: Say = lambda _: None, done: Callable[[], None] = lambda: None
-) -> Quantised:
-    """Write an ONNX file in INT8, with as many layers in float32 as it takes.
+) -> QuantisationResult:
+    """Write an ONNX file in INT8, keeping sensitive layers in float32.
 
-    First everything is quantised. Where that changes the probabilities by more than `CLOSE` on average, each layer is
-    quantised alone, and the layers are left in float32 in the order of the harm that they did, twice as many each time, until
-    it is enough or `HALF` of them are; the best of what was tried is taken.
+    Everything is quantised first. If that changes the probabilities by more than `CLOSE` on average, each layer is quantised
+    alone, and the layers with the largest error are kept in float32, twice as many each time, until the difference is small
+    enough or the share `HALF` is reached. The best trial is kept.
 
     Args:
         source: the float32 file.
         target: the file to write.
         images: for calibration, (C, h, w) each.
-        say: takes a sentence.
-        done: told when a layer has been tried.
+        say: receives progress messages.
+        done: called after each layer.
     """
     with silence_exporters(), silence_onnxruntime():
         prepared = _prepared(source, target.parent)
-        layers = names_of_layers(prepared)
+        layers = quantisable_layers(prepared)
         few = images[:: max(1, len(images) // 8)][:8]
-        expected = outputs(source, few)
+        expected = onnx_probabilities(source, few)
 
         def difference(excluded: Sequence[str]) -> float:
             _write(prepared, target, images, excluded)
-            return mean_difference(expected, outputs(target, few))
+            return mean_difference(expected, onnx_probabilities(target, few))
 
         tried = {0: difference(())}
         kept: dict[int, tuple[str, ...]] = {0: ()}
@@ -128,15 +124,15 @@ def quantise(
                 tried[count] = difference(kept[count])
                 count *= 2
         best = min(tried, key=lambda number: (tried[number] > CLOSE, tried[number]))
-        if tried[0] > CLOSE:  # then another trial may have been written last
+        if tried[0] > CLOSE:  # the last trial written may not be the best one
             difference(kept[best])
-    return Quantised(kept[best], len(layers), tried[best], tried)
+    return QuantisationResult(kept[best], len(layers), tried[best], tried)
 
 
 def rank_layers_by_error(
     layers: Sequence[str], difference: Callable[[Sequence[str]], float], done: Callable[[], None]
 ) -> list[str]:
-    """Return the layers, the one first whose quantisation alone changes most."""
+    """Return the layers sorted by the error that their quantisation alone causes, largest first."""
     harm = {}
     for layer in layers:
         harm[layer] = difference([other for other in layers if other != layer])
@@ -144,39 +140,39 @@ def rank_layers_by_error(
     return sorted(layers, key=lambda layer: -harm[layer])
 
 
-def names_of_layers(path: Path) -> list[str]:
-    """Return the names of the operations of an ONNX file that have weights, in their order."""
+def quantisable_layers(path: Path) -> list[str]:
+    """Return the names of the operations with weights in an ONNX file, in order."""
     import onnx
 
     return [node.name for node in onnx.load(path).graph.node if node.op_type in KINDS]
 
 
-def outputs(path: Path, images: Sequence[Tensor]) -> list[Tensor]:
-    """Return the probabilities (K, h, w) that an ONNX file gives for images (C, h, w), as a softmax."""
+def onnx_probabilities(path: Path, images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the softmax probabilities (K, h, w) that an ONNX file predicts for images (C, h, w)."""
     network = OnnxRunner(path)
     return [network(image[None])[0].softmax(dim=0) for image in images]
 
 
 def mean_difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Return the mean difference of probabilities, over images and pixels, of the class that differs most."""
+    """Return the mean over images and pixels of the largest difference of a class probability."""
     return float(np.mean([float((a - b).abs().amax(dim=0).mean()) for a, b in zip(expected, found, strict=True)]))
 
 
 def _prepared(source: Path, folder: Path) -> Path:
-    """Return a file with shapes inferred and constants folded."""
+    """Write a copy with inferred shapes and folded constants; return its path."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = folder / "prepared.onnx"
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)  # which fails on open sizes
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)  # symbolic inference fails on dynamic sizes
     return prepared
 
 
 def _write(prepared: Path, target: Path, images: Sequence[Tensor], excluded: Sequence[str]) -> None:
-    """Quantise a file; the ranges of its values are measured once and kept beside it."""
+    """Quantise a file; the calibrated value ranges are cached next to it."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(Batches, CalibrationDataReader):  # type: ignore[misc]
-        """What ONNX Runtime wants to see."""
+    class Reader(CalibrationBatches, CalibrationDataReader):  # type: ignore[misc]
+        """The calibration reader that ONNX Runtime expects."""
 
     quantize_static(
         str(prepared),
@@ -193,7 +189,7 @@ def _write(prepared: Path, target: Path, images: Sequence[Tensor], excluded: Seq
 
 @contextmanager
 def silence_onnxruntime() -> Iterator[None]:
-    """Keep the advice of ONNX Runtime's quantiser, given on the root logger, to itself."""
+    """Suppress the advice that ONNX Runtime's quantiser logs on the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -203,7 +199,7 @@ def silence_onnxruntime() -> Iterator[None]:
         root.setLevel(level)
 
 
-def evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """Return `count` of the items, evenly spread over their order; all where there are not more."""
+def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
+    """Return `count` items evenly spread over the sequence; all if there are fewer."""
     places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
     return [items[int(place)] for place in places]

@@ -1,6 +1,6 @@
-"""Exported files as networks: what tiles, averages, scores and writes need not know that it is not a network of torch.
+"""Exported files wrapped as torch modules, for use in a `Segmenter`.
 
-Legend: B batch, C channels, K classes, h w working size.
+Shapes: B batch, C channels, K classes, h w working size.
 """
 
 from importlib.util import find_spec
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from segexp.checkpoint.content import saved_config
 from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_of
 from segexp.deployment.formats import FORMATS, silence_exporters
-from segexp.deployment.metadata import facts_of, read_sidecar
+from segexp.deployment.metadata import parse_sidecar, read_sidecar
 from segexp.errors import CheckpointError, ConfigError, DeviceError, require_packages
 from segexp.inference.segmenter import Provenance, Segmenter
 
 
 class Runner(nn.Module):
-    """An exported file that is called as a network is: images in, class scores (or whatever it returns) out.
+    """An exported file as a module: image batch in, its output (usually logits) out.
 
     Attributes:
-        here: an empty parameter, by which others see where images are wanted.
+        here: an empty parameter that carries the device.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        """Remember where images are wanted."""
+        """Store the device."""
         super().__init__()
         self.here = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
@@ -42,12 +42,12 @@ class OnnxRunner(Runner):
         """Open a session.
 
         Args:
-            path: of the file.
-            device: "cuda" takes the CUDA provider; images pass through main memory.
-            threads: of the CPU; None takes what torch takes.
+            path: the ONNX file.
+            device: "cuda" selects the CUDA provider; images pass through main memory.
+            threads: CPU threads; None for torch's number.
 
         Raises:
-            CheckpointError: the file is broken or no ONNX.
+            CheckpointError: the file is broken or not ONNX.
             ValueError: onnxruntime was built without CUDA.
         """
         super().__init__()
@@ -55,13 +55,13 @@ class OnnxRunner(Runner):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
-        options.log_severity_level = 4  # what cannot be read is told in our own words
+        options.log_severity_level = 4  # load errors are reported by `opened`
         provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
             raise ValueError(provider)
         _, _, number = device.partition(":")
         settings = {"device_id": number or "0"} if device.startswith("cuda") else {}
-        with opened(path, "ONNX"):
+        with convert_runtime_errors(path, "ONNX"):
             self.session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
 
     def forward(self, image: Tensor) -> Tensor:
@@ -77,19 +77,19 @@ class OpenvinoRunner(Runner):
         """Compile the file.
 
         Args:
-            path: of the .xml file, or of an ONNX file.
-            precision: "bf16" lets the CPU calculate in bfloat16 where it can; else what the file says.
-            threads: of the CPU; None takes what torch takes.
+            path: the .xml file, or an ONNX file.
+            precision: "bf16" allows bfloat16 where the CPU supports it.
+            threads: CPU threads; None for torch's number.
 
         Raises:
-            CheckpointError: the file is broken or not OpenVINO's.
+            CheckpointError: the file is broken or not OpenVINO.
         """
         super().__init__()
         import openvino
 
         wanted: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
         wanted["INFERENCE_PRECISION_HINT"] = "bf16" if precision == "bf16" else "f32"
-        with opened(path, "OpenVINO"):
+        with convert_runtime_errors(path, "OpenVINO"):
             self.model = openvino.Core().compile_model(path, "CPU", wanted)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -104,15 +104,15 @@ class ProgramRunner(Runner):
         """Load the program.
 
         Raises:
-            CheckpointError: the file is broken or no such program.
+            CheckpointError: the file is broken or another kind of file.
         """
         super().__init__(device)
-        with silence_exporters(), opened(path, "TorchScript" if script else "torch.export"):
+        with silence_exporters(), convert_runtime_errors(path, "TorchScript" if script else "torch.export"):
             loaded = torch.jit.load(path, map_location=device) if script else torch.export.load(path).module()  # type: ignore[no-untyped-call]
         self.program = loaded.to(device)
 
     def eval(self) -> "ProgramRunner":
-        """Return itself: an exported program has no other mode, and refuses to be asked."""
+        """Return itself: exported programs are always in eval mode and raise on `eval()`."""
         return self
 
     def forward(self, image: Tensor) -> Tensor:
@@ -121,15 +121,15 @@ class ProgramRunner(Runner):
         return found
 
 
-def runner(path: Path, kind: str, precision: str, device: str = "cpu", threads: int | None = None) -> Runner:
-    """Return what runs an exported file.
+def open_runner(path: Path, kind: str, precision: str, device: str = "cpu", threads: int | None = None) -> Runner:
+    """Open an exported file for inference.
 
     Args:
-        path: of the file.
-        kind: a key of `kinds.FORMATS`.
-        precision: that its sidecar names.
+        path: the file.
+        kind: a key of `formats.FORMATS`.
+        precision: as in its sidecar.
         device: "cpu", "cuda" or "cuda:N".
-        threads: of the CPU; None takes what torch takes.
+        threads: CPU threads; None for torch's number.
 
     Raises:
         CheckpointError: the file is broken.
@@ -142,8 +142,8 @@ def runner(path: Path, kind: str, precision: str, device: str = "cpu", threads: 
     return ProgramRunner(path, kind == "torchscript", device)
 
 
-class opened:  # noqa: N801 - reads as the context manager that it is
-    """Turn what a runtime throws at a foreign file into a sentence."""
+class convert_runtime_errors:  # noqa: N801 - reads as the context manager that it is
+    """Context manager that converts the errors of a runtime to CheckpointError."""
 
     def __init__(self, path: Path, title: str) -> None:
         self.path, self.title = path, title
@@ -162,7 +162,7 @@ class opened:  # noqa: N801 - reads as the context manager that it is
 
 
 def runs_on(path: Path, device: str) -> bool:
-    """Return whether the runtime of an exported file, by its ending, has a device."""
+    """Return whether the runtime of an exported file (by its suffix) supports a device."""
     try:
         check_device(path, next(name for name, suffix in EXPORT_SUFFIXES.items() if suffix == path.suffix), device)
     except DeviceError:
@@ -171,18 +171,18 @@ def runs_on(path: Path, device: str) -> bool:
 
 
 def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) -> Segmenter:
-    """Return the segmenter of an exported file.
+    """Load an exported file as a segmenter.
 
     Args:
-        path: of the file; its sidecar lies beside it.
+        path: the file; its sidecar is next to it.
         device: "cpu", "cuda" or "cuda:N".
-        prune_to: refused; a file is pruned when it is exported.
+        prune_to: must be None; networks are pruned before the export.
 
     Raises:
-        CheckpointError: no such file, no sidecar, a broken or foreign one; or one with the preprocessing inside, which takes
-            whole pictures and no windows of them.
-        ConfigError: the package that runs it is not installed; or a level to prune it to.
-        DeviceError: it does not run on that device.
+        CheckpointError: file or sidecar is missing or invalid, or the file includes preprocessing and therefore accepts only
+            whole images.
+        ConfigError: the runtime is not installed, or `prune_to` is given.
+        DeviceError: the file cannot run on that device.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -195,7 +195,7 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
             f"Type python -m segexp.export checkpoint=RUN output={path} model.prune_to={prune_to}",
         )
     values = read_sidecar(path)
-    preprocessing, spec, rule = facts_of(values, path)
+    preprocessing, spec, rule = parse_sidecar(values, path)
     if values["returns"] != "logits":
         raise CheckpointError(
             f"{path} has the preprocessing inside and returns {values['returns']}: it takes whole pictures, and predict "
@@ -206,7 +206,7 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
     kind = values["format"]
     check_runtime(path, kind)
     check_device(path, kind, device)
-    network = runner(path, kind, values["precision"], device)
+    network = open_runner(path, kind, values["precision"], device)
     origin = Provenance(
         path, saved_config(values["config"], sidecar_of(path)), values["split_hash"], values.get("fingerprint") or {}
     )
@@ -214,11 +214,11 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
 
 
 def check_runtime(path: Path, kind: str) -> None:
-    """Refuse a file whose runtime is not installed.
+    """Require the runtime of an exported file.
 
     Raises:
-        CheckpointError: a format that this version does not know.
-        ConfigError: naming the package and the extra.
+        CheckpointError: the format is unknown to this version.
+        ConfigError: the runtime is not installed.
     """
     if kind not in FORMATS:
         raise CheckpointError(f"{sidecar_of(path)} names the format {kind}", "", "Install the version that wrote it")
@@ -227,10 +227,10 @@ def check_runtime(path: Path, kind: str) -> None:
 
 
 def check_device(path: Path, kind: str, device: str) -> None:
-    """Refuse a device that the runtime does not have.
+    """Require a device that the runtime supports.
 
     Raises:
-        DeviceError: naming it.
+        DeviceError: it does not.
     """
     if kind == "openvino" and not device.startswith("cpu"):
         raise DeviceError(f"{path} is OpenVINO's, and runs on the CPU here", "gpus=0 was expected", "Type gpus=0")

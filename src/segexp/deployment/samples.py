@@ -1,4 +1,4 @@
-"""The pictures that an export is measured with: the run's own validation images, and training images to calibrate with."""
+"""Validation and calibration images that an export is measured with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,21 @@ from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.io.images import read_image
 from segexp.deployment.plan import ExportData
-from segexp.deployment.quantization import check_calibration, evenly
+from segexp.deployment.quantization import check_calibration, evenly_spaced
 from segexp.inference.segmenter import Segmenter
 from segexp.types import Case
 
 FEW = 3
-"""Pictures that the network and the file are compared on."""
+"""Number of images on which the network and the exported file are compared."""
 
 
 def collect_export_data(segmenter: Segmenter, run: TrainConfig, calibration: int = 0) -> tuple[ExportData, str]:
-    """Return what an export is measured with, and a sentence about what is missing.
+    """Return the data an export is measured with, and a message about missing data ("" if complete).
 
-    Args:
-        segmenter: of a checkpoint.
-        run: the configuration of the run; `data.root` is where the data are now.
-        calibration: how many training images are wanted.
+    `run.data.root` is the current location of the data, `calibration` the number of training images wanted.
 
     Raises:
-        DataError: the data are there and no longer those of the run.
+        DataError: the data differ from those of the run.
         ConfigError: too few training images.
     """
     crop = run.data.crop
@@ -48,8 +45,10 @@ def collect_export_data(segmenter: Segmenter, run: TrainConfig, calibration: int
     held, training = ([case for case in cases if assigned[case.id] == split] for split in ("val", "train"))
     if calibration:
         check_calibration(calibration, len(training))
-    images = [picture(case, segmenter) for case in evenly(held, FEW)]
-    prepared = [calibration_images(case, segmenter, size) for case in evenly(training, calibration)] if calibration else []
+    images = [picture(case, segmenter) for case in evenly_spaced(held, FEW)]
+    prepared = (
+        [calibration_images(case, segmenter, size) for case in evenly_spaced(training, calibration)] if calibration else []
+    )
     groups = [case.group for case in held]
     of = scoring_set(run.data, held, segmenter)
     return ExportData(images, of, groups, lambda n: picture(held[n], segmenter), prepared, size), ""
@@ -61,7 +60,7 @@ def picture(case: Case, segmenter: Segmenter) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def calibration_images(case: Case, segmenter: Segmenter, size: Sequence[int] | None) -> torch.Tensor:
-    """Return the prepared image (C, h, w) of a case, or its middle where the network was trained with smaller crops."""
+    """Return the prepared image (C, h, w) of a case, centre-cropped to `size` if the network was trained on crops."""
     working = segmenter.preprocessing.resize(picture(case, segmenter))
     if size is not None:
         height, width = (min(side, limit) for side, limit in zip(working.shape[:2], size, strict=True))

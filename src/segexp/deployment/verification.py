@@ -1,6 +1,6 @@
-"""Does an exported file give what the network gives? Both see the same pictures, at several sizes, alone and in a batch.
+"""Comparison and timing of an exported file and its network on the same images, at several sizes and batch sizes.
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 import time
@@ -17,23 +17,22 @@ from segexp.inference.postprocessing import Postprocessing
 
 BATCHES = (1, 3)
 LARGEST, CHANGED = 1e-4, 1e-5
-"""What a float export may differ by: in a probability, and in the share of pixels that have another class."""
+"""Tolerances of a float export: largest difference of a probability, and share of pixels whose class changes."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two networks are apart on one batch.
+    """Difference of two networks on one batch.
 
     Attributes:
         batch: B.
         height: H.
         width: W.
-        largest: difference of two probabilities of the same class at the same pixel, infinite where one is no number; NaN
-            where classes alone are compared.
-        changed: pixels with another class.
-        pixels: of the whole batch.
+        largest: largest difference of a probability; infinite if one is NaN, NaN if only classes are compared.
+        changed: number of pixels whose class differs.
+        pixels: number of pixels of the batch.
     """
 
     batch: int
@@ -49,20 +48,15 @@ class Agreement:
 
 
 def sizes_around(size: tuple[int, int], step: int = 16) -> list[tuple[int, int]]:
-    """Return three sizes (H, W): about the given one, an odd one below it, and one larger than it.
-
-    Args:
-        size: that the network was trained at.
-        step: the first and the last are multiples of it.
-    """
+    """Return three sizes (H, W): near the training size, odd and smaller, and larger; first and last multiples of `step`."""
     even = tuple(max(2 * step, side // step * step) for side in size)
     odd = tuple(max(step + 1, side * 3 // 4 | 1) for side in size)
     larger = tuple((side + side // 4) // step * step + step for side in even)
     return [(even[0], even[1]), (odd[0], odd[1]), (larger[0], larger[1])]
 
 
-def batch_of(images: Sequence[Array], count: int, height: int, width: int) -> Array:
-    """Return `count` pictures (B, height, width, C) made of images (H, W, C): cut, or mirrored to be large enough."""
+def make_batch(images: Sequence[Array], count: int, height: int, width: int) -> Array:
+    """Return a batch (count, height, width, C) of images (H, W, C), centre-cropped or padded by reflection."""
     return np.stack([_fitted(images[n % len(images)], height, width) for n in range(count)])
 
 
@@ -76,31 +70,31 @@ def _fitted(image: Array, height: int, width: int) -> Array:
     return image
 
 
-def compared(expected: Tensor, found: Tensor, labelling: LabelMode) -> Agreement:
-    """Compare probabilities (B, K, H, W) of two networks, the decisions between classes too."""
-    one, other = (decisions(each, labelling) for each in (expected, found))
+def compare_probabilities(expected: Tensor, found: Tensor, labelling: LabelMode) -> Agreement:
+    """Compare probabilities (B, K, H, W) of two networks and the classes that follow from them."""
+    one, other = (predict_masks(each, labelling) for each in (expected, found))
     apart = (expected - found).abs().nan_to_num(nan=float("inf"))
     return Agreement(*_shape(one), float(apart.max()), int((one != other).sum()), one.size)
 
 
-def compared_classes(expected: Array, found: Array) -> Agreement:
-    """Compare classes (B, H, W) alone."""
+def compare_classes(expected: Array, found: Array) -> Agreement:
+    """Compare class masks (B, H, W)."""
     return Agreement(*_shape(expected), float("nan"), int((expected != found).sum()), expected.size)
 
 
-def decisions(probabilities: Tensor, labelling: LabelMode) -> Array:
-    """Return the most probable class (B, H, W) of each pixel; of overlapping labels, bit sets."""
+def predict_masks(probabilities: Tensor, labelling: LabelMode) -> Array:
+    """Return the predicted mask (B, H, W): class indices, or bit sets for overlapping labels."""
     return np.stack([labelling.decide(each, Postprocessing()) for each in probabilities])
 
 
-def agreements(sizes: Sequence[tuple[int, int]], both: Callable[[int, int, int], Agreement]) -> list[Agreement]:
-    """Return what `both` finds for each size with each number of images."""
+def measure_agreements(sizes: Sequence[tuple[int, int]], both: Callable[[int, int, int], Agreement]) -> list[Agreement]:
+    """Run the comparison `both(batch, height, width)` for each size and batch size."""
     with torch.inference_mode():
         return [both(batch, height, width) for height, width in sizes for batch in BATCHES]
 
 
-def disagreement(found: Sequence[Agreement]) -> str:
-    """Return what is wrong about a float export, empty where nothing is."""
+def describe_disagreement(found: Sequence[Agreement]) -> str:
+    """Describe how a float export exceeds the tolerances; "" if it does not."""
     largest = max((each.largest for each in found if each.largest == each.largest), default=0.0)
     share = sum(each.changed for each in found) / sum(each.pixels for each in found)
     if largest > LARGEST:
@@ -126,13 +120,7 @@ FEWEST, MOST = 7, 50
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one image.
-
-    Attributes:
-        median: of the rounds.
-        p95: 95th percentile.
-        rounds: how often it was timed.
-    """
+    """Median and 95th percentile (ms per image) over a number of rounds."""
 
     median: float
     p95: float
@@ -143,11 +131,11 @@ class Latency:
         return asdict(self)
 
 
-def take_turns(calls: Sequence[Callable[[], object]], seconds: float = SECONDS) -> list[Latency]:
-    """Time calls in turns, for about so many seconds altogether, at least `FEWEST` and at most `MOST` times each."""
+def time_alternately(calls: Sequence[Callable[[], object]], seconds: float = SECONDS) -> list[Latency]:
+    """Time the calls alternately for about `seconds` in total, at least `FEWEST` and at most `MOST` rounds."""
     taken: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
-        for call in calls:  # libraries choose their ways at the first calls
+        for call in calls:  # warm-up: libraries select algorithms during the first calls
             call()
             call()
         start = time.perf_counter()

@@ -1,6 +1,6 @@
-"""One score per case from the rows of cases.csv, and the one number that they make.
+"""Case scores from the rows of cases.csv, and their aggregation.
 
-Legend: N cases, K' classes that count: one, or all but the background.
+Shapes: N cases, K' classes that count: one, or all but the background.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ from segexp.errors import ConfigError, listed, nearest
 from segexp.evaluation.records import Record
 
 ACCURACY = "accuracy"
-"""Share of the pixels with the right class: of a whole case, from its counts."""
+"""Pixel accuracy of a whole case, computed from its counts."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared.
+    """A metric to compare.
 
     Attributes:
         column: of cases.csv, or "accuracy".
-        only: the class that counts alone; None for the mean over all classes but the first one.
+        only: a single class; None for the mean over all classes but the first.
         low: whether lower is better.
     """
 
@@ -34,12 +34,12 @@ class Metric:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """The scores of some cases.
+class CaseScores:
+    """Scores of some cases.
 
     Attributes:
         ids: N.
-        groups: of each case; None stands alone.
+        groups: of each case; None for no group.
         values: (N, K') float64; NaN where a score is not defined.
     """
 
@@ -48,20 +48,20 @@ class Scored:
     values: np.ndarray
 
     def mean(self) -> float:
-        """Return the mean over classes of the mean over the cases that have the class, as metrics.json has it."""
-        return mean(self.values)
+        """Return the mean over classes of the mean over cases, as in metrics.json."""
+        return mean_score(self.values)
 
 
-def metric_of(text: str, records: Sequence[Record], better: str | None = None) -> Metric:
-    """Return the metric that a text names.
+def parse_metric(text: str, records: Sequence[Record], better: str | None = None) -> Metric:
+    """Parse a metric name.
 
     Args:
         text: "dice", "dice/liver", or any other column of cases.csv.
         records: the runs that must have it.
-        better: "high" or "low"; by default what the score itself says, high for one that nobody knows.
+        better: "high" or "low"; by default as the metric defines it, "high" for unknown ones.
 
     Raises:
-        ConfigError: a run does not have it; or the classes differ and one is asked for that not all have.
+        ConfigError: a run does not have the metric or the class.
     """
     column, _, only = text.partition("/")
     for record in records:
@@ -86,13 +86,13 @@ def metric_of(text: str, records: Sequence[Record], better: str | None = None) -
 
 
 def known_columns(record: Record) -> list[str]:
-    """Return the scores that a run has of each case, those of the classes first."""
+    """Return the names of the case scores of a run, counts last."""
     counts = [name for name in record.columns if name in ("tp", "fp", "fn")]
     return [*(name for name in record.columns if name not in counts), ACCURACY, *counts]
 
 
 def directions() -> dict[str, str]:
-    """Return "high" or "low" by the name of a score: which is better."""
+    """Return for each score name whether "high" or "low" is better."""
     from segexp.metrics.boundary import Boundary
     from segexp.metrics.calibration import Calibration
     from segexp.metrics.lesion import ThresholdedJaccard
@@ -104,12 +104,8 @@ def directions() -> dict[str, str]:
     return found
 
 
-def split_of(records: Sequence[Record], typed: str | None) -> str:
-    """Return the split to compare: the one typed, else test where every run has it, else val, else what all have.
-
-    Raises:
-        ConfigError: a run does not have it.
-    """
+def choose_split(records: Sequence[Record], typed: str | None) -> str:
+    """Return the split to compare: the typed one, else the first of test, val, all, train that every run has."""
     common = [split for split in ("test", "val", "all", "train") if all(split in record.splits for record in records)]
     if typed is None and common:
         return common[0]
@@ -124,61 +120,61 @@ def split_of(records: Sequence[Record], typed: str | None) -> str:
     return str(typed)
 
 
-def scored(record: Record, split: str, metric: Metric) -> Scored:
-    """Return the scores of one run: N cases in the order of cases.csv."""
+def read_case_scores(record: Record, split: str, metric: Metric) -> CaseScores:
+    """Return the case scores of one run, in the order of cases.csv."""
     rows = [row for row in record.cases if row["split"] == split]
     ids = tuple(dict.fromkeys(row["id"] for row in rows))
     group_of = {row["id"]: row["group"] or None for row in rows}
     groups = tuple(group_of[each] for each in ids)
     if metric.column == ACCURACY:
-        return Scored(ids, groups, _accuracy(rows, ids)[:, None])
+        return CaseScores(ids, groups, _accuracy(rows, ids)[:, None])
     classes = (metric.only,) if metric.only else record.classes[1:]
     place = {id_: n for n, id_ in enumerate(ids)}
     values = np.full((len(ids), len(classes)), np.nan)
     for row in rows:
         if row["class"] in classes and row[metric.column]:
             values[place[row["id"]], classes.index(row["class"])] = float(row[metric.column])
-    return Scored(ids, groups, values)
+    return CaseScores(ids, groups, values)
 
 
-def truth(record: Record, split: str) -> dict[tuple[str, str], int]:
-    """Return the pixels that the truth of each case has of each class: equal wherever the masks are."""
+def mask_pixels(record: Record, split: str) -> dict[tuple[str, str], int]:
+    """Return the number of mask pixels by case and class."""
     return {(r["id"], r["class"]): int(r["tp"]) + int(r["fn"]) for r in record.cases if r["split"] == split}
 
 
-def together(parts: Sequence[Scored]) -> Scored:
-    """Return the mean over runs of each case and class, for the cases that any of them scored, each with those that did."""
+def average_runs(parts: Sequence[CaseScores]) -> CaseScores:
+    """Average several runs case by case and class by class; a case counts in the runs that scored it."""
     ids = tuple(dict.fromkeys(id_ for part in parts for id_ in part.ids))
     place = {id_: n for n, id_ in enumerate(ids)}
     group_of = {id_: group for part in parts for id_, group in zip(part.ids, part.groups, strict=True)}
     stacked = np.full((len(parts), len(ids), parts[0].values.shape[1]), np.nan)
     for n, part in enumerate(parts):
         stacked[n, [place[id_] for id_ in part.ids]] = part.values
-    return Scored(ids, tuple(group_of[id_] for id_ in ids), _mean(stacked, 0))
+    return CaseScores(ids, tuple(group_of[id_] for id_ in ids), _mean(stacked, 0))
 
 
-def mean(values: np.ndarray) -> float:
-    """Return the mean over the K' classes of the mean over cases, from (N, K'); NaN where no case counts."""
+def mean_score(values: np.ndarray) -> float:
+    """Return the mean over the K' classes of the mean over cases of (N, K'); NaN if undefined."""
     return float(_mean(_mean(values, 0), 0))
 
 
-def of_cases(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the classes that each case has, (N,) from (N, K'); NaN where it has none."""
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the classes of each case, (N,) from (N, K'); NaN if it has none."""
     return _mean(values, 1)
 
 
-def shares(values: np.ndarray) -> np.ndarray:
-    """Return a value per case whose plain mean is `mean(values)`, and whose spread is the one that it has.
+def case_contributions(values: np.ndarray) -> np.ndarray:
+    """Return one value per case whose plain mean equals `mean(values)` and whose spread is correct for the bootstrap.
 
-    A mean over classes of means over cases changes with a case by as much as the case differs from the mean of each of its
-    classes, and the more the fewer cases have the class (its empirical influence, Efron and Tibshirani 1993, chapter 21). With
-    one class these are the scores themselves.
+    The mean over classes of means over cases depends on a case by its deviation from each class mean, weighted by the inverse
+    number of cases that have the class (empirical influence, Efron and Tibshirani 1993, chapter 21). With one class these are
+    the scores themselves.
 
     Args:
         values: (N, K').
 
     Returns:
-        (N,); NaN where a case has no class.
+        (N,); NaN for a case without any class.
     """
     having = (~np.isnan(values)).sum(axis=0)
     some = ~np.isnan(values).all(axis=1)
@@ -186,7 +182,7 @@ def shares(values: np.ndarray) -> np.ndarray:
         return np.full(len(values), np.nan)
     weight = some.sum() / (np.maximum(having, 1) * (having > 0).sum())
     moved = np.nan_to_num((values - _mean(values, 0)) * weight).sum(axis=1)
-    return np.where(some, mean(values) + moved, np.nan)
+    return np.where(some, mean_score(values) + moved, np.nan)
 
 
 def _accuracy(rows: Iterable[dict[str, str]], ids: Sequence[str]) -> np.ndarray:
@@ -198,7 +194,7 @@ def _accuracy(rows: Iterable[dict[str, str]], ids: Sequence[str]) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean along an axis of what is defined, NaN where nothing is."""
+    """Return the mean of the defined values along an axis; NaN if there are none."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0).sum(axis=axis)

@@ -1,4 +1,4 @@
-"""Records in, rows, differences and sentences out: what every form of the output is written from."""
+"""Compare finished runs: rows, differences and verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from segexp.errors import ConfigError, DataError, listed, nearest
-from segexp.evaluation.case_scores import Metric, metric_of, split_of, truth
-from segexp.evaluation.contrast import Contrast, best, contrasts
-from segexp.evaluation.grouping import Entry, gather
+from segexp.evaluation.case_scores import Metric, choose_split, mask_pixels, parse_metric
+from segexp.evaluation.contrast import Contrast, best_entry, compute_contrasts
+from segexp.evaluation.grouping import Entry, build_entries
 from segexp.evaluation.records import Record
 from segexp.evaluation.summary_text import notes, verdict
 from segexp.metrics.cases import COLUMNS
 
 
 def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None:
-    """Return what keeps rows from being compared case by case as the paragraph that says it, None when nothing does.
-
-    Args:
-        entries: rows, in which each case was scored.
-        split: that was scored.
-    """
+    """Return an error that explains why rows cannot be compared case by case on a split, or None."""
     first = entries[0]
     for other in entries[1:]:
         if problem := _classes(first, other) or _cases(first, other, split) or _masks(first, other, split):
@@ -29,14 +24,10 @@ def difference_of_data(entries: Sequence[Entry], split: str) -> DataError | None
 
 
 def difference_of_measure(entries: Sequence[Entry], metric: str) -> DataError | None:
-    """Return how rows were measured in different ways as the paragraph that says it, None when they were not.
+    """Return an error that explains how the measurement of rows differs, or None.
 
-    What comes from the counts (Dice and its kin) has no settings. Of the other scores the settings of all measures are set
-    against each other, and the size of a pixel; what an evaluation was told is not written down, so its own are not.
-
-    Args:
-        entries: rows.
-        metric: that is compared.
+    Overlap scores (Dice etc.) have no settings. For the others, the metric settings and the pixel size are compared, except
+    for evaluations, which do not store theirs.
     """
     if metric in (*COLUMNS, "accuracy"):
         return None
@@ -56,9 +47,9 @@ def _measured(run: Record) -> tuple[dict[str, Any], Any]:
 
 
 def difference_of_training(entries: Sequence[Entry]) -> DataError | None:
-    """Return which rows were not trained on the same cases, None when all were, or when nobody knows.
+    """Return an error if rows were trained on different cases, None if not or unknown.
 
-    Folds dealt in another way are no difference: in each of them every case is scored by a run that did not train on it.
+    Different fold assignments are accepted: every case is scored by a run that did not train on it.
     """
     known = [entry for entry in entries if all(run.split_hash for run in entry.runs)]
     first = known[0] if known else None
@@ -95,7 +86,7 @@ def _cases(one: Entry, other: Entry, split: str) -> DataError | None:
 
 
 def _masks(one: Entry, other: Entry, split: str) -> DataError | None:
-    pixels, others = ({k: v for run in e.runs for k, v in truth(run, split).items()} for e in (one, other))
+    pixels, others = ({k: v for run in e.runs for k, v in mask_pixels(run, split).items()} for e in (one, other))
     for key, count in pixels.items():
         if others.get(key) != count:
             return _refused(
@@ -119,12 +110,12 @@ class Comparison:
 
     Attributes:
         metric: that is compared.
-        split: over whose cases.
+        split: that is compared.
         entries: the rows, the best one first.
-        contrasts: every row but the reference against it, in the order of the rows; none for a single row or different data.
-        reference: the row that the others are compared with; None where there are no differences.
-        verdicts: a sentence per difference.
-        notes: what a reader must know about the numbers.
+        contrasts: every row but the reference against it, in row order; empty for a single row or different data.
+        reference: the row that the others are compared with; None without contrasts.
+        verdicts: a sentence per contrast.
+        notes: explanations of the numbers.
     """
 
     metric: Metric
@@ -151,21 +142,21 @@ def compare_records(
     Args:
         records: at least one.
         metric: a score of cases.csv, or one of a class: "dice/liver".
-        split: by default test where every run has it, else val.
-        better: "high" or "low"; by default what the score itself says.
+        split: by default the first of test, val, all, train that every run has.
+        better: "high" or "low"; by default as the metric defines it.
         seeds_together: runs that differ only in the seed make one row.
         reference: directory of a run or name of a row; by default the best.
-        allow_different_data: go on without differences where the cases differ, and with them where only the training cases do.
+        allow_different_data: omit the differences instead of raising if the cases differ; add a note if only training cases do.
 
     Raises:
-        ConfigError: no such metric, split or reference.
-        DataError: the rows are not of the same classes, cases, masks and splits.
+        ConfigError: unknown metric, split or reference.
+        DataError: the rows differ in classes, cases, masks or splits.
     """
-    measure = metric_of(metric, records, better)
-    chosen = split_of(records, split)
-    found = gather(records, chosen, measure, seeds_together)
+    measure = parse_metric(metric, records, better)
+    chosen = choose_split(records, split)
+    found = build_entries(records, chosen, measure, seeds_together)
     entries = [found[n] for n in _order(found, measure.low)]
-    at = None if reference is None else place_of(reference, entries)
+    at = None if reference is None else find_entry(reference, entries)
     remarks = []
     data = difference_of_data(entries, chosen) or difference_of_measure(entries, measure.column)
     training = difference_of_training(entries)
@@ -174,7 +165,7 @@ def compare_records(
             raise problem
         ending = "there are no differences case by case, and two intervals that overlap or do not decide nothing"
         remarks.append(f"{problem.found}; {ending if data else 'so a difference may come from the training cases'}.")
-    compared = [] if data or len(entries) == 1 else contrasts(entries, measure.low, at)
+    compared = [] if data or len(entries) == 1 else compute_contrasts(entries, measure.low, at)
     against = compared[0].reference if compared else None
     verdicts = [verdict(each, measure) for each in compared]
     if len(entries) == 1:
@@ -184,8 +175,8 @@ def compare_records(
     return Comparison(measure, chosen, entries, compared, against, verdicts, remarks)
 
 
-def place_of(reference: str, entries: Sequence[Entry]) -> int:
-    """Return the position of the row that a text names: its name, or the directory of one of its runs.
+def find_entry(reference: str, entries: Sequence[Entry]) -> int:
+    """Return the index of the row with a name, or with a run in a directory.
 
     Raises:
         ConfigError: there is none.
@@ -203,8 +194,8 @@ def place_of(reference: str, entries: Sequence[Entry]) -> int:
 
 
 def _order(entries: Sequence[Entry], low: bool) -> list[int]:
-    """Return the positions of rows from the best to the worst."""
+    """Return the row indices from best to worst."""
     left, order = list(range(len(entries))), []
     while left:
-        order.append(left.pop(best([entries[n] for n in left], low)))
+        order.append(left.pop(best_entry([entries[n] for n in left], low)))
     return order

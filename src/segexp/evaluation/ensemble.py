@@ -1,6 +1,6 @@
-"""An ensemble scored as a single network is.
+"""Scoring of an ensemble.
 
-Legend: M members, N cases, K classes, H W pixels.
+Shapes: M members, N cases, K classes, H W pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
 from segexp.data.splits import read_split_csv
 from segexp.errors import CheckpointError, ConfigError, listed
-from segexp.evaluation.case_scores import mean, metric_of, scored, shares
-from segexp.evaluation.grouping import FREE, again, alike, drawn, gaps
-from segexp.evaluation.records import Record, unfinished
-from segexp.evaluation.settings_diff import varying
-from segexp.evaluation.summary_text import counted, number, span
+from segexp.evaluation.case_scores import case_contributions, mean_score, parse_metric, read_case_scores
+from segexp.evaluation.grouping import FREE, group_runs, missing_folds, rerun_advice, resampling_groups
+from segexp.evaluation.records import Record, unfinished_reason
+from segexp.evaluation.settings_diff import varying_settings
+from segexp.evaluation.summary_text import format_interval, format_score, pluralise
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -38,15 +38,15 @@ Spacing = tuple[float, float]
 
 
 class MemberPredictions:
-    """Cases whose sample holds, in the place of the image, what its members predict of it: log-probabilities (K, H, W)."""
+    """Cases whose sample holds the predicted log-probabilities (K, H, W) of their members instead of the image."""
 
     def __init__(self, store: Store, members: Sequence[Sequence[Segmenter]], spacings: Sequence[Spacing | None]) -> None:
-        """Choose who predicts what.
+        """Assign members to cases.
 
         Args:
-            store: N pictures at their own size.
-            members: for each case those whose mean is its prediction, at least one.
-            spacings: the size of a pixel (row, column) of each case, None where it is not known.
+            store: N images at original size.
+            members: for each case the members whose predictions are averaged, at least one.
+            spacings: pixel size (row, column) of each case, None if unknown.
         """
         self.store, self.members, self.spacings = store, list(range(len(members))), list(spacings)
         self.predictors = {_ids(each): Predictor(each) for each in members}
@@ -68,13 +68,13 @@ class MemberPredictions:
         return Sample(position, as_logits(seen.probabilities, overlapping=predictor.spec.overlapping), truth)
 
     def spacing(self, position: int) -> Spacing | None:
-        """Return the size of a pixel (row, column) of a picture, None where it is not known."""
+        """Return the pixel size (row, column) of a case, None if unknown."""
         return self.spacings[position]
 
     def by_member(self) -> list[Array]:
-        """Return for each case the confusion matrices (M, K, K) of its members by themselves, once all were asked for.
+        """Return for each case the confusion matrices (M, K, K) of its members, after all cases were predicted.
 
-        Nothing where the cases do not all have the same members, two or more.
+        Empty unless all cases have the same two or more members.
         """
         if len(set(self.chosen)) != 1 or len(self.chosen[0]) < 2:
             return []
@@ -86,7 +86,7 @@ def _ids(members: Sequence[Segmenter]) -> tuple[int, ...]:
 
 
 def as_logits(probabilities: torch.Tensor, *, overlapping: bool) -> torch.Tensor:
-    """Return logits (K, H, W) that `Labelling.probabilities_` turns into these probabilities, to the last digits of float32."""
+    """Return logits (K, H, W) that `LabelMode.probabilities_` maps back to these probabilities, up to float32 rounding."""
     if overlapping:
         logits = torch.logit(probabilities, eps=1e-7)
         logits[0] = 0
@@ -96,12 +96,12 @@ def as_logits(probabilities: torch.Tensor, *, overlapping: bool) -> torch.Tensor
 
 @dataclass
 class Ensemble:
-    """What `MemberPredictions` cases are scored with: their logits are there already.
+    """The scorable model for `MemberPredictions`, whose samples already contain logits.
 
     Attributes:
         spec: of the members.
-        postprocessing: probabilities to classes; the members' own are not used.
-        network: nothing is left to do.
+        postprocessing: replaces that of the members.
+        network: identity.
     """
 
     spec: DataSpec
@@ -110,26 +110,26 @@ class Ensemble:
 
     @property
     def label_mode(self) -> LabelMode:
-        """What logits and masks mean."""
+        """The label mode of the members."""
         return label_mode(self.spec)
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Return a copy of the logits (K, H, W) of a `MemberPredictions` sample."""
-        assert tuple(image.shape[1:]) == size, "members predict at the image's own size"
+        assert tuple(image.shape[1:]) == size, "members predict at the original image size"
         return image.clone()
 
     def decide(self, logits: torch.Tensor) -> Any:
-        """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
+        """Return the mask (H, W) uint8 of logits (K, H, W), which are modified in place."""
         return self.label_mode.decide(self.label_mode.probabilities_(logits), self.postprocessing)
 
 
 def predict_members(data: DataConfig, cases: Sequence[Case], members: Sequence[Sequence[Segmenter]]) -> MemberPredictions:
-    """Return cases with what their members predict; everything is read and predicted when it is asked for.
+    """Return cases with lazy predictions of their members.
 
     Args:
-        data: the data section that found them.
+        data: the data section of the cases.
         cases: N.
-        members: who predicts each of them.
+        members: of each case.
     """
     store = ReadingStore(make_reader(data.changed(size=None)), cases)
     return MemberPredictions(store, members, spacings(cases, data.spacing))
@@ -138,59 +138,59 @@ def predict_members(data: DataConfig, cases: Sequence[Case], members: Sequence[S
 BEST = "*/checkpoints/best.ckpt"
 
 
-def study_files(folder: Path) -> list[Path]:
-    """Return the best checkpoint of each run of a study; nothing where the folder holds none.
+def study_checkpoints(folder: Path) -> list[Path]:
+    """Return the best checkpoint of each run of a study; empty if there are none.
 
-    Of runs that were copied without their settings (`.hydra`), only the checkpoints are known, and nothing is checked.
+    Runs that were copied without their settings (`.hydra`) are not checked.
 
     Raises:
-        CheckpointError: a run never finished, or a fold has no run.
+        CheckpointError: a run is unfinished, or a fold is missing.
     """
     files = sorted(folder.glob(BEST))
     jobs = sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")) if files else []
-    problems = {job: problem for job in jobs if (problem := unfinished(job))}
+    problems = {job: problem for job in jobs if (problem := unfinished_reason(job))}
     done = [job for job in jobs if job not in problems]
     some = f"To take some of its runs, name them: '[{','.join(map(str, done[:3]))}{',…' if len(done) > 3 else ''}]'"
-    known = settings_of(jobs)
+    known = read_settings(jobs)
     count = known[0].folds if known else None
     if problems:
         raise CheckpointError(
             f"{len(problems)} of the {len(jobs)} runs of {folder} never finished: "
             f"{listed(f'{job.name} ({problem})' for job, problem in problems.items())}",
             "All runs of a study were expected to be finished: together they are one ensemble, and each case was held out once",
-            f"{again(folder, count)}. {some}",
+            f"{rerun_advice(folder, count)}. {some}",
         )
-    for runs in alike(known):
-        if lacking := gaps(runs):
+    for runs in group_runs(known):
+        if lacking := missing_folds(runs):
             raise CheckpointError(
                 f"The cross-validation in {folder} is not whole: {lacking}",
                 f"A run of each of the {count} folds was expected, of the same settings",
-                f"{again(folder, count)}. {some}",
+                f"{rerun_advice(folder, count)}. {some}",
             )
     return files
 
 
-def differing(files: Iterable[Path]) -> list[str]:
-    """Return the settings in which the runs of some checkpoint files differ, other than seed and fold."""
-    known = alike(settings_of([file.resolve().parent.parent for file in files]))
-    return list(varying([runs[0] for runs in known], FREE)) if len(known) > 1 else []
+def differing_settings(files: Iterable[Path]) -> list[str]:
+    """Return the settings, except seed and fold, in which the runs of some checkpoint files differ."""
+    known = group_runs(read_settings([file.resolve().parent.parent for file in files]))
+    return list(varying_settings([runs[0] for runs in known], FREE)) if len(known) > 1 else []
 
 
-def settings_of(runs: Sequence[Path]) -> list[Record]:
-    """Return what is known of runs, finished or not, whose settings lie beside them: these alone."""
+def read_settings(runs: Sequence[Path]) -> list[Record]:
+    """Return records that hold only the settings of runs, finished or not; runs without saved settings are left out."""
     return [Record(run, {}, {}, [], config=config) for run in runs if (config := composed(run))]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Cases of one split and who predicts each of them."""
+class MemberAssignment:
+    """Cases of one split and the members that predict each of them."""
 
     cases: list[Case]
     members: list[list[Segmenter]]
 
     @property
     def says(self) -> str:
-        """Who predicts a case, in words."""
+        """Description of the members that predict a case."""
         count = len({id(member) for each in self.members for member in each})
         few, many = (f(len(each) for each in self.members) for f in (min, max))
         if few == count:
@@ -199,27 +199,28 @@ class Chosen:
         return f"the {number} of {count} networks that held it out"
 
 
-def chosen(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None) -> dict[str, Chosen]:
-    """Return the cases to score by split name, and who predicts them: never a member that was trained on them.
+def assign_members(
+    members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None
+) -> dict[str, MemberAssignment]:
+    """Return the cases to score by split name, each with members that were not trained on it.
 
     Args:
         members: at least two.
         cases: all cases.
-        data: the data section that found them.
-        split: as typed; None takes all cases of other data, val and test of the members' own.
+        data: the data section of the cases.
+        split: as typed; None for all cases of other data, or val and test of the members' own data.
 
     Raises:
-        ConfigError: a split of other data, which has none that the members agree on; pictures among them that members were
-            trained on; or see `held_out`.
-        DataError: see `held_out`.
+        ConfigError: a split other than "all" for other data; members were trained on some images; or see `held_out_cases`.
+        DataError: see `held_out_cases`.
     """
-    if own_data(members, data):
-        return held_out(members, cases, data, split)
+    if is_own_data(members, data):
+        return held_out_cases(members, cases, data, split)
     if split not in (None, "all"):
         raise ConfigError(
             f"split={split} of other data is not known to an ensemble", "Each member has a split of its own", "Type split=all"
         )
-    known = set().union(*map(trained_on, members))
+    known = set().union(*map(training_images, members))
     seen = [case.id for case in cases if _file(case.image) in known]
     if seen:
         raise ConfigError(
@@ -228,17 +229,12 @@ def chosen(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig
             "Such scores would be too good: an ensemble is scored on what none of its members saw",
             "Type split=val without other data (each case by the members that held it out), or data.root=DIR of other pictures",
         )
-    return {"all": Chosen(list(cases), [list(members)] * len(cases))}
+    return {"all": MemberAssignment(list(cases), [list(members)] * len(cases))}
 
 
-def run_of(member: Segmenter) -> Path:
-    """Return the run directory of a member."""
-    return member.origin.run
-
-
-def trained_on(member: Segmenter) -> set[str]:
-    """Return the picture files that a member was trained on, as far as its split.csv lies beside its checkpoint."""
-    run = run_of(member)
+def training_images(member: Segmenter) -> set[str]:
+    """Return the image files that a member was trained on; empty without its split.csv."""
+    run = member.origin.run
     rows = read_split_csv(run / "split.csv") if (run / "split.csv").is_file() else []
     root = Path(kept.cwd if (kept := read_saved_run(run)) else "", member.origin.config.data.root)
     return {str((root / row["image"]).resolve()) for row in rows if row["split"] == "train"}
@@ -248,20 +244,22 @@ def _file(source: Source) -> str:
     return str(Source(source.path.resolve(), source.page))
 
 
-def held_out(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None) -> dict[str, Chosen]:
-    """Return the cases of the members' own data that can be scored, each with the members that were not trained on it.
+def held_out_cases(
+    members: Sequence[Segmenter], cases: Sequence[Case], data: DataConfig, split: str | None
+) -> dict[str, MemberAssignment]:
+    """Return the cases of the members' own data that can be scored, each with the members not trained on it.
 
-    "val" are the cases that at least one member validated on: of folds every case, by the one run that held it out. "test"
-    are those that are test cases of all members.
+    "val" holds the cases that at least one member validated on (with folds, every case); "test" those that are test cases of
+    all members.
 
     Args:
         members: at least two.
-        cases: of the data, all of them.
-        data: the data section that found them, for messages.
-        split: as typed; None takes val and, where there is one, test.
+        cases: all cases of the data.
+        data: the data section of the cases, for messages.
+        split: as typed; None for val and, if any, test.
 
     Raises:
-        ConfigError: the split asks for training cases, or there is no case that no member was trained on.
+        ConfigError: the split contains training cases, or no case was held out.
         DataError: the data changed since a run.
     """
     if split in ("train", "all"):
@@ -282,7 +280,7 @@ def held_out(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConf
         own = [case for case in cases if wanted(each[case.id] == name for each in splits)]
         by = [[m for m, each in zip(members, splits, strict=True) if each[case.id] == name] for case in own]
         if own:
-            found[name] = Chosen(own, by)
+            found[name] = MemberAssignment(own, by)
     if not found:
         there = listed(sorted({each for one in splits for each in one.values()}))
         raise ConfigError(
@@ -293,8 +291,8 @@ def held_out(members: Sequence[Segmenter], cases: Sequence[Case], data: DataConf
     return found
 
 
-def own_data(members: Sequence[Segmenter], data: DataConfig) -> bool:
-    """Say whether a data section names the pictures of the members, whatever the masks: the same pattern in the same folder."""
+def is_own_data(members: Sequence[Segmenter], data: DataConfig) -> bool:
+    """Return whether a data section has the same images as a member: the same pattern in the same folder."""
     sections = [member.origin.config.data for member in members]
     here = (Path(data.root).resolve(), data.image)
     return here in [(Path(section.root).resolve(), section.image) for section in sections]
@@ -302,11 +300,11 @@ def own_data(members: Sequence[Segmenter], data: DataConfig) -> bool:
 
 @dataclass(frozen=True)
 class MemberScores:
-    """The members of an ensemble on one split.
+    """Scores of the members of an ensemble on one split.
 
     Attributes:
-        dice: of each of the M members by itself, mean over cases.
-        gain: of the ensemble's Dice over the mean of the members', case by case.
+        dice: mean over cases, of each of the M members.
+        gain: Dice of the ensemble minus the mean Dice of the members, paired by case.
     """
 
     dice: tuple[float, ...]
@@ -314,7 +312,7 @@ class MemberScores:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What metrics.json holds of it."""
+        """Entries for metrics.json."""
         ends = {"interval": [self.gain.low, self.gain.high]} if np.isfinite(self.gain.low) else {}
         return {
             "dice": [each if np.isfinite(each) else None for each in self.dice],
@@ -324,26 +322,27 @@ class MemberScores:
 
     def __str__(self) -> str:
         low, high, usual = min(self.dice), max(self.dice), float(np.mean(self.dice))
-        alone = f"the {len(self.dice)} networks alone have Dice {number(low)} to {number(high)}, {number(usual)} on average"
-        over = f"95 % interval {span(self.gain, signed=True)}, {counted(self.gain.cases, 'case')}"
+        alone = f"the {len(self.dice)} networks alone have Dice {format_score(low)} to {format_score(high)}, "
+        alone += f"{format_score(usual)} on average"
+        over = f"95 % interval {format_interval(self.gain, signed=True)}, {pluralise(self.gain.cases, 'case')}"
         if not self.gain.excludes():
-            return f"{alone}; the ensemble's {number(self.gain.mean, signed=True)} ({over}) shows no difference"
+            return f"{alone}; the ensemble's {format_score(self.gain.mean, signed=True)} ({over}) shows no difference"
         better = "better" if self.gain.mean > 0 else "worse"
-        return f"{alone}; the ensemble is {better} than that: {number(self.gain.mean, signed=True)} ({over})"
+        return f"{alone}; the ensemble is {better} than that: {format_score(self.gain.mean, signed=True)} ({over})"
 
 
-def singles(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> MemberScores | None:
-    """Return how the members did by themselves; None where that is not known.
+def score_members(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> MemberScores | None:
+    """Return the scores of the individual members; None if unknown.
 
     Args:
         split: that was scored.
-        rows: of the ensemble, as `cases.csv` has them, of that split.
-        alone: for each of the N cases the confusion matrices (M, K, K) of the members, the same ones for all cases; or nothing.
+        rows: of `cases.csv` of the ensemble, for that split.
+        alone: for each of the N cases the confusion matrices (M, K, K) of the same members; may be empty.
     """
     if not alone:
         return None
     record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in rows])
-    together = scored(record, split, metric_of("dice", [record]))
+    together = read_case_scores(record, split, parse_metric("dice", [record]))
     each = np.stack([class_scores(matrices).dice[:, 1:] for matrices in alone], axis=1)  # (M, N, K - 1)
-    gain = bootstrap_interval(shares(together.values - each.mean(axis=0)), drawn(together.groups))
-    return MemberScores(tuple(mean(values) for values in each), gain)
+    gain = bootstrap_interval(case_contributions(together.values - each.mean(axis=0)), resampling_groups(together.groups))
+    return MemberScores(tuple(mean_score(values) for values in each), gain)

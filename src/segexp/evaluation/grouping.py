@@ -1,63 +1,64 @@
-"""Runs to rows of a table: those that differ only in the seed, or only in the fold, are one row."""
+"""Group runs into table rows: runs that differ only in seed or fold share a row."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from segexp.config.naming import strip_prefix
 from segexp.config.saved_runs import study_command
 from segexp.errors import DataError, listed
-from segexp.evaluation.case_scores import Metric, Scored, mean, scored, shares, together
+from segexp.evaluation.case_scores import CaseScores, Metric, average_runs, case_contributions, mean_score, read_case_scores
 from segexp.evaluation.records import Record
-from segexp.evaluation.settings_diff import fingerprint, names, varying
+from segexp.evaluation.settings_diff import row_names, settings_key, varying_settings
 from segexp.metrics.significance import Interval, bootstrap_interval
 
 FREE = ("seed", "data.fold")
-"""Settings in which the runs of one cross-validation differ."""
+"""Settings that may differ between the runs of one cross-validation."""
+
+_Key = TypeVar("_Key")
 
 
-def alike(records: Iterable[Record], free: Iterable[str] = FREE) -> list[list[Record]]:
-    """Return runs sorted into those that differ in nothing but some settings, in the order of their first runs.
+def group_runs(records: Iterable[Record], free: Iterable[str] = FREE) -> list[list[Record]]:
+    """Group runs that differ only in the settings `free`, in the order of their first runs.
 
-    How an evaluation was made is not written down, so nothing is like it; nor like a run whose settings are not known. A study
-    that was made twice, perhaps of masks that were mended in between, is two.
+    Evaluations and runs without known settings stay alone. Repeated studies stay separate, since their data may have changed.
     """
     found: dict[str, list[Record]] = {}
     for record in records:
         alone = record.facts.get("status") == "evaluated" or not record.config
-        found.setdefault(str(record.directory) if alone else fingerprint(record, free), []).append(record)
-    return [part for runs in found.values() for part in ([runs] if _once(runs) else _of_studies(runs))]
+        found.setdefault(str(record.directory) if alone else settings_key(record, free), []).append(record)
+    return [
+        part for runs in found.values() for part in ([runs] if _once(runs) else _group(runs, lambda run: run.study).values())
+    ]
 
 
 def _once(runs: Sequence[Record]) -> bool:
-    """Say whether no fold of a seed was made twice."""
+    """Return whether each combination of seed and fold occurs once."""
     return len({(run.seed, run.fold) for run in runs}) == len(runs)
 
 
-def _of_studies(runs: Iterable[Record]) -> list[list[Record]]:
-    found: dict[Path | None, list[Record]] = {}
+def _group(runs: Iterable[Record], key: Callable[[Record], _Key]) -> dict[_Key, list[Record]]:
+    found: dict[_Key, list[Record]] = {}
     for run in runs:
-        found.setdefault(run.study, []).append(run)
-    return list(found.values())
+        found.setdefault(key(run), []).append(run)
+    return found
 
 
 def by_seed(runs: Iterable[Record]) -> dict[int | None, list[Record]]:
     """Return the runs of each seed."""
-    found: dict[int | None, list[Record]] = {}
-    for run in runs:
-        found.setdefault(run.seed, []).append(run)
-    return found
+    return _group(runs, lambda run: run.seed)
 
 
-def gaps(runs: Sequence[Record]) -> str:
-    """Return which folds of a cross-validation lack, as in "fold 3 of 0 to 4 is missing"; nothing where none does.
+def missing_folds(runs: Sequence[Record]) -> str:
+    """Return which folds of a cross-validation are missing, as in "fold 3 of 0 to 4 is missing"; "" if none is.
 
     Args:
-        runs: that differ in seed and fold only; of several seeds each has all folds, since each deals the cases anew.
+        runs: that differ only in seed and fold; each seed must have all folds, because it assigns the cases anew.
     """
     count = runs[0].folds or 0
     there = {seed: {run.fold for run in own} for seed, own in by_seed(runs).items()}
@@ -72,11 +73,11 @@ def gaps(runs: Sequence[Record]) -> str:
     return f"of the folds 0 to {count - 1} {'; '.join(each)}"
 
 
-def mixed(runs: Sequence[Record]) -> DataError | None:
-    """Return how folds are not parts of one split, as where files were added between them; None where they are.
+def split_conflict(runs: Sequence[Record]) -> DataError | None:
+    """Return an error if folds are not from the same split, for example because files were added; else None.
 
     Args:
-        runs: that differ in seed and fold only.
+        runs: that differ only in seed and fold.
     """
     for own in by_seed(runs).values() if runs[0].folds and _once(runs) else ():
         dealt: list[set[str]] = [{row["id"] for row in run.split if row["split"] != "test"} for run in own if run.split]
@@ -96,28 +97,24 @@ def mixed(runs: Sequence[Record]) -> DataError | None:
 
 
 def check_folds(records: Sequence[Record], *, partial: bool = False) -> None:
-    """Refuse to make one number of folds that do not belong together, or of some of the folds.
+    """Require that cross-validations are consistent and, unless `partial`, complete.
 
-    A single fold is no cross-validation, as when two networks are compared on one fold.
-
-    Args:
-        records: any runs.
-        partial: whether some of the folds will do.
+    A single fold is not treated as a cross-validation.
 
     Raises:
-        DataError: naming the folds that lack, and what to type.
+        DataError: naming the missing folds and the command to run.
     """
-    for runs in alike(records):
-        if problem := mixed(runs):
+    for runs in group_runs(records):
+        if problem := split_conflict(runs):
             raise problem
-        lacking = gaps(runs)
+        lacking = missing_folds(runs)
         if lacking and not partial and len({run.fold for run in runs}) > 1:
             seeds = [seed for seed in by_seed(runs) if seed is not None]
             more = "; another seed deals the cases in another way" if len(seeds) > 1 and not _same_split(runs) else ""
             raise DataError(
                 f"The cross-validation in {_place(runs)} is not whole: {lacking}{_elsewhere(records, runs)}",
                 f"All folds{' of each seed' * (len(seeds) > 1)} were expected, so that every case is scored once{more}",
-                f"{again(runs[0].study, runs[0].folds)}. For a table of the other folds alone type skip_unfinished=true",
+                f"{rerun_advice(runs[0].study, runs[0].folds)}. For a table of the other folds alone type skip_unfinished=true",
             )
 
 
@@ -135,17 +132,17 @@ def _same_split(runs: Sequence[Record]) -> bool:
 
 
 def _elsewhere(records: Sequence[Record], runs: Sequence[Record]) -> str:
-    """Return what to say of a run of a lacking fold that has other settings, and is therefore of another row."""
+    """Return a hint about a run of a missing fold that has other settings."""
     known = {run.fold for run in runs}
     beside = [run for run in records if run.study == runs[0].study and run.folds == runs[0].folds and run.fold not in known]
     other = next(iter(beside), None)
     if other is None:
         return ""
-    return f" ({other.directory.name} is one with other settings: {listed(varying([runs[0], other], FREE), 4)})"
+    return f" ({other.directory.name} is one with other settings: {listed(varying_settings([runs[0], other], FREE), 4)})"
 
 
-def again(study: Path | None, count: int | None) -> str:
-    """Return how to run what a study of so many folds lacks, as the end of a message."""
+def rerun_advice(study: Path | None, count: int | None) -> str:
+    """Return advice on how to run the missing jobs of a study with `count` folds."""
 
     def whole(word: str) -> str:
         return f"data.fold=range({count})" if strip_prefix(word).startswith("data.fold=") and count else word
@@ -157,87 +154,86 @@ def again(study: Path | None, count: int | None) -> str:
 
 
 FEWEST_GROUPS = 3
-"""Groups from which on whole groups are drawn; of fewer, cases are, which says nothing about another group."""
+"""Minimum number of groups for resampling whole groups; with fewer, cases are resampled."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One row: a run, or the runs of several seeds and folds.
+    """A table row: one run, or the runs of several seeds and folds.
 
     Attributes:
-        name: short, different from those of the other rows.
-        runs: behind it.
-        scored: per case the mean over the runs that scored it: over seeds; of folds, the one that did not train on it.
-        by_seed: the score of each seed, all its folds together.
+        name: short and unique.
+        runs: of the row.
+        scored: mean score of each case over the runs that scored it (over seeds; with folds, the run not trained on it).
+        by_seed: the score of each seed over all its folds.
     """
 
     name: str
     runs: tuple[Record, ...]
-    scored: Scored
+    scored: CaseScores
     by_seed: tuple[float, ...]
 
     @cached_property
     def interval(self) -> Interval:
-        """The score and its interval over cases, or over groups where there are at least three."""
-        return bootstrap_interval(shares(self.scored.values), drawn(self.scored.groups))
+        """The score with its interval over cases, or over groups if there are at least three."""
+        return bootstrap_interval(case_contributions(self.scored.values), resampling_groups(self.scored.groups))
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds behind it."""
+        """The seeds of its runs."""
         return tuple(sorted({run.seed for run in self.runs if run.seed is not None}))
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds behind it."""
+        """The folds of its runs."""
         return tuple(sorted({run.fold for run in self.runs if run.fold is not None}))
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the score between seeds; NaN of fewer than two."""
+        """Standard deviation of the score between seeds; NaN for fewer than two."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else float("nan")
 
     def fact(self, key: str) -> float:
-        """Return the mean over the runs of a number in their metrics.json; NaN where none has it."""
+        """Return the mean over the runs of a number in metrics.json; NaN if absent."""
         found = [float(run.facts[key]) for run in self.runs if isinstance(run.facts.get(key), int | float)]
         return float(np.mean(found)) if found else float("nan")
 
     def most(self, key: str) -> float:
-        """Return the largest over the runs of a number in their metrics.json; NaN where none has it."""
+        """Return the maximum over the runs of a number in metrics.json; NaN if absent."""
         return max((float(r.facts[key]) for r in self.runs if isinstance(r.facts.get(key), int | float)), default=float("nan"))
 
 
-def drawn(groups: Sequence[str | None]) -> tuple[str | None, ...] | None:
-    """Return the groups when whole ones are to be drawn, None when cases are: without groups, or with fewer than three."""
+def resampling_groups(groups: Sequence[str | None]) -> tuple[str | None, ...] | None:
+    """Return the groups to resample, or None to resample cases (fewer than three groups)."""
     return tuple(groups) if any(groups) and unit_count(groups) >= FEWEST_GROUPS else None
 
 
 def unit_count(groups: Sequence[str | None]) -> int:
-    """Return the number of groups, and of cases that stand alone."""
+    """Return the number of groups plus the number of cases without a group."""
     return len({group for group in groups if group is not None}) + sum(group is None for group in groups)
 
 
-def gather(records: Sequence[Record], split: str, metric: Metric, seeds_together: bool = True) -> list[Entry]:
-    """Return the rows, in the order of their first runs.
+def build_entries(records: Sequence[Record], split: str, metric: Metric, seeds_together: bool = True) -> list[Entry]:
+    """Return the table rows in the order of their first runs.
 
     Args:
         records: the runs.
-        split: that is compared; the folds of a cross-validation are one row each way: on val every case was scored by the
-            fold that did not train on it, on test by all folds.
+        split: that is compared; the folds of a cross-validation share a row.
         metric: that is compared.
-        seeds_together: seeds make one row, unless they validated on different cases.
+        seeds_together: put seeds in one row, unless they validated on different cases.
 
     Raises:
         DataError: folds of one row validated on the same case.
     """
-    parts = {id(record): scored(record, split, metric) for record in records}
+    parts = {id(record): read_case_scores(record, split, metric) for record in records}
     free = ("seed", "data.fold") if seeds_together else ("data.fold",)
-    rows = [part for row in alike(records, free) for part in _separable(row, parts)]
-    found = names(rows, free)
+    rows = [part for row in group_runs(records, free) for part in _separable(row, parts)]
+    found = row_names(rows, free)
     return [_entry(name, row, split, parts) for name, row in zip(found, rows, strict=True)]
 
 
-def _separable(row: list[Record], parts: dict[int, Scored]) -> list[list[Record]]:
-    """Return a row as it is, or taken apart: by seeds that scored other cases, or to single runs that were made twice."""
+def _separable(row: list[Record], parts: dict[int, CaseScores]) -> list[list[Record]]:
+    """Split a row into seeds that scored different cases, or into single runs if a run was repeated."""
     if len({(record.seed, record.fold) for record in row}) < len(row):
         return [[record] for record in row]
     of_seeds = list(by_seed(row).values())
@@ -245,7 +241,7 @@ def _separable(row: list[Record], parts: dict[int, Scored]) -> list[list[Record]
     return [row] if len(ids) == 1 else of_seeds
 
 
-def _entry(name: str, row: Sequence[Record], split: str, parts: dict[int, Scored]) -> Entry:
+def _entry(name: str, row: Sequence[Record], split: str, parts: dict[int, CaseScores]) -> Entry:
     for part in by_seed(row).values() if split == "val" else ():
         counted = [id_ for record in part for id_ in parts[id(record)].ids]
         twice = sorted({id_ for id_ in counted if counted.count(id_) > 1}) if len(set(counted)) < len(counted) else []
@@ -256,5 +252,5 @@ def _entry(name: str, row: Sequence[Record], split: str, parts: dict[int, Scored
                 "Each case is in val of one fold; these runs are no folds of one cross-validation",
                 "Compare runs of one study of folds: -m data.folds=5 data.fold=0,1,2,3,4",
             )
-    means = tuple(mean(together([parts[id(record)] for record in part]).values) for part in by_seed(row).values())
-    return Entry(name, tuple(row), together([parts[id(record)] for record in row]), means)
+    means = tuple(mean_score(average_runs([parts[id(record)] for record in part]).values) for part in by_seed(row).values())
+    return Entry(name, tuple(row), average_runs([parts[id(record)] for record in row]), means)

@@ -1,6 +1,6 @@
-"""Which masks of a data set the runs of a study dispute: each case is predicted by the runs that held it out.
+"""Rank the masks of a data set by their disagreement with predictions of runs that held the cases out.
 
-Legend: N cases, K classes, H W pixels.
+Shapes: N cases, K classes, H W pixels.
 """
 
 import csv
@@ -22,8 +22,7 @@ from segexp.data.labels.multilabel import label_table
 from segexp.data.splits import read_split_csv
 from segexp.data.statistics import Reader
 from segexp.errors import DataError, listed
-from segexp.evaluation.ensemble import run_of
-from segexp.evaluation.summary_text import counted, number
+from segexp.evaluation.summary_text import format_score, pluralise
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.types import IGNORE, Case, DataSpec
@@ -31,20 +30,20 @@ from segexp.types import IGNORE, Case, DataSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SLACK = 1e-3
-"""Share of the pixels that may be of a class without a word: a mask without it is not wrong for a few doubtful pixels."""
+"""Smoothing as a share of the pixels, so that a few uncertain pixels do not lower the quality of a mask without the class."""
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """One case.
+class LabelQuality:
+    """Label quality of one case.
 
     Attributes:
         case: the case.
-        quality: of its mask: the mean of `class_qualities` over the classes that are in the mask or in the prediction, over all
-            where none is; NaN where all of the mask is ignored.
-        dice: of the mask and the prediction, mean over the classes that are in either; 1 where neither has any.
-        only_given: pixels with a class in the mask and the background in the prediction.
-        only_predicted: pixels with the background in the mask and a class in the prediction.
+        quality: mean of `class_qualities` over the classes in the mask or prediction (all classes if there are none); NaN if
+            the whole mask is ignored.
+        dice: of mask and prediction, mean over the classes in either; 1 if there are none.
+        only_given: pixels with a class in the mask and background in the prediction.
+        only_predicted: pixels with background in the mask and a class in the prediction.
     """
 
     case: Case
@@ -54,38 +53,38 @@ class Disagreement:
     only_predicted: int
 
 
-def disagreement(case: Case, mask: Array, probabilities: torch.Tensor, prediction: Array, labelling: LabelMode) -> Disagreement:
-    """Compare a mask with what was predicted out of fold.
+def compare_mask(case: Case, mask: Array, probabilities: torch.Tensor, prediction: Array, labelling: LabelMode) -> LabelQuality:
+    """Compare a mask with an out-of-fold prediction.
 
     Args:
         case: the case.
-        mask: (H, W) uint8 as the labelling has it, 255 = ignore.
+        mask: (H, W) uint8, 255 = ignore.
         probabilities: (K, H, W) float32 of a network that was not trained on the case.
-        prediction: (H, W) uint8, the mask that these mean.
-        labelling: what masks and probabilities mean.
+        prediction: (H, W) uint8, the mask decided from the probabilities.
+        labelling: label mode of the masks.
     """
     counts = labelling.confusion(torch.from_numpy(prediction), torch.from_numpy(mask), len(probabilities)).numpy()
     hits, sizes = counts.diagonal()[1:], (counts.sum(axis=0) + counts.sum(axis=1))[1:]
     dice = float((2 * hits[sizes > 0] / sizes[sizes > 0]).mean()) if sizes.any() else 1.0
     each = class_qualities(probabilities, mask, prediction, labelling)
     quality = float(each[sizes > 0].mean() if sizes.any() else each.mean())
-    return Disagreement(case, quality, dice, int(counts[1:, 0].sum()), int(counts[0, 1:].sum()))
+    return LabelQuality(case, quality, dice, int(counts[1:, 0].sum()), int(counts[0, 1:].sum()))
 
 
 def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array, labelling: LabelMode) -> Array:
-    """Return for each of the K - 1 foreground classes how well the mask agrees with the probabilities, from 0 to 1.
+    """Return the agreement (0 to 1) of mask and probabilities for each of the K - 1 foreground classes.
 
-    The soft Dice of mask and probabilities (Milletari et al., "V-Net", 2016, arXiv:1606.04797, with p itself in the place of
-    its square) over that of the network's own mask: what the network doubts counts little, and a network that is sure of
-    nothing does not make every mask suspicious, as each class has its own threshold in confident learning (Northcutt et al.,
-    2021, arXiv:1911.00068). The soft minimum over pixels of Lad and Mueller (2023, arXiv:2307.05080) was tried as well: it
-    looks at the worst pixels wherever they are and finds the eroded mask of a small object late, among borders of large ones.
+    The soft Dice of mask and probabilities (Milletari et al., "V-Net", 2016, arXiv:1606.04797, with p instead of its square)
+    divided by that of the network's own mask. Uncertain pixels count little, and a generally uncertain network does not make
+    every mask suspicious, similar to the per-class thresholds of confident learning (Northcutt et al., 2021,
+    arXiv:1911.00068). The soft minimum over pixels of Lad and Mueller (2023, arXiv:2307.05080) was tested as well: it ranks
+    eroded masks of small objects too low among border errors of large ones.
 
     Args:
         probabilities: (K, H, W) float32.
-        mask: (H, W) uint8 as the labelling has it, 255 = ignore; NaN is returned where all of it is.
-        prediction: (H, W) uint8, the mask that the probabilities mean.
-        labelling: what they mean.
+        mask: (H, W) uint8, 255 = ignore; the result is NaN if all of it is ignored.
+        prediction: (H, W) uint8, the mask decided from the probabilities.
+        labelling: label mode of the masks.
     """
     found = []
     asked = zip(labelling.questions(mask, len(probabilities)), labelling.questions(prediction, len(probabilities)), strict=True)
@@ -104,60 +103,60 @@ def _soft_dice(inside: Array, chance: Array) -> float:
     return float((2 * chance[inside].sum() + slack) / total) if total else 0.0
 
 
-def ranked(found: Iterable[Disagreement]) -> list[Disagreement]:
-    """Return the cases whose masks are the most doubtful first; those without a known pixel last."""
+def sort_by_quality(found: Iterable[LabelQuality]) -> list[LabelQuality]:
+    """Sort cases by label quality, lowest first; cases without known pixels last."""
     return sorted(found, key=lambda each: (np.isnan(each.quality), each.quality, each.dice, each.case.id))
 
 
 FILE = "label_errors.csv"
 NAMED = 10
-"""Doubtful masks that are named on the terminal."""
+"""Number of masks listed on the terminal."""
 
 CLASSES = "Type them as in training: data=NAME, or 'data.classes={background: 0, …}'"
 Track = Callable[[Iterable[Any], int], Iterator[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Disputes:
-    """What was found.
+class MaskRanking:
+    """A ranking of masks.
 
     Attributes:
-        ranking: N, the most doubtful first.
-        notes: what a reader must know about it, in sentences.
+        ranking: N, lowest label quality first.
+        notes: explanations for the reader.
         spec: classes and colours.
         runs: names of the runs that predicted each case, by its id.
         look: reads and predicts one case again: image (H, W, C), given mask and predicted mask (H, W).
     """
 
-    ranking: list[Disagreement]
+    ranking: list[LabelQuality]
     notes: list[str]
     spec: DataSpec
     runs: Mapping[str, list[str]]
-    look: Callable[[Disagreement], tuple[Array, Array, Array]]
+    look: Callable[[LabelQuality], tuple[Array, Array, Array]]
 
 
-def disputes(
+def rank_masks(
     examination: Examination,
     members: Sequence[Segmenter],
     track: Track = lambda items, _: iter(items),
-) -> Disputes:
-    """Rank the cases of an examined data set by how much the runs that held them out dispute their masks.
+) -> MaskRanking:
+    """Rank the cases of an examined data set by the disagreement of their masks with held-out predictions.
 
     Args:
-        examination: of the data; the masks are those of now, whatever they were in training.
-        members: networks of runs, each with its run directory around its checkpoint.
-        track: wraps the pass over the cases (items, count), for a progress bar.
+        examination: of the data, with the current masks.
+        members: networks, each loaded from its run directory.
+        track: wraps the iteration over the cases (items, count), for a progress bar.
 
     Raises:
         ConfigError: the runs have other classes than the data.
-        DataError: the cases that the runs held out are not those of the data, or none of them can be read.
+        DataError: the held-out cases are not part of the data, or none of them can be read.
     """
     data = examination.data
     check_classes(data)
     for member in members:
         check_spec(data.changed(channels=member.spec.channels), member.spec)
     spec = Predictor(members).spec
-    held = held_out(members)
+    held = held_out_members(members)
     cases = {case.id: case for case in examination.cases}
     _check_ids(held, cases, members[0], data.root)
     read = Reader(spec.channels, label_table(data))
@@ -171,37 +170,37 @@ def disputes(
             unread.append(name)
             continue
         seen = of_case[name](picture.image)
-        found.append(disagreement(cases[name], picture.mask, seen.probabilities, seen.classes, of_case[name].label_mode))
+        found.append(compare_mask(cases[name], picture.mask, seen.probabilities, seen.classes, of_case[name].label_mode))
     if not found:
         raise DataError(f"None of the {len(held)} cases can be read", "Masks to rank were expected", "See the errors above")
 
-    def look(each: Disagreement) -> tuple[Array, Array, Array]:
+    def look(each: LabelQuality) -> tuple[Array, Array, Array]:
         picture = read(each.case)
         return picture.image, picture.mask, of_case[each.case.id](picture.image).classes
 
-    runs = {name: [run_of(member).name for member in who] for name, who in held.items()}
-    return Disputes(ranked(found), _notes(held, members, len(cases), unread), spec, runs, look)
+    runs = {name: [member.origin.run.name for member in who] for name, who in held.items()}
+    return MaskRanking(sort_by_quality(found), _notes(held, members, len(cases), unread), spec, runs, look)
 
 
 def check_classes(data: DataConfig) -> None:
-    """Refuse data whose classes nobody knows, before networks are loaded.
+    """Require known classes, before networks are loaded.
 
     Raises:
-        DataError: saying what to type.
+        DataError: they are unknown.
     """
     if not data.classes:
         raise DataError("The classes of these data are not known", "Masks with a class for each value were expected", CLASSES)
 
 
-def held_out(members: Sequence[Segmenter]) -> dict[str, list[Segmenter]]:
-    """Return, by id, the cases that some member validated on, with those members.
+def held_out_members(members: Sequence[Segmenter]) -> dict[str, list[Segmenter]]:
+    """Return the validation cases of the members by id, with those members.
 
     Raises:
         DataError: the split.csv of a run is missing or broken.
     """
     found: dict[str, list[Segmenter]] = defaultdict(list)
     for member in members:
-        for row in read_split_csv(run_of(member) / "split.csv"):
+        for row in read_split_csv(member.origin.run / "split.csv"):
             if row["split"] == "val":
                 found[row["id"]].append(member)
     return dict(sorted(found.items()))
@@ -225,9 +224,11 @@ def _check_ids(held: Mapping[str, Any], cases: Mapping[str, Any], member: Segmen
 def _notes(held: Mapping[str, Sequence[Segmenter]], members: Sequence[Segmenter], count: int, unread: list[str]) -> list[str]:
     sections = [member.origin.config.data for member in members]
     several = len(members) > 1
-    texts = [f"{counted(len(held), 'case')}, each predicted by {'a run' if several else 'the run'} that was not trained on it."]
+    texts = [
+        f"{pluralise(len(held), 'case')}, each predicted by {'a run' if several else 'the run'} that was not trained on it."
+    ]
     left = count - len(held)
-    not_ranked = f"{counted(left, 'case')} {'is' if left == 1 else 'are'} not ranked"
+    not_ranked = f"{pluralise(left, 'case')} {'is' if left == 1 else 'are'} not ranked"
     if left and any(data.folds is None for data in sections):
         texts.append(
             f"Only the validation cases of {'runs' if several else 'a run'} without folds can be ranked: {not_ranked}. "
@@ -236,21 +237,21 @@ def _notes(held: Mapping[str, Sequence[Segmenter]], members: Sequence[Segmenter]
     elif left:
         texts.append(f"{not_ranked}: none of these runs validated on them (test cases, other folds, new files).")
     if unread:
-        texts.append(f"{counted(len(unread), 'case')} cannot be read, so not ranked: {listed(unread, 3)}.")
+        texts.append(f"{pluralise(len(unread), 'case')} cannot be read, so not ranked: {listed(unread, 3)}.")
     return texts
 
 
-def lines(found: Disputes) -> list[str]:
-    """Return the notes, and a line for each of the first masks."""
+def ranking_lines(found: MaskRanking) -> list[str]:
+    """Return the notes, and one line for each of the first masks."""
     first = [
-        f"{rank:3d}. {each.case.id}  label quality {number(each.quality)}, Dice {number(each.dice)}"
+        f"{rank:3d}. {each.case.id}  label quality {format_score(each.quality)}, Dice {format_score(each.dice)}"
         for rank, each in enumerate(found.ranking[:NAMED], start=1)
     ]
     return [*found.notes, *first]
 
 
-def write_ranking(path: Path, found: Disputes) -> None:
-    """Write one row per case, the most doubtful first; the file is whole or not there."""
+def write_ranking(path: Path, found: MaskRanking) -> None:
+    """Write one row per case, lowest label quality first, atomically."""
     columns = ("rank", "id", "group", "quality", "dice", "only_given", "only_predicted", "runs", "image", "mask")
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

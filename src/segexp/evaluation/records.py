@@ -1,4 +1,4 @@
-"""A finished run, read back from what lies in its directory; nothing that trains is needed for it."""
+"""Read finished runs from their directories, without any training code."""
 
 import csv
 import json
@@ -16,17 +16,17 @@ from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed, nearest
 
 DEEP = 3
-"""Folders below a given one in which runs are looked for."""
+"""Maximum folder depth at which runs are searched."""
 
 MARKS = ("metrics.json", ".hydra", "checkpoints")
-"""A folder with one of these is a run directory."""
+"""A folder that contains one of these is a run directory."""
 
 
 def find_runs(path: Path) -> list[Path]:
-    """Return the run directories that a path means: itself, or those in it in alphabetical order.
+    """Return the run directories at or below a path, in alphabetical order.
 
     Raises:
-        DataError: it does not exist, is a file, or holds none.
+        DataError: the path does not exist, is a file, or contains no run.
     """
     if not path.is_dir():
         found = "is a file" if path.is_file() else "does not exist"
@@ -57,8 +57,8 @@ def _below(folder: Path, deep: int) -> Iterator[Path]:
                 yield from _below(inner, deep - 1)
 
 
-def unfinished(directory: Path) -> str:
-    """Return why a run is not finished, in a few words; nothing when it is."""
+def unfinished_reason(directory: Path) -> str:
+    """Return a short reason why a run is unfinished, "" if it is finished."""
     if (directory / "metrics.json").is_file():
         return ""
     failed = directory / "failed.txt"
@@ -71,10 +71,10 @@ def unfinished(directory: Path) -> str:
 
 
 NAMING = ("split", "id", "group", "class")
-"""The columns of cases.csv that say what is scored; all others are numbers."""
+"""The identifying columns of cases.csv; all others are numeric."""
 
 NEEDED = (*NAMING, "tp", "fp", "fn")
-"""The columns that are always there."""
+"""The required columns of cases.csv."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Record:
 
     Attributes:
         directory: of the run.
-        scores: of metrics.json, by "<split>/<score>"; NaN where one is not defined.
-        facts: what else metrics.json holds: seconds, parameters, images_per_second, peak_memory_bytes …
+        scores: of metrics.json, by "<split>/<score>"; NaN if undefined.
+        facts: the other entries of metrics.json: seconds, parameters, images_per_second, peak_memory_bytes …
         cases: the rows of cases.csv, one per case and class.
-        split: the rows of split.csv; empty where the directory holds scores only.
-        config: as composed, keys under today's names; entries that refer to others (`${data.channels}`) are not resolved.
+        split: the rows of split.csv; empty if the directory holds scores only.
+        config: the composed configuration with current key names; references (`${data.channels}`) are not resolved.
         choices: the option of each group, as in {"model": "unet"}.
-        overrides: what was typed, "key=value".
+        overrides: the command-line overrides, "key=value".
     """
 
     directory: Path
@@ -108,7 +108,7 @@ class Record:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The scores and counts that are there per case and class."""
+        """The names of the scores and counts per case and class."""
         return tuple(name for name in self.cases[0] if name not in NAMING)
 
     @cached_property
@@ -118,7 +118,7 @@ class Record:
 
     @cached_property
     def split_hash(self) -> str | None:
-        """Which case trained, validated and tested, as one text; None where no split.csv lies."""
+        """Hash of the split; None without split.csv."""
         return split_hash(self.split) if self.split else None
 
     @property
@@ -128,35 +128,35 @@ class Record:
 
     @property
     def fold(self) -> int | None:
-        """Which fold validated, None without folds."""
+        """The validation fold, None without folds."""
         return _whole((self.config.get("data") or {}).get("fold"))
 
     @property
     def folds(self) -> int | None:
-        """How many folds there are, None without."""
+        """The number of folds, None without folds."""
         return _whole((self.config.get("data") or {}).get("folds"))
 
     @property
     def study(self) -> Path | None:
-        """The folder of the study that the run is a job of."""
+        """The folder of the study that the run belongs to."""
         return self.directory.parent if (self.directory.parent / "multirun.yaml").is_file() else None
 
 
 def read_records(paths: Iterable[Path], skip_unfinished: bool = False) -> tuple[list[Record], list[str]]:
-    """Read the runs that paths mean: run directories, studies, folders of runs. A run that is named twice counts once.
+    """Read all runs at the given paths (run directories, studies, folders of runs), each once.
 
     Args:
         paths: as typed.
-        skip_unfinished: leave runs out that never finished.
+        skip_unfinished: leave out unfinished runs.
 
     Returns:
-        The finished runs in the order in which they were typed, and a sentence per run that was left out.
+        The finished runs in the given order, and a message per run left out.
 
     Raises:
-        DataError: a path does not exist or holds no run, a run never finished, or its files are broken.
+        DataError: a path does not exist or contains no run, a run is unfinished, or its files are broken.
     """
     directories = list({run.resolve(): run for path in paths for run in find_runs(Path(path))}.values())
-    problems = {run: problem for run in directories if (problem := unfinished(run))}
+    problems = {run: problem for run in directories if (problem := unfinished_reason(run))}
     if problems and (not skip_unfinished or len(problems) == len(directories)):
         all_of_them = len(problems) == len(directories)
         raise DataError(
@@ -170,7 +170,7 @@ def read_records(paths: Iterable[Path], skip_unfinished: bool = False) -> tuple[
 
 
 def _go_on(runs: Iterable[Path]) -> str:
-    """Return how to go on with runs that never finished: by the command of their study where they have one."""
+    """Return advice on how to finish runs, with the command of their study if known."""
     studies = {run.parent for run in runs}
     command, cwd = study_command(studies.pop()) if len(studies) == 1 else ("", "")
     if command:
@@ -179,17 +179,17 @@ def _go_on(runs: Iterable[Path]) -> str:
 
 
 def read_record(directory: Path) -> Record:
-    """Read one run directory, or the directory that an evaluation wrote.
+    """Read a run directory or the output directory of an evaluation.
 
     Raises:
-        DataError: a file of it is missing or broken.
+        DataError: a file is missing or broken.
     """
     content = _metrics(directory / "metrics.json")
     scores = {str(name): float("nan") if value is None else float(value) for name, value in content.pop("scores").items()}
     cases = _cases(directory / "cases.csv")
     split = read_split_csv(directory / "split.csv") if (directory / "split.csv").is_file() else []
     origin = directory
-    if "checkpoint" in content:  # scores of an evaluation: the settings are those of the run whose weights were scored
+    if "checkpoint" in content:  # an evaluation: take the settings of the run that was scored
         origin = Path(str(content["checkpoint"])).parent.parent
         with_origin = origin / "metrics.json"
         content = (_metrics(with_origin) if with_origin.is_file() else {}) | content
@@ -222,7 +222,7 @@ def _metrics(path: Path) -> dict[str, Any]:
 
 
 def _cases(path: Path) -> list[dict[str, str]]:
-    """Return the rows of cases.csv, whatever columns of scores it has."""
+    """Return the rows of cases.csv with all score columns."""
     rows: list[dict[str, str]] = []
     columns: list[str] = []
     if path.is_file():
@@ -247,7 +247,7 @@ def _cases(path: Path) -> list[dict[str, str]]:
 
 
 def _broken(row: Mapping[str, str]) -> bool:
-    """Say whether a row has a text where a number belongs."""
+    """Return whether a numeric column of a row contains text."""
     try:
         for name, value in row.items():
             if name not in NAMING and value:
@@ -258,7 +258,7 @@ def _broken(row: Mapping[str, str]) -> bool:
 
 
 def _yaml(path: Path) -> Any:
-    """Return what a saved configuration holds; nothing when it is not there."""
+    """Return the content of a saved YAML file; None if it does not exist."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError:
@@ -272,7 +272,7 @@ def _yaml(path: Path) -> Any:
 
 
 def _choices(hydra: Any, words: Any) -> dict[str, str]:
-    """Return the option of each group; where its class was typed (`model._target_=my_nets.Net`) the name of that: Net."""
+    """Return the option of each group, or the class name where a class was typed (`model._target_=my_nets.Net`: Net)."""
     try:
         chosen = hydra["hydra"]["runtime"]["choices"]
         found = {str(group): str(option) for group, option in chosen.items() if option and not group.startswith("hydra/")}

@@ -1,4 +1,4 @@
-"""What a run says of itself: settings, classes, training images, versions; from `run.json`, else from its checkpoint."""
+"""Settings, classes, training images and versions of a run, from `run.json` or its checkpoint."""
 
 import json
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ FILE = "run.json"
 
 
 @dataclass(frozen=True)
-class About:
-    """What is known of a run beside its scores; whatever nobody wrote down is empty.
+class RunInfo:
+    """Metadata of a run; unknown entries are empty.
 
     Attributes:
-        config: references resolved, with what was found out about the data.
+        config: with resolved references and values detected from the data.
         classes: names, the background first.
         palette: a colour per class.
         fingerprint: of the training images, see `types.Fingerprint`.
         versions: of the packages, by name.
-        more: whatever else was written down: device, started …
+        more: further entries: device, started …
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -36,24 +36,19 @@ class About:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def write_about(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write `run.json`.
-
-    Args:
-        directory: of the run.
-        content: what `checkpoint.describe` returned, and further plain values such as `device` and `started`.
-    """
+def write_run_info(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write `run.json`: the result of `checkpoint.describe` and further plain values such as `device` and `started`."""
     with atomic_write(directory / FILE) as part:
         part.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
 
 
-def read_about(record: Record) -> About:
-    """Return what is known of a run; of an evaluation, what is known of the run whose weights were scored."""
-    directory = origin(record)
+def read_run_info(record: Record) -> RunInfo:
+    """Return the metadata of a run; for an evaluation, that of the run that was scored."""
+    directory = training_directory(record)
     content = _json(directory / FILE) or _checkpoint(directory)
     spec, config = as_plain(content.get("spec")), as_plain(content.get("config")) or composed(directory)
     used = ("config", "spec", "fingerprint", "versions", "preprocessing", "schema")
-    return About(
+    return RunInfo(
         config,
         tuple(map(str, spec.get("classes") or record.classes)),
         tuple((int(red), int(green), int(blue)) for red, green, blue in spec.get("palette") or ()),
@@ -63,8 +58,8 @@ def read_about(record: Record) -> About:
     )
 
 
-def origin(record: Record) -> Path:
-    """Return the directory of the run that trained: of an evaluation, another one than its own."""
+def training_directory(record: Record) -> Path:
+    """Return the directory of the training run, also for an evaluation."""
     checkpoint = record.facts.get("checkpoint")
     return Path(str(checkpoint)).parent.parent if checkpoint else record.directory
 

@@ -1,4 +1,4 @@
-"""Scoring a segmenter on a set of cases: one prediction after the other, counts first."""
+"""Score a model on a set of cases."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from segexp.types import DataSpec
 
 
 class Scorable(Protocol):
-    """What can be scored: a segmenter, or an ensemble of them."""
+    """A model that can be scored: a segmenter or an ensemble."""
 
     spec: DataSpec
     network: nn.Module
@@ -25,24 +25,24 @@ class Scorable(Protocol):
 
     @property
     def label_mode(self) -> LabelMode:
-        """What logits and masks mean."""
+        """Label mode of logits and masks."""
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return logits (K, H, W) of one prepared image at its own size."""
+        """Return logits (K, H, W) of one prepared image at original size."""
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:
-        """Return the mask (H, W) uint8 that logits mean."""
+        """Return the mask (H, W) uint8 of logits."""
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What was found.
+class ScoringResult:
+    """Result of scoring N cases.
 
     Attributes:
         confusions: one confusion matrix per case, (N, K, K) int64, see `segexp.metrics.confusion`.
-        kept: the wanted predictions (H, W) uint8 by position.
-        columns: what the measures gave, (N, K - 1) float64 by column, NaN where not defined.
-        reliability: the calibration counts of all cases together; None unless calibration is among the measures.
+        kept: requested predictions (H, W) uint8 by position.
+        columns: values of the measures, (N, K - 1) float64 by column, NaN where not defined.
+        reliability: pooled calibration counts; None unless calibration is measured.
     """
 
     confusions: np.ndarray
@@ -51,21 +51,21 @@ class Scored:
     reliability: Reliability | None = None
 
 
-def score(
+def score_cases(
     segmenter: Scorable,
     cases: Prepared,
     keep: Collection[int] = (),
     done: Callable[[int], None] = lambda _: None,
     measures: Sequence[Measure] = (),
-) -> Scored:
-    """Score every case at its own size.
+) -> ScoringResult:
+    """Score every case at original size.
 
     Args:
-        segmenter: what predicts.
-        cases: N prepared cases with their truth.
+        segmenter: the model.
+        cases: N prepared cases with masks.
         keep: positions whose predictions are returned.
-        done: told each position when it is finished.
-        measures: of each case, beside the counts.
+        done: called with the position of each finished case.
+        measures: additional measures per case.
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
@@ -89,4 +89,4 @@ def score(
         if position in keep:
             kept[position] = prediction
         done(position)
-    return Scored(matrices, kept, columns, pooled(counts) if counts else None)
+    return ScoringResult(matrices, kept, columns, pooled(counts) if counts else None)

@@ -1,4 +1,4 @@
-"""What distinguishes runs: the settings that differ, and short names made of them."""
+"""Settings that differ between runs, and short run names made of them."""
 
 import json
 import re
@@ -21,26 +21,20 @@ NEUTRAL = (
     "data.num_workers",
     "hydra",
 )
-"""Settings, with all below them, that leave the scores as they are: where a run lies, what is shown, on what it ran."""
+"""Settings (with all keys below) that do not affect the scores."""
 
 ABSENT = "none"
-"""Stands for a setting that a run does not have."""
+"""Placeholder for a setting that a run does not have."""
 
 _LONGEST = 4
-"""Settings that a name is made of at most."""
+"""Maximum number of settings in a run name."""
 
 
-def varying(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str, list[Any]]:
-    """Return the settings that differ among runs, with the value of each run.
+def varying_settings(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """Return the settings that differ among N runs, with their N values by key (ABSENT if missing).
 
-    A group of which the runs chose different options (`model`) stands for all keys in it that follow from the choice.
-
-    Args:
-        records: N runs.
-        without: further keys that are not looked at.
-
-    Returns:
-        N values by key; ABSENT for a run without such a key.
+    If the runs chose different options of a group (`model`), the group stands for all keys that follow from the choice.
+    Neutral settings and the keys in `without` are ignored.
     """
     left_out = (*NEUTRAL, *without)
     flats = [_used(record) for record in records]
@@ -58,10 +52,10 @@ def varying(records: Sequence[Record], without: Iterable[str] = ()) -> dict[str,
     return found
 
 
-def fingerprint(record: Record, without: Iterable[str] = ()) -> str:
-    """Return a text that two runs share when their settings differ in NEUTRAL ones and in `without` only.
+def settings_key(record: Record, without: Iterable[str] = ()) -> str:
+    """Return a key that is equal for runs whose settings differ only in NEUTRAL ones and in `without`.
 
-    A setting that is null or empty is like one that an older version did not have.
+    Null and empty settings count as absent, as in runs of older versions.
     """
     left_out = (*NEUTRAL, *without)
     kept = {key: value for key, value in _used(record).items() if value not in (None, {}) and not _under(key, left_out)}
@@ -69,29 +63,29 @@ def fingerprint(record: Record, without: Iterable[str] = ()) -> str:
 
 
 def _used(record: Record) -> dict[str, Any]:
-    """Return the settings of a run by dotted key, without those of pseudo-labels where it has none."""
-    settings = flat(record.config)
+    """Return the settings of a run by dotted key, without the pseudo-label settings if pseudo-labels are off."""
+    settings = flatten(record.config)
     off = settings.get("data.unlabeled") is None
     return {key: value for key, value in settings.items() if not (off and _under(key, ("data.pseudo",)))}
 
 
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by dotted key; lists are values."""
     found: dict[str, Any] = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        found |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 
-def names(rows: Sequence[Sequence[Record]], without: Iterable[str] = ()) -> list[str]:
-    """Return a short name for each row, each different.
+def row_names(rows: Sequence[Sequence[Record]], without: Iterable[str] = ()) -> list[str]:
+    """Return a short distinct name for each row.
 
-    Names of folders where their user chose them; else the settings that differ, as in "unetpp lr=0.001"; else the part of
-    the path that differs.
+    User-chosen folder names if possible; else the settings that differ, as in "unetpp lr=0.001"; else the differing part of
+    the path.
 
     Args:
-        rows: the runs behind each row of a table.
+        rows: the runs of each row of a table.
         without: settings that differ within rows.
     """
     firsts = [row[0] for row in rows]
@@ -101,19 +95,19 @@ def names(rows: Sequence[Sequence[Record]], without: Iterable[str] = ()) -> list
     if len(rows) == 1:
         return [firsts[0].choices.get("model") or folders[0]]
     found = _of_settings(firsts, without) or _of_settings(firsts, ())
-    return found or tails([_folder(row).resolve() for row in rows])
+    return found or distinct_suffixes([_folder(row).resolve() for row in rows])
 
 
 def _folder(row: Sequence[Record]) -> Path:
-    """Return the folder of a run, or of the study that several runs are jobs of."""
+    """Return the folder of a run, or the study folder of several runs."""
     studies = {record.study for record in row}
     study = studies.pop() if len(row) > 1 and len(studies) == 1 else None
     return study or row[0].directory
 
 
 def _of_settings(records: Sequence[Record], without: Iterable[str]) -> list[str]:
-    """Return names made of what differs; none where that is too much, or too little to tell the runs apart."""
-    differing = varying(records, without)
+    """Return names made of the differing settings; empty if there are too many, or too few to distinguish the runs."""
+    differing = varying_settings(records, without)
     if not 0 < len(differing) <= _LONGEST:
         return []
     short = _short(differing)
@@ -121,8 +115,8 @@ def _of_settings(records: Sequence[Record], without: Iterable[str]) -> list[str]
     return found if _distinct(found) else []
 
 
-def tails(paths: Sequence[Path]) -> list[str]:
-    """Return the ends of paths, as many parts of each as make them different."""
+def distinct_suffixes(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest path suffixes that are distinct."""
     longest = max(len(path.parts) for path in paths)
     for count in range(1, longest + 1):
         found = ["/".join(path.parts[-count:]) for path in paths]
@@ -132,7 +126,7 @@ def tails(paths: Sequence[Path]) -> list[str]:
 
 
 def _named(record: Record) -> bool:
-    """Say whether the user gave the folder its name, not the clock or a study."""
+    """Return whether the folder was named by the user, not by a timestamp or a study."""
     return record.study is None and not re.match(r"\d{4}-\d\d-\d\d_", record.directory.resolve().name)
 
 
@@ -142,7 +136,7 @@ def _part(key: str, value: Any) -> str:
 
 
 def _short(keys: Iterable[str]) -> dict[str, str]:
-    """Return what stands before the value in a name: nothing for a group, the last part of a key where it is the only such."""
+    """Return short key names: empty for a group, the last part of a key if unique."""
     lasts = [key.rpartition(".")[2] for key in keys]
     return {
         key: "" if "." not in key and key != "seed" else last if lasts.count(last) == 1 else key
@@ -155,13 +149,13 @@ def _options(records: Sequence[Record], group: str) -> list[Any]:
 
 
 def _follows(values: Sequence[Any], choices: Sequence[Any]) -> bool:
-    """Say whether equal choices always have equal values."""
+    """Return whether the values are a function of the choices."""
     seen: dict[Any, Any] = {}
     return all(seen.setdefault(choice, value) == value for choice, value in zip(choices, values, strict=True))
 
 
 def _differ(values: Sequence[Any]) -> bool:
-    """Say whether values differ; null or empty is like a setting that an older version did not have."""
+    """Return whether values differ; null and empty count as absent."""
     known = [ABSENT if value in (None, {}) else value for value in values]
     return any(value != known[0] for value in known)
 

@@ -1,16 +1,16 @@
-"""What a comparison found, in sentences, and what it did not find."""
+"""Verdicts and notes of a comparison as text."""
 
 import math
 from collections.abc import Sequence
 
 from segexp.evaluation.case_scores import Metric
 from segexp.evaluation.contrast import LEVEL, Contrast
-from segexp.evaluation.grouping import FEWEST_GROUPS, Entry, gaps, unit_count
+from segexp.evaluation.grouping import FEWEST_GROUPS, Entry, missing_folds, unit_count
 from segexp.metrics.significance import Interval
 
 
-def number(value: float, signed: bool = False) -> str:
-    """Return a score as text: four digits after the point, two from 10 on; a dash where it is not defined."""
+def format_score(value: float, signed: bool = False) -> str:
+    """Format a score with four decimals, two from 10 on; "-" for NaN."""
     if math.isnan(value):
         return "-"
     digits = 4 if abs(value) < 10 else 2
@@ -18,28 +18,28 @@ def number(value: float, signed: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-def span(interval: Interval, signed: bool = False) -> str:
+def format_interval(interval: Interval, signed: bool = False) -> str:
     """Return "low to high"."""
     if math.isnan(interval.low):
         return "no interval"
-    return f"{number(interval.low, signed)} to {number(interval.high, signed)}"
+    return f"{format_score(interval.low, signed)} to {format_score(interval.high, signed)}"
 
 
-def p_text(value: float) -> str:
+def format_p_value(value: float) -> str:
     """Return "p = 0.012", "p < 0.001" or "p not defined"."""
     if math.isnan(value):
         return "p not defined"
-    digits = 4 if round(value, 3) == LEVEL else 3  # which side of the level it is on can be read
+    digits = 4 if round(value, 3) == LEVEL else 3  # so that the side of the level is visible
     return "p < 0.001" if value < 0.0005 else f"p = {value:.{digits}f}"
 
 
-def counted(number_of: int, word: str) -> str:
+def pluralise(number_of: int, word: str) -> str:
     """Return "1 case", "20 cases"."""
     return f"{number_of} {word}{'s' * (number_of != 1)}"
 
 
 def verdict(contrast: Contrast, metric: Metric) -> str:
-    """Return what can be said about one row against the reference, in one sentence or two."""
+    """Describe the result of one row against the reference."""
     entry, reference, found = contrast.entry.name, contrast.reference.name, contrast.difference
     if not found.cases:
         return f"{entry} and {reference} have no case in which {metric} is defined for both."
@@ -48,22 +48,22 @@ def verdict(contrast: Contrast, metric: Metric) -> str:
         first, second = (entry, reference) if contrast.gain > 0 else (reference, entry)
         wins, losses = (wins, losses) if contrast.gain > 0 else (losses, wins)
         low, high = sorted((abs(found.low), abs(found.high)))
-        more = f"{'lower' if contrast.low else 'higher'} by {number(abs(found.mean))}"
-        inside = f"95 % interval {number(low)} to {number(high)}, {_p(contrast)}, {_over(contrast)}"
+        more = f"{'lower' if contrast.low else 'higher'} by {format_score(abs(found.mean))}"
+        inside = f"95 % interval {format_score(low)} to {format_score(high)}, {_p(contrast)}, {_over(contrast)}"
         text = f"{first} is better than {second}: its {metric} is {more} ({inside})"
     else:
-        interval = "no interval" if math.isnan(found.low) else f"95 % interval {span(found, signed=True)}"
+        interval = "no interval" if math.isnan(found.low) else f"95 % interval {format_interval(found, signed=True)}"
         text = f"No difference between {entry} and {reference} can be shown with these {_over(contrast)}: "
-        text += f"{metric} {number(found.mean, signed=True)} ({interval}, {_p(contrast)})"
+        text += f"{metric} {format_score(found.mean, signed=True)} ({interval}, {_p(contrast)})"
     return f"{text}, better in {wins} and worse in {losses}.{_limits(contrast)}"
 
 
 def _limits(contrast: Contrast) -> str:
-    """Return how far a verdict reaches, where that is not far."""
+    """Return a limitation of the verdict, "" if there is none."""
     groups = contrast.entry.scored.groups
     if contrast.hopeless:
-        units = counted(contrast.units, "group" if contrast.of_groups else "case")
-        among = f" among {counted(contrast.comparisons, 'comparison')}" if contrast.comparisons > 1 else ""
+        units = pluralise(contrast.units, "group" if contrast.of_groups else "case")
+        among = f" among {pluralise(contrast.comparisons, 'comparison')}" if contrast.comparisons > 1 else ""
         return f" {units} are too few for this test to show one{among}, whatever the scores."
     if contrast.shown and any(groups) and not contrast.of_groups:
         return f" That holds for {'this group' if unit_count(groups) == 1 else 'these groups'} only."
@@ -71,27 +71,27 @@ def _limits(contrast: Contrast) -> str:
 
 
 def _p(contrast: Contrast) -> str:
-    text = p_text(contrast.p_holm)
+    text = format_p_value(contrast.p_holm)
     if contrast.comparisons > 1 and not math.isnan(contrast.p_holm):
         text += f" after Holm's correction for {contrast.comparisons} comparisons"
     return text
 
 
 def _over(contrast: Contrast) -> str:
-    cases = counted(contrast.difference.cases, "case")
+    cases = pluralise(contrast.difference.cases, "case")
     groups = contrast.entry.scored.groups
-    return f"{cases} of {counted(unit_count(groups), 'group')}" if any(groups) else cases
+    return f"{cases} of {pluralise(unit_count(groups), 'group')}" if any(groups) else cases
 
 
 def notes(entries: Sequence[Entry], metric: Metric, split: str, found: Sequence[Contrast], chosen: bool) -> list[str]:
-    """Return what a reader must know about the numbers.
+    """Return notes that explain the numbers.
 
     Args:
         entries: the rows.
         metric: that is compared.
         split: that is compared.
-        found: their differences; none of a single row.
-        chosen: the reference was named, not found as the best.
+        found: their differences; empty for a single row.
+        chosen: whether the user named the reference.
     """
     texts = [_what(entries[0], metric, split)]
     texts += _cases(entries, metric)
@@ -118,7 +118,7 @@ def _what(entry: Entry, metric: Metric, split: str) -> str:
     if count >= FEWEST_GROUPS:
         return f"{text}. The 95 % interval is over {count} groups, since the cases of one group are alike."
     return (
-        f"{text}. The 95 % interval is over the cases of {counted(count, 'group')}: it says nothing about a new group "
+        f"{text}. The 95 % interval is over the cases of {pluralise(count, 'group')}: it says nothing about a new group "
         "(patient, scan, tile), and cases of one group are more alike than it takes them to be."
     )
 
@@ -129,7 +129,7 @@ def _cases(entries: Sequence[Entry], metric: Metric) -> list[str]:
     if not left_out:
         return []
     where = "" if all(n == left_out for n, _ in undefined) else f" of {entry.name}"
-    return [f"{metric} is not defined in {left_out} of {counted(len(entry.scored.ids), 'case')}{where}; these are left out."]
+    return [f"{metric} is not defined in {left_out} of {pluralise(len(entry.scored.ids), 'case')}{where}; these are left out."]
 
 
 def _runs(entries: Sequence[Entry], split: str) -> list[str]:
@@ -138,7 +138,7 @@ def _runs(entries: Sequence[Entry], split: str) -> list[str]:
     if pooled and split == "val":
         texts.append("Each case is scored by the run of the fold that did not train on it.")
     for entry in pooled:
-        if lacking := gaps(entry.runs):
+        if lacking := missing_folds(entry.runs):
             texts.append(f"{entry.name} has {len(entry.folds)} of {entry.runs[0].folds} folds ({lacking}).")
     several = [entry for entry in entries if len(entry.by_seed) > 1]
     if several:

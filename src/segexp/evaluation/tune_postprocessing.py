@@ -1,16 +1,14 @@
-"""Post-processing chosen on a split, and what it honestly gains there.
+"""Tune the post-processing on a validation split and estimate its unbiased gain.
 
-Each case goes through the network once; all candidates are scored while its probabilities are in hand. Chosen is the candidate
-with the best Dice among those that give no more pixels to classes which a case does not have than no post-processing does; of
-equally good ones the simplest. Dice is what `metrics.scores` calls so: the mean over the foreground classes of the mean over
-the cases that have the class.
+Each case passes the network once, and all candidates are scored on its probabilities. The best candidate has the highest Dice
+(see `metrics.scores`) among those without more false alarms (pixels of classes that a case does not have) than no
+post-processing; ties are resolved in favour of the simplest.
 
-The gain of that candidate on the same cases would flatter it. Therefore the choice is made again and again on a random half of
-the cases (of the groups where there are three or more), and the gain of a case is that of the choices in which it had no part.
-Leaving out one case at a time would not do: the same lucky candidate wins each time, and of noise alone one data set in six
-would be kept; of halves it is one in twenty.
+Measuring the gain of that candidate on the same cases would be biased. Therefore the choice is repeated on random halves of the
+cases (of the groups, if there are three or more), and each case is evaluated with choices made without it. Leaving out one
+case at a time is not enough: on pure noise it would keep a candidate for one data set in six, halves for one in twenty.
 
-Legend: N cases, M candidates (the first one is none), K classes.
+Shapes: N cases, M candidates (the first one is none), K classes.
 """
 
 import csv
@@ -35,7 +33,7 @@ from segexp.metrics.significance import Interval, bootstrap_interval
 from segexp.types import IGNORE, Case
 
 THRESHOLDS = tuple(n / 20 for n in range(4, 17) if n != 10)
-"""0.2 to 0.8; 0.5 is what two classes have without one."""
+"""0.2 to 0.8 without 0.5, which is the default for two classes."""
 
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Candidates for `min_area`, as shares of `typical_area`."""
@@ -45,7 +43,7 @@ def candidates_for(classes: int, area: int) -> tuple[Postprocessing, ...]:
     """Return the M candidates, the simplest first.
 
     Args:
-        classes: K; only two have a threshold.
+        classes: K; thresholds are only used for two classes.
         area: see `typical_area`.
     """
     thresholds = (None, *THRESHOLDS) if classes == 2 else (None,)
@@ -56,19 +54,19 @@ def candidates_for(classes: int, area: int) -> tuple[Postprocessing, ...]:
 
 
 def _complexity(candidate: Postprocessing) -> tuple[float, ...]:
-    """Order by the number of steps, then by how far they go."""
+    """Return a sort key: number of steps, then their strength."""
     threshold = candidate.threshold
     steps = (threshold is not None) + (candidate.min_area > 0) + candidate.largest_component + candidate.fill_holes
     return steps, 0.0 if threshold is None else round(abs(threshold - 0.5), 6), candidate.min_area, candidate.fill_holes
 
 
 def typical_area(truths: Iterable[np.ndarray]) -> int:
-    """Return the pixels of the component that the middle foreground pixel lies in, 0 where there is no foreground.
+    """Return the size of the component that contains the median foreground pixel, 0 without foreground.
 
-    Half of the foreground lies in components of this size or larger; specks hardly move it, however many they are.
+    Half of the foreground lies in components of at least this size; small specks hardly affect it.
 
     Args:
-        truths: class maps (H, W) uint8, 255 where ignored.
+        truths: class maps (H, W) uint8, 255 = ignore.
     """
     known = (np.where(truth == IGNORE, 0, truth) for truth in truths)
     areas = np.sort([area for truth in known for each in components(truth) for area in each.areas[1:].tolist()])
@@ -76,25 +74,25 @@ def typical_area(truths: Iterable[np.ndarray]) -> int:
 
 
 EQUAL = 5e-5
-"""Mean Dice that are no farther apart are equal to the four digits that are printed."""
+"""Tolerance below which mean Dice values are equal (four decimals)."""
 
 
 CHOICES = 100
-"""Halves on which the choice is made to measure what it gains on the other half."""
+"""Number of random halves."""
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What was chosen, and whether it is worth keeping.
+class TuningResult:
+    """The tuned post-processing.
 
     Attributes:
-        chosen: by all cases.
-        gain: Dice more than without post-processing, of choices in which the scored cases had no part; mean over cases.
-        over: "cases" or "groups": what was halved for that.
-        groups: how many there are, where cases are in groups; else None.
+        chosen: the best candidate on all cases.
+        gain: gain in Dice over no post-processing on cases not used for the choice; mean over cases.
+        over: "cases" or "groups": the units that were halved.
+        groups: number of groups; None without groups.
         candidates: all M.
-        dice: (M,) of all cases.
-        false_alarms: (M,) pixels given to classes that the case does not have, summed over cases.
+        dice: (M,) on all cases.
+        false_alarms: (M,) pixels of classes that the case does not have, summed over cases.
     """
 
     chosen: Postprocessing
@@ -107,11 +105,11 @@ class Tuned:
 
     @property
     def kept(self) -> bool:
-        """Whether something was chosen whose gain is positive and whose interval excludes 0."""
+        """Whether the gain is positive with an interval that excludes 0."""
         return not self.chosen.is_identity and self.gain.mean > 0 and self.gain.excludes(0)
 
     def record(self, split_hash: object) -> dict[str, Any]:
-        """Return what a checkpoint remembers, plain values."""
+        """Return the entry for the checkpoint as plain values."""
         gain = {"gain": self.gain.mean, "low": self.gain.low, "high": self.gain.high}
         counts = {"cases": self.gain.cases, "groups": self.groups, "over": self.over}
         return {"parameters": self.chosen.as_dict(), **gain, **counts, "split_hash": split_hash}
@@ -120,8 +118,8 @@ class Tuned:
 def case_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (N, M) whose mean over cases is the Dice, and false alarms (N, M) in pixels.
 
-    With two classes the score of a case is its Dice. With more it is the mean over classes, each weighted by how few cases
-    have it. It is NaN where the truth has no foreground.
+    With two classes the score of a case is its Dice. With more it is the mean over classes, weighted by the inverse number of
+    cases that have the class. It is NaN if the mask has no foreground.
 
     Args:
         counts: tp, fp, fn of each case, candidate and class, (3, N, M, K).
@@ -136,16 +134,16 @@ def case_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return score, np.where(there, 0, fp).sum(axis=-1)
 
 
-def choose(
+def choose_candidate(
     candidates: tuple[Postprocessing, ...], dice: np.ndarray, false_alarms: np.ndarray, groups: Sequence[str | None]
-) -> Tuned:
-    """Choose by Dice and false alarms, and measure what is gained on cases that had no part in the choice.
+) -> TuningResult:
+    """Choose a candidate by Dice and false alarms, and measure its gain on cases not used for the choice.
 
     Args:
         candidates: M.
-        dice: (N, M) as `case_scores` gives it.
+        dice: (N, M), see `case_scores`.
         false_alarms: (N, M).
-        groups: N; three or more are halved, else cases are.
+        groups: N; groups are halved if there are at least three, else cases.
     """
     names = [(True, group) if group is not None else (False, str(n)) for n, group in enumerate(groups)]
     distinct = list(dict.fromkeys(names))
@@ -156,18 +154,18 @@ def choose(
     sums, _, number = everything = [part.sum(axis=0) for part in parts]
     seeing = _halves(len(parts[0]))
     of_half = _best(*(seeing @ part for part in parts))
-    share = np.zeros((len(parts[0]), len(candidates)))  # how often a unit that had no part met the choice
+    share = np.zeros((len(parts[0]), len(candidates)))  # share of the choices made without the unit, by candidate
     np.add.at(share.T, of_half, ~seeing)
     share /= np.maximum(share.sum(axis=1, keepdims=True), 1)
     gain = bootstrap_interval(((dice - dice[:, :1]) * share[unit]).sum(axis=1), groups if by_group else None)
     mean = np.divide(sums, number, out=np.full(len(candidates), np.nan), where=number > 0)
     count = len(distinct) if grouped else None
     best = candidates[int(_best(*everything))]
-    return Tuned(best, gain, "groups" if by_group else "cases", count, candidates, mean, false_alarms.sum(axis=0))
+    return TuningResult(best, gain, "groups" if by_group else "cases", count, candidates, mean, false_alarms.sum(axis=0))
 
 
 def _halves(units: int) -> np.ndarray:
-    """Return which units have a part in each choice, (CHOICES, U) bool: random halves, and after each one the other half."""
+    """Return the units used for each choice, (CHOICES, U) bool: random halves, each followed by its complement."""
     rng = np.random.default_rng(0)
     seeing = np.zeros((CHOICES, units), bool)
     for n in range(0, CHOICES, 2):
@@ -184,25 +182,22 @@ def _per_unit(unit: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _best(sums: np.ndarray, alarms: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """Return which candidate is the best one, from summed Dice, false alarms and how many Dice were summed, (..., M) each."""
+    """Return the index of the best candidate from summed Dice, false alarms and numbers of summands, (..., M) each."""
     means = np.where(alarms <= alarms[..., :1], sums / np.maximum(number, 1), -1.0)
     best: np.ndarray = (means >= means.max(axis=-1, keepdims=True) - EQUAL).argmax(axis=-1)
     return best
 
 
-__all__ = ["Tuned", "tune"]
-
-
-def tune(
+def tune_postprocessing(
     segmenter: Segmenter, cases: EvalDataset, groups: Sequence[str | None], done: Callable[[int], None] = lambda _: None
-) -> Tuned:
-    """Choose the post-processing of a segmenter; the one that it has plays no part.
+) -> TuningResult:
+    """Tune the post-processing of a segmenter, ignoring its current one.
 
     Args:
-        segmenter: what predicts.
-        cases: N cases with their truth.
-        groups: of each case; None stands alone.
-        done: told each position when it is finished.
+        segmenter: the model.
+        cases: N cases with masks.
+        groups: of each case; None for no group.
+        done: called with the position of each finished case.
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     area = typical_area(part for n in cases.members for _, part in labelling.questions(cases.store[n].mask, k))
@@ -221,11 +216,11 @@ def tune(
                 for m, found in zip(places, counted, strict=True):
                     counts[:, position, m][:, own] += found
         done(position)
-    return choose(candidates, *case_scores(counts), groups)
+    return choose_candidate(candidates, *case_scores(counts), groups)
 
 
 def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Yield tp, fp, fn (3, K) of variants of one class map; components are found once, equal results counted once."""
+    """Yield tp, fp, fn (3, K) of variants of one class map, computing components and equal results once."""
     found = list(components(classes))
     valid = truth != IGNORE
     there = np.bincount(truth[valid], minlength=count)
@@ -242,15 +237,15 @@ def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.
 
 
 def check_tunable(split: str | None, keys: Iterable[str], prune_to: int | None) -> None:
-    """Refuse anything but the run's own network and validation images, as they were in training.
+    """Require the run's own network and validation images as in training.
 
     Args:
         split: as typed.
-        keys: of the data section that were typed.
-        prune_to: the level that the network is to be pruned to.
+        keys: typed keys of the data section.
+        prune_to: decoder level to prune to.
 
     Raises:
-        ConfigError: another split, another key than where the data are, or a pruned network.
+        ConfigError: another split, a data key other than root, or a pruned network.
     """
     if prune_to is not None:
         raise ConfigError(
@@ -261,8 +256,8 @@ def check_tunable(split: str | None, keys: Iterable[str], prune_to: int | None) 
     if split not in (None, "val"):
         raise ConfigError(
             f"split={split} with tune=postprocess",
-            "The post-processing is chosen on the validation images: the network knows the training images by heart, and "
-            "test images on which something was chosen are a test no more",
+            "The post-processing is chosen on the validation images: the network was fitted to the training images, and "
+            "a choice on the test images would invalidate them",
             "Leave split out",
         )
     for key in sorted(set(keys) - {"root"}):
@@ -273,15 +268,15 @@ def check_tunable(split: str | None, keys: Iterable[str], prune_to: int | None) 
         )
 
 
-def own_validation(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
-    """Return the validation cases of the run that a segmenter comes from.
+def validation_cases(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
+    """Return the validation cases of the run that a segmenter was loaded from.
 
     Args:
-        segmenter: of a checkpoint.
-        run: the configuration of the run; `data.root` is where the data are now.
+        segmenter: loaded from a checkpoint.
+        run: the configuration of the run; `data.root` is the current location of the data.
 
     Raises:
-        DataError: the data are no longer those of the run.
+        DataError: the data differ from those of the run.
     """
     cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now; it is the run's own images or none"
@@ -289,12 +284,8 @@ def own_validation(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     return [case for case in cases if assigned[case.id] == "val"]
 
 
-def store_tuned(segmenter: Segmenter, tuned: Tuned) -> str:
-    """Store the choice in the segmenter's checkpoint if it is kept, else take an earlier one out of it; say what was done.
-
-    An earlier choice does not stay beside a finding that speaks against it: it was made by other candidates or another
-    version, on the same images.
-    """
+def store_tuning(segmenter: Segmenter, tuned: TuningResult) -> str:
+    """Store the choice in the segmenter's checkpoint if it is kept, else remove an earlier one; return a message."""
     file, before = segmenter.origin.file, segmenter.origin.tuned
     if tuned.kept:
         store_postprocessing(file, tuned.record(segmenter.origin.split_hash))
@@ -305,8 +296,8 @@ def store_tuned(segmenter: Segmenter, tuned: Tuned) -> str:
     return f"{file} is as it was"
 
 
-def lines(tuned: Tuned) -> list[str]:
-    """Return the table of the best candidates, the gain, and whether the choice is kept and why."""
+def tuning_lines(tuned: TuningResult) -> list[str]:
+    """Return the table of the best candidates, the gain and the verdict as lines of text."""
     alarms = bool(tuned.false_alarms.any())
     rows = [("post-processing", "Dice", "false alarms" * alarms)]
     rows += [(str(tuned.candidates[m]), f"{tuned.dice[m]:.4f}", f"{tuned.false_alarms[m]}" * alarms) for m in _shown(tuned)]
@@ -315,8 +306,8 @@ def lines(tuned: Tuned) -> list[str]:
     return [*table, f"Chosen of {len(tuned.candidates)}: {tuned.chosen}", _gain(tuned), *_groups(tuned), _verdict(tuned)]
 
 
-def _shown(tuned: Tuned) -> list[int]:
-    """Return none, the best candidate with each single step, and the chosen one."""
+def _shown(tuned: TuningResult) -> list[int]:
+    """Return the indices of none, the best candidate with each single step, and the chosen one."""
     kinds: dict[tuple[bool, ...], int] = {}
     for m, each in enumerate(tuned.candidates):
         kind = _steps(each)
@@ -329,7 +320,7 @@ def _steps(each: Postprocessing) -> tuple[bool, ...]:
     return each.threshold is not None, each.min_area > 0, each.largest_component, each.fill_holes
 
 
-def _gain(tuned: Tuned) -> str:
+def _gain(tuned: TuningResult) -> str:
     gain = tuned.gain
     if gain.low != gain.low:
         return f"Gain in Dice: {gain.mean:+.4f}; {gain.cases} case(s) with foreground give no interval"
@@ -340,7 +331,7 @@ def _gain(tuned: Tuned) -> str:
     )
 
 
-def _groups(tuned: Tuned) -> list[str]:
+def _groups(tuned: TuningResult) -> list[str]:
     if tuned.over == "groups" or tuned.groups is None:
         return []
     few = f"{tuned.groups} group{'s' * (tuned.groups != 1)}"
@@ -350,7 +341,7 @@ def _groups(tuned: Tuned) -> list[str]:
     ]
 
 
-def _verdict(tuned: Tuned) -> str:
+def _verdict(tuned: TuningResult) -> str:
     gain = tuned.gain
     if tuned.kept:
         return "Kept: the interval excludes 0"
@@ -363,8 +354,8 @@ def _verdict(tuned: Tuned) -> str:
     return "Not kept: the interval includes 0, so the gain may be chance"
 
 
-def write_table(path: Path, tuned: Tuned) -> None:
-    """Write one line per candidate, the simplest first: its parameters, Dice and false alarms."""
+def write_table(path: Path, tuned: TuningResult) -> None:
+    """Write one line per candidate with parameters, Dice and false alarms, the simplest first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [*Postprocessing().as_dict(), "dice", "false_alarms"]
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:

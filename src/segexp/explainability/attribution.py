@@ -3,7 +3,7 @@
 Grad-CAM, integrated gradients and occlusion are Captum's, which is imported when the first one is asked for; Grad-CAM++ and
 what makes them Seg-Grad-CAM (the number: a mean over a region, see `segexp.explainability.explainer`) are here.
 
-Legend: B batch, C channels, h w pixels as the network sees the image; m n cells of a layer's map.
+Shapes: B batch, C channels, h w pixels as the network sees the image; m n cells of a layer's map.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def grad_cam_pp(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
 def integrated_gradients(score: Score, image: Tensor, baseline: Tensor, steps: int) -> tuple[Tensor, float]:
     """Return integrated gradients (Sundararajan, Taly, Yan, ICML 2017), (h, w), and by how much their sum is too large.
 
-    The gradients on the straight way from a picture without content to the image, times their difference, summed over the
+    The gradients on the straight way from an image without content to the image, times their difference, summed over the
     channels. The values sum to the score of the image less that of the baseline and the second number, which more steps make
     smaller.
 

@@ -1,6 +1,6 @@
 """Grad-CAM of cases whose truth is known: while a network trains, and of its best weights.
 
-Legend: H W pixels.
+Shapes: H W pixels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from segexp.errors import DataError
 from segexp.explainability.explainer import Explainer
 from segexp.explainability.regions import pixels_of, point
 from segexp.types import Case
-from segexp.visualization import Explained
+from segexp.visualization import ExplainedCase
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def explain_cases(
     explainer: Explainer, prepared: Prepared, cases: Sequence[Case], predicted: Mapping[int, Array]
-) -> Iterator[Explained]:
+) -> Iterator[ExplainedCase]:
     """Yield Seg-Grad-CAM of cases over the pixels that are predicted as the class.
 
     Where none is, as happens at the beginning of a training, it is over the true ones, and where there is none of those either,
@@ -48,4 +48,4 @@ def explain_cases(
         lies = point(found.values, region)
         title = "   ".join(filter(None, (cases[position].id, str(lies), said, found.note)))
         image = resize_image(picture.image, (mask.shape[0], mask.shape[1]))
-        yield Explained(image, picture.mask, mask, found.values, region, title)
+        yield ExplainedCase(image, picture.mask, mask, found.values, region, title)

@@ -1,6 +1,6 @@
 """From an image and a region to a map of what speaks for the class there.
 
-Legend: C channels, K classes, H W pixels of the image at its own size, h w as the network sees it.
+Shapes: C channels, K classes, H W pixels of the image at original size, h w as the network sees it.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Explanation:
     Attributes:
         values: (H, W) float32. Of Grad-CAM in all its forms no value is below 0, and their scale says nothing beyond this
             image; of integrated gradients and occlusion values are in the unit of a logit, below 0 what speaks against.
-        note: what is to be known about it; empty where all is well.
+        note: what is to be known about it; empty if all is well.
     """
 
     values: Array

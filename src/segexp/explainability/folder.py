@@ -1,6 +1,6 @@
-"""The loop of an explanation: one picture after the other, while threads decode those to come.
+"""The loop of an explanation: one image after the other, while threads decode those to come.
 
-Legend: H W pixels.
+Shapes: H W pixels.
 """
 
 import math
@@ -23,7 +23,7 @@ from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import unwritable
 from segexp.inference.review import Row, read_rows, write_rows
 from segexp.types import DataSpec, Source
-from segexp.visualization import Explained, explanation
+from segexp.visualization import ExplainedCase, explanation_sheet
 
 Key = tuple[str, str, str]
 
@@ -67,12 +67,12 @@ class Table:
     rows: dict[Key, Row] = field(default_factory=dict)
 
     def add(self, file: str, pixels: int, found: Pointing | None, note: str, picture: str) -> None:
-        """Add what was found about one picture.
+        """Add what was found about one image.
 
         Args:
             file: its name.
             pixels: of the region.
-            found: how the map lies to the region; None where there is no map.
+            found: how the map lies to the region; None if there is no map.
             note: what is to be known.
             picture: the file with the map, relative to the folder; "" where there is none.
         """
@@ -85,12 +85,12 @@ class Table:
         self.rows[self._key(file)] = row
 
     def done(self, file: str) -> Row | None:
-        """Return the row of a picture that was explained before, asked just so, if only to find nothing; None of any other."""
+        """Return the row of an image that was explained before, asked just so, if only to find nothing; None of any other."""
         row = self.rows.get(self._key(file))
         return row if row is not None and all(row.get(name) == text for name, text in asdict(self.asked).items()) else None
 
     def write(self) -> Path | None:
-        """Write the rows, those of before first; return the file, or None where there is no row.
+        """Write the rows, those of before first; return the file, or None if there is no row.
 
         Raises:
             DataError: it cannot be written.
@@ -104,7 +104,7 @@ class Table:
 
 
 def read_earlier(folder: Path) -> dict[Key, Row]:
-    """Return the rows of an earlier table whose pictures are still there; none where it is broken."""
+    """Return the rows of an earlier table whose images are still there; none where it is broken."""
     rows = read_rows(folder / NAME)
     return {_key_of(row): row for row in rows if row.get("file") and "picture" in row and (folder / row["picture"]).exists()}
 
@@ -121,7 +121,7 @@ class Writer:
         folder: of the outputs.
         spec: class names and colours.
         asked: what is explained.
-        values: write the map as well, float32 (H, W) at the image's own size, as npz (key "values").
+        values: write the map as well, float32 (H, W) at the original image size, as npz (key "values").
     """
 
     folder: Path
@@ -130,7 +130,7 @@ class Writer:
     values: bool
 
     def picture(self, job: Job, source: Source) -> str:
-        """Return the name of the picture of one page of a job, relative to the folder."""
+        """Return the name of the image of one page of a job, relative to the folder."""
         page = "" if source.page is None else f"/{source.page:04d}"
         word = file_words(self.spec.classes)[self.spec.classes.index(self.asked.target)]
         return f"{self.asked.method}_{word}/{job.stem}{page}.png"
@@ -140,11 +140,11 @@ class Writer:
         picture = self.picture(job, source)
         return [picture, *([f"{picture.removesuffix('.png')}.npz"] if self.values else [])]
 
-    def write(self, job: Job, source: Source, case: Explained) -> str:
-        """Write what belongs to one picture; return its name."""
+    def write(self, job: Job, source: Source, case: ExplainedCase) -> str:
+        """Write what belongs to one image; return its name."""
         signed = self.asked.method in SIGNED
         unit = {"occlusion": "fall of the logit when hidden", "integrated_gradients": "part of the logit"}
-        sheet = explanation(
+        sheet = explanation_sheet(
             [case],
             self.spec.palette,
             self.spec.classes,
@@ -181,9 +181,9 @@ class ExplainFolder:
     """What is to be done for one output folder.
 
     Attributes:
-        items: pictures, in their order.
+        items: images, in their order.
         writer: where the outputs go.
-        table: gets a row per picture.
+        table: gets a row per image.
         truth: reads the true masks.
     """
 
@@ -198,10 +198,10 @@ class ExplainReport:
     """What came of it.
 
     Attributes:
-        done: pictures with a map.
+        done: images with a map.
         empty: what is to be said of those that have nothing to explain.
         noted: what is to be said of maps that are there.
-        failures: why a picture could not be explained.
+        failures: why an image could not be explained.
         untrue: why a true mask could not be read.
         inside: of each map, the share of it that lies in the region, and that of the region in the image.
         hits: whether the highest value lies in the region.
@@ -224,15 +224,15 @@ def explain_folder(
     report: ExplainReport,
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Explain and write every picture of a folder; what cannot be read or explained is noted, and the others go on.
+    """Explain and write every image of a folder; what cannot be read or explained is noted, and the others go on.
 
     Args:
-        folder: the pictures.
+        folder: the images.
         explainer: image and region to map.
         box: the region (top, left, bottom, right) of every image; None takes what is asked, predicted or true pixels.
         training: what the images should be like.
         report: is added to.
-        step: called after each picture.
+        step: called after each image.
 
     Raises:
         DataError: an output cannot be written.
@@ -258,7 +258,7 @@ def explain_folder(
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """A picture with its map.
+    """An image with its map.
 
     Attributes:
         loaded: what was decoded.
@@ -276,7 +276,7 @@ class ExplainedImage:
 
 
 def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loaded: LoadedImage) -> ExplainedImage | str:
-    """Return the map of a picture, or in words why there is nothing to explain in it."""
+    """Return the map of an image, or in words why there is nothing to explain in it."""
     prediction = explainer.segmenter.classes(loaded.image)
     pixels, absent = region_of(explainer, box, region, prediction, loaded.truth)
     if absent and not explainer.whole:
@@ -286,7 +286,7 @@ def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loa
 
 
 def _put_down(folder: ExplainFolder, item: Item, found: ExplainedImage, report: ExplainReport) -> None:
-    """Write a picture and its row.
+    """Write an image and its row.
 
     Raises:
         DataError: it cannot be written.
@@ -294,7 +294,7 @@ def _put_down(folder: ExplainFolder, item: Item, found: ExplainedImage, report: 
     name, lies = item[0].label(item[1]), point(found.values, found.region)
     asked = folder.table.asked
     title = "   ".join(filter(None, (name, asked.method, asked.layer, str(lies), found.notes)))
-    case = Explained(found.loaded.image, found.loaded.truth, found.prediction, found.values, found.region, title)
+    case = ExplainedCase(found.loaded.image, found.loaded.truth, found.prediction, found.values, found.region, title)
     try:
         picture = folder.writer.write(*item, case)
     except OSError as error:

@@ -1,6 +1,6 @@
 """Which pixels of an image a map is to explain.
 
-Legend: H W pixels of the image at its own size, h w as the network sees it.
+Shapes: H W pixels of the image at original size, h w as the network sees it.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def box_pixels(box: Sequence[int], size: tuple[int, int]) -> Array:
 def weights(region: Array, size: tuple[int, int]) -> torch.Tensor:
     """Return the share (h, w) float32 that each pixel of the network's logits has in their mean over a region (H, W).
 
-    Logits are enlarged or made smaller to the image's own size before anything is decided on them; a mean over a region of
+    Logits are enlarged or made smaller to the original image size before anything is decided on them; a mean over a region of
     that size is a weighted sum over the logits as they come out of the network, with these weights, which sum to 1.
 
     Args:
@@ -90,8 +90,8 @@ class Pointing:
         inside: share of the positive values that lies in it, 0 to 1 (the energy-based pointing game of Wang et al.,
             "Score-CAM", CVPR Workshops 2020; over the pixels of the region instead of a box around it); NaN where no value is
             positive, or the region is empty.
-        peak: row and column of the highest value; None where no value is positive.
-        hit: whether that is in the region (the pointing game of Zhang et al., ECCV 2016); None where `inside` is NaN.
+        peak: row and column of the highest value; None if no value is positive.
+        hit: whether that is in the region (the pointing game of Zhang et al., ECCV 2016); None if `inside` is NaN.
         highest: the highest value.
     """
 

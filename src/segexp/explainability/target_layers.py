@@ -1,6 +1,6 @@
 """Which layer of a network Grad-CAM looks at, and where in the image its map lies.
 
-Legend: B batch, C channels, H W pixels of the image, h w cells of a map.
+Shapes: B batch, C channels, H W pixels of the image, h w cells of a map.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The loop of a prediction: one picture after the other, while threads decode those to come and write those done."""
+"""The loop of a prediction: one image after the other, while threads decode those to come and write those done."""
 
 from collections import deque
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class PredictFolder:
     Attributes:
         jobs: in their order.
         writer: where the outputs go.
-        review: gets a row per picture.
+        review: gets a row per image.
         truth: reads the true masks, for panels.
     """
 
@@ -79,8 +79,8 @@ class PredictReport:
 
     Attributes:
         done: files whose outputs are all written.
-        pictures: predicted; a stack or volume has several.
-        flagged: pictures with a flag.
+        images: predicted; a stack or volume has several.
+        flagged: images with a flag.
         failures: why a file has no mask.
         untrue: why a true mask could not be shown.
     """
@@ -106,7 +106,7 @@ def predict_folder(
         predictor: image to prediction.
         training: what the images should be like.
         report: is added to.
-        step: called after each picture.
+        step: called after each image.
 
     Raises:
         DataError: an output cannot be written.
@@ -144,7 +144,7 @@ def predict_folder(
 
 
 def _extras(writer: MaskWriter, job: Job, source: Source, loaded: LoadedImage, prediction: Prediction) -> Callable[[], None]:
-    """Return what writes the extras of a picture; it holds no more of the prediction than it needs."""
+    """Return what writes the extras of an image; it holds no more of the prediction than it needs."""
     wanted = writer.wanted
     found = PredictedImage(
         prediction.classes,

@@ -30,16 +30,16 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 BUDGET = 1 << 25
-"""Pixels that wait in a queue; more only if they are one picture."""
+"""Pixels that wait in a queue; more only if they are one image."""
 MOST = 8
-"""Pictures that wait in a queue."""
+"""Images that wait in a queue."""
 THREADS = 2
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 Truth = Callable[[Job, Source, Sequence[int]], Array | None]
-"""Reads the true mask (H, W) of one picture of a job, of a size (H, W, …); None where nothing is known."""
+"""Reads the true mask (H, W) of one image of a job, of a size (H, W, …); None if nothing is known."""
 
 
 class FolderTask(ABC, Generic[F]):
@@ -79,7 +79,7 @@ class FolderTask(ABC, Generic[F]):
 
     @abstractmethod
     def write_table(self, folder: F) -> Path | None:
-        """Write the table of a folder; return its file, None where it has no row."""
+        """Write the table of a folder; return its file, None if it has no row."""
 
     @abstractmethod
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
@@ -87,7 +87,7 @@ class FolderTask(ABC, Generic[F]):
 
     @abstractmethod
     def problem(self) -> DataError | None:
-        """Return what names the images that could not be done, None where all could."""
+        """Return what names the images that could not be done, None if all could."""
 
 
 def run_folders(
@@ -186,7 +186,7 @@ def read_ahead(
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded picture: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
+    """A decoded image: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
 
     image: Array
     flags: tuple[str, ...]
@@ -194,10 +194,10 @@ class LoadedImage:
 
 
 def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, untrue: list[str]) -> LoadedImage:
-    """Decode one picture, and its truth; a truth that cannot be read is noted in `untrue` and left out.
+    """Decode one image, and its truth; a truth that cannot be read is noted in `untrue` and left out.
 
     Raises:
-        DataError: the picture is broken, or has a number of channels that the network does not take.
+        DataError: the image is broken, or has a number of channels that the network does not take.
     """
     array = read_image(source)
     have = array.shape[2]
@@ -221,12 +221,12 @@ def pixels(source: Source) -> int:
     try:
         height, width = image_size(source)
     except SegexpError:
-        return 0  # told when it is read
+        return 0  # called when it is read
     return height * width
 
 
 def reason(error: Exception, remedy: str) -> str:
-    """Return why one picture cannot be done, `remedy` where the memory is short; what is not the picture's fault goes on."""
+    """Return why one image cannot be done, `remedy` where the memory is short; what is not the image's fault goes on."""
     if isinstance(error, SegexpError):
         return error.found
     if is_memory(error):

@@ -1,6 +1,6 @@
 """The true masks of images, for a panel: where they are, and which class each value means.
 
-Legend: H W pixels.
+Shapes: H W pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class TruthReader:
     files: Mapping[Job, tuple[Path, ...]]
 
     def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
-        """Return the mask (H, W) uint8 of one picture, 255 where it does not count; None where nothing is known.
+        """Return the mask (H, W) uint8 of one image, 255 where it does not count; None if nothing is known.
 
         Raises:
             DataError: a file is broken, of another size than the image (H, W), or holds a value that no class claims.
@@ -90,7 +90,7 @@ class TruthReader:
 
 
 def filled(pattern: str, job: Job) -> Path | None:
-    """Return the file that a pattern gives to a job, with or without its folders; None where there is none."""
+    """Return the file that a pattern gives to a job, with or without its folders; None if absent."""
     stem = stem_of(job.image)
     names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]
     names += [text.removesuffix(".*") + ending for text in names if text.endswith(".*") for ending in ENDINGS]
@@ -167,7 +167,7 @@ class LayersReader:
     files: Mapping[Job, Layers]
 
     def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
-        """Return the mask (H, W) uint8 of one picture, bit sets, 255 where it does not count; None where nothing is known.
+        """Return the mask (H, W) uint8 of one image, bit sets, 255 where it does not count; None if nothing is known.
 
         Raises:
             DataError: a file is broken, of another size than the image (H, W), or holds a value that its class does not have.

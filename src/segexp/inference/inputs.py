@@ -38,13 +38,13 @@ def file_words(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def ending_of(name: str) -> str:
-    """Return the ending of a picture's name as it is written (`.JPG`, `.nii.gz`); empty for other files."""
+    """Return the ending of an image's name as it is written (`.JPG`, `.nii.gz`); empty for other files."""
     lower = name.lower()
     return next((name[-len(ending) :] for ending in ENDINGS if lower.endswith(ending) and len(name) > len(ending)), "")
 
 
 def stem_of(name: str) -> str:
-    """Return a picture's name, folders included, without its format."""
+    """Return an image's name, folders included, without its format."""
     return name.removesuffix(ending_of(name))
 
 
@@ -108,7 +108,7 @@ def _by_pattern(root: Path, names: Sequence[str], image: object, mask: object) -
 
 
 def _key(root: Path, name: str, pattern: Pattern, shared: Sequence[str]) -> object:
-    """Return where the data set of a file would begin and the fields that pair it, or None where the pattern does not fit.
+    """Return where the data set of a file would begin and the fields that pair it, or None if the pattern does not fit.
 
     The input may be the root of the data set, a folder in it or one above; so the end of the whole path is compared.
     """
@@ -152,7 +152,7 @@ class Job:
         file: where it is.
         image: its name relative to the input, with "/": how messages and the review call it.
         stem: what its outputs are called, folders included, without suffix and format.
-        pages: how many pictures it holds one by one, as a stack or volume; None for a picture of its own.
+        pages: how many images it holds one by one, as a stack or volume; None for an image of its own.
     """
 
     file: Path
@@ -167,11 +167,11 @@ class Job:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """Its pictures, in their order."""
+        """Its images, in their order."""
         return (Source(self.file),) if self.pages is None else tuple(Source(self.file, page) for page in range(self.pages))
 
     def label(self, source: Source) -> str:
-        """Return what the review calls one of its pictures."""
+        """Return what the review calls one of its images."""
         return self.image if source.page is None else f"{self.image}[{source.page}]"
 
 
@@ -215,7 +215,7 @@ class Inventory:
 
 
 def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earlier: EarlierOutputs) -> Inventory:
-    """List the pictures of one input.
+    """List the images of one input.
 
     What lies in the output folder, masks beside their images, and what an earlier run wrote are no inputs; a file that is
     named itself always is.
@@ -223,7 +223,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     Args:
         given: a folder, looked through at any depth, or a file.
         output: the folder of its masks.
-        channels: that the network takes; a TIFF file with just so many gray pages is one picture.
+        channels: that the network takes; a TIFF file with just so many gray pages is one image.
         data: the data section of the run that trained the network.
         earlier: how to know what earlier runs wrote.
 
@@ -294,7 +294,7 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
 
 
 def _pages(file: Path, channels: int) -> int | None:
-    """Return how many pictures of its own a file holds; None for one picture, also where it cannot be read (told later)."""
+    """Return how many images of its own a file holds; None for one image, also where it cannot be read (told later)."""
     if not (nifti.is_nifti(file) or ending_of(file.name).lower() in (".tif", ".tiff")):
         return None
     try:
@@ -353,7 +353,7 @@ def refuse_masks(jobs: Sequence[Job], training: TrainingStats) -> None:
     for job in jobs[:FIRST]:
         try:
             counts[job.image] = different_values(read_image(job.sources[len(job.sources) // 2]))
-        except SegexpError:  # told when its turn comes
+        except SegexpError:  # called when its turn comes
             continue
         if counts[job.image] > HANDFUL:
             return

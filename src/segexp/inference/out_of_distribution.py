@@ -8,7 +8,7 @@ any image of such a data set could be:
 - range: more than `OUTSIDE` of the pixels of a channel lie outside of what 99 % of the training pixels have.
 - contrast: the deviation within the image is below `FLAT` of that of all training pixels.
 
-Legend: C channels, H W pixels.
+Shapes: C channels, H W pixels.
 """
 
 import math

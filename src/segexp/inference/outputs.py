@@ -3,7 +3,7 @@
 A stack or volume gives one mask file; of everything else each of its pages gives a file of its own, in a folder called like it.
 Classes that may overlap have a mask file each, `NAME_CLASS.png`, that shows where the class is.
 
-Legend: K classes, H W pixels of the image.
+Shapes: K classes, H W pixels of the image.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from segexp.data.labels.modes import label_layer
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.inputs import Inventory, Job, ending_of, file_words
 from segexp.types import DataSpec, Source
-from segexp.visualization import heat_map, layered, overlay, triptych
+from segexp.visualization import heat_map, overlay, overlay_bits, triptych
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,7 +58,7 @@ class OutputOptions:
         return f"labels/{self._name(job)}" if self.labels and (self.layers or not job.volume) else None
 
     def extras(self, job: Job, source: Source) -> dict[str, str]:
-        """Return the names of what else is written for one picture of a job, by kind."""
+        """Return the names of what else is written for one image of a job, by kind."""
         page = "" if source.page is None else f"/{source.page:04d}"
         name = f"{job.stem}{self.suffix}{page}"
         kinds = {
@@ -84,7 +84,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What is to be written of one picture; what nobody asked for is None.
+    """What is to be written of one image; what nobody asked for is None.
 
     Attributes:
         classes: (H, W) uint8, of overlapping labels bit sets.
@@ -120,8 +120,8 @@ class MaskWriter:
         return all((self.folder / name).is_file() for name in self.wanted.files(job))
 
     def write_extras(self, job: Job, source: Source, found: PredictedImage) -> None:
-        """Write what belongs to one picture."""
-        colours, names, lay = self.spec.palette, self.spec.classes, layered if self.spec.overlapping else overlay
+        """Write what belongs to one image."""
+        colours, names, lay = self.spec.palette, self.spec.classes, overlay_bits if self.spec.overlapping else overlay
         for kind, name in self.wanted.extras(job, source).items():
             path = self.folder / name
             if kind == "overlay" and found.image is not None:
@@ -142,7 +142,7 @@ class MaskWriter:
 
         Args:
             job: the image, stack or volume.
-            classes: (H, W) uint8 of each of its pictures.
+            classes: (H, W) uint8 of each of its images.
         """
         labels = self.wanted.labels_file(job)
         if labels:
@@ -254,7 +254,7 @@ def check_writable(folder: Path) -> None:
     """Make an output folder, and find out before the work whether it can be written.
 
     Raises:
-        ConfigError: it is the name of a picture.
+        ConfigError: it is the name of an image.
         DataError: it cannot be made or written.
     """
     if ending_of(folder.name) and not folder.is_dir():

@@ -1,6 +1,6 @@
 """From probabilities to the final mask: a threshold, and components that are kept, dropped or filled.
 
-Legend: K classes (0 is the background), H W pixels.
+Shapes: K classes (0 is the background), H W pixels.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -115,7 +115,7 @@ def _where(classes: np.ndarray, k: int) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the rows and columns of the pixels that are not 0, or None where there is none."""
+    """Return the rows and columns of the pixels that are not 0, or None if absent."""
     left, top, width, height = cv2.boundingRect(mask)
     return (slice(top, top + height), slice(left, left + width)) if width else None
 
@@ -134,7 +134,7 @@ class Postprocessing:
     Attributes:
         threshold: of two classes, the second is taken where its probability is above this (0 to 1, both excluded); None
             takes the larger one.
-        min_area: components (8-connected) with fewer pixels of the image's own size are dropped.
+        min_area: components (8-connected) with fewer pixels of the original image size are dropped.
         largest_component: of each class only the largest component stays; of equal ones the first in reading order.
         fill_holes: background (4-connected) that a single class encloses becomes that class; what touches the border of the
             image is no hole.

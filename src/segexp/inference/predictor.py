@@ -1,7 +1,7 @@
 """Predictor: one or several segmenters, each seeing an image in one or several views, made into one prediction.
 
 Views are added up as they come, so that memory does not grow with their number.
-Legend: V views (members times test-time views), C channels, K classes, H W pixels.
+Shapes: V views (members times test-time views), C channels, K classes, H W pixels.
 """
 
 import zlib

@@ -1,6 +1,6 @@
 """review.csv: which masks a person should look at first, and why.
 
-Legend: H W pixels.
+Shapes: H W pixels.
 """
 
 import csv
@@ -74,7 +74,7 @@ class Review:
         scores: Mapping[str, float] | None = None,
         classes: Array | None = None,
     ) -> None:
-        """Add what was found about one picture.
+        """Add what was found about one image.
 
         Args:
             image: its name.
@@ -92,7 +92,7 @@ class Review:
         self.rows[image] = row
 
     def write(self) -> Path | None:
-        """Write the rows, those to look at first at the top; return the file, or None where there is no row.
+        """Write the rows, those to look at first at the top; return the file, or None if there is no row.
 
         Order: flagged before others, then by disagreement, then by entropy, the highest first.
 

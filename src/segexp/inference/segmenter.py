@@ -1,6 +1,6 @@
 """Segmenter: the one object that turns an image into probabilities. Training scores with it, and so does everything after.
 
-Legend: B batch, C channels, K classes, h w working size, H W own size.
+Shapes: B batch, C channels, K classes, h w working size, H W original size.
 """
 
 import os
@@ -122,12 +122,12 @@ class Segmenter:
         return logits
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return logits (K, H, W) float32 of one prepared image (C, h, w) at its own size; the network is left in its mode."""
+        """Return logits (K, H, W) float32 of one prepared image (C, h, w) at original size; the network is left in its mode."""
         working = (image.shape[-2], image.shape[-1])
         return self._segment(lambda rows, columns: image[:, rows, columns].to(self.device), working, size, IDENTITY)
 
     def predict(self, image: Image) -> np.ndarray:
-        """Return the class index (H, W) uint8 of each pixel of an image, at its own size; of overlapping labels, bit sets.
+        """Return the class index (H, W) uint8 of each pixel of an image, at original size; of overlapping labels, bit sets.
 
         Args:
             image: an array (H, W) or (H, W, C) of uint8, uint16 or float32, a PIL image, or the path of a file.
@@ -141,7 +141,7 @@ class Segmenter:
         return self.classes(self.read(image))
 
     def probabilities(self, image: Image, view: View = IDENTITY) -> torch.Tensor:
-        """Return probabilities (K, H, W) float32 of an image, at its own size; see `LabelMode` for what they mean.
+        """Return probabilities (K, H, W) float32 of an image, at original size; see `LabelMode` for what they mean.
 
         They are where the weights are, or in main memory where a GPU has no room for them. A large image is prepared window
         by window.

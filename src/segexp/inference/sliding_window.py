@@ -108,7 +108,7 @@ def cost(grid: tuple[Axis, Axis]) -> float:
 
 
 def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> tuple[Axis, Axis] | None:
-    """Return the grid with this many rows of windows, or None where they would be too small or too large."""
+    """Return the grid with this many rows of windows, or None if they would be too small or too large."""
     units, shared = -(-height // UNIT), overlap // UNIT
     tall = height if rows == 1 else UNIT * -(-(units + (rows - 1) * shared) // rows)
     wide = max_pixels // tall
@@ -132,7 +132,7 @@ def segment(
     batch: int = 1,
     grid: tuple[Axis, Axis] | None = None,
 ) -> torch.Tensor:
-    """Return the logits (K, H, W) float32 of one image at its own size (H, W).
+    """Return the logits (K, H, W) float32 of one image at original size (H, W).
 
     One image is one forward pass, so that a score never depends on which images share a batch.
 
@@ -140,7 +140,7 @@ def segment(
         network: maps (B, C, h, w) to logits (B, K, h, w).
         read: gives parts of the prepared image.
         working: the size (h, w) of the prepared image.
-        size: the own size (H, W) to which the logits are brought, bilinear.
+        size: the original size (H, W) to which the logits are brought, bilinear.
         max_pixels: above this many working pixels the image is seen through overlapping windows, and as many pixels are in
             one pass at most.
         batch: windows in one pass; more of them are smaller ones.

@@ -1,6 +1,6 @@
 """What all losses share: float32 inside, the ignore index, class weights.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Cross-entropy that looks hardest at the gaps between objects, as the U-Net paper has it.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class BorderCrossEntropy(PixelLoss):
     w_c is the class weight of the pixel's true class; d1 and d2 are the pixel's distances to the two nearest objects. An
     object is a connected component over four neighbours, of one foreground class ("foreground": cells, nuclei), or of the
     background ("background": where the classes are the lines between things, such as the membranes between cells). The
-    second summand is for the pixels between objects, 0 inside of them. Nothing is added in a picture of one object or none.
+    second summand is for the pixels between objects, 0 inside of them. Nothing is added in an image of one object or none.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Losses on distances to the border of the truth. They say little where nothing is there yet: sum them with a region loss.
 
-Both go class by class over the foreground. A class that a picture lacks, or that fills it, has no border there and costs
+Both go class by class over the foreground. A class that an image lacks, or that fills it, has no border there and costs
 nothing there. Ignored pixels are in no set and have no part in the mean.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 import torch
@@ -35,7 +35,7 @@ class HausdorffDT(Loss):
 
     The mean over known pixels and foreground classes of (p - g)^2 (d_p^alpha + d_g^alpha): d_g is each pixel's distance in
     pixels from the true border, d_p from that of the pixels with p above one half, taken anew at every call and without a
-    gradient. It grows with the square of the picture's size, far above 1 at first.
+    gradient. It grows with the square of the image's size, far above 1 at first.
     """
 
     def __init__(self, alpha: float = 2.0) -> None:

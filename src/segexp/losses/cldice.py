@@ -1,6 +1,6 @@
 """clDice: do the centre lines of prediction and truth lie within the other? For tubes, roads, membranes.
 
-Legend: B batch, K classes, C foreground classes, H W pixels.
+Shapes: B batch, K classes, C foreground classes, H W pixels.
 """
 
 import torch

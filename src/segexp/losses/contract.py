@@ -3,7 +3,7 @@
 The contract: logits (B, K, H, W) and a mask (B, H, W) of class indices, 255 = ignore, to a scalar that can be differentiated;
 ignored pixels count for nothing, also where there are no others.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 import copy

@@ -1,10 +1,10 @@
 """Exact Euclidean distances, in pixels, for the losses that look at borders and gaps.
 
-They come from OpenCV on the CPU, one picture at a time: masks on another device are brought there and the distances taken
+They come from OpenCV on the CPU, one image at a time: masks on another device are brought there and the distances taken
 back. They have no gradient. Distances are straight lines, so an ignored pixel lies in no set and hides none: what it is
 given counts for nothing.
 
-Legend: N pictures, H W pixels; ... any number of axes.
+Shapes: N images, H W pixels; ... any number of axes.
 """
 
 from collections.abc import Callable
@@ -85,7 +85,7 @@ def gap_weights(labels: Tensor, known: Tensor, sigma: float) -> Tensor:
 
 
 def _gaps(labels: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the weights of one picture (H, W) uint8; what it costs goes with the size of the objects' boxes."""
+    """Return the weights of one image (H, W) uint8; what it costs goes with the size of the objects' boxes."""
     reach = int(np.ceil(5 * sigma))
     first = np.full(labels.shape, np.inf, np.float32)
     second = first.copy()
@@ -102,7 +102,7 @@ def _gaps(labels: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _each(one: Callable[[np.ndarray, np.ndarray], np.ndarray], sets: Tensor, known: Tensor) -> Tensor:
-    """Return `one`(inside, outside) of each picture, 0 where either has no pixel."""
+    """Return `one`(inside, outside) of each image, 0 where either has no pixel."""
     pictures = ((part & known).flatten(0, -3).cpu().numpy() for part in (sets, ~sets))
     maps = np.zeros((sets.shape[:-2].numel(), *sets.shape[-2:]), np.float32)
     for place, (inside, outside) in enumerate(zip(*pictures, strict=True)):

@@ -1,6 +1,6 @@
 """What a network learns from another one's probabilities, pixel by pixel.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class SoftTargets(nn.Module):
 
 
 def resized_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return logits (B, K, h, w) at another size (H, W): averaged where they shrink, as a coarse head sees the picture."""
+    """Return logits (B, K, h, w) at another size (H, W): averaged where they shrink, as a coarse head sees the image."""
     if tuple(logits.shape[2:]) == size:
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", antialias=True)

@@ -2,7 +2,7 @@
 
 The library takes 2.7 seconds to import, so it is imported where one of its losses is made.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Losses on the overlap of regions: soft Dice, focal Tversky; what they count.
 
-Legend: B batch, K classes, C classes looked at, H W pixels.
+Shapes: B batch, K classes, C classes looked at, H W pixels.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Any loss for two classes, for classes that may overlap.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """Unified focal loss: a focal cross-entropy and a focal Tversky loss with three numbers between them.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 import torch

@@ -1,15 +1,15 @@
 """How far the border of the prediction lies from the border of the truth: HD95, ASSD, NSD and boundary IoU.
 
-The border of a set is its pixels with at least one of four neighbours outside of it; beyond the edge of the picture is
+The border of a set is its pixels with at least one of four neighbours outside of it; beyond the edge of the image is
 outside (as MONAI, DeepMind's surface-distance and Cheng's boundary IoU have it). An ignored pixel is treated like one
 beyond the edge: it belongs to neither set, so whatever is predicted there changes nothing, and two masks that are both cut
 at an ignored seam agree along it.
 
 The rule for empty sets is that of `segexp.metrics.scores`: a case whose truth has no pixel of a class is left out of that
 class's scores (NaN; its false pixels are in `false_alarm/<class>`). A class that is there and was missed altogether gets the
-worst value: the picture's diagonal as its distances, 0 as NSD and boundary IoU; so a miss cannot vanish from a mean.
+worst value: the image's diagonal as its distances, 0 as NSD and boundary IoU; so a miss cannot vanish from a mean.
 
-Legend: K classes, H W pixels.
+Shapes: K classes, H W pixels.
 """
 
 import math
@@ -40,7 +40,7 @@ class Boundary(ForegroundMeasure):
     Attributes:
         tolerance: distance up to which a border pixel is right, in `unit`; 0 or more.
         unit: "pixel", or "spacing": distances and tolerance in the image's own spacing, as in millimetres.
-        band: width of the band of boundary IoU as a share of the picture's diagonal, rounded to pixels, at least 1.
+        band: width of the band of boundary IoU as a share of the image's diagonal, rounded to pixels, at least 1.
 
     Raises:
         ConfigError: a value is out of its range.

@@ -1,10 +1,10 @@
 """Whether a probability of 0.8 is right in 80 of 100 pixels: reliability bins, expected calibration error, Brier score.
 
 One class against the rest, over all known pixels of a case, whether the truth has the class or not: a false certainty in a
-picture without the class is one, too. The bins add up over cases, so the error of a whole split comes from their sum
+image without the class is one, too. The bins add up over cases, so the error of a whole split comes from their sum
 (`pooled`), not from a mean of errors: few pixels in a bin make every single case look worse than the network is.
 
-Legend: K classes, M bins, H W pixels.
+Shapes: K classes, M bins, H W pixels.
 """
 
 from collections.abc import Iterable, Mapping

@@ -22,7 +22,7 @@ def case_rows(
     names: Sequence[str],
     measured: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> list[dict[str, object]]:
-    """Return the rows of `cases.csv` for one split: N cases x K classes, scores empty where they are not defined.
+    """Return the rows of `cases.csv` for one split: N cases x K classes, scores empty if they are not defined.
 
     Args:
         split: its name.

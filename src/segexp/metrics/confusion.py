@@ -1,6 +1,6 @@
 """The confusion matrix of one case, of classes that exclude each other and of classes that may overlap.
 
-Legend: K classes, H W pixels.
+Shapes: K classes, H W pixels.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """What a measure of one case is: a small object that is called with truth and prediction, its columns known beforehand.
 
-Legend: N cases, K classes, H W pixels.
+Shapes: N cases, K classes, H W pixels.
 """
 
 import math
@@ -44,9 +44,9 @@ class Measure(Protocol):
         Args:
             truth: (H, W) uint8 class index, 255 = ignore.
             prediction: (H, W) uint8 class index.
-            probabilities: (K, H, W) float32, or None where nobody has them.
+            probabilities: (K, H, W) float32, or None if nobody has them.
             num_classes: K.
-            spacing: size of a pixel (row, column), or None where the data give none.
+            spacing: size of a pixel (row, column), or None if the data give none.
         """
 
 
@@ -58,9 +58,9 @@ class Foreground:
         index: of the class, 1 to K - 1.
         truth: (H, W) bool.
         prediction: (H, W) bool; no ignored pixel is in it.
-        probability: (H, W) of the class, 0 to 1; None where nobody has it.
+        probability: (H, W) of the class, 0 to 1; None if nobody has it.
         ignored: (H, W) bool, pixels that count nowhere.
-        spacing: size of a pixel (row, column), or None where the data give none.
+        spacing: size of a pixel (row, column), or None if the data give none.
     """
 
     index: int
@@ -110,12 +110,12 @@ class ForegroundMeasure(ABC):
 
 
 def check_measures(measures: Mapping[str, Measure], num_classes: int, spacing: tuple[float, float] | None = (1.0, 1.0)) -> None:
-    """Try each measure on a picture of nothing, so that what it needs and does not get is found before any training.
+    """Try each measure on an image of nothing, so that what it needs and does not get is found before any training.
 
     Args:
         measures: by the name in the configuration.
         num_classes: K.
-        spacing: size of a pixel (row, column) of that picture.
+        spacing: size of a pixel (row, column) of that image.
 
     Raises:
         ConfigError: two columns of one name, or a measure that does not give its columns; or what the measure itself raises.
@@ -141,11 +141,11 @@ def check_measures(measures: Mapping[str, Measure], num_classes: int, spacing: t
 
 
 def check_spacings(measures: Sequence[Measure], spacings: Mapping[str, tuple[float, float] | None], num_classes: int) -> None:
-    """Try each measure on a picture of nothing in each spacing that the data have.
+    """Try each measure on an image of nothing in each spacing that the data have.
 
     Args:
         measures: of each case.
-        spacings: size of a pixel (row, column) by case, None where it is not known.
+        spacings: size of a pixel (row, column) by case, None if it is not known.
         num_classes: K.
 
     Raises:
@@ -161,6 +161,6 @@ def check_spacings(measures: Sequence[Measure], spacings: Mapping[str, tuple[flo
 
 
 def _tried(measure: Measure, num_classes: int, spacing: tuple[float, float] | None) -> Mapping[str, Sequence[float]]:
-    """Return what a measure gives for a picture of nothing."""
+    """Return what a measure gives for an image of nothing."""
     blank, even = np.zeros((8, 8), np.uint8), np.full((num_classes, 8, 8), 1 / num_classes, np.float32)
     return measure(blank, blank, even, num_classes, spacing)

@@ -11,7 +11,7 @@ script leaves it one pixel wide.
 The rule for empty truth is that of `segexp.metrics.scores`: a case whose truth has no pixel of the class is NaN. A
 prediction without any cell is one segment.
 
-Legend: K classes, H W pixels, S segments of the prediction, T cells of the truth.
+Shapes: K classes, H W pixels, S segments of the prediction, T cells of the truth.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ recall (they are NaN there); it is counted in `empty/<class>`, and the pixels fa
 summed in `false_alarm/<class>`. A class that is there and was missed scores 0; precision without any prediction is NaN.
 Nothing is smoothed.
 
-Legend: N cases, K classes; class 0 is the background.
+Shapes: N cases, K classes; class 0 is the background.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Whether a difference between two scores of the same cases can be told from chance, and what many such questions cost.
 
-Legend: N paired differences, M p-values.
+Shapes: N paired differences, M p-values.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Interval:
         low: lower end; NaN where fewer than two units count.
         high: upper end; NaN likewise.
         cases: how many count; undefined (NaN) ones do not.
-        groups: how many groups (and cases without a group) they are; None where cases stand alone.
+        groups: how many groups (and cases without a group) they are; None if cases stand alone.
     """
 
     mean: float

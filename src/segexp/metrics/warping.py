@@ -6,7 +6,7 @@ topological error: a gap, a false wall, a speck. The flips are greedy, so the er
 
 Cells are 4-connected, the membrane 8-connected (a diagonal line of single pixels divides); beyond the edge is membrane.
 
-Legend: H W pixels.
+Shapes: H W pixels.
 """
 
 import numpy as np

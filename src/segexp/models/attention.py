@@ -1,6 +1,6 @@
 """Attention for U-Nets: gates on the skips (Oktay et al. 2018), squeeze and excitation in space and channel (Roy et al. 2018).
 
-Legend: B batch, C channels, H W pixels.
+Shapes: B batch, C channels, H W pixels.
 """
 
 import torch

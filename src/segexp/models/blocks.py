@@ -1,6 +1,6 @@
 """Blocks shared by the networks: convolutions, resampling, padding to a stride, and checks of their arguments.
 
-Legend: B batch, C channels, H W pixels.
+Shapes: B batch, C channels, H W pixels.
 """
 
 import torch

@@ -3,7 +3,7 @@
 The contract: images (B, C, H, W) of any size from 16 pixels on to logits (B, K, H, W), one tensor, of the same height and
 width; in eval mode the output of an image depends on that image alone.
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 import copy

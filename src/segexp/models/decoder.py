@@ -1,6 +1,6 @@
 """The way back up, shared by the U-Nets: one step, all steps, and the heads of deep supervision on them.
 
-Legend: B batch, K classes, H W pixels.
+Shapes: B batch, K classes, H W pixels.
 """
 
 from collections.abc import Iterable, Sequence

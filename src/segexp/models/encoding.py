@@ -13,7 +13,7 @@ COLUMN = re.compile(r"conv\d+_0")
 def encoder_of(network: nn.Module) -> list[nn.Module]:
     """Return the modules that make up the encoder of a network, in its own order; none where it has no such part.
 
-    That is the attribute `encoder` where there is one (networks on the encoders of libraries, and your own), else the way
+    That is the attribute `encoder` if any (networks on the encoders of libraries, and your own), else the way
     down of a U-Net: `stem` and `down`, of UNet++ the first column.
     """
     found = getattr(network, "encoder", None)

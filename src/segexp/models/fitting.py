@@ -159,7 +159,7 @@ def adapt_channels(weight: Tensor, channels: int, base: int = 3) -> Tensor:
 
 
 def _adapted(value: Tensor, wanted: torch.Size, channels: int) -> Tensor | None:
-    """Return a first convolution for `channels`, or None where the shapes differ in another way."""
+    """Return a first convolution for `channels`, or None if the shapes differ in another way."""
     if value.ndim != 4 or (value.shape[0], *value.shape[2:]) != (wanted[0], *wanted[2:]) or wanted[1] % channels:
         return None
     groups = wanted[1] // channels

@@ -44,7 +44,7 @@ def hub_file(repository: str, revision: str | None = None, name: str = "model.sa
 
 
 def hub_ready(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path | None:
-    """Return a file of a repository from the hub's cache, or None where the hub answers that it has it.
+    """Return a file of a repository from the hub's cache, or None if the hub answers that it has it.
 
     Raises:
         ConfigError: it is neither here nor to be had.
@@ -94,7 +94,7 @@ def torch_file(url: str) -> Path:
 
 
 def torch_ready(url: str) -> Path | None:
-    """Return a file from the folder of torch.hub, or None where its address answers.
+    """Return a file from the folder of torch.hub, or None if its address answers.
 
     Raises:
         ConfigError: it is neither here nor to be had.

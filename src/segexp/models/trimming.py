@@ -1,6 +1,6 @@
 """What a library's network needs to train here: no weights that nothing uses, and norms that take a single value.
 
-Legend: B batch, C channels, H W pixels.
+Shapes: B batch, C channels, H W pixels.
 """
 
 import torch

@@ -4,7 +4,7 @@ Valid convolutions, so that 572x572 pixels give 388x388 logits; 2x2 up-convoluti
 the middle; dropout at the end of the contracting path (the last two levels, as in the authors' network file); no norm; weights
 drawn as He et al. 2015 do. What an image lacks around it is its mirror image.
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 from itertools import pairwise

@@ -1,8 +1,8 @@
-"""Pictures of chosen cases: the worst, the median and the best ones of a run, and those that were explained.
+"""Images of chosen cases: the worst, the median and the best ones of a run, and those that were explained.
 
-Training writes them below `pictures/` with an index that says what they are; the page reads them from there.
+Training writes them below `images/` with an index that says what they are; the page reads them from there.
 
-Legend: N cases, C channels, H W pixels, K classes.
+Shapes: N cases, C channels, H W pixels, K classes.
 """
 
 import json
@@ -18,9 +18,9 @@ from PIL import Image
 
 from segexp.atomic import atomic_write
 from segexp.data.dataset import Prepared
-from segexp.evaluation.case_scores import of_cases
+from segexp.evaluation.case_scores import mean_over_classes
 from segexp.evaluation.scoring import Scorable
-from segexp.evaluation.summary_text import number
+from segexp.evaluation.summary_text import format_score
 from segexp.metrics.scores import class_scores
 from segexp.reporting.images import ColourKey, Figure, Picture, colour_keys, embed_array, embed_file, encode
 from segexp.types import Case
@@ -30,13 +30,13 @@ from segexp.visualization import (
     MISSED,
     WRONG_CLASS,
     Array,
-    Explained,
+    ExplainedCase,
     Palette,
-    errors,
-    heat,
-    heat_view,
-    layered,
+    colour_heat,
+    error_map,
     overlay,
+    overlay_bits,
+    overlay_explanation,
     to_display,
 )
 
@@ -47,24 +47,24 @@ VIEWS = ("image", "truth", "prediction", "error")
 KINDS = {"worst": 4, "best": 3, "median": 3, "false alarm": 2}
 """How many of each are shown, in the order in which they are chosen, turn by turn."""
 SIDE = 320
-"""Longest side of a picture in pixels."""
+"""Longest side of an image in pixels."""
 PANEL_WIDTH = 1100
 """Pixels of the panel of an older run on the page."""
 PICTURE_BUDGET = 10_000_000
-"""Characters of the page that pictures of cases may take: a page stays below 15 MB."""
+"""Characters of the page that images of cases may take: a page stays below 15 MB."""
 ERROR_COLOURS = {"correct": CORRECT, "missed": MISSED, "false alarm": FALSE_ALARM, "wrong class": WRONG_CLASS}
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """A case with pictures.
+    """A case with images.
 
     Attributes:
         position: of the case in its split.
         kind: "worst", "median", "best" or "false alarm".
         split: its name.
         case: its id.
-        score: Dice, mean over the classes in the truth; None where there is none.
+        score: Dice, mean over the classes in the truth; None if absent.
         files: of the four `VIEWS`, in the folder of the index.
     """
 
@@ -95,7 +95,7 @@ class ExplainedCases:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """The views of a case side by side, below its title; `anchor` is its place on the page, empty where nothing leads there."""
+    """The views of a case side by side, below its title; `anchor` is its place on the page, empty if nothing leads there."""
 
     kind: str
     title: str
@@ -105,15 +105,15 @@ class CaseRow:
 
 @dataclass(frozen=True)
 class CaseGallery:
-    """The pictures of a run.
+    """The images of a run.
 
     Attributes:
         legend: what the colours of masks and errors mean.
         rows: by split.
-        missing: pictures of the index that are no longer there.
-        panels: of an older run, which has no such pictures.
-        command: that draws the pictures again, where there is none.
-        anchors: `#name` of the pictures of a case, by split and id.
+        missing: images of the index that are no longer there.
+        panels: of an older run, which has no such images.
+        command: that draws the images again, where there is none.
+        anchors: `#name` of the images of a case, by split and id.
     """
 
     legend: Sequence[tuple[str, Sequence[ColourKey]]]
@@ -177,19 +177,19 @@ def draw_views(
         side: in pixels.
         overlapping: the masks hold bit sets.
     """
-    lay = layered if overlapping else overlay
+    lay = overlay_bits if overlapping else overlay
     height, width = truth.shape
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     shown = cv2.resize(to_display(image), size, interpolation=cv2.INTER_AREA)
     real, guess = (cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in (truth, prediction))
-    return shown, lay(shown, real, palette), lay(shown, guess, palette), errors(real, guess, shown, overlapping)
+    return shown, lay(shown, real, palette), lay(shown, guess, palette), error_map(real, guess, shown, overlapping)
 
 
 def save_case_images(
     directory: Path, split: str, segmenter: Scorable, cases: Sequence[Case], prepared: Prepared, matrices: np.ndarray
 ) -> None:
-    """Choose cases of a split by their scores and write their pictures into `pictures/cases/` of a run directory.
+    """Choose cases of a split by their scores and write their images into `images/cases/` of a run directory.
 
     The chosen cases are predicted again, so that the predictions of all need not be kept until the scores are known.
 
@@ -202,7 +202,7 @@ def save_case_images(
         matrices: their confusion matrices (N, K, K).
     """
     found = class_scores(matrices)
-    scores, alarms = of_cases(found.dice[:, 1:]), found.fp[:, 1:].sum(axis=1)
+    scores, alarms = mean_over_classes(found.dice[:, 1:]), found.fp[:, 1:].sum(axis=1)
     segmenter.network.eval()
 
     def predicted() -> Iterator[tuple[CaseImages, Array, Array, Array]]:
@@ -222,7 +222,7 @@ def write_case_images(
     palette: Palette,
     overlapping: bool = False,
 ) -> None:
-    """Write pictures of the chosen cases of one split, and the index that says what they are; other splits' stay.
+    """Write images of the chosen cases of one split, and the index that says what they are; other splits' stay.
 
     Args:
         directory: of the run.
@@ -243,7 +243,7 @@ def write_case_images(
 
 
 def read_case_images(directory: Path) -> list[CaseImages]:
-    """Return the cases that have pictures, as the index says; nothing where it is missing or broken."""
+    """Return the cases that have images, as the index says; nothing where it is missing or broken."""
     try:
         content: list[Mapping[str, Any]] = json.loads((directory / CASES_FOLDER / INDEX).read_text(encoding="utf-8"))
         return [CaseImages(**{**entry, "files": _file_names(entry["files"])}) for entry in content]
@@ -252,9 +252,9 @@ def read_case_images(directory: Path) -> list[CaseImages]:
 
 
 def write_explained_cases(
-    directory: Path, cases: Sequence[Explained], target: str, layer: str, palette: Palette, overlapping: bool = False
+    directory: Path, cases: Sequence[ExplainedCase], target: str, layer: str, palette: Palette, overlapping: bool = False
 ) -> None:
-    """Write the pictures of explained cases, and the index that says what they are.
+    """Write the images of explained cases, and the index that says what they are.
 
     Args:
         directory: of the run.
@@ -273,13 +273,13 @@ def write_explained_cases(
         values = cv2.resize(case.values, size, interpolation=cv2.INTER_AREA)
         region = cv2.resize(case.region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         names = tuple(f"{n:02d}_{view}.jpg" for view in (*VIEWS[:3], "heat"))
-        _write_pictures(folder, names, (shown, real, guess, heat_view(shown, values, region, signed=False)))
+        _write_pictures(folder, names, (shown, real, guess, overlay_explanation(shown, values, region, signed=False)))
         files.append(names)
     _write_index(folder, asdict(ExplainedCases(target, layer, tuple(case.title for case in cases), tuple(files))))
 
 
 def read_explained_cases(directory: Path) -> ExplainedCases | None:
-    """Return the explained cases, as the index says; None where it is missing or broken."""
+    """Return the explained cases, as the index says; None if it is missing or broken."""
     try:
         content: dict[str, Any] = json.loads((directory / EXPLAINED_FOLDER / INDEX).read_text(encoding="utf-8"))
         files = tuple(_file_names(names) for names in content["files"])
@@ -309,7 +309,7 @@ def _file_names(names: Sequence[object]) -> tuple[str, ...]:
 def case_gallery(
     directory: Path, cases: Sequence[CaseImages], splits: Sequence[str], classes: Sequence[str], palette: Palette
 ) -> CaseGallery:
-    """Return the pictures of a run for its page, as many of them as it has room for.
+    """Return the images of a run for its page, as many of them as it has room for.
 
     Args:
         directory: of the run.
@@ -327,7 +327,7 @@ def case_gallery(
             missing += len(VIEWS) - len(views)
             room -= sum(len(view.picture.source) for view in views if view.picture)
             if views and room > 0:
-                score = "no foreground in the ground truth" if case.score is None else f"Dice {number(case.score)}"
+                score = "no foreground in the ground truth" if case.score is None else f"Dice {format_score(case.score)}"
                 anchor = f"case-{split}-{n}"
                 anchors[split, case.case] = f"#{anchor}"
                 rows.setdefault(split, []).append(CaseRow(case.kind, f"{case.case} \u00b7 {score}", views, anchor))
@@ -357,7 +357,7 @@ def _old_panels(directory: Path, splits: Sequence[str]) -> list[Figure]:
 
 
 def evidence(directory: Path) -> Evidence | None:
-    """Return the explained cases of a run for its page; None where there is none whose pictures are there."""
+    """Return the explained cases of a run for its page; None if absent whose images are there."""
     found = read_explained_cases(directory)
     if found is None:
         return None
@@ -367,12 +367,12 @@ def evidence(directory: Path) -> Evidence | None:
         for title, files in zip(found.titles, found.files, strict=False)
         if (views := _embed_views(directory / EXPLAINED_FOLDER, files, names, title))
     ]
-    bar = heat(np.linspace(0, 1, 160)[None].repeat(12, axis=0), 0, 1)
+    bar = colour_heat(np.linspace(0, 1, 160)[None].repeat(12, axis=0), 0, 1)
     scale = embed_array(bar, "Colours from black over red to yellow", None)
     return Evidence(found.target, found.layer, scale, rows) if rows else None
 
 
 def _embed_views(folder: Path, files: Sequence[str], names: Sequence[str], case: str) -> list[Figure]:
-    """Return the pictures of a case that are there, each below its name."""
+    """Return the images of a case that are there, each below its name."""
     found = ((embed_file(folder / file, f"{case}: {name}"), name) for file, name in zip(files, names, strict=False))
     return [Figure(picture, name) for picture, name in found if picture is not None]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from segexp.evaluation.summary_text import counted, number
+from segexp.evaluation.summary_text import format_score, pluralise
 from segexp.metrics.significance import Interval
 from segexp.reporting.tables import Table
 
@@ -80,7 +80,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line in the colour `number` (0 to 7), with dots where it has few points."""
+    """A line in the colour `format_score` (0 to 7), with dots where it has few points."""
 
     number: int
     points: Sequence[tuple[float, float]]
@@ -102,7 +102,7 @@ class Chart:
         dots: single points.
         texts: numbers and names.
         legend: names of the curves, none for a single one.
-        table: the same in numbers; None where the marks say it all.
+        table: the same in numbers; None if the marks say it all.
     """
 
     title: str
@@ -139,7 +139,7 @@ class JobScore:
 
 @dataclass(frozen=True)
 class IntervalBar:
-    """A mean and its interval on a scale; `start` and `length` are None where there is no interval."""
+    """A mean and its interval on a scale; `start` and `length` are None if there is no interval."""
 
     mean: float
     start: float | None
@@ -211,7 +211,7 @@ def line_chart(
     marker: tuple[float, str] | None = None,
     diagonal: bool = False,
 ) -> Chart | None:
-    """Return one or more lines on common scales; None where there is no point.
+    """Return one or more lines on common scales; None if there is no point.
 
     Args:
         lines: up to `MAX_LINES`; more are left out.
@@ -281,7 +281,7 @@ def histogram(
     value_range: tuple[float, float] | None = None,
     root_scale: bool = False,
 ) -> Chart | None:
-    """Return how often values occur; None where there is none.
+    """Return how often values occur; None if absent.
 
     Args:
         values: numbers; those that are not finite are left out.
@@ -346,7 +346,7 @@ def bar_chart(names: Sequence[str], shares: Sequence[float], colours: Sequence[t
 
 
 def dot_plot(key: str, jobs: Sequence[JobScore], score: str) -> Chart | None:
-    """Return a dot per job and a mark at the mean of each value, and the same in numbers; None where no job has a score.
+    """Return a dot per job and a mark at the mean of each value, and the same in numbers; None if no job has a score.
 
     Args:
         key: what varies.
@@ -371,14 +371,14 @@ def dot_plot(key: str, jobs: Sequence[JobScore], score: str) -> Chart | None:
             y = axes.y(float(np.mean([job.score for job in own])))
             axes.rules.append(Rule(x - 14, y, x + 14, y, "mean-mark"))
     table = Table((key, "jobs", "mean", "lowest", "highest"), list(map(_value_row, values, groups)), (1, 2, 3, 4))
-    description = " ".join(f"{value}: mean {mean} of {counted(int(jobs), 'job')}." for value, jobs, mean, *_ in table.rows)
-    label = f"{score} of {counted(len(known), 'job')} by {key}"
+    description = " ".join(f"{value}: mean {mean} of {pluralise(int(jobs), 'job')}." for value, jobs, mean, *_ in table.rows)
+    label = f"{score} of {pluralise(len(known), 'job')} by {key}"
     return Chart(key, label, description, HEIGHT - 34, rules=axes.rules, dots=dots, texts=axes.texts, table=table)
 
 
 def _value_row(value: str, jobs: Sequence[JobScore]) -> list[str]:
     scores = [job.score for job in jobs]
-    return [value, str(len(scores)), *map(number, (float(np.mean(scores)), min(scores), max(scores)))]
+    return [value, str(len(scores)), *map(format_score, (float(np.mean(scores)), min(scores), max(scores)))]
 
 
 def _value_positions(values: Sequence[str]) -> list[float]:
@@ -406,7 +406,7 @@ def _job_dots(jobs: Sequence[JobScore], x: float, axes: Axes, score: str) -> lis
     width = min(SPREAD, 5 * (len(jobs) - 1))
     offsets = np.linspace(-width, width, len(jobs)) if len(jobs) > 1 else np.zeros(1)
     return [
-        Dot(round(x + float(offset), 1), axes.y(job.score), f"{job.job}: {score} {number(job.score)}")
+        Dot(round(x + float(offset), 1), axes.y(job.score), f"{job.job}: {score} {format_score(job.score)}")
         for job, offset in zip(jobs, offsets, strict=True)
     ]
 

@@ -19,10 +19,10 @@ from segexp.config.schema import DataConfig
 from segexp.data.labels import multilabel
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import rgb
-from segexp.data.layout.infer_classes import spread
+from segexp.data.layout.infer_classes import evenly_spread
 from segexp.errors import DataError, SegexpError, sentence
-from segexp.evaluation.label_errors import Disagreement
-from segexp.evaluation.summary_text import number
+from segexp.evaluation.label_errors import LabelQuality
+from segexp.evaluation.summary_text import format_score
 from segexp.reporting.case_images import draw_views
 from segexp.reporting.charts import Chart, Series, bar_chart, histogram, line_chart
 from segexp.reporting.images import ColourKey, Figure, ThumbnailBudget, colour_keys, embed_array, sample_intensities
@@ -36,15 +36,15 @@ MAX_LISTED = 12
 CASES_PER_SPLIT = 8
 """Sample cases of each split."""
 LARGE, SMALL = 320, 160
-"""Longest side of a picture in pixels."""
+"""Longest side of an image in pixels."""
 MANY_CASES = 12
-"""A finding about more cases than these shows small pictures, to be unfolded."""
+"""A finding about more cases than these shows small images, to be unfolded."""
 PICTURE_BUDGET = 11_000_000
-"""Characters of the page that pictures may take: check.html stays below 15 MB."""
+"""Characters of the page that images may take: check.html stays below 15 MB."""
 MAX_CLASSES = 8
 """Foreground classes whose share has a histogram."""
 DISPUTED_CASES = 12
-"""Disputed masks with pictures."""
+"""Disputed masks with images."""
 RANKED_CASES = 100
 """Disputed masks in the table; label_errors.csv has all."""
 DISPUTE_VIEWS = ("image", "given mask", "prediction", "where they differ")
@@ -90,7 +90,7 @@ def check_verdict(examination: Examination) -> str:
 
 
 def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
-    """Return names and values of what the pictures are like."""
+    """Return names and values of what the images are like."""
     facts = list(examination.facts.values())
     found = [("cases", cases_text(examination))]
     groups = {case.group for case in examination.cases if case.group is not None}
@@ -251,7 +251,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class TrialFit:
-    """What came out of letting the network learn a few pictures by heart."""
+    """What came out of letting the network learn a few images by heart."""
 
     verdict: Notice
     charts: Sequence[Chart]
@@ -381,12 +381,13 @@ def _sample_cases(examination: Examination, thumbnails: ThumbnailBudget) -> list
     groups = {case.id: f"group {case.group}" for case in examination.cases if case.group is not None}
     ordered = sorted(of_split.items(), key=lambda item: ("train", "val", "test", "not split").index(item[0]))
     return [
-        (split, len(names), list(thumbnails.figures(spread(names, CASES_PER_SPLIT), LARGE, groups))) for split, names in ordered
+        (split, len(names), list(thumbnails.figures(evenly_spread(names, CASES_PER_SPLIT), LARGE, groups)))
+        for split, names in ordered
     ]
 
 
 def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Array) -> TrialFit:
-    """Return what came out of letting the network learn a few pictures by heart.
+    """Return what came out of letting the network learn a few images by heart.
 
     Args:
         words: the verdict.
@@ -412,10 +413,10 @@ def proposal_section(text: str, command: str) -> Proposal:
 
 
 def disputes_section(
-    ranking: Sequence[Disagreement],
+    ranking: Sequence[LabelQuality],
     notes: Sequence[str],
     spec: DataSpec,
-    look: Callable[[Disagreement], tuple[Array, Array, Array]],
+    look: Callable[[LabelQuality], tuple[Array, Array, Array]],
 ) -> DisputedMasks:
     """Return the masks to look at first.
 
@@ -430,10 +431,17 @@ def disputes_section(
         drawn = draw_views(*look(each), spec.palette, overlapping=spec.overlapping)
         pairs = zip(drawn, DISPUTE_VIEWS, strict=True)
         figures = [Figure(embed_array(view, f"{each.case.id}: {name}"), name) for view, name in pairs]
-        scores = f"label quality {number(each.quality)} \u00b7 Dice {number(each.dice)}"
+        scores = f"label quality {format_score(each.quality)} \u00b7 Dice {format_score(each.dice)}"
         shown.append((f"{rank}. {each.case.id}", scores, figures))
     rows = [
-        (str(n), each.case.id, number(each.quality), number(each.dice), str(each.only_given), str(each.only_predicted))
+        (
+            str(n),
+            each.case.id,
+            format_score(each.quality),
+            format_score(each.dice),
+            str(each.only_given),
+            str(each.only_predicted),
+        )
         for n, each in enumerate(ranking[:RANKED_CASES], start=1)
     ]
     heads = ("rank", "case", "label quality", "Dice", "pixels only in the mask", "pixels only in the prediction")

@@ -15,7 +15,7 @@ from segexp.errors import ConfigError
 from segexp.evaluation.compare import Comparison
 from segexp.evaluation.contrast import Contrast
 from segexp.evaluation.grouping import Entry, unit_count
-from segexp.evaluation.summary_text import number, p_text, span
+from segexp.evaluation.summary_text import format_interval, format_p_value, format_score
 from segexp.reporting.rendering import render
 from segexp.reporting.tables import Table
 
@@ -45,12 +45,12 @@ def _table(title: str, columns: dict[str, Callable[[Any], str]], items: Sequence
 def _score_columns(comparison: Comparison) -> dict[str, Callable[[Any], str]]:
     return {
         "run": lambda e: e.name,
-        str(comparison.metric): lambda e: number(e.interval.mean),
-        "95 % interval": lambda e: "-" if math.isnan(e.interval.low) else span(e.interval),
+        str(comparison.metric): lambda e: format_score(e.interval.mean),
+        "95 % interval": lambda e: "-" if math.isnan(e.interval.low) else format_interval(e.interval),
         "cases": lambda e: str(e.interval.cases),
         "groups": lambda e: str(_groups(e) or ""),
         "seeds": _seeds,
-        "± seeds": lambda e: number(e.spread),
+        "± seeds": lambda e: format_score(e.spread),
         "folds": lambda e: str(len(e.folds) or ""),
         "parameters": lambda e: _parameters(e.fact("parameters")),
         "minutes": lambda e: _fixed(e.fact("seconds") / 60, 1),
@@ -62,10 +62,10 @@ def _score_columns(comparison: Comparison) -> dict[str, Callable[[Any], str]]:
 def _difference_columns() -> dict[str, Callable[[Any], str]]:
     return {
         "run": lambda c: c.entry.name,
-        "difference": lambda c: number(c.difference.mean, signed=True),
-        "95 % interval": lambda c: "-" if math.isnan(c.difference.low) else span(c.difference, signed=True),
-        "p": lambda c: p_text(c.p).removeprefix("p ").removeprefix("= "),
-        "p, Holm": lambda c: p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
+        "difference": lambda c: format_score(c.difference.mean, signed=True),
+        "95 % interval": lambda c: "-" if math.isnan(c.difference.low) else format_interval(c.difference, signed=True),
+        "p": lambda c: format_p_value(c.p).removeprefix("p ").removeprefix("= "),
+        "p, Holm": lambda c: format_p_value(c.p_holm).removeprefix("p ").removeprefix("= "),
         "better in": lambda c: str(c.better),
         "worse in": lambda c: str(c.worse),
         "cases": lambda c: str(c.difference.cases),
@@ -74,7 +74,7 @@ def _difference_columns() -> dict[str, Callable[[Any], str]]:
 
 
 def plain_rows(comparison: Comparison) -> list[dict[str, Value]]:
-    """Return one row per entry with every number in full, None where there is none."""
+    """Return one row per entry with every number in full, None if absent."""
     of = {id(contrast.entry): contrast for contrast in comparison.contrasts}
     return [_plain(comparison, entry, of.get(id(entry))) for entry in comparison.entries]
 
@@ -248,7 +248,7 @@ def output_format(output: Path) -> str:
 
 
 def as_csv(comparison: Comparison, _: str) -> str:
-    """Return a line per row of the table, numbers in full, empty where there is none."""
+    """Return a line per row of the table, numbers in full, empty if there is none."""
     rows = plain_rows(comparison)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

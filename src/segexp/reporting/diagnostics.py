@@ -1,6 +1,6 @@
 """Calibration and confusion of a run: the counts in `calibration.json` and `confusion.csv`, and their charts and tables.
 
-Legend: F foreground classes, K classes, M bins.
+Shapes: F foreground classes, K classes, M bins.
 """
 
 import csv
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp.atomic import atomic_write
-from segexp.evaluation.summary_text import number
+from segexp.evaluation.summary_text import format_score
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.confusion import of_each_class
 from segexp.reporting.charts import Chart, Series, line_chart, short
@@ -82,7 +82,7 @@ def _reliability(classes: Mapping[str, Mapping[str, Sequence[float]]]) -> Reliab
 
 
 def calibration_plots(found: Mapping[str, tuple[list[str], Reliability]]) -> CalibrationPlots | None:
-    """Return a diagram for each split, and the errors of each class; None where nothing was recorded."""
+    """Return a diagram for each split, and the errors of each class; None if nothing was recorded."""
     if not found:
         return None
     charts, rows = [], []
@@ -94,7 +94,9 @@ def calibration_plots(found: Mapping[str, tuple[list[str], Reliability]]) -> Cal
         pixels = counts.pixels.sum(axis=1)
         for k, name in enumerate(names):
             sure = float(counts.pixels[k, [0, -1]].sum() / max(pixels[k], 1))
-            rows.append([split, name, number(float(counts.ece()[k])), number(float(counts.brier()[k])), f"{sure:.1%}"])
+            rows.append(
+                [split, name, format_score(float(counts.ece()[k])), format_score(float(counts.brier()[k])), f"{sure:.1%}"]
+            )
     heads = ("split", "class", "ECE", "Brier", "pixels in the outermost bins")
     return CalibrationPlots([chart for chart in charts if chart is not None], Table(heads, rows, (2, 3, 4)))
 
@@ -129,7 +131,7 @@ def read_confusion(path: Path, classes: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def confusion_from_cases(rows: Sequence[Mapping[str, str]], split: str) -> np.ndarray | None:
-    """Return the matrix (2, 2) that the counts in cases.csv tell; None where there are more classes."""
+    """Return the matrix (2, 2) that the counts in cases.csv tell; None if there are more classes."""
     own = [row for row in rows if row["split"] == split]
     names = list(dict.fromkeys(row["class"] for row in own))
     if len(names) != 2:

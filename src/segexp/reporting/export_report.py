@@ -18,7 +18,7 @@ def certificate_page(values: Mapping[str, Any], good: bool, look: Sequence[tuple
     Args:
         values: what the certificate's JSON holds.
         good: whether the file is what it should be.
-        look: titles and pictures (H, W, 3) uint8, side by side.
+        look: titles and images (H, W, 3) uint8, side by side.
     """
     return render(
         "export.html.j2",

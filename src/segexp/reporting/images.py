@@ -1,6 +1,6 @@
-"""Pictures as part of a page, and thumbnails of cases as they lie on disk, whatever is wrong with them.
+"""Images as part of a page, and thumbnails of cases as they lie on disk, whatever is wrong with them.
 
-Legend: C channels, H W pixels.
+Shapes: C channels, H W pixels.
 """
 
 import base64
@@ -16,14 +16,14 @@ from PIL import Image
 
 from segexp.data.io.images import read_image, read_mask
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
-from segexp.data.layout.infer_classes import spread
+from segexp.data.layout.infer_classes import evenly_spread
 from segexp.data.preprocessing import resize_image, resize_mask
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Source
-from segexp.visualization import Array, Colour, Palette, layered, overlay, to_display
+from segexp.visualization import Array, Colour, Palette, overlay, overlay_bits, to_display
 
 QUALITY, THUMBNAIL_QUALITY = 85, 80
-"""Of JPEG pictures, 1 to 100."""
+"""Of JPEG images, 1 to 100."""
 THREADS = 4
 BATCH = 32
 """Thumbnails that are drawn together."""
@@ -50,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, None where it cannot be shown, with its caption."""
+    """An image, None if it cannot be shown, with its caption."""
 
     picture: Picture | None
     caption: str
@@ -58,7 +58,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ColourKey:
-    """A name and the colour (red, green, blue) that stands for it in pictures."""
+    """A name and the colour (red, green, blue) that stands for it in images."""
 
     name: str
     colour: Colour
@@ -77,7 +77,7 @@ def embed_array(array: Array, alt: str, quality: int | None = QUALITY) -> Pictur
 
 
 def embed_file(path: Path, alt: str) -> Picture | None:
-    """Return a picture file as it is, as part of the page; None where it is missing or neither JPEG nor PNG."""
+    """Return an image file as it is, as part of the page; None if it is missing or neither JPEG nor PNG."""
     try:
         data = path.read_bytes()
         with Image.open(path) as opened:
@@ -103,13 +103,13 @@ def colour_keys(names: Sequence[str], palette: Palette) -> list[ColourKey]:
 
 
 def draw_overlays(cases: Sequence[Case], table: Labels | None, side: int) -> list[Array | None]:
-    """Return a picture (h, w, 3) uint8 per case, its longest side `side` pixels; None where the image cannot be read."""
+    """Return an image (h, w, 3) uint8 per case, its longest side `side` pixels; None if the image cannot be read."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(partial(draw_overlay, table=table, side=side), cases))
 
 
 def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
-    """Return image and mask of one case in one picture.
+    """Return image and mask of one case in one image.
 
     A mask that fits is laid over the image. One of another size, or with values that no class claims, stands beside it in
     gray; one that cannot be read is left out.
@@ -129,7 +129,7 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
     if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
         try:
             encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
-            mask, lay = merged(table, case, encoded), layered if isinstance(table, OverlappingTable) else overlay
+            mask, lay = merged(table, case, encoded), overlay_bits if isinstance(table, OverlappingTable) else overlay
             return lay(small, mask, table.palette) if (mask != IGNORE).any() else small
         except DataError:
             pass
@@ -147,7 +147,7 @@ def place_beside(image: Array, raw: Array, side: int) -> Array:
 
 
 def draw_file(path: Path, side: int) -> Array | None:
-    """Return the picture of a single file, None where it is no picture or cannot be read."""
+    """Return the image of a single file, None if it is no image or cannot be read."""
     try:
         return resize_to_side(to_display(read_image(Source(path))), side)
     except DataError:
@@ -155,7 +155,7 @@ def draw_file(path: Path, side: int) -> Array | None:
 
 
 def resize_to_side(picture: Array, side: int) -> Array:
-    """Return a picture (H, W, 3) whose longest side is `side` pixels; a smaller one is enlarged by whole steps."""
+    """Return an image (H, W, 3) whose longest side is `side` pixels; a smaller one is enlarged by whole steps."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     return resize_image(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
@@ -164,7 +164,7 @@ def resize_to_side(picture: Array, side: int) -> Array:
 def sample_intensities(cases: Sequence[Case]) -> tuple[Array, int]:
     """Return intensities (N,), as stored, of pixels spread over some of the images, and over how many."""
     found = []
-    for case in spread(cases, SAMPLED_IMAGES):
+    for case in evenly_spread(cases, SAMPLED_IMAGES):
         try:
             values = read_image(case.image).ravel()
         except DataError:
@@ -181,7 +181,7 @@ class ThumbnailBudget:
         cases: by id.
         classes: tells mask values; None while they are unknown.
         root: folder that file names are relative to.
-        room: characters of the page that pictures may still take.
+        room: characters of the page that images may still take.
     """
 
     cases: Mapping[str, Case]
@@ -190,11 +190,11 @@ class ThumbnailBudget:
     room: int
 
     def figures(self, names: Sequence[str], side: int, captions: Mapping[str, str]) -> Iterator[Figure]:
-        """Yield a figure for each case id or file name, without a picture where nothing can be shown or no room is left.
+        """Yield a figure for each case id or file name, without an image where nothing can be shown or no room is left.
 
         Args:
             names: ids, or names of files relative to the root.
-            side: longest side of a picture in pixels.
+            side: longest side of an image in pixels.
             captions: what stands after the name, for some of them.
         """
         for start in range(0, len(names), BATCH):

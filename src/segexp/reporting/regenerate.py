@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from segexp.errors import DataError, SegexpError, sentence
-from segexp.evaluation.records import find_runs, unfinished
+from segexp.evaluation.records import find_runs, unfinished_reason
 from segexp.reporting.run_report import write_run_report
 from segexp.reporting.study_report import write_study_report
 
@@ -21,7 +21,7 @@ def write_reports(directory: Path) -> Iterator[Path]:
         yield write_run_report(directory)
         return
     for run in runs:
-        if not unfinished(run):
+        if not unfinished_reason(run):
             with suppress(DataError):  # the page of the folder says what is wrong with it
                 yield write_run_report(run)
     yield write_study_report(directory)

@@ -77,7 +77,7 @@ def read_asset(name: str) -> str:
 
 
 def content_security_policy(style: str, script: str = "") -> str:
-    """Return what a browser may load and run: pictures inside the page, this style and this script, and nothing else.
+    """Return what a browser may load and run: images inside the page, this style and this script, and nothing else.
 
     Attributes `style` are allowed, because the colour of a class is a value; they cannot load anything.
     """

@@ -18,8 +18,8 @@ import numpy as np
 
 from segexp.config.saved_runs import SavedRun, as_yaml, defaults, read_saved_run
 from segexp.errors import DataError
-from segexp.evaluation.records import Record, read_record, unfinished
-from segexp.evaluation.run_info import About, origin, read_about
+from segexp.evaluation.records import Record, read_record, unfinished_reason
+from segexp.evaluation.run_info import RunInfo, read_run_info, training_directory
 from segexp.reporting.case_images import case_gallery, evidence, read_case_images
 from segexp.reporting.charts import Chart, Series, bar_chart, line_chart
 from segexp.reporting.diagnostics import (
@@ -74,8 +74,8 @@ class Settings:
     """How the settings of a run differ from the defaults.
 
     Attributes:
-        options: of the configuration groups; empty where they are not known.
-        differences: setting, value and default; None where the defaults are not known.
+        options: of the configuration groups; empty if they are not known.
+        differences: setting, value and default; None if the defaults are not known.
         text: all settings as YAML.
     """
 
@@ -87,7 +87,7 @@ class Settings:
 def write_run_report(directory: Path) -> Path:
     """Write `report.html` into the directory of a finished run, from what lies there; the data set is not needed.
 
-    Pictures that were deleted are left out, and the page says so.
+    Images that were deleted are left out, and the page says so.
 
     Returns:
         The page.
@@ -95,7 +95,7 @@ def write_run_report(directory: Path) -> Path:
     Raises:
         DataError: the run never finished, or its scores are missing or broken.
     """
-    if problem := unfinished(directory):
+    if problem := unfinished_reason(directory):
         raise DataError(
             f"{directory} is not a finished run ({problem})",
             "A report is made of the metrics.json and cases.csv that training writes last",
@@ -108,7 +108,7 @@ def write_run_report(directory: Path) -> Path:
 
 def run_page(record: Record) -> str:
     """Return the page of a run."""
-    about, parts, kept = read_about(record), scores_by_split(record), read_saved_run(origin(record))
+    about, parts, kept = read_run_info(record), scores_by_split(record), read_saved_run(training_directory(record))
     data, foreground = about.config.get("data") or {}, list(record.classes[1:])
     overlapping = data.get("labels") == "overlapping"
     matrices = read_confusion(record.directory / CONFUSION_FILE, record.classes)
@@ -123,7 +123,7 @@ def run_page(record: Record) -> str:
         score_note=describe_means(parts),
         score_tables=[score_tables(part, record.scores) for part in parts],
         open_classes=OPEN_CLASSES,
-        trained=origin(record) == record.directory,  # an evaluation has no curves of its own
+        trained=training_directory(record) == record.directory,  # an evaluation has no curves of its own
         training_charts=training_charts(read_history(record.directory), foreground, _best_epoch(record)),
         class_lines=(MAX_CLASS_LINES, len(foreground)),
         gallery=gallery,
@@ -231,7 +231,7 @@ def _confusion(record: Record, split: str, counts: np.ndarray | None, overlappin
     return Confusion(split, [], embed_file(record.directory / "pictures" / f"{split}_confusion.png", "Confusion matrix"))
 
 
-def data_facts(record: Record, about: About) -> list[tuple[str, str]]:
+def data_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
     """Return name, folder, split, groups, channels, sizes and intensities of the data, as far as they are known."""
     data, found = about.config.get("data") or {}, about.fingerprint
     pairs = [("name", str(data.get("name", ""))), ("folder", str(data.get("root", ""))), ("split", _split_text(record.split))]
@@ -245,8 +245,8 @@ def data_facts(record: Record, about: About) -> list[tuple[str, str]]:
     return [(name, text) for name, text in pairs if text]
 
 
-def class_share_chart(about: About) -> Chart | None:
-    """Return the share of each class in the training pixels; None where it is not known."""
+def class_share_chart(about: RunInfo) -> Chart | None:
+    """Return the share of each class in the training pixels; None if it is not known."""
     shares = about.fingerprint.get("class_share") or []
     if not len(shares) == len(about.classes) > 0:
         return None
@@ -275,7 +275,7 @@ def _sizes_text(sizes: Mapping[str, int]) -> str:
     return f"{len(sizes)} sizes from {ordered[0]} to {ordered[-1]}"
 
 
-def machine_facts(record: Record, about: About) -> list[tuple[str, str]]:
+def machine_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
     """Return time, throughput, memory and versions, as far as they are known."""
     known = record.facts | about.more
     pairs = [
@@ -319,7 +319,7 @@ def _filled(known: Mapping[str, Any], key: str, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def compare_settings(about: About, kept: SavedRun | None) -> Settings:
+def compare_settings(about: RunInfo, kept: SavedRun | None) -> Settings:
     """Return how the settings differ from the defaults of the chosen options, and all of them."""
     text = as_yaml(about.config) if about.config else ""
     if kept is None or not kept.choices:

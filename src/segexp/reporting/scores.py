@@ -1,6 +1,6 @@
 """The scores of a run: all of a split as arrays, the interval of each mean by the rules of a comparison, and their tables.
 
-Legend: N cases, F foreground classes.
+Shapes: N cases, F foreground classes.
 """
 
 import math
@@ -9,10 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segexp.evaluation.case_scores import ACCURACY, Metric, directions, mean, of_cases, scored, shares
-from segexp.evaluation.grouping import drawn, unit_count
+from segexp.evaluation.case_scores import (
+    ACCURACY,
+    Metric,
+    case_contributions,
+    directions,
+    mean_over_classes,
+    mean_score,
+    read_case_scores,
+)
+from segexp.evaluation.grouping import resampling_groups, unit_count
 from segexp.evaluation.records import NAMING, Record
-from segexp.evaluation.summary_text import counted, number
+from segexp.evaluation.summary_text import format_score, pluralise
 from segexp.metrics.significance import Interval, bootstrap_interval
 from segexp.reporting.charts import Chart, IntervalBar, histogram, interval_bar
 from segexp.reporting.rendering import Notice
@@ -77,11 +85,11 @@ class SplitScores:
 
     def of_cases(self, measure: str) -> np.ndarray:
         """Return one score per case (N,): the mean over the classes for which it is defined, NaN where there is none."""
-        return of_cases(self.values[measure])
+        return mean_over_classes(self.values[measure])
 
     def mean(self, measure: str) -> float:
         """Return the mean over classes of the mean over cases, as metrics.json has it."""
-        return mean(self.values[measure])
+        return mean_score(self.values[measure])
 
     def interval(self, measure: str, position: int | None = None) -> Interval:
         """Return the mean of a score and its interval.
@@ -91,13 +99,13 @@ class SplitScores:
             position: of one class; None is the mean over classes of the mean over cases.
         """
         values = self.accuracy if measure == ACCURACY else self.values[measure]
-        one = shares(values) if position is None else values[:, position]
-        return bootstrap_interval(one, drawn(self.groups))
+        one = case_contributions(values) if position is None else values[:, position]
+        return bootstrap_interval(one, resampling_groups(self.groups))
 
     @property
     def few_groups(self) -> int | None:
         """How many groups the cases are of, where these are too few to be drawn; else None."""
-        return unit_count(self.groups) if any(self.groups) and drawn(self.groups) is None else None
+        return unit_count(self.groups) if any(self.groups) and resampling_groups(self.groups) is None else None
 
 
 def split_scores(record: Record, split: str) -> SplitScores:
@@ -112,7 +120,7 @@ def split_scores(record: Record, split: str) -> SplitScores:
         if (k := column.get(row["class"])) is not None:
             for name, array in values.items():
                 array[place[row["id"]], k] = float(row[name] or "nan")
-    accuracy = scored(record, split, Metric(ACCURACY)).values
+    accuracy = read_case_scores(record, split, Metric(ACCURACY)).values
     return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values, accuracy)
 
 
@@ -134,14 +142,14 @@ def decimals(arrays: Iterable[np.ndarray]) -> int:
 
 def interval_text(interval: Interval) -> str:
     """Return "0.9012 to 0.9456"; a dash where no interval is defined."""
-    return f"{number(interval.low)} to {number(interval.high)}" if math.isfinite(interval.low) else "-"
+    return f"{format_score(interval.low)} to {format_score(interval.high)}" if math.isfinite(interval.low) else "-"
 
 
 def sample_size(interval: Interval, part: SplitScores) -> str:
     """Return over how many cases, and of how many groups, a mean is: "8 cases of 2 groups"."""
     groups = interval.groups if interval.groups is not None else part.few_groups
-    text = counted(interval.cases, "case")
-    return text if groups is None or groups == interval.cases else f"{text} of {counted(groups, 'group')}"
+    text = pluralise(interval.cases, "case")
+    return text if groups is None or groups == interval.cases else f"{text} of {pluralise(groups, 'group')}"
 
 
 def scores_by_split(record: Record) -> list[SplitScores]:
@@ -181,7 +189,7 @@ class ScoreTables:
         axis: both ends of the scale of the bars.
         rows: a row per score.
         measures: names of the scores that classes have.
-        classes: a row per foreground class; empty where there is only one.
+        classes: a row per foreground class; empty if there is only one.
         note: about cases without the class, where there is only one.
     """
 
@@ -211,11 +219,11 @@ def score_sentence(part: SplitScores) -> str:
     found = part.interval("dice") if "dice" in part.values else None
     if found is None or not found.cases:
         return f"{part.split}: no Dice is defined, because no case has a pixel of {', '.join(part.classes)}."
-    text = f"{part.split}: Dice {number(found.mean)}"
+    text = f"{part.split}: Dice {format_score(found.mean)}"
     if not math.isnan(found.low):
         text += f" (95 % interval {interval_text(found)})"
     if "iou" in part.values:
-        text += f", IoU {number(part.mean('iou'))}"
+        text += f", IoU {format_score(part.mean('iou'))}"
     text += f", over {sample_size(found, part)}"
     if math.isnan(found.low):
         text += "; one case gives no interval"
@@ -232,7 +240,7 @@ def describe_means(parts: Sequence[SplitScores]) -> str:
     resampled = "whole groups (cases that belong together)" if groups else "cases"
     text = f"{mean_of}, with a 95 % bootstrap interval that resamples {resampled}."
     text += " A case whose ground truth lacks a class does not count for that class."
-    few = [f"the {len(p.ids)} cases of {p.split} are of {counted(p.few_groups, 'group')}" for p in parts if p.few_groups]
+    few = [f"the {len(p.ids)} cases of {p.split} are of {pluralise(p.few_groups, 'group')}" for p in parts if p.few_groups]
     if few:
         text += f" But {' and '.join(few)}, too few to resample: a new group may score differently."
     return text
@@ -251,7 +259,7 @@ def score_tables(part: SplitScores, pooled: Mapping[str, float]) -> ScoreTables:
         ScoreRow(
             display_name(name) + (" (low is good)" if definition(name).endswith("low is good") else ""),
             DEFINITIONS.get(name, ""),
-            number(found.mean),
+            format_score(found.mean),
             interval_text(found),
             sample_size(found, part),
             interval_bar(found, *axis),
@@ -261,7 +269,7 @@ def score_tables(part: SplitScores, pooled: Mapping[str, float]) -> ScoreTables:
     for name, text in (("dice_pooled", "Dice, pooled"), ("iou_pooled", "IoU, pooled")):
         value = pooled.get(f"{part.split}/{name}", math.nan)
         if not math.isnan(value):
-            rows.append(ScoreRow(text, definition(name), number(value), "", "all pixels pooled", None))
+            rows.append(ScoreRow(text, definition(name), format_score(value), "", "all pixels pooled", None))
     classes = _class_rows(part) if len(part.classes) > 1 else []
     return ScoreTables(part.split, axis, rows, list(map(display_name, part.measures)), classes, _false_positive_note(part))
 
@@ -272,7 +280,7 @@ def _class_rows(part: SplitScores) -> list[ClassRow]:
         found = [part.interval(measure, k) for measure in part.measures]
         missing = part.missing[:, k]
         present, wrong = f"{int((~missing).sum())} of {len(missing)}", f"{part.values['fp'][missing, k].sum():.0f}"
-        rows.append(ClassRow(name, [(number(each.mean), interval_text(each)) for each in found], present, wrong))
+        rows.append(ClassRow(name, [(format_score(each.mean), interval_text(each)) for each in found], present, wrong))
     return rows
 
 
@@ -299,7 +307,7 @@ def case_grid(parts: Sequence[SplitScores], anchors: Mapping[tuple[str, str], st
 
     Args:
         parts: one per split.
-        anchors: `#name` of the pictures of a case, by split and id.
+        anchors: `#name` of the images of a case, by split and id.
     """
     several = any(len(part.classes) > 1 for part in parts)
     grouped = any(group is not None for part in parts for group in part.groups)
@@ -359,7 +367,7 @@ def score_histograms(parts: Sequence[SplitScores], measure: str = "dice") -> lis
         low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
         caption = (
             f"{part.split}: median {middle:.3f}, middle half from {low:.3f} to {high:.3f}, "
-            f"lowest {known.min():.3f}, highest {known.max():.3f}; {counted(len(known), 'case')}"
+            f"lowest {known.min():.3f}, highest {known.max():.3f}; {pluralise(len(known), 'case')}"
         )
         if chart is not None:
             found.append((chart, caption))

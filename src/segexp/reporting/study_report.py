@@ -10,10 +10,10 @@ from urllib.parse import quote
 from segexp.config.naming import strip_prefix
 from segexp.config.saved_runs import read_saved_run, study_command
 from segexp.errors import DataError, sentence
-from segexp.evaluation.case_scores import metric_of
-from segexp.evaluation.grouping import Entry, again, alike, gaps, gather, mixed
-from segexp.evaluation.records import Record, find_runs, read_record, unfinished
-from segexp.evaluation.summary_text import counted, number, span
+from segexp.evaluation.case_scores import parse_metric
+from segexp.evaluation.grouping import Entry, build_entries, group_runs, missing_folds, rerun_advice, split_conflict
+from segexp.evaluation.records import Record, find_runs, read_record, unfinished_reason
+from segexp.evaluation.summary_text import format_interval, format_score, pluralise
 from segexp.metrics.significance import Interval
 from segexp.reporting.charts import Chart, JobScore, dot_plot, line_chart
 from segexp.reporting.rendering import REPORT_FILE, Notice, render, write_page
@@ -72,7 +72,7 @@ def read_job(run: Path, study: Path) -> Job:
     name, kept = run.relative_to(study).as_posix(), read_saved_run(run)
     pairs = [text.partition("=") for text in (kept.overrides if kept else ())]
     settings = {key: value for word, _, value in pairs if (key := strip_prefix(word)) not in LOCATION_KEYS}
-    if problem := unfinished(run):
+    if problem := unfinished_reason(run):
         return Job(name, settings, problem=_failure(run) or problem)
     try:
         record = read_record(run)
@@ -177,12 +177,13 @@ def study_page(directory: Path, jobs: Sequence[Job]) -> str:
 
 def _job_notice(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split: str) -> Notice:
     done = sum(job.record is not None for job in jobs)
-    level, text = "note" if done == len(jobs) else "warning", f"{done} of {counted(len(jobs), 'job')} finished."
+    level, text = "note" if done == len(jobs) else "warning", f"{done} of {pluralise(len(jobs), 'job')} finished."
     if not best:
         return Notice(level, f"{text} None of them has a Dice.")
     first = best[0].dice[split]
     interval = "" if math.isnan(first.low) else f" (95 % interval {interval_text(first)})"
-    text += f" The highest {split} Dice is {number(first.mean)}{interval} over {counted(first.cases, 'case')}: {best[0].label}."
+    over = f"{interval} over {pluralise(first.cases, 'case')}"
+    text += f" The highest {split} Dice is {format_score(first.mean)}{over}: {best[0].label}."
     if len(best) == 1:
         return Notice(level, text)
     near = sum(job.dice[split].mean >= first.low for job in best[1:])
@@ -195,7 +196,7 @@ def _fold_notice(directory: Path, jobs: Sequence[Job]) -> Notice:
     """Return the score of all folds together: that of the best fold says nothing."""
     done, found = sum(job.record is not None for job in jobs), describe_folds(jobs)
     level = "note" if done == len(jobs) else "warning"
-    title = f"{done} of {counted(len(jobs), 'job')} of a cross-validation finished."
+    title = f"{done} of {pluralise(len(jobs), 'job')} of a cross-validation finished."
     if len(found) < 2:
         return Notice(level, title, found)
     command = f"python -m segexp.compare {shlex.quote(str(directory))}"
@@ -208,9 +209,10 @@ def describe_folds(jobs: Sequence[Job]) -> list[str]:
     texts = []
     for entry in found:
         name = f"{entry.name}: val" if len(found) > 1 else "Val"
-        score, which = entry.interval, "all folds" if not gaps(entry.runs) else f"{_fold_count(entry)} folds"
-        inside = f"(95 % interval {span(score)}) over {counted(score.cases, 'case')}, each scored by the run that held it out"
-        texts.append(f"{name} Dice of {which} together: {number(score.mean)} {inside}.")
+        score, which = entry.interval, "all folds" if not missing_folds(entry.runs) else f"{_fold_count(entry)} folds"
+        inside = f"(95 % interval {format_interval(score)}) over {pluralise(score.cases, 'case')}, "
+        inside += "each scored by the run that held it out"
+        texts.append(f"{name} Dice of {which} together: {format_score(score.mean)} {inside}.")
     return texts
 
 
@@ -220,7 +222,14 @@ def combine_folds(directory: Path, jobs: Sequence[Job]) -> Folds | None:
     if len({record.fold for record in records}) < 2:
         return None
     rows = [
-        [entry.name, split, number(entry.interval.mean), span(entry.interval), str(entry.interval.cases), _fold_count(entry)]
+        [
+            entry.name,
+            split,
+            format_score(entry.interval.mean),
+            format_interval(entry.interval),
+            str(entry.interval.cases),
+            _fold_count(entry),
+        ]
         for split in ("val", "test")
         for entry in _fold_entries([record for record in records if split in record.splits], split)
     ]
@@ -236,12 +245,12 @@ def combine_folds(directory: Path, jobs: Sequence[Job]) -> Folds | None:
 
 def _fold_problems(directory: Path, records: Sequence[Record]) -> list[Notice]:
     found = []
-    for runs in alike(records):
-        if problem := mixed(runs):
+    for runs in group_runs(records):
+        if problem := split_conflict(runs):
             found.append(Notice("warning", sentence(problem.found), [sentence(problem.do)]))
-        if lacking := gaps(runs):
+        if lacking := missing_folds(runs):
             text = f"{lacking[0].upper()}{lacking[1:]}."
-            found.append(Notice("warning", text, [sentence(again(directory, runs[0].folds))]))
+            found.append(Notice("warning", text, [sentence(rerun_advice(directory, runs[0].folds))]))
     return found
 
 
@@ -253,13 +262,13 @@ def _fold_entries(records: Sequence[Record], split: str) -> list[Entry]:
     if not records or not all("dice" in record.columns and split in record.splits for record in records):
         return []
     try:
-        return gather(records, split, metric_of("dice", records))
+        return build_entries(records, split, parse_metric("dice", records))
     except DataError:  # folds that share a case; see `_fold_problems`
         return []
 
 
 def _fold_count(entry: Entry) -> str:
-    seeds = f", {counted(len(entry.seeds), 'seed')}" if len(entry.seeds) > 1 else ""
+    seeds = f", {pluralise(len(entry.seeds), 'seed')}" if len(entry.seeds) > 1 else ""
     return f"{len(entry.folds)} of {entry.runs[0].folds}{seeds}"
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: `cases.csv`, what the report is made of, pictures, `metrics.json`."""
+"""Files written by a run: `cases.csv`, `confusion.csv`, `calibration.json`, images and `metrics.json`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from segexp.data.dataset import Prepared
 from segexp.data.io.images import write_png
 from segexp.evaluation.case_scores import ACCURACY
 from segexp.evaluation.records import Record
-from segexp.evaluation.scoring import Scorable, score
+from segexp.evaluation.scoring import Scorable, score_cases
 from segexp.explainability.cases import explain_cases
 from segexp.explainability.explainer import Explainer
 from segexp.metrics.calibration import Reliability
@@ -25,20 +25,20 @@ from segexp.metrics.significance import Interval
 from segexp.reporting.case_images import save_case_images, write_explained_cases
 from segexp.reporting.diagnostics import CALIBRATION_FILE, CONFUSION_FILE, write_calibration, write_confusion
 from segexp.reporting.scores import split_scores
-from segexp.training.callbacks.image_logging import draw, watched
+from segexp.training.callbacks.image_logging import draw_panel, watched_positions
 from segexp.types import Case
 from segexp.visualization import confusion_figure
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was found on one split.
+class SplitResult:
+    """Results on one split.
 
     Attributes:
         scores: by "<split>/<score>".
         rows: of `cases.csv`.
-        confusion: (K, K) int64, all cases together; rows truth, columns prediction, see `segexp.metrics.confusion`.
-        reliability: all cases together; None where calibration was not measured.
+        confusion: (K, K) int64 over all cases; rows truth, columns prediction, see `segexp.metrics.confusion`.
+        reliability: over all cases; None if calibration was not measured.
     """
 
     scores: dict[str, float]
@@ -56,51 +56,42 @@ def score_split(
     directory: Path | None,
     measures: Sequence[Measure] = (),
     done: Callable[[int], None] = lambda _: None,
-) -> Outcome:
-    """Score one split and draw it.
+) -> SplitResult:
+    """Score one split and draw its images.
 
     Args:
-        segmenter: what predicts.
-        split: its name, for the rows and the file names.
+        segmenter: the model.
+        split: its name, for rows and file names.
         cases: N cases.
         prepared: the same cases as samples.
-        pictures: how many cases the panel shows; 0 draws no case.
-        directory: `<split>_cases.png`, `<split>_confusion.png` and the cases of the report are written into `pictures/` below
-            it; None draws nothing.
-        measures: of each case, beside the counts.
-        done: told each position when it is scored.
+        pictures: number of cases in the panel; 0 draws no case.
+        directory: where images are written (into `pictures/`); None draws nothing.
+        measures: additional measures per case.
+        done: called with the position of each scored case.
     """
     names = segmenter.spec.classes
     check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), len(names))
-    found = score(segmenter, prepared, watched(len(cases), pictures), done, measures)
+    found = score_cases(segmenter, prepared, watched_positions(len(cases), pictures), done, measures)
     together = found.confusions.sum(axis=0)
     if directory is not None:
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         if pictures:
-            write_png(folder / f"{split}_cases.png", draw(prepared, list(cases), found.kept, segmenter.spec))
+            write_png(folder / f"{split}_cases.png", draw_panel(prepared, list(cases), found.kept, segmenter.spec))
             save_case_images(directory, split, segmenter, cases, prepared, found.confusions)
         write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
     scores = summary(found.confusions, names)
     for column, values in found.columns.items():
         scores |= means(column, values, names)
     rows = case_rows(split, cases, found.confusions, names, found.columns)
-    return Outcome({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
+    return SplitResult({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
 
 
 def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepared, count: int, directory: Path) -> None:
-    """Write the heat maps of some cases, spread evenly over a split, for the report.
-
-    Args:
-        explainer: of the best weights.
-        cases: N cases.
-        prepared: the same cases as samples.
-        count: how many are shown.
-        directory: of the run.
-    """
+    """Write the heat maps of `count` cases, evenly spread over a split, for the report."""
     segmenter, predicted = explainer.segmenter, {}
     segmenter.network.eval()
-    for position in watched(len(cases), count):
+    for position in watched_positions(len(cases), count):
         sample = prepared[position]
         logits = segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1]))
         predicted[position] = segmenter.decide(logits)
@@ -109,8 +100,8 @@ def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepare
     write_explained_cases(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
 
 
-def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Sequence[str]) -> dict[str, float]:
-    """Write `cases.csv`, `confusion.csv` and, where it was measured, `calibration.json`; return the scores of all splits."""
+def write_outcomes(directory: Path, outcomes: Mapping[str, SplitResult], classes: Sequence[str]) -> dict[str, float]:
+    """Write `cases.csv`, `confusion.csv` and, if measured, `calibration.json`; return the scores of all splits."""
     write_cases(directory / "cases.csv", [row for outcome in outcomes.values() for row in outcome.rows])
     write_confusion(directory / CONFUSION_FILE, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
     counts = {split: outcome.reliability for split, outcome in outcomes.items() if outcome.reliability is not None}
@@ -121,13 +112,13 @@ def write_outcomes(directory: Path, outcomes: Mapping[str, Outcome], classes: Se
     return all_scores(outcomes)
 
 
-def all_scores(outcomes: Mapping[str, Outcome]) -> dict[str, float]:
+def all_scores(outcomes: Mapping[str, SplitResult]) -> dict[str, float]:
     """Return the scores of all splits by "<split>/<score>"."""
     return {name: value for outcome in outcomes.values() for name, value in outcome.scores.items()}
 
 
-def all_intervals(outcomes: Mapping[str, Outcome]) -> dict[str, Interval]:
-    """Return the interval of every mean over cases by "<split>/<score>" and "<split>/<score>/<class>", as the report has it."""
+def all_intervals(outcomes: Mapping[str, SplitResult]) -> dict[str, Interval]:
+    """Return the confidence intervals of the report by "<split>/<score>" and "<split>/<score>/<class>"."""
     found: dict[str, Interval] = {}
     for split, outcome in outcomes.items():
         record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in outcome.rows])
@@ -142,13 +133,13 @@ def all_intervals(outcomes: Mapping[str, Outcome]) -> dict[str, Interval]:
 def write_metrics(
     path: Path, scores: dict[str, float], facts: dict[str, Any], intervals: Mapping[str, Interval] = MappingProxyType({})
 ) -> None:
-    """Write scores, their intervals and facts as JSON, whole or not at all.
+    """Write scores, intervals and facts as JSON, atomically.
 
     Args:
-        path: of the file.
-        scores: by name; one that is not defined is null.
-        facts: whatever else is to be told.
-        intervals: of the scores, written as [low, high]; one that is not defined is left out.
+        path: the file to write.
+        scores: by name; undefined scores become null.
+        facts: further entries.
+        intervals: of the scores, written as [low, high]; undefined intervals are left out.
     """
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     known = {name: [found.low, found.high] for name, found in intervals.items() if np.isfinite(found.low)}
@@ -157,8 +148,8 @@ def write_metrics(
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def sentences(scores: Mapping[str, float], intervals: Mapping[str, Interval] = MappingProxyType({})) -> list[str]:
-    """Return one line per split: Dice, IoU and accuracy, each with its 95 % interval, and over how many cases."""
+def format_scores(scores: Mapping[str, float], intervals: Mapping[str, Interval] = MappingProxyType({})) -> list[str]:
+    """Return one line per split with Dice, IoU and accuracy, their 95 % intervals and the number of cases."""
     lines = []
     for split in dict.fromkeys(name.split("/")[0] for name in scores):
         found = []

@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a run. Nothing here trains."""
+"""Build the components of a run from its configuration."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,10 +34,10 @@ from segexp.models.contract import check_network, head_sizes
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.callbacks.image_logging import Explanations, Panels
-from segexp.training.callbacks.progress import Speed, progress
+from segexp.training.callbacks.progress import Speed, progress_callback
 from segexp.training.callbacks.time_budget import TimeBudget, ValidateLastEpoch
-from segexp.training.callbacks.weight_averaging import averaging, lr_hold_start
-from segexp.training.distillation import Teacher, check_unseen, taught
+from segexp.training.callbacks.weight_averaging import averaging_callbacks, lr_hold_start
+from segexp.training.distillation import Teacher, check_unseen, make_teacher
 from segexp.training.optimizers import HeldLR, Schedule, encoder_modules, make_optimizer
 
 ScalesLoss = Callable[[Any, list[torch.Tensor], torch.Tensor], torch.Tensor]
@@ -46,7 +46,7 @@ ScalesLoss = Callable[[Any, list[torch.Tensor], torch.Tensor], torch.Tensor]
 def build_datamodule(
     config: TrainConfig, track: Callable[[Iterator[Picture], int], Iterator[Picture]] = lambda pictures, _: pictures
 ) -> SegmentationDataModule:
-    """Return the data module, not yet set up; its augmentation has been tried on a picture of its kind."""
+    """Return the data module, not yet set up; its augmentation has been validated."""
     accelerator, _ = choose_devices(config.trainer.gpus)
     return SegmentationDataModule(
         config.data,
@@ -60,15 +60,15 @@ def build_datamodule(
 
 @dataclass(frozen=True)
 class Components:
-    """What needs the configuration alone; made before any image is read, so that a wrong value is found at once.
+    """Components that depend on the configuration alone; built before any image is read, to detect errors early.
 
     Attributes:
-        network: with fresh weights, drawn from the seed.
+        network: with weights initialised from the seed.
         loss: (logits (B, K, H, W), mask (B, H, W)) to a float32 scalar.
         scales_loss: combines the loss over the outputs of a network with deep supervision.
         schedule: progress, 0 to 1, to a factor of the learning rate.
-        measures: of each case, besides the counts.
-        teacher: who teaches besides the masks.
+        measures: additional measures per case.
+        teacher: for distillation.
     """
 
     network: nn.Module
@@ -80,15 +80,15 @@ class Components:
 
 
 def build_components(config: TrainConfig, *, network: nn.Module | None = None, loss: nn.Module | None = None) -> Components:
-    """Return the parts of a training.
+    """Build the components of a training.
 
     Args:
         config: of the run.
-        network: to be used in the place of the configured one.
-        loss: likewise.
+        network: replaces the configured network.
+        loss: replaces the configured loss.
 
     Raises:
-        ConfigError: a part cannot be built, or does not keep the contract of its kind.
+        ConfigError: a component cannot be built or violates its contract.
     """
     torch.manual_seed(config.seed)
     if network is None:
@@ -101,7 +101,7 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
         network.to(memory_format=torch.channels_last)
     if config.trainer.compile:
         network.compile()
-    make_optimizer(config, network)  # refuses its arguments now rather than after the data are read
+    make_optimizer(config, network)  # validates its arguments before the data are read
     heads = config.deep_supervision if isinstance(config.deep_supervision, list) else None
     return Components(
         network,
@@ -113,10 +113,10 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
 
 
 def check_network_contract(config: TrainConfig, network: nn.Module) -> None:
-    """Try a network that does not come with segexp, and the heads that deep supervision is to train.
+    """Check the contract of a custom network, and the number of heads for deep supervision.
 
     Raises:
-        ConfigError: it does not keep the contract, or `deep_supervision` has another number of weights than it has heads.
+        ConfigError: the contract is violated, or `deep_supervision` has another number of weights than there are heads.
     """
     name, channels, classes = type(network).__name__, config.data.channels or 3, config.data.num_classes or 2
     name = config.model.target if config.model.target.endswith(name) else name
@@ -137,7 +137,7 @@ def check_network_contract(config: TrainConfig, network: nn.Module) -> None:
 
 
 def build_loss(config: TrainConfig, weights: Sequence[float]) -> nn.Module:
-    """Return the loss, with these class weights where they are `auto`; one that does not come with segexp has been tried."""
+    """Return the loss, with these class weights if they are `auto`; the contract of a custom loss is checked."""
     loss: nn.Module = instantiate(with_class_weights(config.loss.plain(), weights))
     check_losses(loss, "loss", weighed_classes(config.data))
     return Overlapping(loss) if config.data.multilabel else loss
@@ -146,13 +146,11 @@ def build_loss(config: TrainConfig, weights: Sequence[float]) -> nn.Module:
 def apply_class_weights(
     config: TrainConfig, components: Components, shares: Sequence[float]
 ) -> tuple[TrainConfig, Components, str]:
-    """Return configuration and parts with the class weights that `auto` stands for, and a sentence about them.
-
-    The sentence is empty where nobody asked.
+    """Return configuration and components with `auto` class weights replaced, and a message ("" if not requested).
 
     Args:
         config: of the run.
-        components: what `build_components` returned.
+        components: result of `build_components`.
         shares: of the classes among the training pixels.
     """
     if not asks_for_weights(config.loss.plain()):
@@ -172,23 +170,23 @@ def apply_class_weights(
 def with_teacher(
     config: TrainConfig, components: Components, teacher: Segmenter | None, data: SegmentationDataModule
 ) -> tuple[Components, str]:
-    """Return the parts with the network that teaches, and a sentence about it; empty where nobody does.
+    """Return the components with the teacher, and a message ("" without distillation).
 
     Args:
         config: of the run.
-        components: what `build_components` returned.
-        teacher: what `load_teacher` returned.
+        components: result of `build_components`.
+        teacher: result of `load_teacher`.
         data: of the student, set up.
     """
     if teacher is None or config.distill is None:
         return components, ""
     seen = check_unseen(teacher, data.cases, data.splits, data.split_rows())
-    found, said = taught(config.distill, teacher, data.preprocessing, seen)
+    found, said = make_teacher(config.distill, teacher, data.preprocessing, seen)
     return replace(components, teacher=found), said
 
 
 def build_measures(chosen: Mapping[str, Component], num_classes: int) -> list[Measure]:
-    """Return the measures of the metrics section, each tried on a picture of nothing."""
+    """Return the measures of the metrics section after a check on an empty image."""
     made: dict[str, Measure] = {name: instantiate(component) for name, component in chosen.items()}
     check_measures(made, num_classes)
     return list(made.values())
@@ -213,45 +211,45 @@ def build_segmenter(
 
 
 def build_callbacks(config: TrainConfig, components: Components, checkpoints: Checkpoints) -> list[pl.Callback]:
-    """Return the callbacks; what must see an epoch's scores first comes first."""
+    """Return the callbacks; the order matters, since later ones use the results of earlier ones."""
     trainer, wanted = config.trainer, config.callbacks
     chosen: list[pl.Callback] = [TimeBudget(trainer.minutes)] if trainer.minutes else []
     chosen.append(ValidateLastEpoch())
     if trainer.freeze_encoder:
         until = milestone("trainer.freeze_encoder", trainer.freeze_encoder)
         chosen.append(FreezeEncoder(encoder_modules(config, components.network), until))
-    chosen += [*averaging(trainer), Speed(), checkpoints]
+    chosen += [*averaging_callbacks(trainer), Speed(), checkpoints]
     if wanted.pictures or wanted.confusion:
         chosen.append(Panels(wanted.pictures, wanted.pictures_every, wanted.confusion))
     if trainer.early_stopping:
         monitor = f"val/{trainer.monitor}"
         chosen.append(pl.callbacks.EarlyStopping(monitor, patience=trainer.early_stopping, mode="max", strict=False))
     if wanted.progress:
-        chosen.append(progress())
+        chosen.append(progress_callback())
     return chosen
 
 
 def build_explanations(config: TrainConfig, segmenter: Segmenter) -> list[pl.Callback]:
-    """Return what draws heat maps of some validation cases; nothing where none is asked for.
+    """Return the callback that draws heat maps of validation cases, if requested.
 
     Raises:
-        ConfigError: the network has no layer that Grad-CAM could look at.
+        ConfigError: the network has no layer suitable for Grad-CAM.
     """
     wanted = config.callbacks
     return [Explanations(build_explainer(config, segmenter), wanted.explain, wanted.pictures_every)] if wanted.explain else []
 
 
 def build_explainer(config: TrainConfig, segmenter: Segmenter) -> Explainer:
-    """Return what makes the heat maps of validation cases: Seg-Grad-CAM of a class at the deepest map.
+    """Return the Seg-Grad-CAM explainer of a class at the deepest layer.
 
     Raises:
-        ConfigError: the network has no layer that Grad-CAM could look at.
+        ConfigError: the network has no layer suitable for Grad-CAM.
     """
     return make_explainer(segmenter, class_index(config.callbacks.explain_target, segmenter.spec), "seg_gradcam")
 
 
 def trainer_arguments(trainer: TrainerConfig) -> dict[str, Any]:
-    """Return the arguments of Lightning's Trainer that keys say, except those that depend on what else a run has."""
+    """Return the arguments of Lightning's Trainer that follow from the trainer section."""
     accelerator, devices = choose_devices(trainer.gpus)
     many = len(devices) if isinstance(devices, list) else devices
     return {
@@ -270,7 +268,7 @@ def trainer_arguments(trainer: TrainerConfig) -> dict[str, Any]:
 
 
 def build_trainer(config: TrainConfig, directory: Path, chosen: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:
-    """Return the trainer; all files of the run lie below `directory`."""
+    """Return the trainer; all files of the run are in `directory`."""
     arguments = trainer_arguments(config.trainer)
     cuda = arguments["accelerator"] == "cuda"
     if cuda:

@@ -1,6 +1,6 @@
-"""What a trained network says about the images that another one is trained on.
+"""Knowledge distillation from a trained network (the teacher).
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,53 +20,50 @@ from segexp.losses.distillation import LossFunction, SoftTargets
 from segexp.types import Case
 
 EIGHT_BIT = (0.0, 255.0)
-"""The range of values of 8-bit images."""
+"""Value range of 8-bit images."""
 
 
 class Teacher:
-    """A trained network and how much the student listens to it; it is never trained, and no part of any checkpoint.
+    """A frozen network that is not part of any checkpoint, with its soft-target loss.
 
     The loss of a step is (1 - weight) * loss + weight * soft, where `soft` is the `SoftTargets` of `teacher(image)`.
     """
 
     def __init__(self, segmenter: Segmenter, student: Preprocessing, soft: SoftTargets, weight: float) -> None:
-        """Take a teacher; its weights are frozen.
+        """Freeze a teacher.
 
         Args:
             segmenter: the trained network.
-            student: how the images of a batch were prepared.
+            student: preprocessing of the batches.
             soft: (student's logits, teacher's logits, mask) to a scalar.
             weight: 0 to 1.
 
         Raises:
-            ConfigError: what the teacher sees cannot be made of what the student sees.
+            ConfigError: the student's images cannot be converted to the teacher's preprocessing.
         """
         check_preprocessing(segmenter.preprocessing, student)
         segmenter.network.eval().requires_grad_(False)
         self.segmenter, self.student, self.soft, self.weight = segmenter, student, soft, weight
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Teacher":
-        """Return itself: it never changes, so a copy of the module, as averages of weights make it, needs no second one."""
+        """Return itself; the teacher is immutable and need not be copied for weight averages."""
         return self
 
     def __call__(self, image: Tensor) -> LossFunction:
-        """Return the loss (student's logits (B, K, H, W), mask (B, H, W)) to a scalar that teaches what is seen in a batch."""
+        """Return the distillation loss for a batch: (student's logits (B, K, H, W), mask (B, H, W)) to a scalar."""
         said = self.logits(image)
         return lambda logits, mask: self.soft(logits, said, mask)
 
     def logits(self, image: Tensor) -> Tensor:
-        """Return the teacher's logits (B, K, H, W) of images (B, C, H, W) that were prepared for the student."""
+        """Return the teacher's logits (B, K, H, W) of images (B, C, H, W) prepared for the student."""
         if self.segmenter.device != image.device:
             self.segmenter.to(image.device)
         with torch.no_grad(), self.segmenter.autocast():
-            return self.segmenter.forward(renormalized(image, self.student, self.segmenter.preprocessing))
+            return self.segmenter.forward(renormalise(image, self.student, self.segmenter.preprocessing))
 
 
-def renormalized(image: Tensor, was: Preprocessing, wanted: Preprocessing) -> Tensor:
-    """Return images (B, C, H, W) that were normalised one way, normalised another way; augmentation stays as it is.
-
-    What was clipped stays clipped.
-    """
+def renormalise(image: Tensor, was: Preprocessing, wanted: Preprocessing) -> Tensor:
+    """Convert images (B, C, H, W) from one normalisation to another, keeping augmentation and clipping."""
     same = ("value_range", "low", "high", "mean", "std")
     if all(getattr(was, name) == getattr(wanted, name) for name in same):
         return image
@@ -85,10 +82,10 @@ def _per_channel(values: Sequence[float], image: Tensor) -> Tensor:
 
 
 def check_preprocessing(teacher: Preprocessing, student: Preprocessing) -> None:
-    """Refuse a teacher for other kinds of values.
+    """Require the same kind of image values.
 
     Raises:
-        ConfigError: one learned from 8-bit images and the other does not.
+        ConfigError: one was trained on 8-bit images and the other was not.
     """
     kinds = ["8-bit" if each.value_range == EIGHT_BIT else "other than 8-bit" for each in (teacher, student)]
     if kinds[0] != kinds[1]:
@@ -100,34 +97,34 @@ def check_preprocessing(teacher: Preprocessing, student: Preprocessing) -> None:
 
 
 def load_teacher(config: TrainConfig) -> Segmenter | None:
-    """Return the network that `distill.teacher` names, None where nobody teaches.
+    """Load the network of `distill.teacher`; None without distillation.
 
     Raises:
-        ConfigError: its classes, labels, channels or working size are not those of the data.
-        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+        ConfigError: its classes, labels, channels or working size differ from the data.
+        CheckpointError: the run is missing, broken, or from an untrusted package.
     """
     distill = config.distill
     if distill is None or not distill.weight or distill.teacher is None:
         return None
-    teacher = named_segmenter("distill.teacher", str(Path(distill.teacher).resolve()), distill.trust)
+    teacher = load_named_segmenter("distill.teacher", str(Path(distill.teacher).resolve()), distill.trust)
     check_teacher(teacher, config.data, distill.teacher)
     return teacher
 
 
-def named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
-    """Return the network of a run that a key names.
+def load_named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
+    """Load the network of a run given by a configuration key.
 
     Args:
-        key: "distill.teacher", say; beside it there is a key `trust`.
+        key: for example "distill.teacher"; its section also has a key `trust`.
         path: of a run directory or checkpoint.
         trust: packages whose networks may be built from the file.
 
     Raises:
-        CheckpointError: there is no such run, it is broken, or of an untrusted package.
+        CheckpointError: the run is missing, broken, or from an untrusted package.
     """
     try:
         return load_segmenter(path, trust=trust)
-    except CheckpointError as problem:  # its words are about the key that evaluate and predict have
+    except CheckpointError as problem:  # the message names the key of evaluate and predict
         section = key.rpartition(".")[0]
         found, expected, do = (
             text.replace("checkpoint=", f"{key}=").replace("trust=[", f"{section}.trust=[")
@@ -137,7 +134,7 @@ def named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
 
 
 def check_teacher(teacher: Segmenter, data: DataConfig, name: str) -> None:
-    """Refuse a teacher whose answers mean something else, or that looks at images of another size.
+    """Require a teacher with the classes, labels, channels and working size of the student's data.
 
     Args:
         teacher: the trained network.
@@ -145,7 +142,7 @@ def check_teacher(teacher: Segmenter, data: DataConfig, name: str) -> None:
         name: of the teacher, as typed.
 
     Raises:
-        ConfigError: naming what both have.
+        ConfigError: they differ.
     """
     its = teacher.spec
     theirs = (its.channels, list(its.classes), "overlapping" if its.overlapping else "exclusive")
@@ -169,16 +166,16 @@ def check_teacher(teacher: Segmenter, data: DataConfig, name: str) -> None:
 def check_unseen(
     teacher: Segmenter, cases: Sequence[Case], splits: Mapping[str, str], rows: Sequence[Mapping[str, str]]
 ) -> str:
-    """Return what can be said about whether the teacher has learned from images that the student is scored on.
+    """Return a sentence on whether the teacher was trained on images that the student is scored on.
 
     Args:
         teacher: the trained network.
         cases: of the student's data.
-        splits: of each case by its id, the student's.
+        splits: the student's split of each case by id.
         rows: of the student's `split.csv`.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: it was.
     """
     run, trained = teacher.origin.config, teacher.origin.split_hash
     if split_hash(rows) == trained:
@@ -199,14 +196,14 @@ def check_unseen(
     return "none of the images that it learned from is in this run's validation or test split"
 
 
-def taught(settings: DistillConfig, teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
-    """Return the teacher of a run, and a sentence about it.
+def make_teacher(settings: DistillConfig, teacher: Segmenter, student: Preprocessing, seen: str) -> tuple[Teacher, str]:
+    """Return the teacher of a run, and a message about it.
 
     Args:
         settings: the section `distill`.
-        teacher: what `load_teacher` returned.
-        student: how images are prepared.
-        seen: what `check_unseen` returned.
+        teacher: result of `load_teacher`.
+        student: the student's preprocessing.
+        seen: result of `check_unseen`.
 
     Raises:
         ConfigError: see `Teacher` and `SoftTargets`.

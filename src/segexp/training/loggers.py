@@ -1,4 +1,4 @@
-"""Where scores are written while training runs: CSV always, TensorBoard, MLflow and Weights & Biases by config."""
+"""Loggers: CSV always; TensorBoard, MLflow and Weights & Biases as configured."""
 
 import os
 import re
@@ -15,21 +15,21 @@ from segexp.errors import ConfigError
 from segexp.types import DataSpec
 
 
-class Board(pl.loggers.TensorBoardLogger):
-    """TensorBoard without the curve of epochs over steps and without an empty file of hyper-parameters."""
+class BoardLogger(pl.loggers.TensorBoardLogger):
+    """TensorBoard logger without the epoch curve and without an empty hyper-parameter file."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log all but the epoch."""
         super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def save(self) -> None:
-        """Write what is waiting."""
+        """Flush pending events."""
         self.experiment.flush()
 
     def log_table(self, settings: dict[str, Any], scores: dict[str, float], step: int) -> None:
         """Write one row of the HParams table.
 
-        The list of its columns is left for TensorBoard to make from the rows at hand: it then puts those that differ first.
+        The column list is not written, so that TensorBoard infers it and puts differing columns first.
         """
         from torch.utils.tensorboard.summary import hparams
 
@@ -41,32 +41,32 @@ class Board(pl.loggers.TensorBoardLogger):
         self.finalize("success")
 
 
-def charts(spec: DataSpec) -> dict[str, dict[str, list[Any]]]:
-    """Return the layout of TensorBoard's custom scalars; with more than one foreground class their mean is a curve too."""
+def scalar_layout(spec: DataSpec) -> dict[str, dict[str, list[Any]]]:
+    """Return the layout of TensorBoard's custom scalars, with the mean Dice if there are several foreground classes."""
     classes = [f"val/dice/{name}" for name in spec.classes[1:]]
     dice = ["val/dice", *classes] if len(classes) > 1 else classes
     return {
-        "Loss": {"training and validation": ["Multiline", [exactly(tag) for tag in ("loss/train", "loss/val")]]},
-        "Dice": {"per class": ["Multiline", [exactly(tag) for tag in dice]]},
+        "Loss": {"training and validation": ["Multiline", [exact_tag_pattern(tag) for tag in ("loss/train", "loss/val")]]},
+        "Dice": {"per class": ["Multiline", [exact_tag_pattern(tag) for tag in dice]]},
     }
 
 
-def exactly(tag: str) -> str:
-    """Return the expression that fits one tag alone: TensorBoard takes `val/dice` for the start of others too."""
+def exact_tag_pattern(tag: str) -> str:
+    """Return a regular expression for exactly this tag; TensorBoard would treat `val/dice` as a prefix."""
     return f"^{re.escape(tag)}$"
 
 
 COMPARED = ("model", "data", "augment", "mix", "loss", "distill", "optimizer", "scheduler", "trainer", "seed")
-"""The parts of a config that stand in the table of runs."""
+"""The configuration groups logged as hyper-parameters."""
 NOT_COMPARED = (
     *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),
     *("num_classes", "cache", "max_pixels", "num_workers"),
 )
-"""Keys of the data section that are facts about the files or the machine, not choices."""
+"""Keys of the data section that describe files or the machine and are not logged."""
 
 
-def settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the choices of a config as one row: dotted keys, numbers or short texts; `model: UNet` says the `_target_`."""
+def logged_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the logged settings by dotted key, as numbers or short texts; `model: UNet` is the class of `_target_`."""
     values = config.plain()
     compared = {group: values[group] for group in COMPARED if values[group] is not None}
     data = {key: value for key, value in compared["data"].items() if key not in NOT_COMPARED}
@@ -77,7 +77,7 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     if data.get("unlabeled") is None:
         data = {key: value for key, value in data.items() if key not in ("unlabeled", "pseudo")}
     row: dict[str, Any] = {}
-    for key, value in flatten(compared | ({"data": data} if data else {})).items():
+    for key, value in flatten_as_text(compared | ({"data": data} if data else {})).items():
         if key.endswith("._target_"):
             row[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
         elif not key.endswith("._partial_"):
@@ -85,13 +85,13 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     return row
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted keys; numbers stay, all else becomes text, None and [] "none"."""
+def flatten_as_text(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key; numbers stay, other values become text, None and [] "none"."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            flat |= flatten(value, f"{name}.")
+            flat |= flatten_as_text(value, f"{name}.")
         else:
             flat[name] = value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
     return flat
@@ -104,54 +104,54 @@ def _text(value: Any) -> str:
 
 
 MLFLOW_STORE = os.environ.get("MLFLOW_TRACKING_URI")
-"""Where the user keeps MLflow's runs; read once, as MLflow puts the store of each run there."""
+"""The user's MLflow store; read at import, because MLflow later sets the variable to the store of each run."""
 
 
-class Tracker(pl.loggers.MLFlowLogger):
-    """MLflow with names it can keep as files: `val/dice` is one, so `val/dice/liver` is written `val/dice.liver`."""
+class MlflowLogger(pl.loggers.MLFlowLogger):
+    """MLflow logger that rewrites names MLflow cannot store: `val/dice/liver` becomes `val/dice.liver`."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log under the changed names."""
-        super().log_metrics({tracker_name(name): value for name, value in metrics.items()}, step)
+        """Log under the rewritten names."""
+        super().log_metrics({mlflow_name(name): value for name, value in metrics.items()}, step)
 
 
 def mlflow(given: dict[str, Any], directory: Path) -> Any:
-    """Return an MLflow logger; `given` are its arguments where they differ from a store below the run directory.
+    """Return an MLflow logger, by default with a store in the run directory; `given` overrides its arguments.
 
     Raises:
         ConfigError: MLflow is not installed.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow wants a data base for every run directory
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow requires a database
     place = MLFLOW_STORE or (directory / "mlflow").resolve().as_uri()
-    return _made(Tracker, "mlflow", {"tracking_uri": place, "run_name": directory.name, **given})
+    return _made(MlflowLogger, "mlflow", {"tracking_uri": place, "run_name": directory.name, **given})
 
 
 def wandb(given: dict[str, Any], directory: Path) -> Any:
-    """Return a logger of Weights & Biases; `given` are its arguments where they differ from offline in the run directory.
+    """Return a Weights & Biases logger, by default offline in the run directory; `given` overrides its arguments.
 
     Raises:
         ConfigError: wandb is not installed.
     """
-    close_wandb()  # of a job of this study that failed
+    close_wandb()  # left open by a failed job of the same study
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_CONSOLE", "off")  # the terminal is not its business
+    os.environ.setdefault("WANDB_CONSOLE", "off")  # do not capture the terminal
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     defaults = {"save_dir": str(directory), "name": directory.name, "offline": True}
     made = _made(pl.loggers.WandbLogger, "wandb", defaults | given)
     if made._wandb_init.get("anonymous") is None:
-        made._wandb_init.pop("anonymous", None)  # Lightning passes it always, and wandb warns of it always
+        made._wandb_init.pop("anonymous", None)  # always passed by Lightning, deprecated in wandb
     return made
 
 
 def close_wandb() -> None:
-    """End the run of Weights & Biases: the next one in this process would be added to it."""
+    """Finish the active Weights & Biases run; otherwise the next run of this process would be appended to it."""
     if (package := sys.modules.get("wandb")) is not None and package.run is not None:
         package.finish()
 
 
-def tracker_name(name: str) -> str:
-    """Return a score's name with one slash at most, and without the signs that MLflow refuses."""
+def mlflow_name(name: str) -> str:
+    """Return a score name with at most one slash and without characters that MLflow rejects."""
     head, slash, rest = name.partition("/")
     return head + slash + re.sub(r"[^\w. -]", ".", rest)
 
@@ -168,21 +168,21 @@ def _made(logger: Callable[..., Any], package: str, arguments: dict[str, Any]) -
 
 
 def make_loggers(chosen: LoggerConfig, directory: Path, spec: DataSpec) -> list[Any]:
-    """Return the loggers of a run; each writes below the run directory, unless its arguments say otherwise.
+    """Return the loggers of a run; by default they write to the run directory.
 
     Args:
-        chosen: which ones; a mapping holds the logger's own arguments.
+        chosen: enabled loggers; a mapping holds the arguments of a logger.
         directory: of the run.
         spec: the class names, for the charts.
 
     Raises:
-        ConfigError: a logger whose package is not installed.
+        ConfigError: the package of a logger is not installed.
     """
     _set_aside(directory / "csv" / "metrics.csv")
     loggers: list[Any] = [pl.loggers.CSVLogger(directory, name="csv", version="")]
     if chosen.tensorboard:
-        board = Board(directory, name="tensorboard", version="", default_hp_metric=False)
-        board.experiment.add_custom_scalars(charts(spec))
+        board = BoardLogger(directory, name="tensorboard", version="", default_hp_metric=False)
+        board.experiment.add_custom_scalars(scalar_layout(spec))
         loggers.append(board)
     if chosen.mlflow:
         loggers.append(mlflow(_arguments(chosen.mlflow), directory))
@@ -192,13 +192,13 @@ def make_loggers(chosen: LoggerConfig, directory: Path, spec: DataSpec) -> list[
 
 
 def log_outcome(loggers: list[Any], config: TrainConfig, scores: dict[str, float], step: int) -> None:
-    """Write the settings beside the scores of the best weights, so that runs can be compared in one table.
+    """Log the settings together with the scores of the best weights, for a table of runs.
 
     Args:
-        loggers: of the run, which is over.
+        loggers: of the finished run.
         config: of the run.
-        scores: by "<split>/<score>"; `hp/dice` and `hp/iou` are those of val, `hp/test_dice` and `hp/test_iou` of test.
-        step: optimizer steps made.
+        scores: by "<split>/<score>"; logged as `hp/dice`, `hp/iou` (val), `hp/test_dice` and `hp/test_iou` (test).
+        step: number of optimizer steps.
     """
     names = {
         f"{split}/{score}": f"hp/{prefix}{score}"
@@ -206,9 +206,9 @@ def log_outcome(loggers: list[Any], config: TrainConfig, scores: dict[str, float
         for score in ("dice", "iou")
     }
     final = {new: scores[old] for old, new in names.items() if np.isfinite(scores.get(old, np.nan))}
-    row = settings(config)
+    row = logged_settings(config)
     for logger in loggers:
-        if isinstance(logger, Board):
+        if isinstance(logger, BoardLogger):
             logger.log_table(row, final, step)
         elif not isinstance(logger, pl.loggers.CSVLogger):
             logger.log_hyperparams(row)
@@ -217,7 +217,7 @@ def log_outcome(loggers: list[Any], config: TrainConfig, scores: dict[str, float
 
 
 def _set_aside(file: Path) -> None:
-    """Keep the curves of before a resume as metrics_1.csv, metrics_2.csv …: the logger would delete them."""
+    """Rename the metrics of a resumed run to metrics_1.csv, metrics_2.csv …; the logger would delete them."""
     if file.is_file():
         number = 1 + sum(1 for _ in file.parent.glob("metrics_*.csv"))
         file.rename(file.with_name(f"metrics_{number}.csv"))

@@ -1,4 +1,4 @@
-"""How much memory is free for a training, and how much a process has used at most."""
+"""Free and used memory of a process."""
 
 import os
 import threading
@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 HEADROOM = 0.12
-"""Share of the free memory that stays free: for fragments, other processes, pictures larger than those tried."""
+"""Share of the free memory kept free for fragmentation, other processes and larger images."""
 SHORT = 77
-"""Exit code of a process that has met its bound."""
+"""Exit code of a process that exceeded its memory limit."""
 EVERY = 0.01
-"""Seconds between two looks at the process's memory."""
+"""Seconds between two measurements of the process's memory."""
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of main memory that a new process can have: what the system has, within its control group.
+    """Return the bytes of main memory available to a new process, within its control group.
 
     Args:
         root: of the file system, for tests.
@@ -26,9 +26,9 @@ def free_memory(root: Path = Path("/")) -> int:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of main memory that this process has had at once.
+    """Return the peak main memory of this process in bytes.
 
-    Not `ru_maxrss` where it can be helped: on Linux a started process inherits that of the one which started it.
+    On Linux not from `ru_maxrss`, which a new process inherits from its parent.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -42,9 +42,9 @@ def peak_memory() -> int:
 
 
 def memory_limit(accelerator: str, device: int = 0) -> tuple[int, int]:
-    """Hold this process to the free memory less the head room; return what was free, and the bound, in bytes.
+    """Limit this process to the free memory minus the headroom; return both in bytes.
 
-    On a GPU torch then refuses more by an OutOfMemoryError; elsewhere the process leaves with `SHORT`.
+    Exceeding it raises OutOfMemoryError on a GPU; elsewhere the process exits with `SHORT`.
     """
     if accelerator == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -64,7 +64,7 @@ def memory_limit(accelerator: str, device: int = 0) -> tuple[int, int]:
 
 
 def used_memory(accelerator: str, device: int = 0) -> int:
-    """Return the most bytes that the training has had at once: on a GPU what torch has reserved, else the whole process."""
+    """Return the peak memory of the training in bytes: reserved by torch on a GPU, else of the whole process."""
     return torch.cuda.max_memory_reserved(device) if accelerator == "cuda" else peak_memory()
 
 

@@ -1,9 +1,8 @@
-"""Training steps of given batch sizes in a process of its own, which may die.
+"""Trial training steps with given batch sizes, in a separate process that may run out of memory.
 
     python -m segexp.training.memory_trial FOLDER SIZE …
 
-The folder holds a `TrialJob`. Each event is appended to its report file as a line, so that the last ones of a killed process
-are there.
+The folder holds a `TrialJob`. Each event is appended to a report file, so that events of a killed process are kept.
 """
 
 import gc
@@ -26,20 +25,20 @@ from segexp.devices import choose_devices, choose_precision, is_memory
 from segexp.errors import SegexpError
 from segexp.inference.segmenter import Segmenter
 from segexp.training.build import Components, build_components
-from segexp.training.callbacks.weight_averaging import averaging
-from segexp.training.distillation import load_teacher, taught
+from segexp.training.callbacks.weight_averaging import averaging_callbacks
+from segexp.training.distillation import load_teacher, make_teacher
 from segexp.training.memory import memory_limit, used_memory
 from segexp.training.task import SegmentationTask
 from segexp.types import Batch, DataSpec
 
 JOB, REPORTS = "job.pickle", "reports.jsonl"
 STEPS = 2
-"""Of the optimizer: in the second its state is there besides everything else."""
+"""Optimizer steps; from the second on, the optimizer state is allocated."""
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What a process needs to train as the run will.
+    """Input of the trial process.
 
     Attributes:
         config: of the run.
@@ -54,8 +53,8 @@ class TrialJob:
     preprocessing: Preprocessing
 
 
-def repeated(sample: Batch, size: int) -> Batch:
-    """Return a batch of `size` times the one sample."""
+def repeat_sample(sample: Batch, size: int) -> Batch:
+    """Return a batch that repeats a sample `size` times."""
     return Batch(
         image=sample["image"].repeat_interleave(size, dim=0),
         mask=sample["mask"].repeat_interleave(size, dim=0),
@@ -63,12 +62,12 @@ def repeated(sample: Batch, size: int) -> Batch:
     )
 
 
-def modules(job: TrialJob) -> tuple[Components, Segmenter]:
-    """Return the parts of the run and its segmenter; nothing is compiled."""
+def build_modules(job: TrialJob) -> tuple[Components, Segmenter]:
+    """Return the components and the segmenter of the run, without compilation."""
     config = job.config.updated({"trainer.compile": False, "resume": None})
     components, teacher = build_components(config), load_teacher(config)
     if teacher is not None and config.distill is not None:
-        components = replace(components, teacher=taught(config.distill, teacher, job.preprocessing, "")[0])
+        components = replace(components, teacher=make_teacher(config.distill, teacher, job.preprocessing, "")[0])
     accelerator, _ = choose_devices(config.trainer.gpus)
     precision = choose_precision(config.trainer.precision, accelerator)
     limit, last = config.data.max_pixels, config.trainer.channels_last
@@ -78,7 +77,7 @@ def modules(job: TrialJob) -> tuple[Components, Segmenter]:
 def short_trainer(
     config: TrainConfig, folder: Path, callbacks: Sequence[pl.Callback], accumulate: int, epochs: int
 ) -> pl.Trainer:
-    """Return a trainer on one device that keeps nothing; epochs are -1 for as many as it takes until a callback ends it."""
+    """Return a single-device trainer that writes nothing; `epochs=-1` runs until a callback stops it."""
     accelerator, devices = choose_devices(config.trainer.gpus)
     precision: Any = choose_precision(config.trainer.precision, accelerator)
     return pl.Trainer(
@@ -100,19 +99,19 @@ def short_trainer(
     )
 
 
-def train(job: TrialJob, components: Components, segmenter: Segmenter, size: int, folder: Path) -> None:
-    """Take `STEPS` whole steps with batches of `size`, gathering gradients as the run does."""
+def train_steps(job: TrialJob, components: Components, segmenter: Segmenter, size: int, folder: Path) -> None:
+    """Run `STEPS` optimizer steps with batches of `size`, with gradient accumulation as in the run."""
     accumulate = min(2, job.config.trainer.accumulate_grad_batches)
-    trainer = short_trainer(job.config, folder, averaging(job.config.trainer), accumulate, epochs=1)
-    batches: Any = [repeated(job.sample, size)] * (STEPS * accumulate)
+    trainer = short_trainer(job.config, folder, averaging_callbacks(job.config.trainer), accumulate, epochs=1)
+    batches: Any = [repeat_sample(job.sample, size)] * (STEPS * accumulate)
     loader: DataLoader[Any] = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
     trainer.fit(
         SegmentationTask.from_components(job.config, components, segmenter), loader, loader
-    )  # the second is asked for, and never read
+    )  # the validation loader is required but not used
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train with each size in turn, until one is too large."""
+    """Train with each size in turn until one is too large."""
     folder, sizes = Path(arguments[0]), [int(word) for word in arguments[1:]]
     silence_libraries()
 
@@ -125,13 +124,13 @@ def main(arguments: Sequence[str]) -> None:
     accelerator, devices = choose_devices(job.config.trainer.gpus)
     device = devices[0] if isinstance(devices, list) else 0
     try:
-        components, segmenter = modules(job)
+        components, segmenter = build_modules(job)
         free, most = memory_limit(accelerator, device)
         report(free=free, most=most)
         for size in sizes:
             report(trying=size)
             with tempfile.TemporaryDirectory() as scratch:
-                train(job, components, segmenter, size, Path(scratch))
+                train_steps(job, components, segmenter, size, Path(scratch))
             gc.collect()
             report(done=size, used=used_memory(accelerator, device))
     except Exception as error:
@@ -143,6 +142,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from segexp.training import memory_trial  # so that what was pickled has the name that it is looked up by
+    from segexp.training import memory_trial  # so that pickled classes have their importable name
 
     memory_trial.main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The optimizer of a network, and a scheduler that follows the share of the training that is done."""
+"""The optimizer of a network, and a learning rate scheduler that follows the progress of the training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ Schedule = Callable[[float], float]
 
 
 def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer that a configuration asks for; where `optimizer.lr` is auto it has a rate that stands for it."""
+    """Return the configured optimizer; for `optimizer.lr=auto` with a placeholder rate."""
     make = instantiate(with_lr(config.optimizer.plain()))
     decay = config.optimizer.arguments.get("weight_decay", 0.0)
     optimizer: torch.optim.Optimizer = make(parameter_groups(network, decay, encoder_modules(config, network)))
@@ -27,10 +27,10 @@ def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optim
 
 
 def encoder_modules(config: TrainConfig, network: nn.Module) -> list[nn.Module]:
-    """Return the encoder where the config treats it otherwise than the rest; its parameters then have groups of their own.
+    """Return the encoder's modules if the configuration treats the encoder separately, else an empty list.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the network has no encoder.
     """
     for key, usual in (("encoder_lr_scale", 1), ("freeze_encoder", 0)):
         if (value := getattr(config.trainer, key)) != usual:
@@ -41,17 +41,17 @@ def encoder_modules(config: TrainConfig, network: nn.Module) -> list[nn.Module]:
 class ProgressLR(torch.optim.lr_scheduler.LRScheduler):
     """Sets each group's learning rate to its base rate times `schedule(progress)`.
 
-    The progress is asked for at every step, so that it may be counted in steps or in minutes. A schedule with `observe` (the
-    plateau) is told the monitored score by whoever has it.
+    The progress, in steps or minutes, is queried at every step. Schedules with `observe` (plateau) receive the monitored
+    score.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, progress: Callable[[], float]) -> None:
         """Set the rates of the first step.
 
         Args:
-            optimizer: whose rates are the base ones.
+            optimizer: with the base rates.
             schedule: progress to factor.
-            progress: share of the training that is done, 0 to 1.
+            progress: returns the completed share of the training, 0 to 1.
         """
         self.schedule, self.progress = schedule, progress
         super().__init__(optimizer)
@@ -62,30 +62,30 @@ class ProgressLR(torch.optim.lr_scheduler.LRScheduler):
         return [rate * factor for rate in self.base_lrs]
 
     def renew(self) -> None:
-        """Set the rates of the next step anew: the progress, or what the schedule knows, is another one than after the last."""
+        """Recompute the rates of the next step after a change of progress or schedule."""
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
 
     def observe(self, value: float) -> None:
-        """Tell the schedule the score of a validation, where it listens."""
+        """Pass a validation score to the schedule, if it accepts one."""
         if hasattr(self.schedule, "observe"):
             self.schedule.observe(value)
             self.renew()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, plain Python."""
+        """Return the state as plain Python values."""
         inner = self.schedule.state_dict() if hasattr(self.schedule, "state_dict") else {}
         return {"last_epoch": self.last_epoch, "base_lrs": list(map(float, self.base_lrs)), "schedule": inner}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Restore the state."""
         self.last_epoch, self.base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
         if state_dict["schedule"] and hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(state_dict["schedule"])
 
 
 class HeldLR:
-    """A schedule that stays where it is from a progress on; for averages of weights, whose steps must not become tiny."""
+    """A schedule that is constant from a given progress on, for weight averages."""
 
     def __init__(self, schedule: Schedule, hold: float) -> None:
         self.schedule, self.hold = schedule, hold
@@ -95,7 +95,7 @@ class HeldLR:
         return self.schedule(min(progress, self.hold))
 
     def observe(self, value: float) -> None:
-        """Pass a score on."""
+        """Pass on a score."""
         if hasattr(self.schedule, "observe"):
             self.schedule.observe(value)
 
@@ -105,6 +105,6 @@ class HeldLR:
         return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state."""
         if hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""A short training on a few pictures by Lightning, with the module of every training; no loop of its own."""
+"""Overfitting test: a short training on a few images that shows whether a network can learn the data."""
 
 import copy
 import time
@@ -25,7 +25,7 @@ from segexp.data.statistics import Picture, Statistics, check_masks
 from segexp.data.transforms import Augment, sides
 from segexp.devices import choose_devices, choose_precision
 from segexp.errors import DataError
-from segexp.evaluation.scoring import score
+from segexp.evaluation.scoring import score_cases
 from segexp.inference.segmenter import Segmenter
 from segexp.optim import Constant
 from segexp.training.build import apply_class_weights, build_components
@@ -36,13 +36,13 @@ from segexp.visualization import panel
 
 IMAGES = 4
 SIDES = (256, 192, 128, 96, 64)
-"""Sides of the pictures in pixels, of which the largest is taken that leaves time for `STEPS` steps."""
+"""Candidate image sides in pixels; the largest that allows `STEPS` steps is used."""
 STEPS = 120
 SHRUNK = 3
 
 
 def choose_cases(examination: Examination) -> list[Case]:
-    """Return the training cases with most foreground, up to four; one that is nearly all foreground has little to tell.
+    """Return up to four training cases with the most foreground; cases that are nearly all foreground rank low.
 
     Raises:
         DataError: no training case has foreground.
@@ -64,14 +64,14 @@ def choose_cases(examination: Examination) -> list[Case]:
     return sorted(rich, key=wealth, reverse=True)[:IMAGES]
 
 
-def affordable(
+def choose_image_side(
     segmenter: Segmenter,
     optimizer: Callable[[torch.nn.Module], torch.optim.Optimizer],
     batch: int,
     seconds: float,
     steps: int = STEPS,
 ) -> tuple[int, float]:
-    """Return the side of pictures that leaves time for so many steps, and the seconds of a step, by trying some on a copy."""
+    """Return the largest image side that allows `steps` steps, and the seconds per step, measured on a copy."""
     trial = replace(segmenter, network=copy.deepcopy(segmenter.network).train())
     images = torch.zeros(batch, segmenter.spec.channels, SIDES[-1], SIDES[-1], device=segmenter.device)
     update = optimizer(trial.network)
@@ -86,15 +86,15 @@ def affordable(
         passed = time.monotonic()
         update.step()
         passes, updates = [*passes, passed - started], [*updates, time.monotonic() - passed]
-    one, rest = min(passes[1:]), min(updates[1:])  # the first ones are spent on preparations
+    one, rest = min(passes[1:]), min(updates[1:])  # without warm-up
     costs = [(side, rest + one * (side / SIDES[-1]) ** 2) for side in SIDES]
     return next((pair for pair in costs if pair[1] * steps <= seconds), costs[-1])
 
 
-def overfit_config(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
-    """Return a window of at most `side` pixels, of a whole picture (`crop` None) after making it up to `SHRUNK` times smaller.
+def overfit_window(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
+    """Return a window of at most `side` pixels; a whole image (`crop` None) is first reduced, at most by a factor of `SHRUNK`.
 
-    The window lies where foreground fills it as nearly by half as it can. The mask (H, W) gets the size of the image (h, w).
+    The window is placed where the foreground share is closest to one half. The mask is resized to the image.
     """
     image, mask = picture.image, resize_mask(picture.mask, picture.image.shape[:2])
     if crop is None:
@@ -112,15 +112,15 @@ def overfit_config(picture: Picture, crop: tuple[int, int] | None, side: int) ->
 
 
 SECONDS = 80.0
-"""Of training; what comes before and after is short."""
+"""Time limit of the training."""
 ENOUGH, LEARNED = 0.95, 0.8
-"""The Dice at which the training ends, and from which on learning works."""
+"""Dice at which the training stops, and minimum Dice of a passed test."""
 SPECK = 0.02
 
 
 @dataclass(frozen=True)
 class OverfitPoint:
-    """How far the training was: steps done, seconds since its start, training loss and Dice over the pictures."""
+    """Progress of the training: steps, seconds since the start, training loss and Dice over the images."""
 
     step: int
     seconds: float
@@ -130,15 +130,15 @@ class OverfitPoint:
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """What came out.
+    """Result of the test.
 
     Attributes:
-        cases: ids of the pictures.
-        side: of the pictures, in pixels, at most.
-        moments: from the first to the last; at least one.
-        dice: at the end, see `known`.
-        silent: nothing but background was predicted.
-        picture: (H, W, 3) uint8: input, truth, prediction and errors of each picture.
+        cases: ids of the images.
+        side: largest side of the images in pixels.
+        moments: in order; at least one.
+        dice: at the end, see `pooled_dice`.
+        silent: whether only background was predicted.
+        picture: (H, W, 3) uint8: input, mask, prediction and errors of each image.
     """
 
     cases: tuple[str, ...]
@@ -150,7 +150,7 @@ class OverfitResult:
 
     @property
     def learned(self) -> bool:
-        """Whether learning works."""
+        """Whether the test is passed."""
         return self.dice >= LEARNED
 
 
@@ -160,16 +160,16 @@ def run_overfit_test(
     told: Callable[[OverfitPoint], None] = lambda _: None,
     seconds: float = SECONDS,
 ) -> OverfitResult:
-    """Train on a few pictures, without augmentation and with a constant learning rate, until they are known or time is up.
+    """Train on a few images without augmentation and with a constant learning rate, until they are learned or time is up.
 
     Args:
-        config: with the facts about the data.
-        cases: the pictures, see `choose_cases`.
-        told: is told each moment.
-        seconds: after which the training ends.
+        config: with the detected properties of the data.
+        cases: see `choose_cases`.
+        told: called with each progress point.
+        seconds: time limit.
 
     Raises:
-        SegexpError: a picture cannot be read, the masks hold one class alone, or the loss is not finite.
+        SegexpError: an image cannot be read, the masks hold only one class, or the loss is not finite.
     """
     silence_libraries()
     config = config.updated({"trainer.compile": False})
@@ -188,10 +188,10 @@ def run_overfit_test(
     config, components, _ = apply_class_weights(config, components, found.class_share)
     ready = preprocessing_for(data.normalize, spec.channels, None, statistics.value_range(), found)
     segmenter = Segmenter(components.network, ready, spec, None, precision, config.trainer.channels_last)
-    side, step = affordable(segmenter.to(accelerator), partial(make_optimizer, config), len(cases), seconds)
-    store = RamStore([overfit_config(each, sides(data.crop), side) for each in whole])
+    side, step = choose_image_side(segmenter.to(accelerator), partial(make_optimizer, config), len(cases), seconds)
+    store = RamStore([overfit_window(each, sides(data.crop), side) for each in whole])
     watch, scoring = OverfitCallback(told, seconds), EvalDataset(store, range(len(cases)), ready)
-    epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the pictures are scored
+    epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the images are scored
     training = TrainDataset(store, range(len(cases)), Augment(), ready, config.seed, repeat=epoch)
     sampler = EpochSampler(len(training), config.seed, lambda: watch.epoch)
     _trainer(config, watch, accelerator, precision).fit(
@@ -203,7 +203,7 @@ def run_overfit_test(
 
 
 class OverfitCallback(pl.Callback):
-    """Notes loss and Dice after each epoch and ends the training when the pictures are known or the time is up."""
+    """Records loss and Dice after each epoch and stops when the images are learned or the time is up."""
 
     def __init__(self, told: Callable[[OverfitPoint], None], seconds: float) -> None:
         self.told, self.limit, self.moments, self.epoch = told, seconds, list[OverfitPoint](), 0
@@ -214,13 +214,13 @@ class OverfitCallback(pl.Callback):
         self.started = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """End in the middle of an epoch when the time is up."""
+        """Stop when the time is up."""
         trainer.should_stop = trainer.should_stop or time.monotonic() - self.started > self.limit
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note where the training is."""
+        """Record the progress."""
         loss = float(trainer.callback_metrics.get("loss/train", np.nan))
-        dice = known(np.asarray(pl_module.confusions))
+        dice = pooled_dice(np.asarray(pl_module.confusions))
         self.epoch += 1
         self.moments.append(OverfitPoint(trainer.global_step, time.monotonic() - self.started, loss, dice))
         self.told(self.moments[-1])
@@ -228,7 +228,7 @@ class OverfitCallback(pl.Callback):
 
 
 def _trainer(config: TrainConfig, watch: OverfitCallback, accelerator: str, precision: Any) -> pl.Trainer:
-    """Return a trainer that writes nothing and goes on until `watch` ends it."""
+    """Return a trainer that writes nothing and runs until `watch` stops it."""
     return pl.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -245,10 +245,10 @@ def _trainer(config: TrainConfig, watch: OverfitCallback, accelerator: str, prec
     )
 
 
-def known(matrices: np.ndarray) -> float:
-    """Return the Dice of all pictures together, the mean over the foreground classes; 0 without any.
+def pooled_dice(matrices: np.ndarray) -> float:
+    """Return the Dice over all images together, averaged over the foreground classes; 0 without any.
 
-    A class with less than `SPECK` of the foreground is left out: a few pixels in a corner say nothing about learning.
+    Classes with less than `SPECK` of the foreground are ignored.
 
     Args:
         matrices: (N, K, K) counts, rows truth, columns prediction.
@@ -262,21 +262,21 @@ def known(matrices: np.ndarray) -> float:
 def _outcome(
     segmenter: Segmenter, scoring: EvalDataset, store: RamStore, cases: Sequence[Case], side: int, watch: OverfitCallback
 ) -> OverfitResult:
-    scored = score(segmenter, scoring, range(len(cases)))
+    scored = score_cases(segmenter, scoring, range(len(cases)))
     rows = [(store[n].image, store[n].mask, scored.kept[n], case.id) for n, case in enumerate(cases)]
     spec = segmenter.spec
     return OverfitResult(
         tuple(case.id for case in cases),
         side,
         tuple(watch.moments),
-        known(scored.confusions),
+        pooled_dice(scored.confusions),
         not scored.confusions[:, :, 1:].any(),
         panel(rows, spec.palette, spec.classes, height=192, overlapping=spec.overlapping),
     )
 
 
 def describe_result(rehearsal: OverfitResult, config: TrainConfig) -> str:
-    """Return in a sentence or two whether learning works, and else what to look at first."""
+    """Return a message on whether the test is passed, and otherwise on what to try."""
     first, last = rehearsal.moments[0], rehearsal.moments[-1]
     count, dice, spent = len(rehearsal.cases), rehearsal.dice, f"{last.seconds:.0f} s"
     images = "one image" if count == 1 else f"{('two', 'three', 'four')[count - 2]} images"
@@ -299,6 +299,3 @@ def describe_result(rehearsal: OverfitResult, config: TrainConfig) -> str:
         f"{found} Look at the picture: is the truth in it what you expect? Objects of a pixel or two need a larger data.size. "
         f"Else type a higher optimizer.lr than {rate}."
     )
-
-
-__all__ = ["LEARNED", "OverfitPoint", "OverfitResult", "choose_cases", "describe_result", "run_overfit_test"]

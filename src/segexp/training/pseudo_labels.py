@@ -1,9 +1,9 @@
-"""Pseudo-labels (Lee 2013): what a trained network is sure of becomes the mask of an image that has none.
+"""Pseudo-labels (Lee 2013): confident predictions of a trained network become masks of unlabelled images.
 
-They lie in the run's directory: `pseudo/masks/`, a PNG with class indices (or bit sets) for each image, 255 where the network
-is not sure, `pseudo/pseudo.csv`, and `pseudo/settings.json`, from which a resumed run sees that they are its own.
+They are stored in the run directory: `pseudo/masks/` with one PNG per image (class indices or bit sets, 255 = not confident),
+`pseudo/pseudo.csv`, and `pseudo/settings.json`, by which a resumed run recognises them.
 
-Legend: K classes, H W pixels.
+Shapes: K classes, H W pixels.
 """
 
 import csv
@@ -32,7 +32,7 @@ from segexp.errors import CheckpointError, ConfigError, DataError, listed
 from segexp.inference.inputs import EarlierOutputs, list_inputs
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
-from segexp.training.distillation import check_unseen, named_segmenter
+from segexp.training.distillation import check_unseen, load_named_segmenter
 from segexp.types import IGNORE, Case, Source
 
 FOLDER, MASKS, TABLE, SETTINGS = "pseudo", "masks", "pseudo.csv", "settings.json"
@@ -41,32 +41,30 @@ Track = Callable[[Iterator[Any], int], Iterator[Any]]
 
 
 def confidence(probabilities: torch.Tensor, labelling: LabelMode) -> torch.Tensor:
-    """Return how sure a network is of each pixel (H, W), given probabilities (K, H, W).
+    """Return the confidence (H, W) of probabilities (K, H, W).
 
-    That is the probability of the most probable class; where labels overlap, that of the least certain of the decisions
-    that each class is there or not, since a pixel is ignored for all classes or for none.
+    It is the probability of the most probable class; for overlapping labels, the lowest confidence of the per-class
+    decisions, since a pixel is ignored for all classes or for none.
     """
-    nothing = np.zeros((0, 0), np.uint8)  # which questions there are does not depend on a mask
+    nothing = np.zeros((0, 0), np.uint8)  # the questions do not depend on the mask
     sure = [labelling.chances(probabilities, own).amax(dim=0) for own, _ in labelling.questions(nothing, len(probabilities))]
     return torch.stack(sure).amin(dim=0)
 
 
-def label(
+def write_pseudo_labels(
     teacher: Segmenter, cases: Sequence[Case], folder: Path, settings: Mapping[str, Any], track: Track = lambda each, _: each
 ) -> None:
-    """Write the pseudo-labels of all cases into a folder that is there when it is whole.
-
-    A teacher's post-processing has no part in it: what is ignored follows from the probabilities.
+    """Write the pseudo-labels of all cases into a new folder, atomically and without post-processing.
 
     Args:
         teacher: the trained network.
         cases: without masks; see `find_unlabeled`.
         folder: to write.
-        settings: kept with them, with "confidence", from which on a pixel is labelled (0 to 1).
-        track: wraps the pass over the cases (iterator, count), for a progress bar.
+        settings: stored with the labels; "confidence" is the minimum confidence (0 to 1) of a labelled pixel.
+        track: wraps the iteration over the cases (iterator, count), for a progress bar.
 
     Raises:
-        DataError: the network is sure of no pixel at all.
+        DataError: no pixel reaches the confidence.
     """
     rows: Rows = []
     surest = 0.0
@@ -100,10 +98,10 @@ def label(
 
 
 def check_labels(folder: Path, cases: Sequence[Case], settings: Mapping[str, Any]) -> None:
-    """Refuse pseudo-labels that were made of other images or with other settings than those of now.
+    """Require that existing pseudo-labels match the current images and settings.
 
     Raises:
-        CheckpointError: naming what differs.
+        CheckpointError: they differ.
     """
     before = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     changed = [f"{key} {before.get(key)} (now {value})" for key, value in settings.items() if before.get(key) != value]
@@ -113,32 +111,27 @@ def check_labels(folder: Path, cases: Sequence[Case], settings: Mapping[str, Any
     if changed:
         raise CheckpointError(
             f"{folder} holds pseudo-labels that were made with {', '.join(changed)}",
-            "A resumed run goes on with the images and settings that it began with",
+            "A resumed run continues with its original images and settings",
             "Leave such keys out of the command, and bring the images back; or start a new run",
         )
 
 
 def read_rows(folder: Path) -> Rows:
-    """Return what `pseudo.csv` says, a row per image; numbers are text."""
+    """Return the rows of `pseudo.csv`, one per image; numbers are text."""
     with (folder / TABLE).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def with_masks(folder: Path, cases: Sequence[Case]) -> list[Case]:
-    """Return the cases with their pseudo-labels, without those of which no pixel is labelled."""
+def attach_masks(folder: Path, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with their pseudo-labels, without those that have no labelled pixel."""
     rows = {row["image"]: row for row in read_rows(folder)}
     return [
         replace(case, masks=(Source(folder / rows[case.id]["mask"]),)) for case in cases if float(rows[case.id]["labelled"]) > 0
     ]
 
 
-def summed_up(folder: Path, cases: int) -> str:
-    """Return what the pseudo-labels are in a sentence.
-
-    Args:
-        folder: where they lie.
-        cases: of how many images some pixels are labelled.
-    """
+def summarise_labels(folder: Path, cases: int) -> str:
+    """Return a summary of the pseudo-labels; `cases` is the number of images with labelled pixels."""
     rows = read_rows(folder)
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     known = np.mean([float(row["labelled"]) for row in rows])
@@ -157,21 +150,19 @@ MOVE = "Move them out of {folder}, or name another folder: data.unlabeled=DIR"
 
 
 def find_unlabeled(folder: Path, data: SegmentationDataModule) -> tuple[list[Case], str]:
-    """Return a case without masks for each image of a folder that is no training image, and a sentence.
-
-    Images that the training split has with their masks are left out.
+    """Return a case without masks for each image of a folder that is not a training image, and a message.
 
     Args:
-        folder: looked through at any depth.
+        folder: searched recursively.
         data: the labelled images, set up.
 
     Raises:
-        DataError: the folder is missing or holds no image, one is broken or of other channels or values, or one is
-            scored: a validation or test image, or equal to one pixel for pixel.
+        DataError: the folder is missing or empty; an image is broken or has other channels or values; or an image is also a
+            validation or test image (same file or identical pixels).
     """
     try:
         jobs = list_inputs(folder, folder, data.spec.channels, data.data, EarlierOutputs()).jobs
-    except DataError as problem:  # its words are about the key that predict has
+    except DataError as problem:  # the message names the key of predict
         texts = (text.replace("input=", "data.unlabeled=") for text in (problem.found, problem.expected, problem.do))
         raise DataError(*texts) from problem
     cases = [Case(job.label(source), source, ()) for job in jobs for source in job.sources]
@@ -197,7 +188,7 @@ def find_unlabeled(folder: Path, data: SegmentationDataModule) -> tuple[list[Cas
 
 
 class _Known:
-    """The labelled images, by their files and by what they show at the working size."""
+    """The labelled images, indexed by file and by checksum at the working size."""
 
     def __init__(self, data: SegmentationDataModule) -> None:
         self.data = data
@@ -208,10 +199,10 @@ class _Known:
         self.bytes = data.store[data.members("train")[0]].image.dtype == np.uint8
 
     def check_values(self, case: Case, picture: Picture) -> None:
-        """Refuse values of another kind.
+        """Require the value type of the training images.
 
         Raises:
-            DataError: it is 8-bit and the training images are not, or the other way round.
+            DataError: only one of them is 8-bit.
         """
         if (picture.image.dtype == np.uint8) != self.bytes:
             kinds = ("8-bit", "not 8-bit")[:: 1 if self.bytes else -1]
@@ -222,11 +213,11 @@ class _Known:
             )
 
     def twin(self, source: Source, picture: Picture) -> tuple[Case, str] | None:
-        """Return the labelled case that is the same image, a scored one first, and how it is the same; None if none is."""
+        """Return the labelled case with the same image (scored cases first) and the kind of match; None if there is none."""
         cases, splits, image = self.data.cases, self.data.splits, picture.image
         if (position := self.files.get(_place(source))) is not None:
             return cases[position], "the same file"
-        if image.min() == image.max():  # blank pictures are no copies
+        if image.min() == image.max():  # blank images are no copies
             return None
         same = [n for n in self.alike[image_stats(picture).checksum] if np.array_equal(self.data.store[n].image, image)]
         found = min(same, key=lambda n: splits[cases[n].id] == "train", default=None)
@@ -254,22 +245,22 @@ KEY = "data.pseudo.teacher"
 def add_pseudo_labels(
     config: TrainConfig, data: SegmentationDataModule, directory: Path, train: Train, say: Callable[[str], None]
 ) -> None:
-    """Give the training split the images of `data.unlabeled`, with masks that a network made.
+    """Add the images of `data.unlabeled` with predicted masks to the training split.
 
-    What an earlier attempt of the run left in its directory, finished or not, is gone on with.
+    Labels and networks of an earlier, interrupted attempt are reused.
 
     Args:
-        config: of the run, paths absolute.
+        config: of the run, with absolute paths.
         data: set up.
         directory: the run directory.
-        train: trains a run as a config says, in a directory, and leaves its best weights there.
-        say: prints a sentence.
+        train: trains a run with a configuration in a directory.
+        say: prints a message.
 
     Raises:
-        DataError: see `find_unlabeled` and `label`.
-        ConfigError: the teacher that is named has other classes or has learned from scored images; or one is to be trained
-            first on several GPUs.
-        CheckpointError: there is no such teacher; or other labels lie in the directory.
+        DataError: see `find_unlabeled` and `write_pseudo_labels`.
+        ConfigError: the given teacher has other classes or was trained on scored images; or a teacher would have to be trained
+            on several GPUs.
+        CheckpointError: there is no such teacher; or the directory holds other labels.
     """
     settings = config.data.pseudo
     folder = Path(str(config.data.unlabeled))
@@ -282,15 +273,15 @@ def add_pseudo_labels(
     if here.is_dir():
         check_labels(here, cases, asked)
     else:
-        label(teacher or _own(config, directory, train, say), cases, here, asked, data.track)
-    labelled = with_masks(here, cases)
+        write_pseudo_labels(teacher or _own(config, directory, train, say), cases, here, asked, data.track)
+    labelled = attach_masks(here, cases)
     data.add_pseudo_labels(labelled, settings.share)
-    say(summed_up(here, len(labelled)))
+    say(summarise_labels(here, len(labelled)))
 
 
 def _named(config: TrainConfig, data: SegmentationDataModule) -> Segmenter:
     settings, accelerator = config.data.pseudo, choose_devices(config.trainer.gpus)[0]
-    teacher = named_segmenter(KEY, str(settings.teacher), settings.trust)
+    teacher = load_named_segmenter(KEY, str(settings.teacher), settings.trust)
     theirs = (teacher.spec.channels, teacher.spec.classes, teacher.spec.overlapping)
     ours = (data.spec.channels, data.spec.classes, data.spec.overlapping)
     if theirs != ours:
@@ -308,7 +299,7 @@ def _named(config: TrainConfig, data: SegmentationDataModule) -> Segmenter:
 
 
 def _own(config: TrainConfig, directory: Path, train: Train, say: Callable[[str], None]) -> Segmenter:
-    """Return the network that the same settings give without the unlabelled images; trained now, unless it is already."""
+    """Return a network trained with the same settings on the labelled images alone, training it if necessary."""
     accelerator, devices = choose_devices(config.trainer.gpus)
     many = len(devices) if isinstance(devices, list) else devices
     if many > 1:
@@ -329,7 +320,7 @@ def _own(config: TrainConfig, directory: Path, train: Train, say: Callable[[str]
 
 
 def _keep_settings(source: Path, target: Path) -> None:
-    """Save what was typed for the run as what the first network was trained with, so that it is a run like any other."""
+    """Save the run's settings, without the unlabelled data, as those of the first network."""
     if not source.is_dir() or target.is_dir():
         return
     shutil.copytree(source, target)

@@ -1,4 +1,4 @@
-"""One run from a checked config to its directory: train, score the best weights, write what is found, say where it is."""
+"""A training run: train, score the best weights, and write the run directory."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.splits import write_split_csv
 from segexp.data.statistics import Picture
 from segexp.devices import choose_devices, describe_device, deterministic
-from segexp.evaluation.run_info import write_about
+from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
@@ -32,7 +32,7 @@ from segexp.models.checkpointing import checkpointed
 from segexp.reporting.regenerate import write_report_safely
 from segexp.reporting.rendering import REPORT_FILE
 from segexp.reporting.run_report import write_run_report
-from segexp.training.artifacts import all_intervals, explain_split, score_split, sentences, write_metrics, write_outcomes
+from segexp.training.artifacts import all_intervals, explain_split, format_scores, score_split, write_metrics, write_outcomes
 from segexp.training.build import (
     Components,
     apply_class_weights,
@@ -55,7 +55,7 @@ from segexp.training.tuner import load_cached_auto_values, resolve_auto_values
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM: the run can be resumed. `code` is the exit code that the shell expects."""
+    """Ctrl-C or SIGTERM; the run can be resumed. `code` is the exit code for the shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -63,19 +63,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> dict[str, float]:
-    """Train as `config` says and write the run directory.
+    """Train with a configuration and write the run directory.
 
     Args:
-        config: checked; `resume` names the run directory to resume, or is None.
+        config: validated; `resume` is the run directory to resume, or None.
         directory: the run directory.
-        part_of: the run that trains this one first; it is that one that is resumed after an interruption.
+        part_of: the outer run that trains this one first and is resumed after an interruption.
 
     Returns:
         The scores in `metrics.json`, by "<split>/<score>".
 
     Raises:
-        SegexpError: whatever the user can mend.
-        Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is whole.
+        SegexpError: any error that the user can fix.
+        Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is complete.
     """
     silence_libraries()
     started = time.monotonic()
@@ -84,7 +84,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
     say(f"Run directory: {directory}")
     config = absolute_paths(config)
     if not (directory / "checkpoints" / "last.ckpt").is_file():
-        config = config.updated({"resume": None})  # what was interrupted came before the first step of this network
+        config = config.updated({"resume": None})  # interrupted before the first step of this network
     with interruptible(), deterministic(config.trainer.deterministic):
         try:
             config = load_cached_auto_values(config, directory)
@@ -96,7 +96,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
                 check_spacings(components.measures, data.spacings(split), data.spec.num_classes)
             if config.resume:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
-                for name in ("metrics.json", REPORT_FILE):  # they say that the run is finished
+                for name in ("metrics.json", REPORT_FILE):  # they mark a finished run
                     (directory / name).unlink(missing_ok=True)
             if config.data.unlabeled:
                 add_pseudo_labels(config, data, directory, partial(run, part_of=directory), say)
@@ -124,14 +124,14 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
             raise
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
-    write_metrics(directory / "metrics.json", scores, found, intervals)  # last of all: where it exists, the run is finished
+    write_metrics(directory / "metrics.json", scores, found, intervals)  # written last: its existence marks a finished run
     page = write_report_safely(write_run_report, directory)
-    say(_farewell(directory, sentences(scores, intervals), config.trainer.monitor, page))
+    say(_farewell(directory, format_scores(scores, intervals), config.trainer.monitor, page))
     return scores
 
 
 def absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return a configuration whose paths hold from anywhere, as those of a checkpoint must."""
+    """Return the configuration with absolute paths, as required in checkpoints."""
     paths = {
         "data.root": config.data.root,
         "data.unlabeled": config.data.unlabeled,
@@ -144,12 +144,12 @@ def absolute_paths(config: TrainConfig) -> TrainConfig:
 def _fit(
     config: TrainConfig, directory: Path, data: SegmentationDataModule, components: Components, loggers: list[Any]
 ) -> tuple[Path, dict[str, Any]]:
-    """Train; return the best checkpoint and what else the training tells."""
+    """Train; return the best checkpoint and facts about the training."""
     segmenter = build_segmenter(config, components.network, data)
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
     if int(_rank()) == 0:
-        write_about(directory, content | {"device": describe_device(*choose_devices(config.trainer.gpus))})
+        write_run_info(directory, content | {"device": describe_device(*choose_devices(config.trainer.gpus))})
     checkpoints = Checkpoints(directory / "checkpoints", f"val/{config.trainer.monitor}")
     task = SegmentationTask.from_components(config, components, segmenter, content)
     chosen = [*build_callbacks(config, components, checkpoints), *build_explanations(config, segmenter)]
@@ -157,7 +157,7 @@ def _fit(
     resume = str(checkpoints.last_path) if config.resume else None
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    except SystemExit as leaving:  # how Lightning answers a KeyboardInterrupt, once it has put everything down
+    except SystemExit as leaving:  # Lightning's reaction to a KeyboardInterrupt
         raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
     speed = next(c for c in chosen if isinstance(c, Speed))
     return checkpoints.best_path, {
@@ -174,10 +174,10 @@ def _fit(
 def _score(
     config: TrainConfig, directory: Path, data: SegmentationDataModule, best: Path, measures: list[Measure]
 ) -> tuple[dict[str, float], dict[str, Interval]]:
-    """Score the best weights on the val and test splits, write what is found, and the pictures; return means and intervals."""
+    """Score the best weights on val and test, write the results, and return means and intervals."""
     accelerator, _ = choose_devices(config.trainer.gpus)
     segmenter = load_segmenter(best, device=accelerator, trust=[config.model.target.split(".")[0]])
-    segmenter.postprocessing = Postprocessing()  # a run that is resumed may have been tuned before
+    segmenter.postprocessing = Postprocessing()  # a resumed run may have been tuned before
     outcomes = {
         split: score_split(segmenter, split, cases, data.scoring_set(split), config.callbacks.pictures, directory, measures)
         for split in ("val", "test")
@@ -190,15 +190,15 @@ def _score(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `Interrupted` at the next instruction; leave the handlers as they were."""
+    """Raise `Interrupted` on Ctrl-C and SIGTERM; restore the signal handlers afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in before:
-            signal.signal(each, signal.SIG_IGN)  # one is enough: the way out is not interrupted again
-        if hasattr(signal, "SIGCHLD"):  # nor by loaders that the same signal ended
+            signal.signal(each, signal.SIG_IGN)  # do not interrupt the shutdown again
+        if hasattr(signal, "SIGCHLD"):  # ignore loaders ended by the same signal
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Interrupted(number)
 
@@ -228,12 +228,7 @@ def _describe_data(data: SegmentationDataModule) -> str:
 
 
 def describe_network(model: Component, network: torch.nn.Module) -> str:
-    """Return what is trained in a sentence: its class, its size, and what its encoder, where it has one, starts from.
-
-    Args:
-        model: its class and arguments.
-        network: built from it.
-    """
+    """Return a description of the network: class, number of parameters and pretrained weights."""
     arguments = model.arguments
     name = " ".join([model.target.rpartition(".")[2], *filter(None, [arguments.get("architecture")])])
     text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"

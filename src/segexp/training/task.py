@@ -1,6 +1,6 @@
-"""SegmentationTask: what happens in a step of training, validation, test and prediction.
+"""SegmentationTask: the training, validation, test and prediction steps.
 
-Legend: B batch, C channels, K classes, H W pixels.
+Shapes: B batch, C channels, K classes, H W pixels.
 """
 
 import math
@@ -35,13 +35,13 @@ class Scheduled(Protocol):
     """A loss, or a part of one, that changes over the epochs."""
 
     def begin_epoch(self, epoch: int, share: float) -> None:
-        """Hear which epoch begins (from 0 on), and the share of the training, 0 to 1, that is done."""
+        """Start an epoch (from 0), with the completed share of the training (0 to 1)."""
 
 
 class SegmentationTask(pl.LightningModule):
-    """Trains a segmentation network; validates each case by itself, at the image's own size, as prediction will see it.
+    """Trains a segmentation network and validates each case separately at its original size.
 
-    It works in a plain Lightning script, with a `SegmentationDataModule`. The network is built when the classes and channels
+    It works in a plain Lightning script with a `SegmentationDataModule`. The network is built when the classes and channels
     of the data are known.
 
     Example:
@@ -69,14 +69,14 @@ class SegmentationTask(pl.LightningModule):
         overrides: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        """Say what is trained and how.
+        """Configure the task.
 
         Args:
             model: an option of the group `model`, such as "unetpp", or a network: images (B, C, H, W) to logits (B, K, H, W).
             loss: an option of the group `loss`, or a loss: (logits (B, K, H, W), mask (B, H, W) with 255 = ignore) to a scalar.
             optimizer: an option of the group `optimizer`.
             scheduler: an option of the group `scheduler`.
-            lr: the base learning rate; None is that of the optimizer's file.
+            lr: the base learning rate; None for the default of the optimizer option.
             overrides: further keys as on the command line, such as "model.width=16" or "trainer.ema=0.99".
             seed: of weights and dropout.
         """
@@ -101,23 +101,23 @@ class SegmentationTask(pl.LightningModule):
     def from_components(
         cls, config: TrainConfig, components: Components, segmenter: Segmenter, content: dict[str, Any] | None = None
     ) -> Self:
-        """Return the task of a run whose parts are made already.
+        """Return the task of a run from prebuilt components.
 
         Args:
             config: of the run.
             components: network, loss, schedule and teacher.
             segmenter: around the network.
-            content: what makes its checkpoints self-describing, see `checkpoint.describe`; None for nothing.
+            content: metadata of its checkpoints, see `checkpoint.describe`.
         """
         task = cls(components.network, components.loss, seed=config.seed)
-        task.save_hyperparameters({}, logger=False)  # the configuration says it all, and `log_outcome` writes it
+        task.save_hyperparameters({}, logger=False)  # `log_outcome` logs the configuration
         task.hparams.clear()
         task._take(config, components, segmenter)
         task.content = content or {}
         return task
 
     def _take(self, config: TrainConfig, components: Components, segmenter: Segmenter) -> None:
-        """Make ready for steps."""
+        """Set up everything that the steps need."""
         self.config, self.segmenter, self.teacher = config, segmenter, components.teacher
         self.network, self.loss, self.schedule = components.network, components.loss, components.schedule
         self.scales_loss = components.scales_loss
@@ -126,7 +126,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusions = np.zeros((0, segmenter.spec.num_classes, segmenter.spec.num_classes), np.int64)
 
     def setup(self, stage: str) -> None:
-        """Build what the data decide: the network's classes and channels, the preprocessing.
+        """Build everything that depends on the data: the network and the preprocessing.
 
         Raises:
             ConfigError: the trainer has no SegmentationDataModule, or an option or key does not exist.
@@ -146,7 +146,7 @@ class SegmentationTask(pl.LightningModule):
         self._take(config, components, segmenter)
 
     def _composed(self, data: SegmentationDataModule) -> TrainConfig:
-        """Return the configuration of the options that were named, with the data of the data module."""
+        """Return the configuration of the chosen options with the data section of the data module."""
         from segexp.config.composition import compose, plain, with_data
         from segexp.config.validation import validate
 
@@ -154,7 +154,7 @@ class SegmentationTask(pl.LightningModule):
         return validate(plain(composed))
 
     def _precision(self) -> str:
-        """Return the precision of the trainer, as a segmenter names it."""
+        """Return the trainer's precision in the notation of `Segmenter`."""
         precision = str(self.trainer.precision)
         return precision if precision in AUTOCAST else "32"
 
@@ -173,26 +173,23 @@ class SegmentationTask(pl.LightningModule):
         return self.segmenter
 
     def training_progress(self) -> float:
-        """Return the share of the training that is done, 0 to 1: of its minutes, where there is a budget, else of its steps."""
+        """Return the completed share of the training (0 to 1): of the time budget, if any, else of the steps."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         budget = next((each for each in callbacks if isinstance(each, TimeBudget)), None)
-        if budget is not None:  # all processes go by one clock, else each would have a learning rate of its own
+        if budget is not None:  # one clock for all processes, so that their learning rates agree
             return budget.progress if self.trainer.world_size == 1 else self.trainer.strategy.broadcast(budget.progress)
-        if self.trainer.global_step == 0:  # what follows starts the loaders, and a resumed run does not know its epoch yet
+        if self.trainer.global_step == 0:  # the next line starts the loaders, and a resumed run has no epoch yet
             return 0.0
         steps = float(self.trainer.estimated_stepping_batches)
         return min(1.0, self.trainer.global_step / max(1.0, steps)) if math.isfinite(steps) else 0.0
 
     def on_train_start(self) -> None:
-        """Let the first step of a resumed run have the learning rate of its own progress."""
+        """Give the first step of a resumed run the learning rate of its progress."""
         if self.scheduler is not None:
             self.scheduler.renew()
 
     def on_train_epoch_start(self) -> None:
-        """Make every draw of the epoch a function of (seed, epoch), so that a resumed run repeats an uninterrupted one.
-
-        A loss whose weights change over the epochs has the method `begin_epoch`, and is told which one begins.
-        """
+        """Seed the epoch by (seed, epoch), so that a resumed run repeats an uninterrupted one; notify scheduled losses."""
         seed = self.config.seed if self.config is not None else 0
         words = np.random.SeedSequence([seed, self.current_epoch, self.global_rank]).generate_state(1, np.uint64)
         torch.manual_seed(int(words[0]) >> 1)
@@ -202,7 +199,7 @@ class SegmentationTask(pl.LightningModule):
                 part.begin_epoch(self.current_epoch, self.training_progress())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Note the learning rate of the step, for the curve."""
+        """Remember the learning rate of the step for logging."""
         self.last_lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor | None:
@@ -223,15 +220,15 @@ class SegmentationTask(pl.LightningModule):
         self.log("lr", self.last_lr)
 
     def validation_step(self, samples: list[Sample], batch_idx: int) -> dict[int, torch.Tensor]:  # type: ignore[override]
-        """Count each case at its own size; return the predicted classes (H, W) uint8 by case, for the pictures."""
+        """Count each case at original size; return the predicted classes (H, W) uint8 by case, for the images."""
         return self._score(samples, "loss/val")
 
     def test_step(self, samples: list[Sample], batch_idx: int) -> dict[int, torch.Tensor]:  # type: ignore[override]
-        """Count each case at its own size; return the predicted classes (H, W) uint8 by case."""
+        """Count each case at original size; return the predicted classes (H, W) uint8 by case."""
         return self._score(samples, "loss/test")
 
     def predict_step(self, samples: list[Sample], batch_idx: int) -> list[torch.Tensor]:
-        """Return the predicted classes (H, W) uint8 of each case, at its own size."""
+        """Return the predicted classes (H, W) uint8 of each case, at original size."""
         segmenter, found = self._ready, []
         for _, image, mask in samples:
             logits = segmenter.logits(image, (mask.shape[0], mask.shape[1]))
@@ -250,7 +247,7 @@ class SegmentationTask(pl.LightningModule):
         return predicted
 
     def on_validation_epoch_end(self) -> None:
-        """Log every score of the epoch, and say so when nothing but background is predicted."""
+        """Log the scores of the epoch, and warn if only background is predicted."""
         scores = self._log_scores("val")
         monitor = self.config.trainer.monitor if self.config is not None else ""
         if self.scheduler is not None and not self.trainer.sanity_checking and monitor in scores:
@@ -260,7 +257,7 @@ class SegmentationTask(pl.LightningModule):
             self.print(f"The network predicts only background on {silent}/{silent} cases; foreground recall is 0.")
 
     def on_test_epoch_end(self) -> None:
-        """Log every score of the test cases."""
+        """Log the scores of the test cases."""
         self._log_scores("test")
 
     def _log_scores(self, split: str) -> dict[str, float]:
@@ -275,7 +272,7 @@ class SegmentationTask(pl.LightningModule):
         return finite | shown
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer, and the scheduler that follows the progress of the training."""
+        """Return the optimizer and the scheduler."""
         assert self.config is not None, "setup has been called"
         assert self.network is not None, "setup has been called"
         optimizer = make_optimizer(self.config, self.network)
@@ -283,7 +280,7 @@ class SegmentationTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put in what makes the file self-describing, so that `segexp.load` rebuilds everything from it."""
+        """Add the metadata from which `segexp.load` rebuilds everything."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if not self.content and self.rebuildable and self.config is not None and isinstance(data, SegmentationDataModule):
             its, split = self._ready, data.split_hash()
@@ -293,7 +290,7 @@ class SegmentationTask(pl.LightningModule):
             checkpoint["segexp"] = {**self.content, "epoch": self.current_epoch, **checkpoint.get("segexp", {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the network that a checkpoint describes, where `load_from_checkpoint` begins without data."""
+        """Build the network described by a checkpoint, for `load_from_checkpoint` without data."""
         if self.segmenter is not None or "segexp" not in checkpoint:
             return
         content = checkpoint["segexp"]
@@ -302,7 +299,7 @@ class SegmentationTask(pl.LightningModule):
         self._take(config, components, segmenter_of(content, config, components.network, Path("the checkpoint")))
 
     def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the loss of one batch against the masks and, as "distill", against the teacher, each over all heads."""
+        """Return the loss of one batch and, as "distill", the distillation loss, each over all heads."""
         image, mask = batch["image"], batch["mask"]
         assert self.loss is not None, "setup has been called"
         losses: dict[str, LossFunction] = {"loss": self.loss}
@@ -315,7 +312,7 @@ class SegmentationTask(pl.LightningModule):
         return {name: self.scales_loss(loss, scales, mask) for name, loss in losses.items()}
 
     def _finite(self, loss: torch.Tensor, losses: dict[str, torch.Tensor], batch: Batch) -> bool:
-        if self.device.type == "cuda" and self.global_step % 10:  # reading a value back stalls the GPU
+        if self.device.type == "cuda" and self.global_step % 10:  # reading a value synchronises the GPU
             return True
         value = float(loss.detach())
         if math.isfinite(value):

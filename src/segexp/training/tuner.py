@@ -1,7 +1,7 @@
-"""What `auto` stands for: the batch size that the memory holds, the learning rate at which the loss falls.
+"""Automatic batch size (the largest that fits into memory) and learning rate (from a range test).
 
-Both are found by training itself, for a moment, on the run's own network, loss, optimizer and number format. The answers lie
-in the run directory (`found.json`) and in its checkpoints, so that a resumed run goes on with them.
+Both are determined by short trials with the run's own network, loss, optimizer and precision. The results are stored in the run
+directory (`found.json`) and in the checkpoints, so that a resumed run reuses them.
 """
 
 import copy
@@ -39,16 +39,16 @@ from segexp.training.task import SegmentationTask
 from segexp.types import Batch
 
 KILLED = (SHORT, -9, 137)
-"""Exit codes of a process that its own bound, or the system, has ended for its memory."""
+"""Exit codes of a process that ran out of memory."""
 
 
 @dataclass(frozen=True)
 class BatchSizeTrial:
-    """What became of some sizes.
+    """Result of trying some batch sizes.
 
     Attributes:
-        done: the sizes with which steps were taken, and the most bytes used by then.
-        free: bytes of free memory at the start; None where the process did not get as far.
+        done: peak memory in bytes by successful batch size.
+        free: free memory in bytes at the start; None if the process failed earlier.
     """
 
     done: dict[int, int]
@@ -59,14 +59,14 @@ Try = Callable[[Sequence[int]], BatchSizeTrial]
 
 
 def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[int, str]:
-    """Return the batch size, and a sentence about it.
+    """Return the batch size, and a message about it.
 
     Args:
         config: of the run.
         data: set up.
 
     Raises:
-        ConfigError: there is no memory for a single picture.
+        ConfigError: not even one image fits into memory.
         SegexpError: the steps fail for another reason.
     """
     most = len(data.members("train"))
@@ -86,11 +86,11 @@ def find_batch_size(config: TrainConfig, data: SegmentationDataModule) -> tuple[
 
 
 def search_batch_size(run: Try, most: int) -> tuple[BatchSizeTrial, int | None]:
-    """Return what was tried in all, and the smallest size that was too large, None where `most` was not.
+    """Return all trials, and the smallest size that was too large (None if `most` fits).
 
     Args:
-        run: takes steps with sizes in rising order, until one is too large.
-        most: the largest size that is of use.
+        run: tries batch sizes in ascending order until one is too large.
+        most: the largest useful size.
     """
     sizes = [1 << n for n in range(most.bit_length()) if 1 << n < most] + [most]
     tried = run(sizes)
@@ -108,10 +108,10 @@ def search_batch_size(run: Try, most: int) -> tuple[BatchSizeTrial, int | None]:
 
 
 def try_batch_size(folder: Path, sizes: Sequence[int]) -> BatchSizeTrial:
-    """Take steps with these sizes in a new process, until it has no memory for one.
+    """Try batch sizes in a new process until it runs out of memory.
 
     Raises:
-        SegexpError: it ends for another reason.
+        SegexpError: it fails for another reason.
     """
     reports = folder / REPORTS
     reports.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def try_batch_size(folder: Path, sizes: Sequence[int]) -> BatchSizeTrial:
 
 
 def largest_sample(data: SegmentationDataModule) -> Batch:
-    """Return a batch of one training sample: of crops any, of whole pictures the largest, to which others are padded."""
+    """Return a batch of one training sample: any crop, or the largest image if whole images are used."""
     loader: Any = data.train_dataloader()
     keys = iter(loader.sampler)
     best = loader.dataset[next(keys)]
@@ -161,19 +161,19 @@ def _gb(size: int | None) -> str:
 
 
 SMOOTH = 4.0
-"""Standard deviation of the Gaussian that smooths the losses, in steps; centred, so that nothing is late."""
+"""Standard deviation, in steps, of the centred Gaussian that smooths the losses."""
 FALL = 0.02
-"""How much of the first loss the smoothed curve must fall by at least."""
+"""Minimum fall of the smoothed curve, relative to the first loss."""
 NOISE = 2.0
-"""And by how many times the scatter of the losses about it."""
+"""Minimum fall as a multiple of the scatter around the smoothed curve."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses of steps with rising learning rates.
+    """Losses of steps with increasing learning rates.
 
     Attributes:
-        rates: (N,), rising by the same factor from step to step.
+        rates: (N,), increasing by a constant factor.
         losses: (N,), finite.
     """
 
@@ -182,17 +182,14 @@ class Curve:
 
     @property
     def smooth(self) -> np.ndarray:
-        """The losses (N,) as a weighted mean of their neighbours; fewer of them at the ends."""
+        """The smoothed losses (N,)."""
         steps = np.arange(len(self.losses))
         weights = np.exp(-0.5 * ((steps[:, None] - steps[None]) / SMOOTH) ** 2)
         return np.asarray((weights @ self.losses) / weights.sum(axis=1))
 
     @property
     def suggestion(self) -> float | None:
-        """The rate at which the smoothed loss falls most steeply per decade, before its minimum; None where it does not fall.
-
-        The loss must have fallen by `FALL` of what it was at first, and by more than its scatter.
-        """
+        """The rate of the steepest descent of the smoothed loss before its minimum; None if it does not fall significantly."""
         if len(self.losses) < 3:
             return None
         smooth = self.smooth
@@ -206,7 +203,7 @@ class Curve:
 
 
 def draw_lr_curve(curve: Curve, path: Path, title: str = "") -> None:
-    """Write a drawing of the curve as PNG, with the suggestion where there is one."""
+    """Save a plot of the curve and its suggestion as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -228,7 +225,7 @@ def draw_lr_curve(curve: Curve, path: Path, title: str = "") -> None:
 
 
 def _shown(curve: Curve) -> tuple[float, float]:
-    """Return the range of losses that is drawn: a divergence at the end does not flatten the rest."""
+    """Return the loss range of the plot, in which a final divergence is cut off."""
     smooth: Sequence[float] = curve.smooth.tolist()
     first = max(float(np.percentile(curve.losses[: max(1, len(curve.losses) // 4)], 95)), smooth[0])
     low = float(curve.losses.min())
@@ -239,15 +236,15 @@ def _shown(curve: Curve) -> tuple[float, float]:
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
 PICTURE = "learning_rate.png"
 DIVERGED = 4.0
-"""The test ends where the mean loss of late is so many times its lowest."""
+"""The test ends when the running mean of the loss exceeds its minimum by this factor."""
 MEMORY = 0.8
-"""Weight of what was before in that mean."""
+"""Decay of that running mean."""
 
 
 class RangeTest(pl.Callback):
-    """Sets the learning rate of each step, notes its loss, and ends the training when the rates are used up or it diverges.
+    """Increases the learning rate at each step, records the losses, and stops at the last rate or on divergence.
 
-    A group whose rate is a factor of the others' keeps that factor.
+    The ratios between parameter groups are kept.
     """
 
     def __init__(self) -> None:
@@ -257,17 +254,17 @@ class RangeTest(pl.Callback):
 
     @property
     def curve(self) -> Curve:
-        """What was found."""
+        """The recorded curve."""
         return Curve(self.rates[: len(self.losses)], np.asarray(self.losses))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note how the groups' rates are related."""
+        """Store the rate of each group relative to the base rate."""
         self.factors = [
             [group.get("initial_lr", group["lr"]) / LR for group in optimizer.param_groups] for optimizer in trainer.optimizers
         ]
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the rate of this step; with gathered gradients it is that of several batches."""
+        """Set the rate of this step."""
         rate = float(self.rates[min(len(self.losses), STEPS - 1)])
         for optimizer, factors in zip(trainer.optimizers, self.factors, strict=True):
             for group, factor in zip(optimizer.param_groups, factors, strict=True):
@@ -276,7 +273,7 @@ class RangeTest(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss."""
+        """Record the loss."""
         loss = float(outputs["loss"].detach()) if outputs is not None else math.nan
         if not math.isfinite(loss):
             trainer.should_stop = True
@@ -292,12 +289,12 @@ class RangeTest(pl.Callback):
 def find_learning_rate(
     config: TrainConfig, data: SegmentationDataModule, components: Components, directory: Path
 ) -> tuple[float, str]:
-    """Return the learning rate, and a sentence about it; the curve is drawn into the run directory.
+    """Return the learning rate, and a message about it; save the curve in the run directory.
 
     Args:
         config: of the run, with a batch size.
         data: set up.
-        components: of the run; not changed.
+        components: of the run; not modified.
         directory: of the run.
 
     Raises:
@@ -319,18 +316,18 @@ def find_learning_rate(
 
 
 def range_test(config: TrainConfig, data: SegmentationDataModule, components: Components) -> Curve:
-    """Return the losses of a training with rising learning rates."""
+    """Return the losses of a training with increasing learning rates."""
     trial = replace(components, network=copy.deepcopy(components.network), loss=copy.deepcopy(components.loss))
     test = RangeTest()
     callbacks: list[pl.Callback] = [test]
-    if config.trainer.freeze_encoder:  # as at the start of the run; nothing here counts as progress
+    if config.trainer.freeze_encoder:  # as at the start of the run, throughout the test
         callbacks.append(FreezeEncoder(encoder_modules(config, trial.network), Milestone(1.0, by_share=True)))
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
         trainer = short_trainer(config, Path(scratch), callbacks, accumulate=1, epochs=-1)
         task = SegmentationTask.from_components(config, trial, build_segmenter(config, trial.network, data))
         try:
             loader = data.train_dataloader()
-            trainer.fit(task, loader, loader)  # the second is asked for, and never read
+            trainer.fit(task, loader, loader)  # the validation loader is required but not used
         except SegexpError:  # the loss is not finite for the second time
             if len(test.losses) < STEPS // 10:
                 raise
@@ -343,14 +340,14 @@ KEYS = ("data.batch_size", "optimizer.lr")
 
 
 def load_cached_auto_values(config: TrainConfig, directory: Path) -> TrainConfig:
-    """Return a configuration in which each `auto` is the answer that the run directory has, if it has one."""
+    """Return the configuration with stored values for the keys that are `auto`."""
     found, section = _read(directory), config.plain()
     asked = {key for key in KEYS if section[key.partition(".")[0]].get(key.partition(".")[2]) == AUTO}
     return config.updated({key: value for key, value in found.items() if key in asked})
 
 
 def save_auto_value(directory: Path, key: str, value: float) -> None:
-    """Put an answer into the run directory."""
+    """Store a value in the run directory."""
     with atomic_write(directory / FILE) as part:
         part.write_text(json.dumps(_read(directory) | {key: value}, indent=1) + "\n", encoding="utf-8")
 
@@ -367,17 +364,17 @@ def resolve_auto_values(
     components: Components,
     say: Callable[[str], None],
 ) -> TrainConfig:
-    """Return a configuration in which each `auto` is what is found; it is kept in the run directory, and said.
+    """Replace each `auto` by a determined value, which is stored in the run directory and reported.
 
     Args:
         config: `data.batch_size` and `optimizer.lr` may be auto.
         directory: of the run.
-        data: set up; gets the batch size.
-        components: of the run; not changed.
-        say: takes a sentence.
+        data: set up; its batch size is updated.
+        components: of the run; not modified.
+        say: prints a message.
 
     Raises:
-        ConfigError: nothing is found; with what to type.
+        ConfigError: no value can be determined.
     """
     if config.data.batch_size == AUTO:
         say("data.batch_size=auto: looking for the largest batch whose training step the memory holds …")

@@ -1,7 +1,4 @@
-"""Drawings with axes. matplotlib is imported only when one is drawn.
-
-Legend: K classes.
-"""
+"""Figures with axes, drawn by matplotlib."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +9,15 @@ from segexp.visualization.images import Array
 
 
 def confusion_figure(matrix: Array, classes: Sequence[str], overlapping: bool = False) -> Array:
-    """Return a drawing (H, W, 3) uint8 of a confusion matrix (K, K) of counts: rows truth, columns prediction.
+    """Draw a confusion matrix (K, K) of counts as (H, W, 3) uint8: rows truth, columns prediction.
 
-    Each row adds up to 100 %; up to ten classes the counts stand below. Of overlapping labels each foreground class has a
-    matrix of its own, against its absence.
+    Each row sums to 100 %; counts are added for up to ten classes. For overlapping labels, each foreground class gets its own 2
+    x 2 matrix.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from segexp.metrics.confusion import of_each_class  # torchmetrics brings matplotlib
+    from segexp.metrics.confusion import of_each_class
 
     parts = [(np.asarray(matrix, np.float64), classes)]
     if overlapping:
@@ -29,18 +26,17 @@ def confusion_figure(matrix: Array, classes: Sequence[str], overlapping: bool = 
     count = len(parts[0][1])
     side = max(4.2, (0.95 if count <= 10 else 0.62) * count + 2.2)
     figure = Figure(figsize=(len(parts) * side + 0.8, side), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     for place, (counts, names) in enumerate(parts, start=1):
         axes = figure.add_subplot(1, len(parts), place)
         drawn = _draw_matrix(axes, counts, names)
     figure.colorbar(drawn, ax=axes if len(parts) == 1 else figure.axes, shrink=0.8, label="% of the true class")
-    drawing: Any = canvas
-    drawing.draw()
-    return np.asarray(drawing.buffer_rgba())[..., :3].copy()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _draw_matrix(axes: Any, matrix: Array, classes: Sequence[str]) -> Any:
-    """Draw a matrix (K, K) of counts; return what the bar of colours explains."""
+    """Draw a matrix (K, K) of counts; return the image for the colour bar."""
     count = len(classes)
     totals = matrix.sum(axis=1, keepdims=True)
     share = 100 * np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)

@@ -1,7 +1,6 @@
-"""Several pictures on one sheet: panels, contact sheets, and the text around them.
+"""Several images on one sheet: panels and contact sheets, with titles and legends.
 
-Legend: C channels, H W pixels, K classes; a mask (H, W) holds class indices, of overlapping labels bit sets;
-255 = ignore; class 0 is the background.
+A mask (H, W) holds class indices, or bit sets for overlapping labels; 255 = ignore, 0 = background.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from segexp.data.labels.modes import MAX_LABELS, has_label
 from segexp.types import IGNORE
 from segexp.visualization.images import INK, PAPER, Array, Colour, Palette, to_display
-from segexp.visualization.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, errors, layered, overlay
+from segexp.visualization.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, error_map, overlay, overlay_bits
 
 Row = tuple[Array, Array, Array, str]
 """image (H, W, C), truth (H, W), prediction (H, W), title."""
@@ -24,24 +23,24 @@ COLUMNS = ("input", "truth", "prediction", "errors")
 
 
 def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256, overlapping: bool = False) -> Array:
-    """Return one sheet (H, W, 3) uint8: a row per case with input, truth, prediction and errors, and a legend below.
+    """Return a sheet (H, W, 3) uint8: one row per case with input, truth, prediction and errors, and a legend below.
 
     Args:
-        rows: the cases; the sizes may differ, each is shown `height` pixels high, or lower where it is very wide.
+        rows: the cases; sizes may differ.
         palette: a colour per class.
         classes: a name per class.
-        height: of a picture, in pixels.
+        height: of each image in pixels; very wide images are lower.
         overlapping: the masks hold bit sets.
     """
-    strips, lay = [], layered if overlapping else overlay
+    strips, lay = [], overlay_bits if overlapping else overlay
     for image, truth, prediction, title in rows:
-        shown, real, guess = fitted(height, image, truth, prediction)
-        wrong = errors(real, guess, shown, overlapping)
+        shown, real, guess = resize_all(height, image, truth, prediction)
+        wrong = error_map(real, guess, shown, overlapping)
         cells = [shown, lay(shown, real, palette), lay(shown, guess, palette), wrong]
         strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping)}"))
     column = max((cells[0].shape[1] for cells, _ in strips), default=height)
     width = 4 * (column + GAP) + GAP
-    sheets = [header(COLUMNS, column), *(strip(cells, text, width, column) for cells, text in strips)]
+    sheets = [header(COLUMNS, column), *(titled_row(cells, text, width, column) for cells, text in strips)]
     return np.concatenate([*sheets, legend(width, _classes(palette, classes), _kinds(classes))])
 
 
@@ -55,33 +54,33 @@ def triptych(
     height: int = 384,
     overlapping: bool = False,
 ) -> Array:
-    """Return one sheet (H, W, 3) uint8: input | truth | prediction, a title above and the classes below.
+    """Return a sheet (H, W, 3) uint8: input | truth | prediction, with a title and a legend.
 
     Args:
         image: (H, W, C).
-        truth: (H, W); None leaves its place out.
+        truth: (H, W), or None.
         prediction: (H, W).
         palette: a colour per class.
         classes: a name per class.
-        title: of the picture; the Dice against the truth is added.
-        height: of a picture, in pixels; lower where it is very wide.
+        title: the Dice score is appended where the truth is known.
+        height: of each image in pixels; very wide images are lower.
         overlapping: the masks hold bit sets.
     """
-    lay = layered if overlapping else overlay
+    lay = overlay_bits if overlapping else overlay
     masks = [prediction] if truth is None else [truth, prediction]
-    shown, *small = fitted(height, image, *masks)
+    shown, *small = resize_all(height, image, *masks)
     cells = [shown, *(lay(shown, mask, palette) for mask in small)]
     column = max(shown.shape[1], 120)
     width = len(cells) * (column + GAP) + GAP
     names = COLUMNS[:3] if truth is not None else ("input", "prediction")
     text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping)}"
     ignored = [("ignored", IGNORED[0])] if truth is not None and (truth == IGNORE).any() else []
-    sheets = [header(names, column), strip(cells, text, width, column)]
+    sheets = [header(names, column), titled_row(cells, text, width, column)]
     return np.concatenate([*sheets, legend(width, [*_classes(palette, classes), *ignored])])
 
 
 def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str:
-    """Return "Dice 0.912", the mean over the classes in the truth, or what is to be said when there are none."""
+    """Return "Dice 0.912" (mean over the classes in the truth), or a note that the truth has no foreground."""
     known = truth != IGNORE
     scores = []
     for k in range(1, MAX_LABELS + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
@@ -96,7 +95,7 @@ def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str
 
 
 def contact_sheet(images: Sequence[Array], columns: int = 6, side: int = 192) -> Array:
-    """Return all images on one sheet (H, W, 3) uint8, each within a square of `side` pixels."""
+    """Return all images on one sheet (H, W, 3) uint8, each fitted into a square of `side` pixels."""
     count = -(-len(images) // columns)
     sheet = np.full((count * (side + GAP) + GAP, columns * (side + GAP) + GAP, 3), PAPER, np.uint8)
     for place, image in enumerate(images):
@@ -115,8 +114,8 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def fitted(height: int, image: Array, *masks: Array) -> list[Array]:
-    """Return the image as RGB and its masks, `height` pixels high, or lower where they are very wide."""
+def resize_all(height: int, image: Array, *masks: Array) -> list[Array]:
+    """Return the image (as RGB) and its masks resized to `height` pixels, less where they are very wide."""
     tall, wide = masks[0].shape
     scale = height / max(tall, wide / 2)
     size = max(1, round(wide * scale)), max(1, round(tall * scale))
@@ -125,18 +124,18 @@ def fitted(height: int, image: Array, *masks: Array) -> list[Array]:
 
 
 def _classes(palette: Palette, classes: Sequence[str]) -> list[tuple[str, Colour]]:
-    """Return the entries of a legend for all classes but the background."""
+    """Return legend entries for the foreground classes."""
     return list(zip(classes, palette, strict=True))[1:]
 
 
 def _kinds(classes: Sequence[str]) -> list[tuple[str, Colour]]:
-    """Return the entries of a legend for the picture of errors."""
+    """Return legend entries for an error map."""
     wrong = [("wrong class", WRONG_CLASS)] if len(classes) > 2 else []
     return [("correct", CORRECT), ("missed", MISSED), ("false alarm", FALSE_ALARM), *wrong, ("ignored", IGNORED[0])]
 
 
 def header(names: Sequence[str], column: int) -> Array:
-    """Return the line above the columns of a sheet, each `column` pixels wide."""
+    """Return the header row of a sheet, each column `column` pixels wide."""
     paper = Image.new("RGB", (len(names) * (column + GAP) + GAP, 30), PAPER)
     draw = ImageDraw.Draw(paper)
     for place, text in enumerate(names):
@@ -144,8 +143,8 @@ def header(names: Sequence[str], column: int) -> Array:
     return np.asarray(paper)
 
 
-def strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
-    """Return one row of the panel: the title, below it the cells, each in the middle of its column."""
+def titled_row(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
+    """Return one row of a sheet: the title, and below it the cells, each centred in its column."""
     paper = Image.new("RGB", (width, cells[0].shape[0] + 24 + GAP), PAPER)
     ImageDraw.Draw(paper).text((GAP, 12), title, INK, font(14), anchor="lm")
     for place, cell in enumerate(cells):
@@ -154,7 +153,7 @@ def strip(cells: Sequence[Array], title: str, width: int, column: int) -> Array:
 
 
 def legend(width: int, *lines: Sequence[tuple[str, Colour]]) -> Array:
-    """Return lines of colours and what they mean, broken to the sheet's width."""
+    """Return a legend, wrapped to the width of the sheet."""
     places: list[tuple[int, int, str, Colour]] = []
     y = 14
     for line in lines:

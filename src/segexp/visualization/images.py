@@ -1,7 +1,4 @@
-"""Any image as 8-bit RGB.
-
-Legend: C channels, H W pixels.
-"""
+"""Convert any image to 8-bit RGB."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,14 +13,14 @@ PAPER: Colour = (255, 255, 255)
 INK: Colour = (32, 32, 32)
 
 STRIP = 1 << 20
-"""Pixels worked on at once, so that a large picture costs little more memory than its result."""
+"""Pixels processed at once, to limit memory on large images."""
 
 ENOUGH = 1 << 22
-"""Pixels that tell the percentiles of a picture."""
+"""Pixels sampled to compute percentiles."""
 
 
-def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield the rows of a picture (H, W, …) in strips of about `STRIP` pixels."""
+def row_strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield slices of rows of about `STRIP` pixels each."""
     rows = max(1, STRIP // max(1, shape[1]))
     yield from (slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows))
 
@@ -31,9 +28,8 @@ def strips(shape: tuple[int, ...]) -> Iterator[slice]:
 def to_display(image: Array) -> Array:
     """Return any image (H, W) or (H, W, C) as RGB (H, W, 3) uint8.
 
-    8-bit values and floats from 0 to 1 keep their brightness; other values are stretched from their 0.5th to their 99.5th
-    percentile (in a picture of many pixels, of evenly spread ones). One or two channels are shown as gray (the first), four and
-    more by their first three.
+    8-bit values and floats in [0, 1] keep their brightness; other values are stretched between their 0.5th and 99.5th
+    percentile. Images of one or two channels show the first as gray, others their first three.
     """
     image = image[..., None] if image.ndim == 2 else image
     image = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
@@ -45,7 +41,7 @@ def to_display(image: Array) -> Array:
     if not _on_unit_scale(image):
         some = image.reshape(-1, image.shape[2])[:: max(1, image.shape[0] * image.shape[1] // ENOUGH)]
         low, high = np.percentile(_finite(some), (0.5, 99.5))
-    for rows in strips(image.shape):
+    for rows in row_strips(image.shape):
         values = _finite(image[rows])
         shown[rows] = np.rint(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255)
     return shown

@@ -1,9 +1,7 @@
 """Masks and errors in colour, on the image or alone.
 
-The colours of errors are from Okabe and Ito's set, which colour-blind readers can tell apart.
-
-Legend: C channels, H W pixels; a mask (H, W) holds class indices, of overlapping labels bit sets (`data.labels.modes`), 255 =
-ignore; class 0 is the background.
+Error colours are from Okabe and Ito's colour-blind safe palette. A mask (H, W) holds class indices, or bit sets for overlapping
+labels (`data.labels.modes`); 255 = ignore, 0 = background.
 """
 
 import cv2
@@ -11,7 +9,7 @@ import numpy as np
 
 from segexp.data.labels.modes import has_label
 from segexp.types import IGNORE
-from segexp.visualization.images import Array, Colour, Palette, strips, to_display
+from segexp.visualization.images import Array, Colour, Palette, row_strips, to_display
 
 CORRECT: Colour = (0, 158, 115)
 MISSED: Colour = (240, 228, 66)
@@ -20,19 +18,10 @@ WRONG_CLASS: Colour = (204, 121, 167)
 IGNORED: tuple[Colour, Colour] = ((128, 128, 128), (96, 96, 96))
 
 
-def colour_mask(mask: Array, palette: Palette) -> Array:
-    """Return each class in its colour, and ignored pixels hatched, as (H, W, 3) uint8."""
-    table = _table(palette)
-    result = np.empty((*mask.shape, 3), np.uint8)
-    for rows in strips(mask.shape):
-        result[rows] = _coloured(mask[rows], table, rows.start)
-    return result
-
-
 def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
-    """Return the image (H, W, 3) tinted where the mask is no background, with a full-coloured line along each border."""
+    """Return the image (H, W, 3) tinted by class, with a solid line along class borders."""
     result, table = to_display(image), _table(palette)
-    for rows in strips(mask.shape):
+    for rows in row_strips(mask.shape):
         inside = mask[rows] != 0
         if not inside.any():
             continue
@@ -43,32 +32,29 @@ def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> 
     return result
 
 
-def layered(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
-    """Return the image (H, W, 3) with each class of a mask of bit sets laid over it in turn.
-
-    So where classes overlap their tints mix, and every class keeps its own line along its border.
-    """
+def overlay_bits(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
+    """Overlay the classes of a bit-set mask one after another, so that tints mix and each class keeps its border line."""
     result = to_display(image)
     for k in range(1, len(palette)):
         result = overlay(result, has_label(mask, k).astype(np.uint8), (palette[0], palette[k]), alpha)
     return overlay(result, np.where(mask == IGNORE, np.uint8(IGNORE), np.uint8(0)), palette, alpha)
 
 
-def errors(truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False) -> Array:
-    """Return (H, W, 3) uint8: what is right, missed, a false alarm or of the wrong class, each in its colour.
+def error_map(truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False) -> Array:
+    """Return an error map (H, W, 3) uint8: correct, missed, false alarm and wrong class, each in its colour.
 
-    Of overlapping labels a pixel is right with just the classes that are there; it is missed where some of them lack, a false
-    alarm where there are others besides, of the wrong class where both is true.
+    For overlapping labels a pixel is missed where it lacks true classes, a false alarm where it has extra ones, and of the
+    wrong class where both apply.
 
     Args:
-        truth: (H, W); where it is 255 the picture is hatched, whatever was predicted.
+        truth: (H, W); ignored pixels are hatched.
         prediction: (H, W).
-        image: shown dark below the background that both leave free; black when None.
+        image: shown darkened where both are background; None: black.
         overlapping: the masks hold bit sets.
     """
     result = to_display(image) if image is not None else np.zeros((*truth.shape, 3), np.uint8)
     result //= 2
-    for rows in strips(truth.shape):
+    for rows in row_strips(truth.shape):
         here, real, guess = result[rows], truth[rows], prediction[rows]
         differ = real != guess
         lacking = (real & ~guess if overlapping else real) != 0
@@ -88,12 +74,12 @@ def _table(palette: Palette) -> Array:
 
 
 def _coloured(mask: Array, table: Array, top: int) -> Array:
-    """Return rows of a mask in colour; `top` is the first of them, so that the hatching goes on."""
+    """Return rows of a mask in colour; `top` is the first row, to align the hatching across strips."""
     return _hatch(np.take(table, mask.astype(np.uint8), axis=0), mask == IGNORE, top)
 
 
 def _border(mask: Array, rows: slice) -> Array:
-    """Return where pixels in these rows, neither background nor ignored, have a neighbour of another class."""
+    """Return the labelled foreground pixels of these rows that have a neighbour of another class."""
     first = max(0, rows.start - 1)
     around = mask[first : rows.stop + 1].astype(np.uint8)
     square = np.ones((3, 3), np.uint8)
@@ -104,7 +90,7 @@ def _border(mask: Array, rows: slice) -> Array:
 
 
 def _hatch(picture: Array, where: Array, top: int) -> Array:
-    """Return the picture with slanted gray stripes where pixels are ignored."""
+    """Hatch ignored pixels in place with diagonal gray stripes."""
     if where.any():
         y, x = np.nonzero(where)
         picture[y, x] = np.array(IGNORED, np.uint8)[(x + y + top) // 4 % 2]

@@ -8,7 +8,7 @@ import tifffile
 
 from segexp.data.io.images import write_png
 from segexp.data.layout.discovery import discover_layout
-from segexp.data.layout.infer_classes import channels_of, classes_of
+from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.pairing import find_cases
 from segexp.errors import ConfigError, DataError
@@ -128,9 +128,9 @@ def test_unreadable_files_are_passed_over_when_asked_to(tmp_path):
     (root / "images/0.png").write_bytes(b"")
     masks = [[Source(root / f"masks/{n}.png")] for n in range(4)]
     with pytest.raises(DataError, match=r"0\.png cannot be read"):
-        classes_of(masks)
-    assert classes_of(masks, strict=False).classes == {"background": 0, "foreground": 255}
+        infer_classes(masks)
+    assert infer_classes(masks, strict=False).classes == {"background": 0, "foreground": 255}
     images = [Source(root / f"images/{n}.png") for n in range(4)]
     with pytest.raises(DataError, match=r"0\.png cannot be read"):
-        channels_of(images)
-    assert channels_of(images, strict=False) == 1
+        infer_channels(images)
+    assert infer_channels(images, strict=False) == 1

@@ -11,9 +11,9 @@ from segexp.data.preprocessing import Preprocessing
 from segexp.data.statistics import Picture
 from segexp.training.callbacks import image_logging
 from segexp.training.callbacks import image_logging as explanations
-from segexp.training.callbacks.image_logging import Explanations, Panels, Watched, draw, watched
+from segexp.training.callbacks.image_logging import Explanations, Panels, WatchedCases, draw_panel, watched_positions
 from segexp.types import Case, DataSpec, Source
-from segexp.visualization import Explained, panel
+from segexp.visualization import ExplainedCase, panel
 
 SPEC = DataSpec("d", ("background", "liver"), 1, ((0, 0, 0), (230, 159, 0)))
 MASK = torch.ones(8, 9, dtype=torch.uint8)
@@ -40,7 +40,7 @@ def trainer(monkeypatch):
     def explain(explainer, prepared, cases, predicted):
         explained.append(sorted(predicted))
         mask = MASK.numpy()
-        return [Explained(mask[..., None], mask, mask, np.ones((8, 9), np.float32), mask == 1, "t") for _ in predicted]
+        return [ExplainedCase(mask[..., None], mask, mask, np.ones((8, 9), np.float32), mask == 1, "t") for _ in predicted]
 
     monkeypatch.setattr(explanations, "explain_cases", explain)
     data = SimpleNamespace(
@@ -68,7 +68,7 @@ def test_watched_cases_are_explained_and_logged_at_the_step(trainer):
     callback = made()
     assert validate(callback, trainer) == [("validation/explained", 5)]
     assert trainer.datamodule.explained == [[0, 2]]
-    assert callback.watched.predicted == {}
+    assert callback.predicted == {}
 
 
 def test_every_second_validation_and_the_last(trainer):
@@ -105,7 +105,7 @@ def test_without_tensorboard_nothing_is_explained(trainer):
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 100, 2001])
 @pytest.mark.parametrize("wanted", [1, 2, 4, 9])
 def test_watched_cases_are_spread_evenly_from_the_first_to_the_last(count, wanted):
-    found = watched(count, wanted)
+    found = watched_positions(count, wanted)
     assert len(found) == len(set(found)) == min(count, wanted)
     assert found[0] == 0
     assert all(type(position) is int for position in found)
@@ -117,7 +117,7 @@ def test_watched_cases_are_spread_evenly_from_the_first_to_the_last(count, wante
 
 @pytest.mark.parametrize(("count", "wanted"), [(0, 4), (5, 0), (0, 0)])
 def test_nothing_is_watched_where_nothing_is_or_nothing_is_wanted(count, wanted):
-    assert watched(count, wanted) == []
+    assert watched_positions(count, wanted) == []
 
 
 # The panel ---------------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_rows_come_in_the_order_of_the_cases_at_their_own_size(monkeypatch):
     rows = []
     monkeypatch.setattr(image_logging, "panel", lambda given, *_, **__: rows.extend(given) or np.zeros((1, 1, 3), np.uint8))
     predicted = {position: np.full((32, 48), position, np.uint8) for position in (2, 0)}
-    draw(scoring, cases, predicted, SPEC)
+    draw_panel(scoring, cases, predicted, SPEC)
     assert [row[3] for row in rows] == ["case5", "case1"]
     for (image, truth, prediction, _), member, position in zip(rows, (5, 1), (0, 2), strict=True):
         assert image.shape == (32, 48, 1)
@@ -150,7 +150,7 @@ def test_rows_come_in_the_order_of_the_cases_at_their_own_size(monkeypatch):
 def test_the_panel_is_a_picture_with_a_row_per_case():
     scoring, cases, pictures = prepared()
     one, two = ({n: pictures[scoring.members[n]].mask for n in range(count)} for count in (1, 2))
-    sheets = [draw(scoring, cases, each, SPEC) for each in (one, two)]
+    sheets = [draw_panel(scoring, cases, each, SPEC) for each in (one, two)]
     assert all(sheet.dtype == np.uint8 and sheet.shape[2] == 3 for sheet in sheets)
     assert sheets[1].shape[0] - sheets[0].shape[0] > 100
     assert sheets[0].shape[1] == sheets[1].shape[1]
@@ -229,11 +229,11 @@ def test_both_pictures_are_logged_at_the_step(trainer_panels):
 
 def test_only_watched_predictions_are_kept_and_none_after_the_round(trainer_panels, monkeypatch):
     seen = []
-    monkeypatch.setattr(image_logging, "draw", lambda *a: seen.append(sorted(a[2])) or np.zeros((2, 2, 3), np.uint8))
+    monkeypatch.setattr(image_logging, "draw_panel", lambda *a: seen.append(sorted(a[2])) or np.zeros((2, 2, 3), np.uint8))
     callback = Panels(2, 1)
     validate_panels(callback, trainer_panels)
     assert seen == [[0, 2]]
-    assert callback.watched.predicted == {}
+    assert callback.predicted == {}
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_rehearsal_is_no_round(trainer_panels):
 
 
 def test_without_tensorboard_nothing_is_drawn(trainer_panels, monkeypatch):
-    monkeypatch.setattr(image_logging, "draw", lambda *_: pytest.fail("drawn for nobody"))
+    monkeypatch.setattr(image_logging, "draw_panel", lambda *_: pytest.fail("drawn for nobody"))
     callback = Panels(2, 1)
     validate_boards, trainer_panels.loggers = trainer_panels.loggers, [object()]
     callback.on_validation_batch_end(trainer_panels, None, {0: torch.zeros(2, 2)}, None, 0)
@@ -292,11 +292,11 @@ def trainer_watching(**changes):
 
 
 def test_only_the_watched_cases_are_kept_and_only_until_they_are_taken():
-    found = Watched(2, 1)
+    found = WatchedCases(2, 1)
     outputs = {n: torch.full((2, 2), n, dtype=torch.uint8) for n in range(6)}
-    found.keep(trainer_watching(), outputs)
+    found.on_validation_batch_end(trainer_watching(), None, outputs, None, 0)
     predicted, _ = found.taken(trainer_watching())
-    assert sorted(predicted) == watched(6, 2) == [0, 5]
+    assert sorted(predicted) == watched_positions(6, 2) == [0, 5]
     np.testing.assert_array_equal(predicted[5], np.full((2, 2), 5))
     assert found.taken(trainer_watching())[0] == {}
 
@@ -307,15 +307,15 @@ def test_it_is_due_in_every_third_round_and_in_the_last_one(changes, due, monkey
 
     board = SimpleNamespace(experiment="board")
     monkeypatch.setattr(pl.loggers, "TensorBoardLogger", SimpleNamespace)
-    found = Watched(1, 3)
+    found = WatchedCases(1, 3)
     told = [bool(found.taken(trainer_watching(loggers=[board], **changes))[1]) for _ in due]
     assert told == due
-    other = Watched(1, 3)
+    other = WatchedCases(1, 3)
     other.load_state_dict(found.state_dict())
     assert other.rounds == len(due)
 
 
 def test_the_check_before_training_is_no_round():
-    found = Watched(1, 1)
+    found = WatchedCases(1, 1)
     assert found.taken(trainer_watching(sanity_checking=True)) == ({}, [])
     assert found.rounds == 0

@@ -8,7 +8,7 @@ import torch
 
 from segexp import console
 from segexp.training.callbacks import progress as speed
-from segexp.training.callbacks.progress import Bar, EpochLines, Speed, progress
+from segexp.training.callbacks.progress import Bar, EpochLines, Speed, progress_callback
 from segexp.training.callbacks.time_budget import TimeBudget
 
 SCORES = {
@@ -58,7 +58,7 @@ def test_a_bar_is_drawn_in_a_terminal_only(monkeypatch, tty, notebook, kind):
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     if notebook:
         monkeypatch.setenv("JPY_PARENT_PID", "7")
-    assert type(progress()) is kind
+    assert type(progress_callback()) is kind
 
 
 def described(max_epochs, callbacks):

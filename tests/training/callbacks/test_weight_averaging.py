@@ -11,7 +11,12 @@ from segexp.errors import ConfigError
 from segexp.milestones import Milestone
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.time_budget import ValidateLastEpoch
-from segexp.training.callbacks.weight_averaging import StochasticWeightAveraging, averaged_weights, averaging, lr_hold_start
+from segexp.training.callbacks.weight_averaging import (
+    StochasticWeightAveraging,
+    averaged_weights,
+    averaging_callbacks,
+    lr_hold_start,
+)
 from segexp.training.task import SegmentationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -152,16 +157,16 @@ def test_epochs_that_are_not_validated_count_too(tmp_path):
 
 def test_what_a_config_asks_for():
     off = TrainerConfig(max_epochs=100)
-    assert averaging(off) == []
+    assert averaging_callbacks(off) == []
     assert lr_hold_start(off) == 1.0
-    (ema,) = averaging(off.changed(ema=0.9))
+    (ema,) = averaging_callbacks(off.changed(ema=0.9))
     assert type(ema) is pl.callbacks.EMAWeightAveraging
-    (swa,) = averaging(off.changed(swa=75))
+    (swa,) = averaging_callbacks(off.changed(swa=75))
     assert swa.start == Milestone(75.0)
     assert lr_hold_start(off.changed(swa=75)) == 0.75
     assert lr_hold_start(off.changed(swa="60%", max_epochs=None)) == 0.6
     with pytest.raises(ConfigError, match=r"trainer\.swa is 'late'"):
-        averaging(off.changed(swa="late"))
+        averaging_callbacks(off.changed(swa="late"))
 
 
 class After(pl.Callback):

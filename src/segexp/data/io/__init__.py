@@ -1,1 +1,1 @@
-"""Pictures on disk: every common format, read without loss, written whole."""
+"""Lossless reading and atomic writing of image files."""

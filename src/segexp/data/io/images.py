@@ -1,6 +1,6 @@
-"""Read pictures without loss, write them in one piece.
+"""Read images without loss, write them atomically. Thread-safe.
 
-Legend: H W pixels, C channels. All functions may be called from several threads at once.
+Legend: H W pixels, C channels.
 """
 
 import struct
@@ -25,33 +25,32 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
-"""File name endings of the formats read here, in small letters; `nifti.ENDINGS` come to them where volumes are welcome."""
+"""Supported file extensions, besides `nifti.ENDINGS`."""
 
 BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, SyntaxError, LookupError, struct.error, zlib.error)
 BROKEN += (cv2.error, TiffFileError, Image.DecompressionBombError)
-"""What the decoders raise on a broken file."""
+"""Exceptions that decoders raise on broken files."""
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 _ORIENTATION = 0x0112
 
-# Aerial pictures and whole slides are larger than Pillow's limit against crafted files of strangers; these are the user's.
+# Aerial images and whole slides exceed Pillow's limit, which guards against malicious files.
 Image.MAX_IMAGE_PIXELS = 2**31
 
 
 def read_image(source: Source, channels: int | None = None) -> Array:
-    """Read a picture as (H, W, C) uint8, uint16 or float32; alpha is dropped, palettes become the colours they show.
+    """Read an image as (H, W, C) uint8, uint16 or float32, without alpha; palettes become colours.
 
-    Other integer types, half and double precision become float32 (whatever values one file holds, so that all files of one
-    kind have one scale). A multi-page TIFF with up to 16 equal pages and no page asked for is one picture with a channel
-    per page. Of a NIfTI volume a slice along its third axis is a page, see `nifti`.
+    Other number types become float32. A multi-page TIFF of up to 16 equal pages, read without a page, has a channel per page. A
+    page of a NIfTI volume is a slice along its third axis, see `nifti`.
 
     Args:
         source: a file or one of its pages.
-        channels: 1 turns colour into gray (ITU-R BT.601 luma; three equal channels give exactly that channel), 3 repeats
-            gray; any other count must be the file's own. None keeps what is there.
+        channels: 1 converts colour to gray (ITU-R BT.601 luma; three equal channels give exactly that channel), 3 repeats gray;
+            any other number must match the file. None keeps the channels.
 
     Raises:
-        DataError: the file is missing or broken, has another number of channels, or holds NaN or infinite values.
+        DataError: the file is missing or broken, has another number of channels, or NaN or infinite values.
     """
     raw = _load(source)
     array = raw.shown()
@@ -69,10 +68,10 @@ def read_image(source: Source, channels: int | None = None) -> Array:
 
 
 def fit_channels(array: Array, channels: int | None, source: Source | str) -> Array:
-    """Return an image (H, W, C) with that many channels, see `read_image`.
+    """Convert an image (H, W, C) to a number of channels, see `read_image`.
 
     Raises:
-        DataError: it has another number, beyond gray and colour.
+        DataError: other conversions than between gray and colour.
     """
     have = array.shape[2]
     if channels is None or channels == have:
@@ -91,15 +90,14 @@ def fit_channels(array: Array, channels: int | None, source: Source | str) -> Ar
 
 
 def read_mask(source: Source, indices: bool = False) -> Array:
-    """Read the raw values of a mask: (H, W), or (H, W, 3) where it is a colour picture.
+    """Read the raw values of a mask: (H, W), or (H, W, 3) for colour images.
 
     Args:
         source: a file or one of its pages.
-        indices: give the palette indices of a colour palette instead of the colours. A palette of grays always reads as
-            its gray values.
+        indices: return the indices of a colour palette instead of its colours; gray palettes always give gray values.
 
     Returns:
-        uint8 or uint16 where the values fit, else float32 (soft or negative values).
+        uint8 or uint16 where the values fit, else float32.
 
     Raises:
         DataError: the file is missing or broken, or has neither 1 nor 3 channels.
@@ -125,7 +123,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
 
 
 def page_count(path: Path) -> int:
-    """Return how many pages (frames) a file has; 1 for an ordinary picture.
+    """Return the number of pages, frames or slices of a file.
 
     Raises:
         DataError: the file is missing or broken.
@@ -136,7 +134,7 @@ def page_count(path: Path) -> int:
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """Return (H, W) as shown, EXIF orientation applied, from the header alone.
+    """Return (H, W) with EXIF orientation applied, from the header only.
 
     Raises:
         DataError: the file is missing or broken.
@@ -147,15 +145,15 @@ def image_size(source: Source) -> tuple[int, int]:
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:
-    """Write a PNG that is either whole or not there; missing folders are made.
+    """Write a PNG atomically; missing folders are created.
 
     Args:
-        path: the file to write or replace.
+        path: the file.
         array: (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
-        palette: colours of the values 0, 1, … of a uint8 (H, W) array; the file then shows them and keeps the values.
+        palette: colours of the values of a uint8 (H, W) array, written as a palette image.
 
     Raises:
-        ValueError: another type or shape.
+        ValueError: another dtype or shape.
     """
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
@@ -172,7 +170,7 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
 
 
 def _smallest(array: Array) -> Array:
-    """Return whole numbers from 0 to 65535 as uint8 or uint16, anything else as float32."""
+    """Return integers from 0 to 65535 as uint8 or uint16, anything else as float32."""
     if array.dtype in (np.uint8, np.uint16):
         return array
     whole = array.dtype.kind in "iu" or bool((array == np.floor(array)).all())
@@ -188,7 +186,7 @@ def _load(source: Source) -> Raw:
 
 
 def _guarded(source: Source, read: Callable[[], T]) -> T:
-    """Run `read` and turn what decoders raise into a message that names the file."""
+    """Convert exceptions of decoders to a DataError that names the file."""
     try:
         return read()
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""NIfTI volumes (.nii, .nii.gz): a slice along the third axis is a page. The only module that knows nibabel.
+"""NIfTI volumes (.nii, .nii.gz): pages are slices along the third axis. The only module that imports nibabel.
 
-A slice is shown with the second axis downwards and the first to the right, as SimpleITK and viewers of files show it; nothing
-is turned by the affine, so that image and mask, made from each other, stay on each other. A fourth axis holds channels.
-nibabel is part of the extra `medical`, and imported when the first volume is met.
+Slices have the second axis downwards and the first to the right, as in SimpleITK; the affine is not applied, so image and mask
+stay aligned. A fourth axis holds channels. nibabel (extra `medical`) is imported lazily.
 
 Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X).
 """
@@ -28,14 +27,14 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 ENDINGS = ("nii", "nii.gz")
-"""Of the file names, in small letters."""
+"""File extensions."""
 
 KEPT = 2 << 30
-"""Bytes of decoded volumes that stay in memory; the last two always do: an image's and its mask's."""
+"""Bytes of decoded volumes kept in memory; the last two (image and mask) are always kept."""
 
 
 def is_nifti(path: Path) -> bool:
-    """Tell by the name: a compressed volume begins as any gzip file does."""
+    """Return whether the file name is that of a NIfTI volume."""
     return path.name.lower().endswith(tuple(f".{ending}" for ending in ENDINGS))
 
 
@@ -52,11 +51,7 @@ def size(source: Source) -> tuple[int, int]:
 
 
 def spacing(path: Path) -> tuple[float, float] | None:
-    """Return the size of a voxel along rows and columns of a slice (Y, X) as the header gives it, in its unit (as a rule mm).
-
-    Returns:
-        None where the header gives no positive sizes.
-    """
+    """Return the voxel size along rows and columns of a slice (Y, X) in header units (usually mm), None if invalid."""
     sides = [float(side) for side in _opened(path).header.get_zooms()[:2]]
     if len(sides) < 2 or not all(math.isfinite(side) and side > 0 for side in sides):
         return None
@@ -64,10 +59,10 @@ def spacing(path: Path) -> tuple[float, float] | None:
 
 
 def load(source: Source) -> Raw:
-    """Decode one slice; the scaling of the header (scl_slope, scl_inter) is applied, and then the values are float32.
+    """Decode one slice; the header scaling (scl_slope, scl_inter) is applied and then gives float32.
 
     Raises:
-        ValueError: no such slice, several slices and none asked for, or axes that are no picture's.
+        ValueError: no such slice, no slice given for a volume, or unsupported axes.
     """
     volume, slope, inter = _volumes(source.path)
     _checked(source, volume.shape)
@@ -79,12 +74,12 @@ def load(source: Source) -> Raw:
 
 
 def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
-    """Write class indices as a volume of 8-bit labels that is either whole or not there.
+    """Write class indices as an 8-bit label volume, atomically.
 
     Args:
-        path: the file to write or replace, .nii or .nii.gz; missing folders are made.
-        slices: Z arrays (H, W) uint8 as `load` turns them.
-        like: the volume that was segmented; its affine, voxel sizes, units and orientation codes are kept.
+        path: .nii or .nii.gz; missing folders are created.
+        slices: Z arrays (H, W) uint8, oriented as by `load`.
+        like: the segmented volume; affine, voxel sizes, units and orientation codes are copied.
     """
     nibabel = _nibabel(path)
     model = _guarded(lambda: nibabel.load(like))
@@ -100,7 +95,7 @@ def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
 
 
 class _Volumes:
-    """The volumes decoded last, so that the slices of one are not decompressed again and again."""
+    """Cache of the last decoded volumes."""
 
     def __init__(self) -> None:
         self.kept: OrderedDict[tuple[Path, int, int], tuple[Array, float, float]] = OrderedDict()
@@ -108,12 +103,12 @@ class _Volumes:
         self.busy: dict[tuple[Path, int, int], threading.Lock] = {}
 
     def __call__(self, path: Path) -> tuple[Array, float, float]:
-        """Return the stored values (X, Y, Z, C), slope and intercept of a file as it is now."""
+        """Return the stored values (X, Y, Z, C), slope and intercept of a file."""
         stat = path.stat()
         key = (path, stat.st_size, stat.st_mtime_ns)
         with self.lock:
             mine = self.busy.setdefault(key, threading.Lock())
-        with mine:  # threads that want slices of one volume wait for the first of them
+        with mine:  # one thread decodes a volume, the others wait
             with self.lock:
                 if key in self.kept:
                     self.kept.move_to_end(key)
@@ -144,10 +139,10 @@ def _decoded(image: Any) -> tuple[Array, float, float]:
 
 
 def _shape(image: Any) -> tuple[int, int, int, int]:
-    """Return X, Y, Z, C of a file's header; axes that are missing are 1 long.
+    """Return X, Y, Z, C from the header; missing axes are 1.
 
     Raises:
-        ValueError: more axes than these, or more channels than a picture has.
+        ValueError: more axes or channels than supported.
     """
     sides = [int(side) for side in image.shape]
     colours = image.header.get_data_dtype().names
@@ -168,13 +163,13 @@ def _checked(source: Source, shape: tuple[int, ...]) -> None:
 
 
 def _opened(path: Path) -> Any:
-    path.stat()  # a missing file is told as such, before the missing package
+    path.stat()  # report a missing file before a missing package
     nibabel = _nibabel(path)
     return _guarded(lambda: nibabel.load(path))
 
 
 def _guarded(read: Callable[[], T]) -> T:
-    """Turn what nibabel raises about a broken file into a ValueError."""
+    """Convert nibabel exceptions to ValueError."""
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 

@@ -1,4 +1,4 @@
-"""A decoded picture before it is an image or a mask: values, palette, orientation."""
+"""Decoded images: values, palette, orientation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Raw:
-    """Values as stored, turned upright, alpha dropped.
+    """Decoded values, oriented, without alpha.
 
     Attributes:
-        array: (H, W) or (H, W, C); palette indices where there is a palette.
-        palette: (N, 3) uint8 colours by index, or None.
+        array: (H, W) or (H, W, C); palette indices if there is a palette.
+        palette: (N, 3) uint8 colours, or None.
     """
 
     array: Array
@@ -24,11 +24,11 @@ class Raw:
 
     @property
     def gray_palette(self) -> bool:
-        """Whether every colour of the palette is a gray."""
+        """Whether all colours of the palette are gray."""
         return self.palette is not None and not np.ptp(self.palette, axis=1).any()
 
     def shown(self) -> Array:
-        """Return the values as a viewer shows them: (H, W) for a palette of grays, (H, W, 3) for another one."""
+        """Return the displayed values: (H, W) for gray palettes, (H, W, 3) for colour palettes."""
         if self.palette is None:
             return self.array
         table = np.zeros((max(256, len(self.palette)), 3), np.uint8)
@@ -37,7 +37,7 @@ class Raw:
 
 
 def straight(picture: Image.Image) -> Raw:
-    """Return the pixels of a Pillow picture; 1-bit as 0 and 255, alpha dropped, CMYK and its like as RGB."""
+    """Return the pixels of a Pillow image: 1-bit as 0 and 255, without alpha, CMYK and others as RGB."""
     mode = picture.mode
     if mode in ("P", "PA"):
         palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -56,7 +56,7 @@ def straight(picture: Image.Image) -> Raw:
 
 
 def oriented(array: Array, orientation: int) -> Array:
-    """Turn an (H, W, …) array upright by its EXIF orientation, 1 to 8 (EXIF 2.32, tag 0x0112); other values do nothing."""
+    """Apply an EXIF orientation, 1 to 8 (EXIF 2.32, tag 0x0112), to an array (H, W, …); other values do nothing."""
     if orientation in (5, 6, 7, 8):
         array = np.swapaxes(array, 0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,4 +1,4 @@
-"""TIFF: pages, channel axes, palettes, inverted gray, compressions. What tifffile cannot decode alone goes to libtiff."""
+"""TIFF files: pages, channel axes, palettes, inverted gray, compression. Falls back to libtiff where tifffile fails."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ from segexp.types import Source
 Array = npt.NDArray[Any]
 
 MAX_CHANNELS = 16
-"""Pages of one file that may be the channels of one picture when no page is asked for."""
+"""Maximum number of pages that are read as channels when no page is given."""
 
 LARGE = 2**32 - 2**25
-"""Bytes of pages above which a file is written as BigTIFF, which not every program reads."""
+"""Size in bytes above which BigTIFF is written, which not every program reads."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE = 0, 1, 2, 3
@@ -28,7 +28,7 @@ _ALPHA = (1, 2)
 
 
 def is_tiff(path: Path) -> bool:
-    """Tell by the first bytes, not by the name."""
+    """Return whether the file starts with a TIFF signature."""
     with path.open("rb") as file:
         return file.read(4) in _MAGIC
 
@@ -40,7 +40,7 @@ def count(path: Path) -> int:
 
 
 def size(source: Source) -> tuple[int, int]:
-    """Return (H, W) as shown, from the header."""
+    """Return (H, W) as displayed, from the header."""
     with tifffile.TiffFile(source.path) as file:
         page = _page(file, source.page)
         height, width = int(page.imagelength), int(page.imagewidth)
@@ -48,10 +48,10 @@ def size(source: Source) -> tuple[int, int]:
 
 
 def load(source: Source) -> Raw:
-    """Decode one page, or the first picture of the file with all its channels.
+    """Decode one page, or the first image of the file with all channels.
 
     Raises:
-        ValueError: no such page, a stack where one picture is expected, or a compression nobody here can read.
+        ValueError: no such page, no page given for a stack, or an unsupported compression.
     """
     with tifffile.TiffFile(source.path) as file:
         page = _page(file, source.page)
@@ -72,12 +72,12 @@ def load(source: Source) -> Raw:
 
 
 def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, int]] | None = None) -> None:
-    """Write pages (H, W) or (H, W, 3) to one zlib-compressed file that is either whole or not there.
+    """Write pages (H, W) or (H, W, 3) to one zlib-compressed file, atomically.
 
     Args:
-        path: the file to write or replace; missing folders are made.
+        path: the file; missing folders are created.
         pages: of any sizes.
-        palette: colours of the values 0, 1, … of uint8 pages (H, W); the file then shows them and keeps the values.
+        palette: colours of the values of uint8 pages (H, W), written as palette images.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = np.zeros((3, 256), np.uint16)
@@ -98,7 +98,7 @@ def _page(file: tifffile.TiffFile, page: int | None) -> Any:
 
 
 def _layout(shape: tuple[int, ...], axes: str, pages: int) -> str:
-    """Return the letter of the one axis besides Y and X that is longer than 1, or an empty string."""
+    """Return the letter of the only axis besides Y and X that is longer than 1, or ""."""
     extra = [name for name, length in zip(axes, shape, strict=True) if name not in "YX" and length > 1]
     if len(extra) > 1 or (extra and extra[0] not in "SC" and shape[axes.index(extra[0])] > MAX_CHANNELS):
         raise ValueError(
@@ -114,7 +114,7 @@ def _channels_last(array: Array, axes: str, samples: str) -> Array:
 
 
 def _values(array: Array, page: Any) -> Array:
-    """Return bits as 0 and 255, inverted gray turned round, 2 and 4 bits stretched to 255, the machine's byte order."""
+    """Return bits as 0 and 255, inverted gray restored, 2 and 4 bits scaled to 255, in native byte order."""
     if array.dtype == bool:
         return np.where(array != (page.photometric == _MINISWHITE), np.uint8(255), np.uint8(0))
     if page.photometric == _PALETTE:
@@ -128,7 +128,7 @@ def _values(array: Array, page: Any) -> Array:
 
 
 def _kept(array: Array, page: Any) -> Array:
-    """Drop the channels that the file declares to be alpha."""
+    """Drop declared alpha channels."""
     kinds = tuple(page.extrasamples or ())
     if array.ndim == 2 or array.shape[2] != page.samplesperpixel or not kinds:
         return array
@@ -149,7 +149,7 @@ def _orientation(page: Any) -> int:
 
 
 def _by_libtiff(source: Source, page: Any) -> Raw:
-    """Decode LZW, JPEG, CCITT and other compressions: 8-bit and gray by Pillow, deeper colour by OpenCV."""
+    """Decode LZW, JPEG, CCITT and others: 8-bit and gray by Pillow, deeper colour by OpenCV."""
     if source.page is None and len(page.parent.series[0].pages) > 1:
         raise ValueError(f"channels in {page.compression.name}-compressed pages need `pip install imagecodecs`")
     if page.samplesperpixel == 1 or page.bitspersample <= 8:

@@ -1,7 +1,6 @@
-"""From the raw values of a mask to class indices, by a table that the configuration gives.
+"""Mask values to class indices.
 
-A class is a gray value, a colour written "#RRGGBB", or a list of such. A gray mask and a colour mask with three equal channels
-mean the same: value v is the colour (v, v, v).
+A class is a gray value, a colour "#RRGGBB", or a list of these. The gray value v and the colour (v, v, v) are equivalent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +12,30 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.data.io.images import read_mask
-from segexp.data.labels.palettes import Colour, class_colours
-from segexp.data.labels.spec import Value, check_once, check_threshold, checked_classes, checked_values, gray, packed, rgb
+from segexp.data.labels.spec import (
+    Colour,
+    Value,
+    check_once,
+    check_threshold,
+    checked_classes,
+    checked_values,
+    class_colours,
+    format_value,
+    gray,
+    packed,
+    rgb,
+)
 from segexp.errors import DataError, listed
 from segexp.types import IGNORE, Case, Source
 
 Array = npt.NDArray[Any]
 
 UNCLAIMED = 254
-"""The code of pixels whose value nobody claims."""
+"""Code of pixels whose value belongs to no class."""
 
 
 def value_counts(pixels: Array, colour: bool) -> dict[Value, int]:
-    """Count the pixels of each value: of (H, W) or (N,) by number, with `colour` of (H, W, 3) or (N, 3) by "#RRGGBB"."""
+    """Count pixels by value for (H, W) or (N,), by "#RRGGBB" for (H, W, 3) or (N, 3) with `colour`."""
     if colour:
         values, counts = np.unique(_pack(pixels), return_counts=True)
         return {f"#{int(v):06X}": int(n) for v, n in zip(values, counts, strict=True)}
@@ -37,7 +47,7 @@ def value_counts(pixels: Array, colour: bool) -> dict[Value, int]:
 
 
 def gray_if_gray(raw: Array) -> Array:
-    """Return one channel of a colour picture whose three channels are equal; 16-bit colours become 8-bit ones."""
+    """Return one channel of a colour image with equal channels; 16-bit colours become 8-bit."""
     if raw.ndim == 2:
         return raw
     if np.array_equal(raw[..., 0], raw[..., 1]) and np.array_equal(raw[..., 0], raw[..., 2]):
@@ -48,11 +58,11 @@ def gray_if_gray(raw: Array) -> Array:
 
 
 def coded(raw: Array, claims: tuple[tuple[int, int], ...]) -> Array:
-    """Return (H, W) uint8 codes.
+    """Map values to codes, (H, W) uint8.
 
     Args:
-        raw: (H, W) of any type, or (H, W, 3) uint8.
-        claims: pairs of a gray value, or a packed colour 0xRRGGBB for (H, W, 3), and its code.
+        raw: (H, W) of any dtype, or (H, W, 3) uint8.
+        claims: pairs of a gray value (or packed colour 0xRRGGBB) and its code.
     """
     if raw.ndim == 3:
         return np.take(_colour_lookup(claims), _pack(raw))
@@ -70,7 +80,7 @@ def coded(raw: Array, claims: tuple[tuple[int, int], ...]) -> Array:
 
 @lru_cache(maxsize=2)
 def _colour_lookup(claims: tuple[tuple[int, int], ...]) -> Array:
-    """16 MiB with the class of every colour; kept outside the table so that it never travels to a worker process."""
+    """Return the 16 MiB lookup table of all colours; cached here so that it is not pickled to workers."""
     lookup = np.full(1 << 24, UNCLAIMED, np.uint8)
     for value, index in claims:
         lookup[value] = index
@@ -84,13 +94,12 @@ def _pack(colours: Array) -> Array:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Which mask values mean which class.
+    """Mask values of exclusive classes.
 
     Attributes:
-        classes: name -> values, in the order of the class indices; the first one is the background. Takes what the
-            configuration holds (a value, a colour, a list of both) and keeps tuples.
-        ignore: values of pixels that neither loss nor metrics look at; they become 255.
-        threshold: for soft masks of two classes: pixels above it are of the class with the higher value.
+        classes: values by name in index order, background first; accepts a value, a colour or a list, stored as tuples.
+        ignore: values ignored by loss and metrics; they become 255.
+        threshold: for soft masks of two classes: pixels above it get the class with the higher value.
     """
 
     classes: Mapping[str, Any]
@@ -98,7 +107,7 @@ class LabelTable:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Check and unify.
+        """Validate and normalise.
 
         Raises:
             ConfigError: fewer than two classes, a class without a value, a value of two classes, a name that is no text.
@@ -116,24 +125,24 @@ class LabelTable:
 
     @property
     def palette(self) -> tuple[Colour, ...]:
-        """One colour per class: its own first one, else a colour that colour-blind readers tell from the others."""
+        """One colour per class: its first own colour, else a distinct colour-blind safe one."""
         own = [next((rgb(v) for v in values if isinstance(v, str)), None) for values in self.classes.values()]
         return class_colours(own)
 
     @property
     def by_value(self) -> bool:
-        """Whether no class is a colour, so that palette masks are to be read as indices."""
+        """Whether no class is a colour, so that palette masks are read as indices."""
         return all(isinstance(value, int) for values in self.classes.values() for value in values)
 
     def encode(self, mask_raw: Array, name: str = "the mask") -> Array:
-        """Return the class index of each pixel, (H, W) uint8, 255 where ignored.
+        """Return class indices (H, W) uint8, 255 where ignored.
 
         Args:
-            mask_raw: (H, W) or (H, W, 3) as `read_mask` gives it.
-            name: the file, for messages.
+            mask_raw: (H, W) or (H, W, 3) from `read_mask`.
+            name: file name for messages.
 
         Raises:
-            DataError: pixels have a value that no class claims.
+            DataError: a value belongs to no class.
         """
         raw = gray_if_gray(mask_raw)
         if self.threshold is not None:
@@ -149,13 +158,13 @@ class LabelTable:
         return read_labels(case.masks, self, case.image, size)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain Python values for a checkpoint; `from_dict` is the way back."""
+        """Return plain values for a checkpoint."""
         classes = {name: list(values) for name, values in self.classes.items()}
         return {"classes": classes, "ignore": list(self.ignore), "threshold": self.threshold}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "LabelTable":
-        """Return the table of what `as_dict` gave, or of a data config."""
+        """Inverse of `as_dict`; also accepts the keys of a data section."""
         return cls(plain["classes"], plain["ignore"], plain["threshold"])
 
     def _claims(self, colour: bool) -> tuple[tuple[int, int], ...]:
@@ -196,17 +205,12 @@ class LabelTable:
             if near > 0.5 and high - low > 1:
                 middle = (low + high) // 2
                 return f"The mask looks JPEG-compressed or anti-aliased: type data.threshold={middle}"
-        ignore, wider = _listing((*self.ignore, value)), _listing((*self.classes[last], value))
+        ignore, wider = format_value((*self.ignore, value)), format_value((*self.classes[last], value))
         return f"Type 'data.ignore={ignore}' to leave such pixels out, or give it to a class: 'data.classes.{last}={wider}'"
 
 
-def _listing(values: Sequence[Value]) -> str:
-    """Write values as a list on a command line."""
-    return f"[{', '.join(chr(34) + v + chr(34) if isinstance(v, str) else str(v) for v in values)}]"
-
-
 def pixel_text(count: int) -> str:
-    """Return a number of pixels in words."""
+    """Return "1 pixel", "2 pixels", …."""
     return f"{count} pixel{'s' * (count != 1)}"
 
 
@@ -217,12 +221,12 @@ def read_labels(
 
     Args:
         sources: one or several masks.
-        table: their values to classes.
-        image: whose masks they are, for messages.
-        size: its (H, W), which the masks must have; None takes any, the same for all.
+        table: values to classes.
+        image: of the masks, for messages.
+        size: required (H, W); None accepts any common size.
 
     Raises:
-        DataError: a file is broken, has an unclaimed value, or another size than the image or the other masks.
+        DataError: a file is broken, has an unclaimed value, or another size.
     """
     encoded = []
     for source in sources:
@@ -238,14 +242,10 @@ def read_labels(
 
 
 def merge(encoded: Sequence[Array], name: str = "the masks") -> Array:
-    """Lay the masks of one image over each other; where two say something, the later one (in natural order) counts.
-
-    Args:
-        encoded: (H, W) uint8 class indices; 0, the background, is transparent.
-        name: for messages.
+    """Merge masks (H, W) uint8 of one image; foreground of later masks wins.
 
     Raises:
-        DataError: their sizes differ.
+        DataError: their sizes differ; `name` is used in the message.
     """
     out = encoded[0].copy()
     for mask in encoded[1:]:

@@ -1,8 +1,7 @@
-"""What classes that exclude each other and classes that may overlap do not share: from logits to a decision, and its counts.
+"""Multiclass and multilabel modes: from logits to decisions and counts.
 
-With exclusive classes a pixel has one class and a mask (H, W) holds its index. With overlapping ones a pixel has a set of
-them, a mask holds bit sets (bit k - 1 for class k), and each foreground class is a question of its own: is it here, against
-the background's logit? Both masks are uint8, 0 is the background and 255 ignored.
+A multiclass mask (H, W) holds one class index per pixel. A multilabel mask holds bit sets (bit k - 1 for class k), and each
+foreground class is decided on its own against the background logit. Both are uint8 with 0 = background and 255 = ignore.
 
 Legend: K classes (0 is the background), H W pixels.
 """
@@ -21,28 +20,24 @@ from segexp.types import IGNORE, DataSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_LABELS = 7
-"""Foreground classes that a byte holds: with eight of them, all together would be 255."""
+"""Maximum number of overlapping foreground classes: the bit set of eight would be 255."""
 
 
 def has_label(mask: Array, k: int) -> Array:
-    """Return where (H, W) bool class k, 1 or more, is in a mask of bit sets."""
+    """Return where (H, W) bool class k >= 1 is set in a bit-set mask."""
     found: Array = (mask & np.uint8(1 << (k - 1)) != 0) & (mask != IGNORE)
     return found
 
 
 def label_layer(mask: Array, k: int) -> Array:
-    """Return class k of a mask of bit sets as a mask of two classes: (H, W) uint8, 0 or 1, 255 = ignore."""
+    """Return class k of a bit-set mask as a binary mask (H, W) uint8, 255 = ignore."""
     found: Array = (mask >> np.uint8(k - 1)) & np.uint8(1)
     found[mask == IGNORE] = IGNORE
     return found
 
 
 def join_layers(layers: Sequence[Array]) -> Array:
-    """Return the mask of bit sets of one mask of two classes per foreground class, in their order; what one ignores, all do.
-
-    Args:
-        layers: K - 1 masks (H, W) uint8, 0 or 1, 255 = ignore.
-    """
+    """Combine K - 1 binary masks (H, W) uint8 to a bit-set mask; a pixel ignored in any of them is ignored."""
     out = np.zeros(layers[0].shape, np.uint8)
     for k, each in enumerate(layers, start=1):
         out |= np.where(each == 1, np.uint8(1 << (k - 1)), np.uint8(0))
@@ -52,7 +47,7 @@ def join_layers(layers: Sequence[Array]) -> Array:
 
 
 def count_labels(mask: Array, classes: int) -> Array:
-    """Return how many pixels (K,) int64 have each class; the first entry counts those that have none."""
+    """Return the pixels (K,) int64 per class; the first entry counts pixels without any class."""
     counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[: 1 << MAX_LABELS]
     found, sets = np.zeros(classes, np.int64), np.arange(len(counts))
     found[0] = counts[0]
@@ -64,63 +59,63 @@ def count_labels(mask: Array, classes: int) -> Array:
 Spacing = tuple[float, float]
 
 STRIP = 1 << 20
-"""Values that are worked on at once where a map is changed strip by strip."""
+"""Values processed at once."""
 
 
 def softmax_(logits: torch.Tensor) -> torch.Tensor:
-    """Turn logits (K, H, W) into probabilities, in place; returns them."""
+    """Turn logits (K, H, W) into probabilities, in place."""
     for rows in strips(logits):
         logits[:, rows] = logits[:, rows].softmax(dim=0)
     return logits
 
 
 def strips(of: torch.Tensor) -> Iterator[slice]:
-    """Yield the rows of a map (K, H, W) in strips of about `STRIP` values."""
+    """Yield slices of the rows of a map (K, H, W) with about `STRIP` values each."""
     step = max(1, STRIP // (of.shape[0] * of.shape[2]))
     for top in range(0, of.shape[1], step):
         yield slice(top, top + step)
 
 
 class DecisionRule(Protocol):
-    """What makes a mask of probabilities: a `Postprocessing`."""
+    """Turns probabilities into a mask, see `Postprocessing`."""
 
     def check(self, classes: int) -> None:
-        """Refuse to decide between K classes where the rule cannot."""
+        """Refuse an unsupported number of classes."""
 
     def apply(self, probabilities: torch.Tensor) -> Array:
-        """Return the mask (H, W) uint8 that probabilities (K, H, W) mean."""
+        """Return the mask (H, W) uint8 of probabilities (K, H, W)."""
 
 
 class LabelMode(Protocol):
-    """The meaning of logits and masks."""
+    """Meaning of logits and masks."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
-        """Turn logits (K, H, W) into probabilities, in place; returns them. The first is that no class is there."""
+        """Turn logits (K, H, W) into probabilities, in place; the first one is that of the background."""
 
     def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
-        """Return how much logits (B, K, h, w) speak for class k, (B, h, w), before any softmax or sigmoid."""
+        """Return the score of class k from logits (B, K, h, w), (B, h, w), before softmax or sigmoid."""
 
     def check(self, rule: DecisionRule, classes: int) -> None:
-        """Refuse a post-processing that K classes cannot have.
+        """Refuse a post-processing that does not support K classes.
 
         Raises:
-            ConfigError: naming both.
+            ConfigError: names both.
         """
 
     def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
-        """Return the mask (H, W) uint8 that probabilities (K, H, W) mean: the one decision there is."""
+        """Return the mask (H, W) uint8 of probabilities (K, H, W)."""
 
     def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
-        """Yield the decisions that are made of K classes: the classes that exclude each other, and the mask of them."""
+        """Yield the independent decisions among K classes: the exclusive class indices and the mask of them."""
 
     def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
-        """Return the probabilities, summing to 1, of the classes of one question."""
+        """Return the probabilities, summing to 1, of the classes of one decision."""
 
     def has(self, mask: Array, k: int) -> Array:
         """Return where (H, W) bool class k is in a mask."""
 
     def pixels(self, mask: Array, classes: int) -> Array:
-        """Return how many pixels (K,) int64 have each class; those with none are the first entry's."""
+        """Return the pixels (K,) int64 per class; the first entry counts pixels without any."""
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts (K, K) of one case, see `segexp.metrics.confusion`."""
@@ -134,17 +129,17 @@ class LabelMode(Protocol):
         classes: int,
         spacing: Spacing | None,
     ) -> Mapping[str, Sequence[float]]:
-        """Return what a measure gives for one case, K - 1 values by column; the arguments are those of a measure."""
+        """Return the K - 1 values per column of a measure for one case."""
 
     def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
         """Return the calibration counts of one case."""
 
     def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Return the entropy (H, W) of probabilities (K, H, W), 0 where all is certain and 1 where nothing is."""
+        """Return the normalised entropy (H, W) of probabilities (K, H, W), from 0 (certain) to 1."""
 
 
 class Multiclass:
-    """One class per pixel: softmax, and the most probable class."""
+    """One class per pixel: softmax and argmax."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the softmax, in place."""
@@ -155,7 +150,7 @@ class Multiclass:
         return logits[:, k]
 
     def check(self, rule: DecisionRule, classes: int) -> None:
-        """Refuse a threshold for other than two classes."""
+        """Refuse a threshold unless there are two classes."""
         rule.check(classes)
 
     def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
@@ -176,11 +171,11 @@ class Multiclass:
         return found
 
     def pixels(self, mask: Array, classes: int) -> Array:
-        """Return how often each index occurs."""
+        """Return the count of each index."""
         return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
-        """Return which class was taken for which."""
+        """Return the confusion matrix."""
         from segexp.metrics.confusion import confusion  # torchmetrics brings matplotlib
 
         return confusion(prediction, truth, classes)
@@ -194,11 +189,11 @@ class Multiclass:
         classes: int,
         spacing: Spacing | None,
     ) -> Mapping[str, Sequence[float]]:
-        """Return what the measure itself gives."""
+        """Return the values of the measure."""
         return measure(truth, prediction, probabilities, classes, spacing)
 
     def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
-        """Return the counts of each class against the rest."""
+        """Return the one-vs-rest counts."""
         return reliability(truth, probabilities, bins)
 
     def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
@@ -208,10 +203,10 @@ class Multiclass:
 
 
 class Multilabel:
-    """A set of classes per pixel: the probability of class k is sigmoid(logit_k - logit_0), whatever the others have."""
+    """A set of classes per pixel: the probability of class k is sigmoid(logit_k - logit_0)."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the sigmoids, in place; that no class is there is as probable as the most probable one is not."""
+        """Return the sigmoids, in place; that of the background is 1 minus the largest one."""
         for rows in strips(logits):
             part = logits[:, rows]
             part[1:] = (part[1:] - part[:1]).sigmoid()
@@ -219,24 +214,24 @@ class Multilabel:
         return logits
 
     def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
-        """Return what the sigmoid is taken of: the logit of the class above that of the background."""
+        """Return the logit of the class minus that of the background."""
         return logits[:, k] - logits[:, 0]
 
     def check(self, rule: DecisionRule, classes: int) -> None:
-        """Accept everything: each class is there or not, so a threshold works for any number of them."""
+        """Accept any number of classes: each decision is binary."""
         rule.check(2)
 
     def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
-        """Return bit sets (H, W); the rule is applied to each foreground class by itself."""
+        """Return bit sets (H, W); the rule is applied to each foreground class."""
         return join_layers([rule.apply(self.chances(probabilities, (0, k))) for k in range(1, len(probabilities))])
 
     def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
-        """Yield each foreground class and its absence, and where it is, 0 or 1, 255 = ignore."""
+        """Yield each foreground class against its absence, with its binary mask, 255 = ignore."""
         for k in range(1, classes):
             yield [0, k], label_layer(mask, k)
 
     def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
-        """Return the probabilities (2, H, W) that a class is not and is there."""
+        """Return the probabilities (2, H, W) of absence and presence of a class."""
         present = probabilities[own[1]]
         return torch.stack([1 - present, present])
 
@@ -245,7 +240,7 @@ class Multilabel:
         return has_label(mask, k)
 
     def pixels(self, mask: Array, classes: int) -> Array:
-        """Return how many pixels have each class."""
+        """Return the pixels per class."""
         return count_labels(mask, classes)
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
@@ -263,7 +258,7 @@ class Multilabel:
         classes: int,
         spacing: Spacing | None,
     ) -> Mapping[str, Sequence[float]]:
-        """Return what the measure gives for each class in a mask of its own, in which there is nothing but class k."""
+        """Return the values of the measure for each class in a mask of its own."""
         columns: dict[str, list[float]] = {column: [] for column in measure.columns}
         for k in range(1, classes):
             real, guess = (np.where(has_label(mask, k), np.uint8(k), np.uint8(0)) for mask in (truth, prediction))
@@ -288,7 +283,7 @@ class Multilabel:
         )
 
     def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the foreground classes of the entropy of each, over log 2."""
+        """Return the mean binary entropy of the foreground classes, over log 2."""
         chance = probabilities[1:]
         both: torch.Tensor = torch.special.entr(chance) + torch.special.entr(1 - chance)
         return both.mean(dim=0).div_(math.log(2))
@@ -298,5 +293,5 @@ MULTICLASS, MULTILABEL = Multiclass(), Multilabel()
 
 
 def label_mode(spec: DataSpec) -> LabelMode:
-    """Return what the masks and logits of these data mean."""
+    """Return the label mode of a data specification."""
     return MULTILABEL if spec.overlapping else MULTICLASS

@@ -1,6 +1,6 @@
-"""Classes that may overlap: each has mask files of its own, and a pixel has all the classes whose files show it.
+"""Overlapping classes: each has its own mask files, and a pixel can belong to several.
 
-The values in the file of a class are those of two classes, the background's and its own, by the table of `data.classes`.
+Each file is a two-class mask of background and its class, by the values in `data.classes`.
 
 Legend: K classes, H W pixels.
 """
@@ -15,8 +15,7 @@ import numpy.typing as npt
 from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, merge, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
-from segexp.data.labels.palettes import Colour, class_colours
-from segexp.data.labels.spec import checked_classes, checked_values, rgb
+from segexp.data.labels.spec import Colour, checked_classes, checked_values, class_colours, rgb
 from segexp.errors import ConfigError, listed, nearest
 from segexp.types import Case
 
@@ -25,11 +24,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class OverlappingTable:
-    """Which mask values mean that a class is there.
+    """Mask values of overlapping classes.
 
     Attributes:
-        classes: name -> values, the background first; two foreground classes may have the same ones.
-        ignore: values, in the file of any class, of pixels that neither loss nor metrics look at; they become 255.
+        classes: values by name, background first; foreground classes may share values.
+        ignore: values ignored by loss and metrics, in the file of any class; they become 255.
         threshold: for soft masks.
     """
 
@@ -38,10 +37,10 @@ class OverlappingTable:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Check and unify.
+        """Validate and normalise.
 
         Raises:
-            ConfigError: more than 7 foreground classes, or what `LabelTable` refuses in the pair of background and a class.
+            ConfigError: more than 7 foreground classes, or invalid values, see `LabelTable`.
         """
         object.__setattr__(self, "classes", checked_classes(self.classes))
         object.__setattr__(self, "ignore", checked_values(self.ignore, "data.ignore", empty=True))
@@ -61,24 +60,24 @@ class OverlappingTable:
 
     @property
     def palette(self) -> tuple[Colour, ...]:
-        """One colour per class: its own first one, else a colour that colour-blind readers tell from the others."""
+        """One colour per class: its first own colour if unique, else a distinct colour-blind safe one."""
         own = [next((rgb(v) for v in values if isinstance(v, str)), None) for values in self.classes.values()]
         kept = [colour if colour is not None and own.count(colour) == 1 else None for colour in own]
         return class_colours(kept)
 
     def of(self, name: str) -> LabelTable:
-        """Return the table of the files of one class: the background and the class."""
+        """Return the two-class table of the files of one class."""
         return LabelTable({each: self.classes[each] for each in (self.names[0], name)}, self.ignore, self.threshold)
 
     def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
-        """Read the masks of a case, (H, W) uint8 bit sets, see `segexp.data.labels.modes`; a class without a file is nowhere.
+        """Read the masks of a case, (H, W) uint8 bit sets (`segexp.data.labels.modes`); classes without a file are absent.
 
         Args:
             case: with at least one mask.
-            size: (H, W) of its image, which all masks must have; None takes any, the same for all.
+            size: required (H, W); None accepts any common size.
 
         Raises:
-            DataError: a file is broken, has an unclaimed value, or another size than the image or the other masks.
+            DataError: a file is broken, has an unclaimed value, or another size.
         """
         layers: dict[str, Array] = {}
         for name in dict.fromkeys(case.classes):
@@ -89,16 +88,16 @@ class OverlappingTable:
 
 
 Labels = LabelTable | OverlappingTable
-"""What tells the mask values of a data set."""
+"""Label table of a data set."""
 
 
 def table_of(labels: Labels, case: Case, number: int) -> LabelTable:
-    """Return the table of one of the masks of a case, by its number."""
+    """Return the label table of the mask file at position `number` of a case."""
     return labels.of(case.classes[number]) if isinstance(labels, OverlappingTable) else labels
 
 
 def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
-    """Return the mask (H, W) uint8 of a case of what each of its mask files says by the `table_of` it.
+    """Merge the encoded mask files of a case, (H, W) uint8.
 
     Raises:
         DataError: their sizes differ.
@@ -112,13 +111,10 @@ def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
 
 
 def label_table(data: DataConfig) -> Labels:
-    """Return what tells the mask values of a data config, after a look at the keys that only make sense together.
-
-    Args:
-        data: the data section.
+    """Return the label table of a data section.
 
     Raises:
-        ConfigError: the class table is wrong, or `data.mask`, `data.labels` and `data.optional_masks` do not fit together.
+        ConfigError: the class table is wrong, or `data.mask`, `data.labels` and `data.optional_masks` are inconsistent.
     """
     classes, mask, overlapping, optional = data.classes, data.mask, data.multilabel, data.optional_masks
     if not overlapping:

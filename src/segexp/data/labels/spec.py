@@ -1,11 +1,14 @@
-"""How a configuration writes mask values: gray values, colours "#RRGGBB", lists of them; read and checked here."""
+"""Mask values of the configuration (gray values, colours "#RRGGBB", lists of both), and colours of classes."""
 
+import colorsys
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from segexp.data.labels.palettes import Colour
 from segexp.errors import ConfigError, listed
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
 
 Value = int | str
 """A gray value or a colour "#RRGGBB"."""
@@ -18,20 +21,20 @@ _EXAMPLE = (
 
 
 def rgb(value: Value) -> Colour:
-    """Return red, green, blue of a colour, or of a gray value from 0 to 255."""
+    """Return (red, green, blue) of a colour or a gray value from 0 to 255."""
     number = int(value[1:], 16) if isinstance(value, str) else value * 0x010101
     return number >> 16 & 255, number >> 8 & 255, number & 255
 
 
 def packed(value: Value) -> int | None:
-    """Return the 24-bit colour of a value; a gray value above 255 has none."""
+    """Return the 24-bit colour of a value; None for gray values above 255."""
     if isinstance(value, str):
         return int(value[1:], 16)
     return value * 0x010101 if 0 <= value <= 255 else None
 
 
 def gray(value: Value) -> int | None:
-    """Return the gray value; a colour that is no gray has none."""
+    """Return the gray value; None for other colours."""
     if isinstance(value, int):
         return value
     red, green, blue = rgb(value)
@@ -68,10 +71,10 @@ def checked_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
 
 
 def checked_values(spec: Any, key: str, empty: bool = False) -> tuple[Value, ...]:
-    """Return the values of one class, or of `data.ignore`, which may have none.
+    """Return the values of a class, or of `data.ignore` (which may be empty).
 
     Raises:
-        ConfigError: an item is neither a whole number nor a colour.
+        ConfigError: an item is neither an integer nor a colour.
     """
     if spec is None and empty:
         return ()
@@ -93,10 +96,10 @@ def _value(item: Any, key: str) -> Value:
 
 
 def check_once(classes: Mapping[str, tuple[Value, ...]], ignore: Iterable[Value]) -> None:
-    """Refuse a value that two classes claim.
+    """Refuse a value of two classes.
 
     Raises:
-        ConfigError: naming the value and both classes.
+        ConfigError: names the value and both classes.
     """
     owner: dict[tuple[bool, int], str] = {}
     for name, values in [*classes.items(), ("data.ignore", tuple(ignore))]:
@@ -112,10 +115,10 @@ def check_once(classes: Mapping[str, tuple[Value, ...]], ignore: Iterable[Value]
 
 
 def check_threshold(threshold: Any, classes: Mapping[str, tuple[Value, ...]]) -> None:
-    """Refuse a threshold that cannot tell the classes apart.
+    """Refuse an invalid threshold.
 
     Raises:
-        ConfigError: it is no number, or there are not two classes given by gray value.
+        ConfigError: no number, or not two classes with gray values.
     """
     number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     grays = all(gray(value) is not None for values in classes.values() for value in values)
@@ -125,3 +128,45 @@ def check_threshold(threshold: Any, classes: Mapping[str, tuple[Value, ...]]) ->
             "A threshold is a number and tells two classes with gray values apart",
             "Type data.threshold=null, or name two classes by value, 'data.classes={background: 0, foreground: 255}'",
         )
+
+
+BACKGROUND: Colour = (0, 0, 0)
+DISTINCT: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+"""Orange, sky blue, green, yellow, blue, vermilion, purple: Okabe and Ito (2008), Color Universal Design."""
+
+GOLDEN = 0.618033988749895
+"""Golden ratio: hue step that does not repeat."""
+
+
+def class_colours(own: Sequence[Colour | None]) -> tuple[Colour, ...]:
+    """Return one colour per class, distinct where the given ones are.
+
+    Args:
+        own: colour of each class, or None; the first class is the background (black).
+    """
+    taken = {colour for colour in own if colour is not None}
+    spare = iter(colour for colour in _endless() if colour not in taken)
+    first = BACKGROUND if BACKGROUND not in taken else next(spare)
+    return tuple(colour if colour is not None else first if index == 0 else next(spare) for index, colour in enumerate(own))
+
+
+def _endless() -> list[Colour]:
+    """Return the distinct colours followed by more hues than there can be classes."""
+    hues = [colorsys.hsv_to_rgb((0.13 + k * GOLDEN) % 1, (0.5, 0.75, 1.0)[k % 3], (1.0, 0.6, 0.8)[k % 3]) for k in range(300)]
+    mixed = [(round(red * 255), round(green * 255), round(blue * 255)) for red, green, blue in hues]
+    return list(dict.fromkeys([*DISTINCT, *mixed]))
+
+
+def format_value(value: object) -> str:
+    """Format a value, a colour, or a list of them as an override value."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(format_value, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,1 +1,1 @@
-"""Where the pictures of a data set are: filename patterns to cases, and common layouts recognised."""
+"""File patterns, pairing of images and masks, layout discovery."""

@@ -1,16 +1,16 @@
-"""Recognise the layout of a folder of which nothing is known but where it is: the candidate that pairs most files is taken."""
+"""Infer the layout of an unknown folder: the candidate that pairs most files wins."""
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 from segexp.data.io.images import SUFFIXES, page_count
-from segexp.data.layout import discovery as templates
-from segexp.data.layout.infer_classes import channels_of, classes_of
+from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
 from segexp.data.layout.patterns import SPLITS, natural
@@ -29,22 +29,22 @@ MASK_WORDS = (
     "gt",
     "target",
 )
-"""Parts of folder names that hold masks, the better known first."""
+"""Parts of the names of mask folders, most reliable first."""
 
 MOST = 24
-"""Templates that are compared with each other; of more, those with most pictures."""
+"""Maximum number of folder templates that are compared; those with most files win."""
 
 Key = tuple[str, ...]
-"""What the fields of a template hold for a picture, and the picture's name without format."""
+"""Field values of a template for a file, and its name without extension."""
 
 
 @dataclass(eq=False)
 class Folder:
-    """All folders that one template fits.
+    """All folders that match a template.
 
     Attributes:
         template: "{split}/images", "Tile {group}/masks", or a plain path; "" is the root.
-        files: (values of the fields, name relative to the root) of each picture.
+        files: (field values, name relative to the root) of each image file.
     """
 
     template: str
@@ -53,24 +53,24 @@ class Folder:
 
     @property
     def holes(self) -> list[str]:
-        """Fields of the template in their order."""
+        """Fields of the template in order."""
         return re.findall(r"\{\w+\}", self.template)
 
     @property
     def prefix(self) -> str:
-        """What stands before the file name in a pattern."""
+        """Pattern prefix before the file name."""
         return f"{self.template}/" if self.template else ""
 
     @cached_property
     def common_ending(self) -> str:
-        """What most names end in, from their last "_", "-" or "." on; "" where most end differently."""
+        """Most frequent name suffix, starting at the last "_", "-" or "."; "" if it is not that of most names."""
         stems = (name.rpartition("/")[2].rpartition(".")[0] for _, name in self.files)
         ends = Counter(found.group() for stem in stems if (found := re.search(r"[_.-][^_.-]+$", stem)))
         (end, count), *_ = ends.most_common(1) or [("", 0)]
         return end if 2 * count > len(self.files) else ""
 
     def ending(self, end: str) -> dict[Key, str]:
-        """Return the pictures whose names end so, by what is left of the name."""
+        """Return the files whose names end with a suffix, by field values and the rest of the name."""
         if end not in self._endings:
             stems = ((values, name, name.rpartition("/")[2].rpartition(".")[0]) for values, name in self.files)
             self._endings[end] = {
@@ -79,7 +79,7 @@ class Folder:
         return self._endings[end]
 
     def by_hole(self) -> dict[Key, list[str]]:
-        """Return the pictures of each single folder."""
+        """Return the files by field values."""
         out: dict[Key, list[str]] = defaultdict(list)
         for values, name in self.files:
             out[values].append(name)
@@ -87,9 +87,9 @@ class Folder:
 
 
 def mask_rank(template: str) -> int:
-    """Return how well a folder's name says that masks are in it: 0 not at all, higher is better.
+    """Return how clearly a folder name indicates masks: 0 not at all, higher is better.
 
-    -1 stands for pictures that are neither masks nor images, such as one colour per object.
+    -1: neither masks nor images, such as visualisations.
     """
     last = template.rpartition("/")[2].lower()
     name = template.lower() if last.startswith("{") else last
@@ -99,12 +99,12 @@ def mask_rank(template: str) -> int:
 
 
 def image_rank(template: str) -> int:
-    """Return 1 if a folder's name says that images are in it, else 0."""
+    """Return 1 if a folder name indicates images, else 0."""
     return int(re.search(r"im(age|g)|jpe?g|photo|picture|scan|slice", template.lower()) is not None)
 
 
 def folders(files: list[str]) -> list[Folder]:
-    """Return the templates of all folders with pictures, those with most pictures first."""
+    """Return the templates of all folders with image files, those with most files first."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in files:
         by_folder[name.rpartition("/")[0]].append(name)
@@ -119,7 +119,7 @@ def folders(files: list[str]) -> list[Folder]:
 
 
 def _templates(path: str, prefixes: dict[tuple[str, str], str]) -> list[tuple[str, Key]]:
-    """Return the templates that fit a folder, with what their fields hold."""
+    """Return the templates that match a folder, with their field values."""
     parts = path.split("/") if path else []
     plain = ["{split}" if part.lower() in SPLITS else part for part in parts]
     words = tuple(SPLITS[part.lower()] for part in parts if part.lower() in SPLITS)
@@ -136,7 +136,7 @@ def _templates(path: str, prefixes: dict[tuple[str, str], str]) -> list[tuple[st
 
 
 def _numbered(paths: dict[str, list[str]]) -> dict[tuple[str, str], str]:
-    """Return, for folders such as "Tile 1", "Tile 2", …, the text before the number, by (parent, name)."""
+    """Return the text before the number of folders such as "Tile 1", "Tile 2", by (parent, name)."""
     children: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         parts = path.split("/") if path else []
@@ -151,7 +151,7 @@ def _numbered(paths: dict[str, list[str]]) -> dict[tuple[str, str], str]:
 
 
 def _has(text: str, word: str) -> bool:
-    """Tell whether a word is in a name; a short one only as a word of its own or the name's end."""
+    """Return whether a name contains a word; short words must be delimited."""
     return word in text if len(word) > 2 else re.search(rf"(^|[^a-z]){word}([^a-z]|$)", text) is not None
 
 
@@ -175,7 +175,7 @@ PAIRS = (
     ("_0000", ""),
     ("", ""),
 )
-"""Endings of the names (without format) of an image and its mask."""
+"""Name suffixes (without extension) of an image and its mask."""
 
 STACKS = (
     ("volume", "labels"),
@@ -185,12 +185,12 @@ STACKS = (
     ("images", "labels"),
     ("image", "label"),
 )
-"""Words that tell the two stacks of a data set apart."""
+"""Words that distinguish an image stack and its mask stack."""
 
 
 @dataclass(frozen=True, order=True)
 class Candidate:
-    """Two patterns and how many files they pair; the order is from worse to better."""
+    """Two patterns and the number of files they pair, ordered from worse to better."""
 
     files: int
     preference: tuple[int, ...]
@@ -200,14 +200,11 @@ class Candidate:
 
 
 def candidates(root: Path, files: list[str]) -> list[Candidate]:
-    """Return all patterns that pair at least one image with a mask."""
-    folders = templates.folders(files)
+    """Return all pattern pairs that pair at least one image and mask."""
     found = [*_stacks(root, files)]
-    for images in folders:
-        for masks in folders:
-            if images.holes == masks.holes:
-                found += _endings(root, images, masks)
-                found += _objects(images, masks)
+    for images, masks in product(folders(files), repeat=2):
+        if images.holes == masks.holes:
+            found += [*_endings(root, images, masks), *_objects(images, masks)]
     return list({(c.image, c.mask): c for c in found}.values())
 
 
@@ -236,10 +233,7 @@ def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
 
 
 def _own(images: Folder, masks: Folder) -> Iterable[tuple[str, str]]:
-    """Return endings that are nobody's habit but that most names of a folder have, of which one must be called a mask folder.
-
-    "photos/001.jpg" and "segmentations/001_lesion.png", say, or "photos/001_rgb.jpg" and "segmentations/001_lesion.png".
-    """
+    """Yield uncommon suffixes shared by most names, if one folder is named as a mask folder ("001.jpg", "001_lesion.png")."""
     if images is masks or mask_rank(masks.template) <= 0 or mask_rank(images.template):
         return
     for end in dict.fromkeys(("", images.common_ending)):
@@ -249,7 +243,7 @@ def _own(images: Folder, masks: Folder) -> Iterable[tuple[str, str]]:
 
 
 def _objects(images: Folder, masks: Folder) -> Iterable[Candidate]:
-    """Pair the one picture of `{id}/images` with the several of `{id}/masks`."""
+    """Pair the single file of `{id}/images` with the several of `{id}/masks`."""
     if images is masks or "{group}" not in images.template or mask_rank(masks.template) <= 0 or mask_rank(images.template):
         return
     one, several = images.by_hole(), masks.by_hole()
@@ -282,7 +276,7 @@ def _stacks(root: Path, files: list[str]) -> Iterable[Candidate]:
 
 
 def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, key: tuple[str, ...]) -> str:
-    """Return "[{page}]" when image and mask are stacks of pages."""
+    """Return "[{page}]" if image and mask are multi-page files."""
     image, mask = images.ending(end)[key], masks.ending(mask_end)[key]
     if not (image.lower().endswith(("tif", "tiff")) and mask.lower().endswith(("tif", "tiff"))):
         return ""
@@ -290,7 +284,7 @@ def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, k
 
 
 def _formats(names: Iterable[str]) -> str:
-    """Return the file name ending, or the alternatives in braces."""
+    """Return the extension, or alternatives in braces."""
     endings = sorted({name.rpartition(".")[2].lower() for name in names})
     return endings[0] if len(endings) == 1 else f"{{{','.join(endings)}}}"
 
@@ -298,7 +292,7 @@ def _formats(names: Iterable[str]) -> str:
 T = TypeVar("T")
 
 DEPTH = 4
-"""Folders below the root that are looked into."""
+"""Maximum folder depth below the root."""
 
 _EXAMPLE = (
     "'data.image=\"images/{id}.jpg\"' 'data.mask=\"masks/{id}_mask.png\"' 'data.classes={background: 0, foreground: 255}'"
@@ -307,14 +301,14 @@ _EXAMPLE = (
 
 @dataclass(frozen=True)
 class DiscoveredLayout:
-    """What was found.
+    """An inferred layout.
 
     Attributes:
-        layout: the keys image, mask, groups, classes, ignore, threshold and channels of a data configuration.
-        name: the layout in words.
-        reason: why this one, in one or two sentences.
-        unexplained: pictures that are no part of it.
-        problems: what kept classes or channels from being found out; their keys are then None.
+        layout: the keys image, mask, groups, classes, ignore, threshold and channels of a data section.
+        name: description of the layout.
+        reason: why it was chosen.
+        unexplained: image files that are not part of it.
+        problems: why classes or channels could not be inferred; those keys are None.
     """
 
     layout: dict[str, Any]
@@ -325,15 +319,14 @@ class DiscoveredLayout:
 
 
 def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayout:
-    """Find out layout, classes and channels of the pictures below a folder.
+    """Infer layout, classes and channels of the images below a folder.
 
     Args:
         root: the folder.
-        strict: refuse a layout that is broken (a file without partner or that cannot be read, say); otherwise tell what can
-            be told all the same.
+        strict: raise on unpaired or unreadable files; otherwise infer what is possible.
 
     Raises:
-        DataError: nothing, or more than one thing, fits; or what fits is broken.
+        DataError: no layout fits, several fit equally well, or the best one is broken.
     """
     root = Path(root)
     files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES]
@@ -350,8 +343,8 @@ def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayou
             problems.append(problem)
             return None
 
-    classes = found_out(lambda: classes_of([case.masks for case in cases], strict))
-    channels = found_out(lambda: channels_of([case.image for case in cases], strict))
+    classes = found_out(lambda: infer_classes([case.masks for case in cases], strict))
+    channels = found_out(lambda: infer_channels([case.image for case in cases], strict))
     used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}
     rest = tuple(name for name in files if name not in used)
     layout = {
@@ -373,10 +366,10 @@ def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayou
 
 
 def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
-    """Return the candidate that pairs most files, and the others, better ones first.
+    """Return the best candidate, and the others in descending order.
 
     Raises:
-        DataError: there is none, it is not the only one as good, or it leaves out more than half of the pictures.
+        DataError: there is none, several are equally good, or it leaves out more than half of the files.
     """
     found = sorted(candidates(root, files), reverse=True)
     if not found:
@@ -404,7 +397,7 @@ def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
 
 
 def _typed(candidate: Candidate) -> str:
-    """Return what to type on a command line to get these patterns."""
+    """Return the overrides for a candidate."""
     return f"'data.image=\"{candidate.image}\"' 'data.mask=\"{candidate.mask}\"'"
 
 

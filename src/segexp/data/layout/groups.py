@@ -1,4 +1,4 @@
-"""Which cases belong together (slices of one scan, pictures of one patient) and must never be split apart."""
+"""Groups of cases (slices of one scan, images of one patient) that must not be split apart."""
 
 import csv
 import re
@@ -15,14 +15,14 @@ def grouped(ids: Iterable[str], groups: Mapping[str, Any] | str, root: Path) -> 
     r"""Return the group of each case.
 
     Args:
-        ids: the ids of the cases.
-        groups: a regular expression on the id, whose first bracket (or whole match) is the group, as text or as
-            `{regex: '^(patient\d+)_'}`; or a table with one row per case, `{file: mapping.csv, match: "{split}/{name}",
-            column: scan}`, where `match` makes the id of the case out of the columns of its row.
+        ids: ids of the cases.
+        groups: a regular expression on the id whose first capture group (or whole match) is the group, as text or as `{regex:
+            '^(patient\d+)_'}`; or a table with a row per case, `{file: mapping.csv, match: "{split}/{name}", column: scan}`,
+            where `match` builds the id from the columns of a row.
         root: folder that `file` is relative to.
 
     Raises:
-        ConfigError: `groups` is written otherwise, or names a column that is not there.
+        ConfigError: `groups` is malformed or names a missing column.
         DataError: a case has no group, or two.
     """
     if isinstance(groups, str):

@@ -1,4 +1,4 @@
-"""Classes and channels of a data set that says nothing about them, from a look at its pictures."""
+"""Infer classes and channels from image and mask files."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +14,20 @@ from segexp.errors import DataError, listed
 from segexp.types import Source
 
 MASKS = 200
-"""Masks looked at; of more, evenly spread ones."""
+"""Maximum number of masks read, evenly spread."""
 IMAGES = 20
-"""Images looked at."""
+"""Maximum number of images read."""
 MOST_CLASSES = 64
-"""More values than these are no classes."""
+"""Maximum number of values that can be classes."""
 SPECK = 1e-4
-"""A colour with a smaller share of the pixels, in less than a tenth of the masks, is a mishap."""
+"""Pixel share below which a colour in less than a tenth of the masks is an artefact."""
 
 _TYPE = "Type 'data.classes={background: 0, foreground: 255}', with what your masks hold, or data.threshold=127"
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The keys classes, ignore and threshold of a data configuration, and why."""
+    """The keys classes, ignore and threshold of a data section, and the reason."""
 
     classes: dict[str, Value]
     ignore: list[Value] = field(default_factory=list)
@@ -35,17 +35,17 @@ class Classes:
     reason: str = ""
 
 
-def classes_of(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
-    """Name the classes that the masks of these cases hold.
+def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
+    """Infer the classes from masks.
 
     Args:
-        masks: the mask files of each case.
-        strict: refuse files that cannot be read; otherwise pass over them.
+        masks: mask files of each case.
+        strict: raise on unreadable files; otherwise skip them.
 
     Raises:
-        DataError: they hold one value only, or values that look like no classes.
+        DataError: only one value, or values that cannot be classes.
     """
-    files = [source for case in spread(masks, MASKS) for source in case]
+    files = [source for case in evenly_spread(masks, MASKS) for source in case]
     pixels: Counter[Value] = Counter()
     seen: Counter[Value] = Counter()
     for _, picture in _readable(files, read_mask, strict):
@@ -69,18 +69,18 @@ def classes_of(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classe
     return Classes(found.classes, found.ignore, found.threshold, f"{found.reason} (from {len(files)} mask files)")
 
 
-def channels_of(images: Sequence[Source], strict: bool = True) -> int:
-    """Return the channels of the images; 1 for gray pictures stored with three equal channels.
+def infer_channels(images: Sequence[Source], strict: bool = True) -> int:
+    """Infer the number of channels; 1 for gray images stored as RGB.
 
     Args:
         images: the files.
-        strict: refuse files that cannot be read; otherwise pass over them.
+        strict: raise on unreadable files; otherwise skip them.
 
     Raises:
-        DataError: their channels differ, beyond gray and colour.
+        DataError: the number of channels differs, other than gray and colour.
     """
     found: dict[int, Source] = {}
-    for source, image in _readable(spread(images, IMAGES), read_image, strict):
+    for source, image in _readable(evenly_spread(images, IMAGES), read_image, strict):
         gray = image.shape[2] == 3 and not np.ptp(image, axis=2).any()
         found.setdefault(1 if gray else image.shape[2], source)
     if len(found) > 1 and set(found) != {1, 3}:
@@ -94,7 +94,7 @@ def channels_of(images: Sequence[Source], strict: bool = True) -> int:
 
 
 def _readable(sources: Sequence[Source], read: Callable[[Source], Array], strict: bool) -> Iterator[tuple[Source, Array]]:
-    """Yield the pictures, without those that cannot be read unless `strict`."""
+    """Yield the images, skipping unreadable ones unless `strict`."""
     for source in sources:
         try:
             yield source, read(source)
@@ -103,8 +103,8 @@ def _readable(sources: Sequence[Source], read: Callable[[Source], Array], strict
                 raise
 
 
-def spread(items: Sequence[Any], most: int) -> list[Any]:
-    """Return at most so many items, evenly spread, the first and the last among them."""
+def evenly_spread(items: Sequence[Any], most: int) -> list[Any]:
+    """Return at most `most` items, evenly spread, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
@@ -131,7 +131,7 @@ def _by_value(pixels: "Counter[Value]") -> Classes:
 
 
 def _soft(pixels: "Counter[Value]") -> Classes:
-    """Two classes with a threshold, if most pixels are near two ends; otherwise give up."""
+    """Return two classes with a threshold if most pixels are near the extremes; else raise."""
     low, high = (float(end) for end in (min(map(float, pixels)), max(map(float, pixels))))
     if _near_ends(pixels) < 0.5 or high - low < 2:
         raise DataError(
@@ -172,7 +172,7 @@ def _by_colour(pixels: "Counter[Value]", seen: "Counter[Value]", files: int) -> 
 
 
 def _as_colours(counts: "Counter[Value]") -> "Counter[Value]":
-    """Write gray values, of masks that happen to hold grays alone, as colours too."""
+    """Convert gray values to colours."""
     out: Counter[Value] = Counter()
     for value, count in counts.items():
         out["#{:02X}{:02X}{:02X}".format(*rgb(value))] += count

@@ -1,4 +1,4 @@
-"""What lies in a folder, with everything that is wrong about it, where `find_cases` would stop at the first problem."""
+"""Pair files like `find_cases`, but collect all problems instead of raising the first."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,22 +22,21 @@ from segexp.errors import DataError
 from segexp.types import Case, Source
 
 DEPTH = 4
-"""Folders below the root in which pictures that no pattern fits are looked for."""
+"""Depth below the root at which unused files are searched."""
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The files of a data set.
+    """Files of a data set.
 
     Attributes:
         cases: images with at least one mask, in natural order of their ids.
         lone_images: images without a mask.
         lone_masks: masks without an image.
-        expected: the name that the mask of the first lone image would have; "" without one.
-        unlabelled: images of a test split that has no mask at all, as in challenges; training leaves them out.
-        unused: pictures that neither pattern fits.
-        problems: files that cannot be placed: two with one id, a folder that is no split, a stack that cannot be opened,
-            stacks of different length, groups that do not cover all cases.
+        expected: expected name of the mask of the first lone image; "" if there is none.
+        unlabelled: images of a test split without any mask, which training leaves out.
+        unused: image files that match no pattern.
+        problems: duplicate ids, unknown splits, unreadable stacks, stacks of different length, missing groups.
     """
 
     cases: tuple[Case, ...]
@@ -57,11 +56,11 @@ def take_inventory(
     groups: Mapping[str, Any] | str | None = None,
     optional: Collection[str] = (),
 ) -> Inventory:
-    """Pair the images below a folder with their masks as `find_cases` does, but go on whatever is met.
+    """Pair the images below a folder with their masks as `find_cases` does, collecting problems.
 
     Raises:
         DataError: the folder is missing or empty.
-        ConfigError: a pattern is wrong, the two have no field in common, or `groups` is written wrongly.
+        ConfigError: a pattern is wrong, the two share no field, or `groups` is malformed.
     """
     root = Path(root)
     images, patterns = parse(image, "data.image"), parse_masks(mask)
@@ -95,7 +94,7 @@ def take_inventory(
 
 @dataclass(frozen=True)
 class _Side:
-    """What one pattern of masks makes of the images; `sources` has the masks of those that can be cases, by their ids."""
+    """Result of one mask pattern; `sources` holds the masks of usable cases by id."""
 
     lone_images: list[Match]
     lone_masks: list[Match]
@@ -132,7 +131,7 @@ def _names(found: Iterable[Match]) -> tuple[str, ...]:
 
 
 def _first_of_twins(found: list[Match], pattern: Pattern, names: list[str], problems: list[DataError]) -> list[Match]:
-    """Keep the first of the files that have one id, and note the others."""
+    """Keep the first file of each id, and collect the duplicates."""
     problems += twins(found, pattern, names)
     first: dict[tuple[str, ...], Match] = {}
     ordered = [name for name in names if name in pattern.fields]

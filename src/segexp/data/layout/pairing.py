@@ -1,4 +1,4 @@
-"""Image and mask by the fields they share; whatever is left over is named."""
+"""Pair images and masks by the fields they share."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
 
 SHOWN = 10
-"""Unmatched files named in a message; the rest is counted."""
+"""Maximum number of unmatched files named in a message."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,17 +29,17 @@ def paired(
     others: Sequence[Pattern] = (),
     optional: bool = False,
 ) -> dict[str, tuple[Source, ...]]:
-    """Return the masks of each case by its id; the images of an unlabelled test split are not in it.
+    """Return the masks of each case by id, without images of an unlabelled test split.
 
     Args:
         root: the folder.
         files: names relative to it.
         found: the images.
         images: their pattern.
-        masks: the pattern of the masks, or of those of one class.
+        masks: pattern of the masks (of one class).
         strict: every image must have a mask and every mask an image.
-        others: the patterns of the other classes' masks.
-        optional: an image may do without a mask all the same.
+        others: mask patterns of the other classes.
+        optional: an image need not have a mask.
 
     Raises:
         DataError: see `find_cases`.
@@ -64,11 +64,11 @@ def paired(
 
 
 def assembled(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[Source, ...]]]) -> list[Case]:
-    """Return the cases of those images that no class leaves out, in natural order of their ids (2 before 10).
+    """Return the cases with masks of all classes, in natural order of their ids.
 
     Args:
         found: the images.
-        of_class: masks by the id of their case, by class; "" stands for all classes.
+        of_class: masks by case id, by class; "" for exclusive classes.
     """
     return [
         Case(
@@ -85,7 +85,7 @@ def assembled(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[
 
 
 def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
-    """Return the fields that both patterns have.
+    """Return the fields of both patterns.
 
     Raises:
         ConfigError: there is none.
@@ -101,7 +101,7 @@ def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
 
 
 def partners(found: list[Match], masks: list[Match], shared: list[str]) -> dict[str, tuple[Source, ...]]:
-    """Return the masks of each image by the id of its case, in natural order."""
+    """Return the masks of each image by case id, in natural order."""
     by_key: dict[tuple[str, ...], list[Match]] = defaultdict(list)
     for match in masks:
         by_key[match.key(shared)].append(match)
@@ -112,7 +112,7 @@ def partners(found: list[Match], masks: list[Match], shared: list[str]) -> dict[
 
 
 def lone(found: list[Match], masks: list[Match], shared: list[str]) -> tuple[list[Match], list[Match]]:
-    """Return the images that have no mask and the masks that have no image; order is that of the files."""
+    """Return images without a mask and masks without an image."""
     keys, mask_keys = ({match.key(shared) for match in matched} for matched in (found, masks))
     lone_masks: dict[tuple[str, ...], list[Match]] = defaultdict(list)
     for match in masks:
@@ -123,13 +123,13 @@ def lone(found: list[Match], masks: list[Match], shared: list[str]) -> tuple[lis
 
 
 def expected_mask(image: Match, images: Pattern, masks: Pattern) -> str:
-    """Return the name that the mask of an image would have."""
+    """Return the expected name of the mask of an image."""
     words = images.match(image.name.removesuffix(f"[{image.source.page}]")) or {}
     return masks.fill(image.fields | words)
 
 
 def unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> list[Match]:
-    """Return the images of a test split in which no image has a mask, as in challenges; else nothing."""
+    """Return the images of a test split without any mask, as in challenges."""
     if "split" not in shared or not masks or any(match.fields["split"] == "test" for match in masks):
         return []
     return [match for match in found if match.fields["split"] == "test"]
@@ -163,10 +163,10 @@ def _check_partners(
 
 
 def same_pages(found: list[Match], masks: list[Match], shared: list[str], images: Pattern, by: Pattern) -> None:
-    """Refuse an image stack and a mask stack of different length.
+    """Refuse image and mask stacks of different length.
 
     Raises:
-        DataError: naming both.
+        DataError: names both.
     """
     if images.page is None or images.page != by.page:
         return
@@ -200,27 +200,26 @@ def find_cases(
     require_masks: bool = True,
     optional: Collection[str] = (),
 ) -> list[Case]:
-    """Pair the images below a folder with their masks by the fields that both patterns have.
+    """Pair the images below a folder with their masks by the fields of both patterns.
 
-    A file that both patterns fit belongs to the one with more characters of its own (`{id}_mask.png` against `{id}.png`).
-    A test split without a single mask is unlabelled, as in challenges: its images are left out, with a line in the log.
+    A file that matches both patterns belongs to the one with more literal characters (`{id}_mask.png` over `{id}.png`). The
+    images of a test split without any mask are left out, with a log message.
 
     Args:
         root: the folder.
         image: pattern of the images.
-        mask: pattern of the masks; with a `*` in it, several files make one mask. Classes that may overlap have one each, by
-            the name of the class. None finds images alone.
-        groups: which cases belong together, see `grouped`; None takes the field {group} if there is one.
+        mask: pattern of the masks (with `*`, several files make one mask), or one per overlapping class; None: images only.
+        groups: see `grouped`; None uses the field {group} if there is one.
         splits: keep only cases of these splits.
-        require_masks: every image must have a mask (one of each class) and every mask an image.
-        optional: classes of which an image need not have a mask.
+        require_masks: every image must have a mask (of each class) and every mask an image.
+        optional: classes whose masks may be missing.
 
     Returns:
         Cases in natural order of their ids (2 before 10).
 
     Raises:
-        DataError: the folder is missing or empty, nothing matches, files stay unmatched or claim the same id.
-        ConfigError: a pattern is wrong, or the two have no field in common.
+        DataError: the folder is missing or empty, nothing matches, files are unmatched or have the same id.
+        ConfigError: a pattern is wrong, or the two share no field.
     """
     root = Path(root)
     images = parse(image, "data.image")
@@ -243,10 +242,10 @@ def find_cases(
 
 
 def list_files(root: Path, depth: int) -> list[str]:
-    """Return all files at most `depth` folders deep, relative to the root with "/", without hidden files and clutter.
+    """Return all files up to `depth` folders below the root, with "/", without hidden and system files.
 
     Raises:
-        DataError: the folder is missing, is a file, or holds nothing.
+        DataError: the folder is missing, is a file, or is empty.
     """
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
@@ -260,7 +259,7 @@ def list_files(root: Path, depth: int) -> list[str]:
         stat = Path(folder).stat()
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if relative == "." else f"{relative}/"
-        again = (stat.st_dev, stat.st_ino) in seen  # a link back to a folder above
+        again = (stat.st_dev, stat.st_ino) in seen  # a symlink cycle
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = [] if again or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
         files += [] if again else [prefix + name for name in sorted(filter(_wanted, names))]

@@ -1,9 +1,8 @@
-"""The pattern language that describes where the files of a data set lie.
+"""File patterns.
 
-`{id} {split} {group} {page}` stand for a piece of one path part, `*` for any piece of one path part, `{gif,png}` for one of
-several words, `.*` at the end for any picture format, and `[{id}]` or `[{page}]` at the end for every page of a multi-page
-file, numbered from 0. Everything else stands for itself; only the file name's ending may differ in case. A field that
-occurs twice must hold the same text both times.
+`{id} {split} {group} {page}` match text within one path part, `*` any text within one path part, `{gif,png}` one of several
+words, `.*` at the end any image extension, and `[{id}]` or `[{page}]` at the end every page of a multi-page file, counted from
+0. Everything else is literal; only the extension is case-insensitive. Repeated fields must match the same text.
 """
 
 import re
@@ -16,7 +15,7 @@ from segexp.errors import ConfigError, DataError, nearest
 from segexp.types import Source
 
 FIELDS = ("split", "group", "id", "page")
-"""In the order in which they make up the id of a case."""
+"""In the order in which they form the id of a case."""
 
 _TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
 _PAGES = re.compile(r"(.*)\[\{(\w+)\}\]")
@@ -28,12 +27,12 @@ class Pattern:
 
     Attributes:
         text: as written.
-        key: the configuration key it came from, for messages.
-        regex: matches the path of a file relative to the root, with "/" between its parts.
-        fields: names of the fields, the page's included.
-        page: the field that numbers the pages, or None.
-        literals: characters that stand for themselves: of two patterns that fit a file, the one with more is meant.
-        many: whether several files may belong to one case, by a `*` that is not the file name's ending.
+        key: its configuration key, for messages.
+        regex: matches a path relative to the root, with "/".
+        fields: names of the fields, including that of the page.
+        page: field that numbers the pages, or None.
+        literals: number of literal characters; of two matching patterns, the one with more wins.
+        many: whether several files may belong to one case, by a `*` that is not the extension.
     """
 
     text: str
@@ -46,21 +45,21 @@ class Pattern:
 
     @property
     def of_class(self) -> str:
-        """The class whose masks it finds, where each class has a pattern of its own; else ""."""
+        """Class of a mask pattern of overlapping labels; else ""."""
         return self.key.partition("data.mask.")[2]
 
     @property
     def depth(self) -> int:
-        """Folders above a matching file."""
+        """Number of folders above a matching file."""
         return self.text.count("/")
 
     def match(self, name: str) -> dict[str, str] | None:
-        """Return the fields of a path relative to the root, or None; the page's field is not among them."""
+        """Return the fields (without the page) of a path relative to the root, or None."""
         found = self.regex.fullmatch(name)
         return found.groupdict() if found else None
 
     def fill(self, fields: dict[str, str]) -> str:
-        """Return the name that the pattern gives to these fields; unknown fields and `*` stay as they are."""
+        """Fill in fields; unknown fields and `*` are kept."""
         return re.sub(r"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), self.text)
 
 
@@ -68,7 +67,7 @@ def parse(text: str, key: str) -> Pattern:
     """Parse a pattern.
 
     Raises:
-        ConfigError: the text is empty, leaves the root, has an unknown field or none that tells cases apart.
+        ConfigError: it is empty, leaves the root, has an unknown field or no id.
     """
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(
@@ -103,7 +102,7 @@ def parse(text: str, key: str) -> Pattern:
 
 
 def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
-    """Parse the pattern of the masks, or that of each class, by the class's name; "" stands for all classes in one mask.
+    """Parse the mask pattern (key "") or one pattern per class.
 
     Raises:
         ConfigError: see `parse`.
@@ -116,7 +115,7 @@ def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
 
 
 def _split_ending(body: str) -> tuple[str, str]:
-    """Return the path up to its last dot outside braces in the last part, and the rest."""
+    """Split a path at the extension, ignoring dots in braces."""
     dots = [found.start() for found in re.finditer(r"\.(?![^{}]*\})", body)]
     cut = dots[-1] if dots and dots[-1] > body.rfind("/") else len(body)
     return body[:cut], body[cut:]
@@ -153,12 +152,12 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "ts"), "test"),
 }
-"""Words met in paths, in small letters, and the split they mean."""
+"""Path words and the splits they mean."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """One picture that a pattern found: its name relative to the root, its fields (split normalised), and where it is."""
+    """A matched file: name relative to the root, fields (split normalised) and source."""
 
     name: str
     fields: dict[str, str]
@@ -170,7 +169,7 @@ class Match:
 
     @property
     def id(self) -> str:
-        """The id of the case, for an image."""
+        """Case id of an image."""
         return "/".join(self.fields[name] for name in FIELDS if name in self.fields)
 
 
@@ -181,18 +180,18 @@ def matches(
     others: Sequence[Pattern] = (),
     problems: list[DataError] | None = None,
 ) -> list[Match]:
-    """Return what a pattern finds, without the files that one of `others` fits better, one entry per page where it says so.
+    """Return the files that match a pattern, except those that another pattern matches better; one entry per page.
 
     Args:
         root: the folder.
         files: names relative to it.
-        pattern: what to look for.
-        others: the patterns of the other side, and of other classes.
-        problems: takes what is wrong with single files, which are then left out; None raises at the first.
+        pattern: of the files.
+        others: competing patterns.
+        problems: collects problems with single files, which are then skipped; None raises the first.
 
     Raises:
-        DataError: {split} stands for a word that is no split, or the pages of a file cannot be counted.
-        ConfigError: two patterns are the same.
+        DataError: {split} matches no split, or the pages of a file cannot be counted.
+        ConfigError: two patterns are equal.
     """
     for other in others:
         if other.text == pattern.text:
@@ -220,7 +219,7 @@ def matches(
 
 
 def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> list[Match]:
-    """Return the one match of an ordinary file, or one for each page of a stack."""
+    """Return one match, or one per page."""
     if "split" in fields:
         fields["split"] = _split(fields["split"], name, pattern)
     if pattern.page is None:
@@ -232,17 +231,17 @@ def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> l
 
 
 def unique(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> None:
-    """Refuse two files with one id.
+    """Refuse duplicate ids.
 
     Raises:
-        DataError: naming both.
+        DataError: names both files.
     """
     for problem in twins(found, pattern, names):
         raise problem
 
 
 def twins(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> Iterator[DataError]:
-    """Yield, for each file whose id another one had before, the error that names both."""
+    """Yield an error for each file with the id of an earlier one."""
     names = [name for name in names if name in pattern.fields]
     first: dict[tuple[str, ...], Match] = {}
     for match in found:

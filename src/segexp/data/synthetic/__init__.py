@@ -1,1 +1,1 @@
-"""Drawing of the generated pictures. No gray level tells the answer: what counts is shape, texture and place."""
+"""Synthetic images. Gray level alone never identifies a class: shape, texture and position do."""

@@ -1,4 +1,4 @@
-"""Generated data sets, written once to disk in the layouts of the real ones they resemble."""
+"""Synthetic data sets, written to disk in the layouts of the real ones they resemble."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ from segexp.data.synthetic.shapes import Array, Rng
 from segexp.errors import ConfigError, DataError, nearest
 
 VERSION = 1
-"""Part of the folder's name: raise it when a change to the scenes changes a pixel."""
+"""Part of the folder name; raise it when a change to the scenes changes a pixel."""
 FAMILIES = ("membranes", "organ", "lesion")
 SLICES = 8
-"""Slices of one patient in the organ family, about."""
+"""Approximate number of slices per patient in the organ family."""
 RATIOS = (0.664, 0.664, 0.746, 0.67, 0.75)
-"""Height over width of the lesion pictures, in turn."""
+"""Height over width of successive lesion images."""
 
 
 def make_demo(
@@ -31,20 +31,17 @@ def make_demo(
     count: int | None = None,
     size: int = 256,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write one family below `root` unless it is there, and return its folder.
+    """Write a family below `root` unless it exists; return its folder.
 
-    The folder appears whole or not at all, so several processes may call this at the same time. The same arguments give
-    the same pixels.
+    Atomic, so concurrent calls are safe; the same arguments give the same pixels.
 
     Args:
-        root: where generated data live; made if missing.
+        root: parent folder; created if missing.
         family: "membranes" (as ISBI 2012), "organ" (as liver slices, patients in `mapping.csv`) or "lesion" (as ISIC).
-        count: pictures, at least 4; 48 when None.
-        size: pixels of the longer side, at least 64.
-        seed: another seed gives other pictures.
-        progress: called with (pictures done, pictures in all).
+        count: number of images, at least 4; default 48.
+        size: longer side in pixels, at least 64.
+        seed: of the images.
 
     Raises:
         ConfigError: the family is unknown, or count or size is too small.
@@ -60,7 +57,9 @@ def make_demo(
     if folder.is_dir():
         return folder
     try:
-        _write_whole(folder, WRITERS[family](count, size, seed), count, progress)
+        with atomic_folder(folder) as draft:
+            for write in WRITERS[family](count, size, seed):
+                write(draft)
     except OSError as error:
         raise DataError(
             f"cannot write the demo data to {folder} ({error.strerror or error})",
@@ -71,16 +70,7 @@ def make_demo(
 
 
 Write = Callable[[Path], None]
-"""Puts one picture and its mask into a folder."""
-
-
-def _write_whole(folder: Path, writes: Iterator[Write], count: int, progress: Callable[[int, int], None] | None) -> None:
-    """Run all `writes` in a draft beside `folder`, then rename the draft."""
-    with atomic_folder(folder) as draft:
-        for done, write in enumerate(writes, start=1):
-            write(draft)
-            if progress:
-                progress(min(done, count), count)
+"""Writes one image and its mask into a folder."""
 
 
 def _membranes(count: int, size: int, seed: int) -> Iterator[Write]:
@@ -149,7 +139,7 @@ WRITERS: dict[str, Callable[[int, int, int], Iterator[Write]]] = {
 
 
 def scan_name(number: int) -> str:
-    """Return A to Z, then AA, AB, and so on, as spreadsheets name columns."""
+    """Return A to Z, then AA, AB, …, as spreadsheet columns."""
     head, last = divmod(number, 26)
     return (scan_name(head - 1) if head else "") + chr(ord("A") + last)
 

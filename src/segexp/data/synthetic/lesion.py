@@ -1,7 +1,6 @@
-"""A lesion on skin, as through a dermatoscope.
+"""A skin lesion as seen through a dermatoscope.
 
-Legend: H W pixels; all chance comes from the generator that is passed in; `unit` is the picture's longer side over 256, so
-that every size shows the same scene.
+Legend: H W pixels; `unit` is the longer side of the image over 256, so that every size shows the same scene.
 """
 
 from typing import Any
@@ -13,7 +12,7 @@ from segexp.data.synthetic.shapes import Array, Rng, blob, distance, noise, soft
 
 
 def lesion(rng: Rng, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Draw a pigmented lesion on skin, as through a dermatoscope, with what disturbs there.
+    """Draw a pigmented lesion on skin with typical artefacts.
 
     Returns:
         image (H, W, 3) uint8 RGB, and label (H, W) uint8: 255 lesion, 0 skin.
@@ -50,7 +49,7 @@ def lesion(rng: Rng, shape: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _filled(region: Array) -> Array:
-    """Return the largest piece of a region (H, W) bool without its holes, as 0 and 255."""
+    """Return the largest component of a region (H, W) bool without holes, as 0 and 255."""
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     label = np.zeros(region.shape, np.uint8)
     cv2.drawContours(label, [max(contours, key=cv2.contourArea)], -1, 255, cv2.FILLED)
@@ -58,7 +57,7 @@ def _filled(region: Array) -> Array:
 
 
 def _freckles(rng: Rng, shape: tuple[int, int], unit: float) -> Array:
-    """Return pigment (H, W) of spots that are no lesion."""
+    """Return pigment (H, W) of spots outside the lesion."""
     spots = np.clip(noise(rng, shape, rng.uniform(5, 14) * unit) - rng.uniform(1.0, 2.6), 0, 1.2)
     return np.asarray(rng.uniform(0, 0.3) * spots)
 
@@ -74,7 +73,7 @@ def _sticker(rng: Rng, image: Array, unit: float) -> Array:
 
 
 def _ruler(rng: Rng, image: Array, unit: float) -> Array:
-    """Return the image with a line of tick marks."""
+    """Return the image with a ruler of tick marks."""
     height, width = image.shape[:2]
     start = np.array([width * rng.uniform(0.1, 0.45), height * rng.choice([0.12, 0.88])])
     turn, pitch, colour = rng.uniform(-0.4, 0.4), rng.uniform(4, 7) * unit, rng.uniform(20, 70, 3)
@@ -87,7 +86,7 @@ def _ruler(rng: Rng, image: Array, unit: float) -> Array:
 
 
 def _hairs(rng: Rng, image: Array, unit: float) -> Array:
-    """Return the image under bent dark or fair hairs."""
+    """Return the image with curved dark or fair hairs."""
     height, width = image.shape[:2]
     colour, main = rng.uniform(15, 80) * np.array([1.0, 0.8, 0.65]), rng.uniform(0, np.pi)
     hairs = []
@@ -112,7 +111,7 @@ def _bubbles(rng: Rng, image: Array, unit: float) -> Array:
 
 
 def _strokes(image: Array, lines: list[Any], colour: Array, strength: float, thickness: int = 1) -> Array:
-    """Return the image with thin smooth lines, each a sequence of (x, y), laid over it."""
+    """Return the image with anti-aliased lines, each a sequence of (x, y), drawn over it."""
     cover = np.zeros(image.shape[:2], np.uint8)
     for line in lines:
         points = np.round(np.asarray(line) * 16).astype(np.int32)

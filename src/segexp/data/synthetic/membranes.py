@@ -1,7 +1,6 @@
-"""Cells parted by membranes, as in electron microscopy.
+"""Cells separated by membranes, as in electron microscopy.
 
-Legend: H W pixels; all chance comes from the generator that is passed in; `unit` is the picture's longer side over 256, so
-that every size shows the same scene.
+Legend: H W pixels; `unit` is the longer side of the image over 256, so that every size shows the same scene.
 """
 
 import cv2
@@ -11,7 +10,7 @@ from segexp.data.synthetic.shapes import Array, Point, Rng, blob, noise, places,
 
 
 def membranes(rng: Rng, size: int) -> tuple[Array, Array]:
-    """Draw cells parted by thin dark membranes, as in electron microscopy.
+    """Draw cells separated by thin dark membranes.
 
     Returns:
         image (H, W) uint8, and label (H, W) uint8: 255 cell, 0 membrane.
@@ -43,7 +42,7 @@ def membranes(rng: Rng, size: int) -> tuple[Array, Array]:
 
 
 def _cells(rng: Rng, size: int) -> Array:
-    """Return a map (H, W) int of bent cells of very different sizes: warped Voronoi regions, some of them merged."""
+    """Return a map (H, W) int of cells of very different sizes: warped Voronoi regions, some merged."""
     margin, unit = size // 4, size / 256
     wide = size + 2 * margin
     seeds = rng.uniform(0, wide - 1, (int(rng.integers(190, 280)), 2))
@@ -65,7 +64,7 @@ def _cells(rng: Rng, size: int) -> Array:
 
 
 def _vesicles(rng: Rng, shape: tuple[int, int], centres: list[Point], unit: float) -> Array:
-    """Return the darkness (H, W) of small round vesicles: rings, and dots where the ring closes."""
+    """Return the darkness (H, W) of small round vesicles."""
     canvas = np.zeros(shape, np.uint8)
     for x, y in centres:
         where, radius = (round(x * 16), round(y * 16)), round(rng.uniform(0.3, 2.4) * unit * 16)
@@ -74,7 +73,7 @@ def _vesicles(rng: Rng, shape: tuple[int, int], centres: list[Point], unit: floa
 
 
 def _mitochondrion(rng: Rng, shape: tuple[int, int], centre: Point, radius: float, unit: float) -> Array:
-    """Return the darkness (H, W) of a striped organelle with a rim of its own, which still belongs to its cell."""
+    """Return the darkness (H, W) of a striped organelle that belongs to its cell."""
     field = blob(rng, shape, centre, (radius * rng.uniform(0.75, 1.0), radius * rng.uniform(0.45, 0.8)), 0.08)
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] / (unit * rng.uniform(3.5, 6))
     angle = rng.uniform(0, np.pi)

@@ -1,7 +1,6 @@
-"""A slice through a body, as in computed tomography.
+"""An abdominal slice, as in computed tomography.
 
-Legend: H W pixels; all chance comes from the generator that is passed in; `unit` is the picture's longer side over 256, so
-that every size shows the same scene.
+Legend: H W pixels; `unit` is the longer side of the image over 256, so that every size shows the same scene.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from segexp.data.synthetic.shapes import Array, Point, Rng, bends, blob, border_
 
 @dataclass(frozen=True)
 class _Body:
-    """Frame of one patient: places run from -1 to 1 across the body, radii are in the same measure."""
+    """Coordinate frame of a patient: positions and radii from -1 to 1 across the body."""
 
     shape: tuple[int, int]
     middle: Point
@@ -24,7 +23,7 @@ class _Body:
     rng: Rng
 
     def part(self, x: float, y: float, rx: float, ry: float, rough: float = 0.07, turn: float = 0.0) -> Array:
-        """Return where (H, W) a part of the body lies; each patient has it a little elsewhere, each slice hardly."""
+        """Return the region (H, W) of a body part; position varies between patients, hardly between slices."""
         x, y = np.array([x, y]) + self.anatomy.normal(0, 0.025, 2) + self.rng.normal(0, 0.006, 2)
         a, b = self.axes
         centre = (self.middle[0] + a * x - b * y * np.sin(self.tilt), self.middle[1] + b * y + a * x * np.sin(self.tilt))
@@ -40,16 +39,16 @@ class _Body:
 
 
 def organ(anatomy: Rng, rng: Rng, size: int, depth: float) -> tuple[Array, Array]:
-    """Draw a slice through a body, as in computed tomography shown upside down: spine above, the organ on the left.
+    """Draw a CT slice shown upside down: spine above, the organ on the left.
 
     Args:
         anatomy: generator of the patient: the same state gives the same body.
         rng: generator of this slice: noise and small movements.
         size: H = W.
-        depth: place of the slice, -1 (top of the organ) to 1 (its lower tip).
+        depth: position of the slice, -1 (top of the organ) to 1 (lower tip).
 
     Returns:
-        image (H, W) uint8, and label (H, W) uint8: 255 organ, 0 anything else.
+        image (H, W) uint8, and label (H, W) uint8: 255 organ, 0 elsewhere.
     """
     shape, unit = (size, size), size / 256
     middle = (size * anatomy.uniform(0.47, 0.53), size * anatomy.uniform(0.46, 0.54))
@@ -81,11 +80,11 @@ def organ(anatomy: Rng, rng: Rng, size: int, depth: float) -> tuple[Array, Array
 
 
 Layers = list[tuple[Array, float]]
-"""Regions (H, W) with their gray value; a later one covers an earlier one."""
+"""Regions (H, W) with their gray values; later ones cover earlier ones."""
 
 
 def _organs(body: _Body, gray: float, depth: float) -> Layers:
-    """Return the organs; the first two layers are the one that is looked for and its left lobe."""
+    """Return the organs; the first two layers are the target organ and its left lobe."""
     chance, part = body.anatomy, body.part
     lobe_ends, never = chance.uniform(-0.4, 0.2), np.zeros(body.shape, bool)
     liver = part(-0.54, 0.0 + 0.08 * depth, 0.42 - 0.13 * depth, 0.66 - 0.22 * depth, 0.12, 0.3)
@@ -113,7 +112,7 @@ def _organs(body: _Body, gray: float, depth: float) -> Layers:
 
 
 def _gut(body: _Body, gray: float, depth: float) -> Layers:
-    """Return coils of gut, with bright contents or gas in some; there are more of them further down."""
+    """Return loops of gut, some with bright contents or gas; more in lower slices."""
     layers: Layers = []
     for _ in range(16):
         x, y = body.anatomy.uniform(-0.55, 0.7), body.anatomy.uniform(-0.1, 0.72)
@@ -126,7 +125,7 @@ def _gut(body: _Body, gray: float, depth: float) -> Layers:
 
 
 def _bones(body: _Body, skin: Array, fat: float, depth: float) -> Layers:
-    """Return vertebra and ribs: bright bark, duller core."""
+    """Return vertebra and ribs: bright cortex, darker core."""
     spine, core, arch = body.part(0, -0.5, 0.13, 0.19, 0.04), body.part(0, -0.5, 0.1, 0.14, 0.04), body.part(0, -0.8, 0.04, 0.2)
     wings = [body.part(side * 0.12, -0.66, 0.14, 0.035, 0.1, -side * 0.5) for side in (-1, 1)]
     canal = body.part(0, -0.67, 0.045, 0.055, 0.05)
@@ -141,7 +140,7 @@ def _bones(body: _Body, skin: Array, fat: float, depth: float) -> Layers:
 
 
 def _vessels_and_tumours(body: _Body, unit: float) -> Array:
-    """Return what to add (H, W) inside the organ: bright specks of vessels, dark round lesions that belong to it."""
+    """Return the gray-level offset (H, W) of bright vessels and dark round lesions inside the organ."""
     specks = 14 * (noise(body.rng, body.shape, 7 * unit) > 1.7)
     result = specks.astype(float)
     for _ in range(int(body.anatomy.integers(0, 4))):
@@ -152,7 +151,7 @@ def _vessels_and_tumours(body: _Body, unit: float) -> Array:
 
 
 def _streaks(rng: Rng, shape: tuple[int, int], middle: Point) -> Array:
-    """Return rays (H, W) of brightness around the spine, as bones cause in tomography."""
+    """Return streak artefacts (H, W) around the spine."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
     y, x = y - middle[1] + 0.14 * shape[0], x - middle[0]
     rays = cv2.GaussianBlur(rng.normal(0, 6, (1, 180)), (5, 1), 1)[0]

@@ -1,7 +1,6 @@
-"""Smooth noise, bent ellipses and soft borders: what the scenes are drawn with.
+"""Building blocks of the scenes: smooth noise, deformed ellipses, soft borders.
 
-Legend: H W pixels; all chance comes from the generator that is passed in; `unit` is the picture's longer side over 256, so
-that every size shows the same scene.
+Legend: H W pixels; `unit` is the longer side of the image over 256, so that every size shows the same scene.
 """
 
 from typing import Any
@@ -16,7 +15,7 @@ Point = tuple[float, float]
 
 
 def noise(rng: Rng, shape: tuple[int, int], scale: float) -> Array:
-    """Return smooth noise (H, W) of mean about 0 and deviation about 1, whose bumps are about `scale` pixels wide."""
+    """Return smooth noise (H, W) with mean near 0, deviation near 1 and a correlation length of about `scale` pixels."""
     grid = rng.normal(size=tuple(int(np.ceil(side / scale)) + 3 for side in shape)).astype(np.float32)
     wide = tuple(max(side, round(cells * scale)) for side, cells in zip(shape, grid.shape, strict=True))
     smooth = cv2.resize(grid, wide[::-1], interpolation=cv2.INTER_CUBIC)
@@ -24,20 +23,20 @@ def noise(rng: Rng, shape: tuple[int, int], scale: float) -> Array:
 
 
 def distance(shape: tuple[int, int], centre: Point) -> Array:
-    """Return each pixel's distance (H, W) to a point (x, y)."""
+    """Return the distance (H, W) of each pixel to a point (x, y)."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
     return np.asarray(np.hypot(x - centre[0], y - centre[1]))
 
 
 def blob(rng: Rng, shape: tuple[int, int], centre: Point, radii: Point, rough: float, turn: float | None = None) -> Array:
-    """Return the field (H, W) of a bent ellipse: below 1 inside, 1 on its border, growing evenly outwards.
+    """Return the field (H, W) of a deformed ellipse: below 1 inside, 1 on the border, above 1 outside.
 
     Args:
-        rng: draws the bends, and the turn when it is None.
+        rng: draws the deformation, and the angle if `turn` is None.
         shape: H, W.
         centre: x, y in pixels.
         radii: half axes in pixels.
-        rough: deviation of the border, as a share of the radius.
+        rough: deviation of the border relative to the radius.
         turn: angle of the first axis in radians.
     """
     angle = rng.uniform(0, np.pi) if turn is None else turn
@@ -49,7 +48,7 @@ def blob(rng: Rng, shape: tuple[int, int], centre: Point, radii: Point, rough: f
 
 
 def bends(rng: Rng, rough: float) -> tuple[Array, Array]:
-    """Draw strength and phase of the waves 2 to 6 of a closed border."""
+    """Draw amplitude and phase of the harmonics 2 to 6 of a closed border."""
     return rng.normal(0, rough, 5) / np.arange(1, 6) ** 0.7, rng.uniform(0, 2 * np.pi, 5)
 
 
@@ -60,7 +59,7 @@ def border_radius(theta: Array, waves: tuple[Array, Array]) -> Array:
 
 
 def soft(field: Array, width: float) -> Array:
-    """Return 1 inside and 0 outside of a blob's field, with a border that is `width` wide."""
+    """Return 1 inside and 0 outside of a blob, with a border of the given width."""
     return np.asarray(1 / (1 + np.exp(np.clip((field - 1) / width, -30, 30))))
 
 
@@ -70,7 +69,7 @@ def to_uint8(image: Array) -> Array:
 
 
 def places(rng: Rng, where: Array, count: int) -> list[Point]:
-    """Return `count` points (x, y) drawn from the true pixels; none when there are none."""
+    """Return `count` points (x, y) drawn from the true pixels; none if there are none."""
     rows, columns = np.nonzero(where)
     if not len(rows):
         return []

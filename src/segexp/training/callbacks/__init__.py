@@ -1,1 +1,1 @@
-"""What happens around the steps: learning rate and budget, checkpoints, pictures, speed."""
+"""Lightning callbacks."""

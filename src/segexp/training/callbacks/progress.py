@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar in a terminal; elsewhere one line per validation."""
+"""Progress display: a bar in a terminal; elsewhere one line per validation."""
 
 import time
 from typing import Any
@@ -9,13 +9,13 @@ from segexp.console import is_terminal
 from segexp.training.callbacks.time_budget import TimeBudget
 
 
-def progress() -> pl.Callback:
-    """Return what shows the progress here."""
+def progress_callback() -> pl.Callback:
+    """Return the progress callback for the current output."""
     return Bar(leave=False) if is_terminal() else EpochLines()
 
 
 class Bar(pl.callbacks.RichProgressBar):
-    """Lightning's bar that knows of a budget in minutes, where the number of epochs is open."""
+    """Progress bar that shows the time budget if the number of epochs is open."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs != -1:
@@ -45,7 +45,7 @@ class EpochLines(pl.Callback):
 
 
 class Speed(pl.Callback):
-    """Logs `speed/images_per_second` of the training steps and `speed/data_wait`, the share of the time spent waiting."""
+    """Logs `speed/images_per_second` of the training and `speed/data_wait`, the share of the time spent waiting for data."""
 
     def __init__(self) -> None:
         self.images, self.waited, self.worked = 0, 0.0, 0.0
@@ -53,25 +53,25 @@ class Speed(pl.Callback):
         self.mark = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Reset the counters of the epoch."""
         self.images, self.waited, self.worked = 0, 0.0, 0.0
         self.mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is here: what passed since the last step was waiting."""
+        """Count the time since the last step as waiting."""
         now = time.perf_counter()
         self.waited, self.mark = self.waited + now - self.mark, now
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The step is done (on a GPU: queued)."""
+        """Count the time of the step (on a GPU: until it is queued)."""
         now = time.perf_counter()
         self.worked, self.mark = self.worked + now - self.mark, now
         self.images += len(batch["image"]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch's figures."""
+        """Log the figures of the epoch."""
         seconds = max(1e-9, self.waited + self.worked)
         self.seconds, self.total_images = self.seconds + seconds, self.total_images + self.images
         pl_module.log("speed/images_per_second", self.images / seconds)

@@ -1,4 +1,4 @@
-"""Averages of the weights, which are scored and kept in place of the weights themselves: `trainer.ema`, `trainer.swa`."""
+"""Weight averages that replace the weights for scoring and saving: `trainer.ema`, `trainer.swa`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from segexp.config.schema import TrainerConfig
 from segexp.milestones import Milestone, milestone
 
 
-def averaging(trainer: TrainerConfig) -> list[pl.Callback]:
-    """Return what averages the weights as the trainer section of a config says: at most one callback.
+def averaging_callbacks(trainer: TrainerConfig) -> list[pl.Callback]:
+    """Return the averaging callback of a trainer section: none or one.
 
     Raises:
-        ConfigError: `trainer.swa` is no moment.
+        ConfigError: `trainer.swa` is not a milestone.
     """
     if trainer.ema:
         return [pl.callbacks.EMAWeightAveraging(decay=trainer.ema)]
@@ -25,19 +25,19 @@ def averaging(trainer: TrainerConfig) -> list[pl.Callback]:
 
 
 def lr_hold_start(trainer: TrainerConfig) -> float:
-    """Return the share of the training from which on the learning rate stays where it is: the start of `trainer.swa`, or 1.
+    """Return the share of the training after which the learning rate is constant: the start of `trainer.swa`, or 1.
 
-    Weights whose steps have become tiny are all alike, and so is their average; in the paper the rate is constant, too.
+    With vanishing steps all averaged weights would be alike; the paper uses a constant rate as well.
     """
     return milestone("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
 
 
 class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
-    """The equal average of the weights at the end of every epoch from a moment on (Izmailov et al., UAI 2018).
+    """Average of the weights at the end of every epoch from a milestone on (Izmailov et al., UAI 2018).
 
-    Up to then nothing changes. From then on the average is what is scored and saved as the network. Before it is scored, the
-    statistics of its batch norms are taken anew over the training data, with the samples of the epoch that ends; layers in
-    evaluation mode (a frozen encoder) keep theirs. The checkpoint has the weights, their average and how many there were.
+    The average is scored and saved as the network. Before it is scored, its batch norm statistics are recomputed on the
+    training data, except for layers in evaluation mode (a frozen encoder). The checkpoint holds the weights, their average and
+    the number of averaged epochs.
     """
 
     def __init__(self, start: Milestone) -> None:
@@ -52,13 +52,13 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
         return self._average_model is not None and bool(self._average_model.n_averaged > 0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note how far the training is."""
+        """Remember the progress of the training."""
         self.share = float(pl_module.training_progress())  # type: ignore[operator]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the weights at the end of an epoch, before they are validated; `TimeBudget` has said whether the time is up."""
+        """Add the weights at the end of an epoch, before validation; `TimeBudget` has already requested a stop."""
         if not (trainer.is_last_batch or trainer.should_stop):
             return
         if self._average_model is not None and self.start.reached(trainer.current_epoch, self.share):
@@ -70,37 +70,37 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
             ]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Do nothing more: the epoch is in the average already."""
+        """Override the parent: the epoch was added in `on_train_batch_end`."""
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average into the network, with statistics of its own."""
+        """Swap in the average with recomputed batch norm statistics."""
         if self.started and not trainer.sanity_checking:
             self._swap_models(pl_module)
             self._renew(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the weights back."""
+        """Swap the weights back in."""
         if self.started and not trainer.sanity_checking:
             self._swap_models(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the average in the network."""
+        """Keep the average as the network."""
         self.loader = None
         if self.started:
             self._copy_average_to_current(pl_module)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the average as the network, and the weights beside it."""
+        """Save the average as the network, in addition to the weights."""
         if self.started:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with both."""
+        """Restore weights and average."""
         if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def _renew(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the statistics of the batch norms over one pass of the training data."""
+        """Recompute the batch norm statistics over one pass of the training data."""
         layers = [pl_module.get_submodule(name) for name in self.layers]
         if not layers:
             return
@@ -111,7 +111,7 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
                 if n >= trainer.num_training_batches:
                     break
                 pl_module(batch["image"].to(pl_module.device))
-        if trainer.world_size > 1:  # each process has seen a share of the data
+        if trainer.world_size > 1:  # each process sees a share of the data
             for layer in layers:
                 for each in (layer.running_mean, layer.running_var):
                     each.copy_(trainer.strategy.reduce(each, reduce_op="mean"))  # type: ignore[operator]
@@ -119,7 +119,7 @@ class StochasticWeightAveraging(pl.callbacks.WeightAveraging):
 
 @contextmanager
 def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
-    """Put the average that is scored into the network, where there is one, for what looks at it after a validation."""
+    """Swap in the average, if any, for work on the scored network after a validation."""
     averages = [
         each
         for each in trainer.callbacks  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iter
 
 @contextmanager
 def recompute_bn_stats(layers: list[nn.Module]) -> Iterator[None]:
-    """Let these batch norms, and nothing else, take new statistics: the plain mean over the batches of the context."""
+    """Recompute the statistics of these batch norms only: the plain mean over the batches in the context."""
     before = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()  # type: ignore[operator]
