@@ -133,4 +133,4 @@ def test_a_wrong_argument_is_the_sentence_of_the_command_line(
     files = [Path(frame.path).name for frame in caught.traceback]
     assert files == ["test_train.py", "calls.py"], "the frames of the user, and the one that raises"
     assert caught.value.__cause__ is None
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == []

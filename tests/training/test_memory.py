@@ -16,7 +16,7 @@ spec = importlib.util.spec_from_file_location("memory", sys.argv[1])
 memory = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(memory)
 memory.free_memory = lambda *_: int((memory.peak_memory() + 2e8) / (1 - memory.HEADROOM)) + 1
-free, most = memory.bound("cpu")
+free, most = memory.memory_limit("cpu")
 assert most == int((1 - memory.HEADROOM) * free)
 taken = bytearray(int(float(sys.argv[2])))
 time.sleep(0.5)

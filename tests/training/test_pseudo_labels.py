@@ -142,7 +142,7 @@ def test_an_interruption_leaves_nothing_half_written(cases, tmp_path):
 def test_labels_of_other_settings_are_refused(cases, tmp_path):
     write_pseudo_labels(teacher(), cases, tmp_path / "out", SETTINGS)
     check_labels(tmp_path / "out", cases, SETTINGS)
-    with pytest.raises(CheckpointError, match=r"were made with confidence 0\.9 \(now 0\.8\)\. A resumed run goes on"):
+    with pytest.raises(CheckpointError, match=r"were made with confidence 0\.9 \(now 0\.8\)\. A resumed run continues"):
         check_labels(tmp_path / "out", cases, SETTINGS | {"confidence": 0.8})
     with pytest.raises(CheckpointError, match=r"were made with 3 images \(now 2, of which 2 are the same\)"):
         check_labels(tmp_path / "out", cases[:2], SETTINGS)

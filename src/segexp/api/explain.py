@@ -16,7 +16,8 @@ from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
 from segexp.explainability.folder import ExplainFolder, ExplainReport, Question, Table, Writer, explain_folder, read_earlier
 from segexp.explainability.regions import class_index
-from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
+from segexp.errors import pluralise
+from segexp.inference.folder_runner import FolderTask, Truth, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader
 from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import TrainingStats
@@ -156,7 +157,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         """Yield how many images were explained, where the maps lie, and which table says it of each."""
         report = self.report
         done = f"; {self.skipped} done before (overwrite=true explains them again)" if self.skipped else ""
-        yield f"{counted(report.done, 'image')} explained in {seconds:.1f} s{done}"
+        yield f"{pluralise(report.done, 'image')} explained in {seconds:.1f} s{done}"
         if report.inside:
             inside, share = np.mean(report.inside, axis=0)
             yield (
@@ -179,7 +180,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         reasons = listed((f"{name} ({reason})" for name, reason in report.failures.items()), 5)
         others = report.done + len(report.empty)
         return DataError(
-            f"{count} of {counted(count + others, 'image')} could not be explained: {reasons}",
+            f"{count} of {pluralise(count + others, 'image')} could not be explained: {reasons}",
             "All others were" if others else "",
             "Mend or remove what is named; the same command again does what is missing",
         )

@@ -11,7 +11,8 @@ from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.folder import PredictFolder, PredictReport, predict_folder
-from segexp.inference.folder_runner import FolderTask, Truth, counted, run_folders
+from segexp.errors import pluralise
+from segexp.inference.folder_runner import FolderTask, Truth, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
 from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import TrainingStats
@@ -131,13 +132,13 @@ class PredictTask(FolderTask[PredictFolder]):
         slices = f" ({pictures} pages and slices)" if pictures > report.done else ""
         speed = f" ({pictures / max(seconds, 1e-9):.3g} a second)" if pictures else ""
         done = f"; {self.skipped} done before (overwrite=true predicts them again)" if self.skipped else ""
-        yield f"{counted(report.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}"
+        yield f"{pluralise(report.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}"
         if report.flagged:
-            yield f"{counted(report.flagged, 'image')} unlike the training images: look at the top of {listed(tables, 3)}"
+            yield f"{pluralise(report.flagged, 'image')} unlike the training images: look at the top of {listed(tables, 3)}"
         elif tables:
             yield f"What to look at first: {listed(tables, 3)}"
         if report.untrue:
-            yield f"{counted(len(report.untrue), 'panel')} without truth: {report.untrue[0]}"
+            yield f"{pluralise(len(report.untrue), 'panel')} without truth: {report.untrue[0]}"
 
     def problem(self) -> DataError | None:
         """Return what names the images that could not be predicted."""
@@ -149,7 +150,7 @@ class PredictTask(FolderTask[PredictFolder]):
         )
         more = f"; and {count - 5} more, at the top of the review" if count > 5 else ""
         return DataError(
-            f"{count} of {counted(count + report.done, 'image')} could not be predicted: {reasons}{more}",
+            f"{count} of {pluralise(count + report.done, 'image')} could not be predicted: {reasons}{more}",
             "" if not report.done else "All others were",
             "Mend or remove what is named; the same command again does what is missing",
         )

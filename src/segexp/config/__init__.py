@@ -1,1 +1,1 @@
-"""One typed schema, the configuration that Hydra composes of it and conf/, and the components that it names."""
+"""Configuration: typed schema, Hydra composition, validation and components."""

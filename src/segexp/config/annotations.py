@@ -1,7 +1,6 @@
-"""Annotations in words, and plain values against the annotations of a constructor.
+"""Describe type annotations to users, and match plain values against them.
 
-`expectation` says an annotation as a user of YAML would; `matches` tells whether a plain value fits one. Keys with fixed types
-are checked by their pydantic models; `matches` serves the arguments of any class that a `_target_` names.
+Keys with fixed types are checked by pydantic; `matches` checks the arguments of any `_target_`.
 """
 
 import collections.abc
@@ -30,19 +29,19 @@ NAMES: dict[Any, str] = {
 
 
 def check_value(key: str, value: Any, hint: Any) -> Iterator[str]:
-    """Yield one sentence when `value` is not what `hint` says."""
+    """Yield a message if `value` does not match `hint`."""
     if not matches(value, hint):
         yield mismatch(key, value, hint)
 
 
 def mismatch(key: str, value: Any, hint: Any) -> str:
-    """Return the sentence about a value that does not fit."""
+    """Return the message for a value of the wrong type."""
     shown = "null" if value is None else f"{value!r} ({kind(value)})"
     return f"{key} is {shown}; expected {expectation(hint)}"
 
 
 def expectation(hint: Any) -> str:
-    """Say an annotation in words: 'a whole number, 1 or more, or null'."""
+    """Describe an annotation: 'a whole number, 1 or more, or null'."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return ", ".join(filter(None, [expectation(parts[0]), bounds(*parts[1:])]))
@@ -62,14 +61,14 @@ def expectation(hint: Any) -> str:
 
 
 def limits(*annotations: Any) -> dict[str, float]:
-    """Return the limits of a number by the names of `annotated_types`: ge, gt, le, lt."""
+    """Return the limits of a number by their names in `annotated_types`: ge, gt, le, lt."""
     metadata = [part for each in annotations for part in (each.metadata if isinstance(each, FieldInfo) else [each])]
     names = ("ge", "gt", "le", "lt")
     return {name: value for each in metadata for name in names if (value := getattr(each, name, None)) is not None}
 
 
 def bounds(*annotations: Any) -> str:
-    """Return the range of a number in words, empty where the annotations have none."""
+    """Describe the range of a number; "" without limits."""
     found = limits(*annotations)
     low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
     if low is None:
@@ -80,7 +79,7 @@ def bounds(*annotations: Any) -> str:
 
 
 def within(value: Any, annotation: Any) -> bool:
-    """Say whether a number is within the limits of an annotation; everything else is."""
+    """Return whether a number is within the limits of an annotation; True for anything else."""
     if not isinstance(value, int | float):
         return True
     compared = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
@@ -88,16 +87,16 @@ def within(value: Any, annotation: Any) -> bool:
 
 
 def kind(value: object) -> str:
-    """Name the type of a plain value as a user of YAML would."""
+    """Return the name of the type of a plain value."""
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
     return names.get(type(value), "a list" if isinstance(value, list | tuple) else type(value).__name__)
 
 
 def matches(value: Any, hint: Any) -> bool:
-    """Say whether a plain value fits an annotation; what this does not understand fits everything.
+    """Return whether a plain value matches an annotation; unsupported annotations match everything.
 
-    A whole number fits `float`, a list fits `tuple`, text fits `Path` and enums (by name or value), and a mapping with a
-    `_target_` fits every class and callable, since it becomes an object first.
+    Integers match `float`, lists match `tuple`, strings match `Path` and enums (by name or value), and mappings with a
+    `_target_` match every class and callable.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar | str):

@@ -1,4 +1,4 @@
-"""The dotted `_target_` is the registry: find what it names, compare its signature with the keys, build it safely."""
+"""Components named by a dotted `_target_`: locate, check arguments, build, and restrict to trusted packages."""
 
 import importlib.util
 import inspect
@@ -17,27 +17,26 @@ if TYPE_CHECKING:
     from segexp.config.schema import Component
 
 RESERVED = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
-"""Keys that Hydra reads itself."""
+"""Keys reserved by Hydra."""
 
 TRUSTED = ("segexp.models", "torch.nn", "torchvision.models.segmentation", "segmentation_models_pytorch")
-"""Where the networks of a checkpoint may come from without the user naming the package."""
+"""Packages whose networks are built from a checkpoint without asking."""
 
 BUILDERS = ("segexp.models", "torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
-"""Where plain functions may build a network; elsewhere it must be a class."""
+"""Where functions may build a network; elsewhere it must be a class."""
 
 MEASURES = tuple(
     f"segexp.metrics.{name}"
     for name in ("boundary.Boundary", "calibration.Calibration", "lesion.ThresholdedJaccard", "membrane.Membrane")
 )
-"""The measures that are built out of a checkpoint without asking."""
+"""Measures that are built from a checkpoint without asking."""
 
 
 def locate(path: str) -> Any:
-    """Return the object that a dotted path names.
+    """Return the object at a dotted path.
 
     Raises:
-        ConfigError: no such package, module or name (with the nearest ones), or the module fails while it is imported, in
-            which case the reason is the module's own, such as the package that it lacks.
+        ConfigError: it does not exist (with the nearest names), or its module cannot be imported (with the reason).
     """
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -78,7 +77,7 @@ def _import(module: str, path: str, optional: bool = False) -> ModuleType | None
 
 
 def nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every mapping with a `_target_` inside plain values, outermost first, with its dotted key."""
+    """Yield dotted key and value of every mapping with a `_target_`, outermost first."""
     if isinstance(config, dict):
         if "_target_" in config:
             yield key, config
@@ -90,12 +89,12 @@ def nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
-    """Yield one sentence per problem of a node: a target that is missing, arguments unknown, missing or of a wrong type.
+    """Yield a message per problem of a component: missing target, unknown, missing or invalid arguments.
 
     Args:
-        key: the dotted key of the node, for the sentences.
+        key: dotted key of the node, for messages.
         node: plain values with a `_target_`.
-        supplied: arguments that are known only when the object is built, such as an optimizer's `params`.
+        supplied: arguments added later, such as an optimizer's `params`.
     """
     try:
         target = locate(str(node["_target_"]))
@@ -125,7 +124,7 @@ def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = 
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Return the arguments of a class or function by name; None where it is written in C and does not say."""
+    """Return the parameters of a callable by name; None if it has no signature."""
     try:
         return dict(inspect.signature(target).parameters)
     except (ValueError, TypeError):
@@ -140,11 +139,11 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
-    """Build the object of a component; `extra` arguments are passed on as they are.
+    """Build a component; `extra` arguments are passed unchanged.
 
     Raises:
-        ConfigError: the constructor refuses the values; its own words are kept.
-        SegexpError: the constructor's own, as it is.
+        ConfigError: the constructor refuses the values; its message is kept.
+        SegexpError: raised by the constructor.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as build
@@ -161,18 +160,18 @@ def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
 
 
 def check_targets(config: Any, trust: Collection[str] = ()) -> None:
-    """Refuse a configuration out of a checkpoint that would build anything but networks.
+    """Refuse a model configuration from a checkpoint that would build anything but networks.
 
-    Every `_target_`, nested ones too, must lie under `TRUSTED` or a package of `trust`; under `TRUSTED` it must also be a
-    network class, or one of `BUILDERS`, defined there, so that names imported into those packages are no way out. Saved
-    configurations are resolved, so an interpolation is refused: some can make a `_target_` when they are read.
+    Every `_target_` must lie under `TRUSTED` or a package of `trust`; under `TRUSTED` it must be a network class or one of
+    `BUILDERS`, defined there, so that re-exported names are refused. Interpolations are refused as well: they could create a
+    `_target_`.
 
     Args:
         config: plain values from the checkpoint.
-        trust: packages that the user vouches for.
+        trust: packages trusted by the user.
 
     Raises:
-        CheckpointError: naming the target and what to type; also where its package is missing.
+        CheckpointError: names the target and what to type; also if its package is missing.
     """
     _check_resolved(config)
     for key, node in nodes(config):
@@ -192,14 +191,10 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
 
 
 def check_measures(config: Any, trust: Collection[str] = ()) -> None:
-    """Refuse a metrics section out of a checkpoint that would build anything but the measures of segexp.
-
-    Args:
-        config: plain values from the checkpoint.
-        trust: packages that the user vouches for.
+    """Refuse a metrics section from a checkpoint that would build anything but `MEASURES` or classes of `trust`.
 
     Raises:
-        CheckpointError: naming the target and what to type.
+        CheckpointError: names the target and what to type.
     """
     _check_resolved(config)
     for key, node in nodes(config, "metrics"):
@@ -226,10 +221,10 @@ def _under(path: str, packages: Collection[str]) -> bool:
 
 
 def _check_there(package: str, path: str, *, known: bool) -> None:
-    """Refuse a target whose package is missing; nothing of a package is run to find out.
+    """Refuse a target whose package is missing, without importing anything.
 
     Raises:
-        CheckpointError: naming the package and the ways to get it.
+        CheckpointError: names the package and how to get it.
     """
     if package in sys.modules or not package.isidentifier() or importlib.util.find_spec(package):
         return
@@ -260,31 +255,30 @@ def _is_network(path: str) -> bool:
 
 
 FACTS = frozenset({"in_channels", "num_classes"})
-"""Arguments of every network: a class that takes any keyword gets these, and of the file's others none."""
+"""Arguments of every network; a class with **kwargs gets only these from the file."""
 
 ELSEWHERE = {
     "augment": "A transform of your own is named in its list: 'augment.transforms=[{name: my_augment.Stripes, p: 0.5}]'",
     "data": "Say by patterns where the pictures are: 'data.image=\"{split}/{id}.png\"' 'data.mask=\"{split}/{id}_mask.png\"'",
 }
-"""Sections that are no object of one class, and how what is one's own is said there."""
+"""Sections that are not components, and how to customise them."""
 
 
 def misplaced_targets(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence per section of `ELSEWHERE` that names a class all the same."""
+    """Yield a message per section of `ELSEWHERE` with a `_target_`."""
     for section, hint in ELSEWHERE.items():
         if "_target_" in (config.get(section) or {}):
             yield f"{section}._target_ names a class, and {section} is not built from one. {hint}"
 
 
 def fit_to_targets(config: "DictConfig", typed: Collection[str]) -> None:
-    """Take out of each section whose `_target_` was typed what the file said to the class that it names, in place.
+    """Remove from each section whose `_target_` was typed the arguments of the previous class, in place.
 
-    Left are the arguments that the typed class has by name, and whatever was typed: where that is none of its arguments, the
-    validation says so.
+    Arguments of the new class and typed keys are kept.
 
     Args:
         config: composed.
-        typed: the keys on the command line.
+        typed: keys on the command line.
     """
     from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -301,17 +295,17 @@ def fit_to_targets(config: "DictConfig", typed: Collection[str]) -> None:
 
 
 class Arguments(NamedTuple):
-    """The arguments that a class or function has by name, and whether it takes any other as well."""
+    """Named arguments of a callable, and whether it accepts others."""
 
     names: set[str]
     takes_any: bool
 
 
 def arguments(path: str) -> Arguments | None:
-    """Return the arguments of what a dotted path names; None where they cannot be known."""
+    """Return the arguments of the callable at a dotted path; None if unknown."""
     try:
         found = parameters(locate(path))
-    except (ConfigError, TypeError):  # the validation finds words for it
+    except (ConfigError, TypeError):  # reported by the validation
         return None
     if found is None:
         return None
@@ -320,6 +314,6 @@ def arguments(path: str) -> Arguments | None:
 
 
 def _taken(path: str) -> set[str] | None:
-    """Return the arguments that a class takes from a file written for another; None where that cannot be known."""
+    """Return the arguments that a class keeps from a file written for another; None if unknown."""
     known = arguments(path)
     return known and (known.names | FACTS if known.takes_any else known.names)

@@ -1,4 +1,4 @@
-"""Where conf/ is, how its files and the defaults of the schema become one configuration, and that as plain values."""
+"""Compose the configuration from conf/ and the defaults of the schema, and convert it to plain values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def conf_dir() -> Path:
-    """Return the folder of the configuration groups: inside the installed package, or beside `src` in the repository."""
+    """Return the folder of the configuration groups: in the installed package, or next to `src` in the repository."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
@@ -29,7 +29,7 @@ def conf_dir() -> Path:
 
 
 def register_resolvers() -> None:
-    """Make `${segexp.count:…}` and its kin known to OmegaConf; calling it again changes nothing."""
+    """Register `${segexp.count:…}` and the other resolvers with OmegaConf; idempotent."""
     from omegaconf import OmegaConf
 
     for function in (count, first, scales, slug, job_name, network_name):
@@ -37,7 +37,7 @@ def register_resolvers() -> None:
 
 
 def register() -> None:
-    """Make resolvers, and the defaults of the schema, known to Hydra; calling it again changes nothing.
+    """Register resolvers and schema defaults with Hydra; idempotent.
 
     The defaults of a group are its option `_base`, those of a command its main configuration `_COMMAND`.
     """
@@ -51,7 +51,7 @@ def register() -> None:
 
 @cache
 def defaults() -> dict[tuple[str | None, str], dict[str, Any]]:
-    """Return the defaults of the schema by (group, option); the group is None for those of a command."""
+    """Return the schema defaults by (group, option); the group is None for commands."""
     from segexp.config.schema import COMMANDS, SECTIONS
 
     groups: dict[tuple[str | None, str], dict[str, Any]] = {
@@ -61,7 +61,7 @@ def defaults() -> dict[tuple[str | None, str], dict[str, Any]]:
 
 
 def defaults_of(model: "type[Section]") -> dict[str, Any]:
-    """Return the keys of a model with what a composed configuration has for them; groups of options are left out."""
+    """Return the default of each key of a model as composed; groups of options are left out."""
     from segexp.config.schema import Component, Section, TrainConfig
 
     found = {}
@@ -93,11 +93,11 @@ GROUPS = (
     "logger",
     "metrics",
 )
-"""The groups of a training, in the order in which their problems are told."""
+"""The groups of a training, in the order in which problems are reported."""
 
 
 def count(entries: Any) -> int | None:
-    """Return the number of entries of a mapping or list; None for None, as long as nobody knows the classes."""
+    """Return the number of entries of a mapping or list; None for None."""
     return None if entries is None else len(entries)
 
 
@@ -107,23 +107,23 @@ def first(*values: Any) -> Any:
 
 
 def scales(weights: Any) -> bool:
-    """Return whether a network is to have the heads that `deep_supervision` asks for: true, or a list of their weights."""
+    """Return whether a network needs heads for `deep_supervision`: true, or a list of weights."""
     return weights is not None and weights is not False
 
 
 def compose(
     command: str, overrides: Sequence[str] = (), folders: Sequence[Path] = (), *, with_hydra: bool = False
 ) -> "DictConfig":
-    """Return the composed configuration of a command.
+    """Compose the configuration of a command.
 
     Args:
         command: such as "train".
         overrides: as on the command line.
-        folders: of the user's own options (--config-dir).
+        folders: the user's configuration folders (--config-dir).
         with_hydra: include Hydra's own section.
 
     Raises:
-        HydraException: the overrides do not fit; see `cli.suggest.explain` for words.
+        HydraException: the overrides do not fit; see `suggestions.explain`.
     """
     import hydra
 
@@ -137,14 +137,14 @@ def compose(
 
 @dataclass(frozen=True)
 class Job:
-    """A composed configuration and how it came about.
+    """A composed configuration and its origin.
 
     Attributes:
         config: without Hydra's own section.
-        directory: where the run is written.
-        typed: the keys that were typed.
-        choices: the option of each group, as in {"model": "unet", "experiment": None}.
-        folders: of the configuration groups, in the order in which they are searched.
+        directory: run directory.
+        typed: keys on the command line.
+        choices: option by group, such as {"model": "unet", "experiment": None}.
+        folders: configuration folders in search order.
     """
 
     config: "DictConfig"
@@ -155,28 +155,20 @@ class Job:
 
 
 def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
-    """Return the job of a composed configuration.
-
-    Args:
-        config: composed.
-        hydra: Hydra's own section.
-        directory: where the run is written.
-    """
+    """Return the job of a composed configuration; `hydra` is Hydra's own section."""
     sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     typed = frozenset(strip_prefix(text).partition("=")[0] for text in hydra.overrides.task)
     return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources))
 
 
 def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = (), *, save: bool = True) -> Job:
-    """Compose the configuration of a run and save it in its directory, as Hydra does for a command; return both.
-
-    The directory is that of `hydra.run.dir`, below the current folder; `.hydra` in it holds what `resume` reads.
+    """Compose the configuration of a run and save it in `.hydra` of its directory, as Hydra does for a command.
 
     Args:
         command: such as "train".
         overrides: as on the command line.
-        folders: of the user's own options.
-        save: make the directory and write `.hydra`.
+        folders: the user's configuration folders.
+        save: create the directory and write `.hydra`, which `resume` reads.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
@@ -203,7 +195,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
 
 @contextmanager
 def hydra_aside() -> Iterator[None]:
-    """Let the block compose a configuration of its own, also while Hydra runs a job."""
+    """Allow composing another configuration while Hydra runs a job."""
     from hydra.core.global_hydra import GlobalHydra
 
     state = GlobalHydra.instance()
@@ -216,10 +208,10 @@ def hydra_aside() -> Iterator[None]:
 
 
 def plain(config: "DictConfig") -> dict[str, Any]:
-    """Return a composed configuration with every interpolation resolved, as dicts, lists, numbers, text and None.
+    """Return a composed configuration as resolved plain values.
 
     Raises:
-        ConfigError: a reference to a key that does not exist, or a key that must be given (`???`) and was not.
+        ConfigError: an interpolation of a missing key, or a mandatory key (`???`) without a value.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
@@ -237,7 +229,7 @@ def plain(config: "DictConfig") -> dict[str, Any]:
 
 
 def with_data(config: "DictConfig", found: Mapping[str, Any]) -> "DictConfig":
-    """Return the configuration with what was found out about the data, so that interpolations on it can be resolved."""
+    """Return the configuration with inferred keys of the data section set, so that interpolations resolve."""
     from omegaconf import OmegaConf
 
     changed = config.copy()
@@ -248,10 +240,10 @@ def with_data(config: "DictConfig", found: Mapping[str, Any]) -> "DictConfig":
 
 
 def load_option(group: str, option: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
-    """Return the file of an option as plain values, references as they stand.
+    """Return the file of an option as unresolved plain values.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it does not exist.
     """
     from omegaconf import OmegaConf
 
@@ -265,7 +257,7 @@ def load_option(group: str, option: str, folders: Sequence[Path] = ()) -> dict[s
 
 
 def options_with_key(group: str, key: str) -> list[str]:
-    """Return the options of a group, as "model=unet", whose files have a key."""
+    """Return the options of a group whose files have a key, as "model=unet"."""
     from omegaconf import OmegaConf
 
     files = sorted((conf_dir() / group).glob("[!_]*.yaml"))

@@ -1,4 +1,4 @@
-"""What an experiment says to its network, loss, augmentation and optimizer, where another one was typed."""
+"""Settings of an experiment for its own network, loss, augmentation or optimizer, when the user chose another one."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,29 +11,26 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 NAMES = {"model": "network", "loss": "loss", "augment": "augmentation", "optimizer": "optimizer"}
-"""The groups that are looked at, and what their options are called."""
+"""Affected groups and their names in messages."""
 
 
 def fit_to_choices(
     config: "DictConfig", typed: Collection[str], choices: Mapping[str, str | None], folders: Collection[Path]
 ) -> list[str]:
-    """Take back what the experiment says to its own options where another one was typed that it does not fit, in place.
+    """Undo settings of the experiment that do not fit an option chosen on the command line, in place.
 
-    `experiment=liver model=fpn` then is the FPN as its file has it, though the experiment says `model.width` to a U-Net, and
-    `experiment=liver loss=dice` the Dice loss, though the experiment weights the classes of a cross-entropy. All or nothing,
-    because a word like depth does not mean the same to every network; a list of transforms is the whole augmentation, so that
-    a typed one replaces it; and the learning rate of Adam is none for gradient descent, though both have one. Only where an
-    option was typed, and only what nobody typed: the validation tells an experiment that is wrong about its own option, and a
-    user likewise.
+    Example: `experiment=liver model=fpn` ignores `model.width`, which the experiment sets for a U-Net. All settings of a group
+    are undone or none, because a name such as depth differs in meaning between networks; settings of augmentation and optimizer
+    never carry over. Settings typed by the user are kept; errors in them are left to the validation.
 
     Args:
         config: composed.
-        typed: the keys on the command line.
-        choices: the option of each group, as in {"model": "fpn", "experiment": "liver"}.
-        folders: of the configuration groups, in the order in which they are searched.
+        typed: keys on the command line.
+        choices: option by group, such as {"model": "fpn", "experiment": "liver"}.
+        folders: configuration folders in search order.
 
     Returns:
-        A sentence for each group about what was taken back.
+        A message per changed group.
     """
     if choices.get("experiment") is None:
         return []
@@ -70,7 +67,7 @@ def _taken_back(
 
 
 def _fits(group: str, said: Mapping[str, object], own: Mapping[str, object], target: str) -> bool:
-    """Say whether an option has all of what is said to it; `own` is its file."""
+    """Return whether an option (`own` is its file) has all settings of the experiment."""
     if group in ("augment", "optimizer"):
         return False
     known = arguments(target)
@@ -78,7 +75,7 @@ def _fits(group: str, said: Mapping[str, object], own: Mapping[str, object], tar
 
 
 def _has(own: Mapping[str, object], said: Mapping[str, object]) -> bool:
-    """Say whether the sections within what is said are in the option's file too, such as a term of a sum of losses."""
+    """Return whether nested sections of the settings exist in the file of the option."""
     for name, value in said.items():
         if isinstance(value, Mapping):
             there = own.get(name)
@@ -88,7 +85,7 @@ def _has(own: Mapping[str, object], said: Mapping[str, object]) -> bool:
 
 
 def _words(key: str, value: object) -> Iterator[str]:
-    """Yield "key=value" for each value; a list of settings, such as transforms, is named only."""
+    """Yield "key=value" for each value; lists of mappings are named only."""
     if isinstance(value, Mapping):
         for name, each in value.items():
             yield from _words(f"{key}.{name}", each)
@@ -98,16 +95,8 @@ def _words(key: str, value: object) -> Iterator[str]:
         yield f"{key}={value}"
 
 
-def running() -> tuple[dict[str, str | None], list[Path]]:
-    """Return the option of each group of the job that Hydra runs, and the folders of configuration groups."""
-    from hydra.core.hydra_config import HydraConfig
-
-    runtime = HydraConfig.get().runtime
-    return dict(runtime.choices), [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
-
-
 def _default(folders: Collection[Path], experiment: str, group: str) -> str | None:
-    """Return the option of a group that the experiment's file chooses, or else the configuration of train."""
+    """Return the option of a group chosen by the experiment, else by train.yaml."""
     for folder, option, key in (("experiment", experiment, f"override /{group}"), (".", "train", group)):
         for entry in _load(folders, folder, option).get("defaults") or ():
             if isinstance(entry, Mapping) and key in entry:
@@ -116,14 +105,14 @@ def _default(folders: Collection[Path], experiment: str, group: str) -> str | No
 
 
 def _section(folders: Iterable[Path], group: str, option: str, key: str | None = None) -> dict[str, object]:
-    """Return the file of an option, or a section of it, references as they stand; empty where there is none."""
+    """Return the file of an option, or a section of it, unresolved; {} if missing."""
     content = _load(folders, group, option)
     found = content.get(key) if key else content
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _load(folders: Iterable[Path], group: str, option: str) -> dict[str, Any]:
-    """Return the file of an option, references as they stand; empty where there is none."""
+    """Return the file of an option, unresolved; {} if missing."""
     from omegaconf import OmegaConf
 
     file = next((file for folder in folders if (file := folder / group / f"{option}.yaml").is_file()), None)

@@ -1,4 +1,4 @@
-"""`auto`: `class_weights`, found inside a loss and put in when the training pixels have been counted, and `optimizer.lr`."""
+"""The value `auto`: class weights of losses, and the learning rate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from segexp.config.components import nodes
 
 AUTO = "auto"
 LR = 1e-3
-"""The learning rate that stands for `auto` until one is found."""
+"""Learning rate used until `auto` is resolved."""
 
 
 def asks_for_weights(loss: Any) -> bool:
-    """Return whether a loss, or one inside it, wants its class weights from the data."""
+    """Return whether a loss, or one inside it, has `class_weights: auto`."""
     return any(node.get("class_weights") == AUTO for _, node in nodes(loss))
 
 
 def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
-    """Return a copy of plain values in which each `class_weights: auto` is a list of weights, the background first."""
+    """Return a copy with each `class_weights: auto` replaced by a list of weights, background first."""
     if isinstance(loss, dict):
         known = "_target_" in loss
         return {
@@ -27,5 +27,5 @@ def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
 
 
 def with_lr(optimizer: Any) -> Any:
-    """Return the optimizer section with a number where its learning rate is `auto`."""
+    """Return the optimizer section with a number in place of `lr: auto`."""
     return {**optimizer, "lr": LR} if isinstance(optimizer, dict) and optimizer.get("lr") == AUTO else optimizer

@@ -1,4 +1,4 @@
-"""Names that keys had before: what to type in their place, and saved configurations read under today's names."""
+"""Former and commonly guessed names of keys; upgrade of saved configurations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "trainer.clip": ("trainer.gradient_clip_val",),
     "trainer.accumulate": ("trainer.accumulate_grad_batches",),
 }
-"""Keys of version 0.1 by the keys of now."""
+"""Current keys by the keys of version 0.1."""
 
 GUESSED: dict[str, tuple[str, ...]] = {
     "epochs": ("trainer.max_epochs",),
@@ -54,20 +54,16 @@ GUESSED: dict[str, tuple[str, ...]] = {
     "ema": ("trainer.ema",),
     "trainer.val_check_interval": ("trainer.check_val_every_n_epoch",),
 }
-"""Names that people try by the keys that they mean."""
+"""Keys by the names that users guess."""
 
 
 def new_name(key: str) -> tuple[str, ...]:
-    """Return the keys that a former name, or a guessed one, stands for; nothing for any other key."""
+    """Return the current keys of a former or guessed name; () for any other key."""
     return RENAMED.get(key) or GUESSED.get(key) or ()
 
 
 def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration under today's names; one that has them already is returned as it is.
-
-    Args:
-        config: plain values of any version; nothing in it is changed.
-    """
+    """Return a saved configuration (plain values of any version) under current key names, as a copy."""
     upgraded = {section: dict(node) if isinstance(node, Mapping) else node for section, node in config.items()}
     for old, new in RENAMED.items():
         section, _, name = old.partition(".")

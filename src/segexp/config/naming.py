@@ -1,4 +1,4 @@
-"""Names of studies and of their jobs: the same command always gives the same ones, and they read well in a file manager."""
+"""Deterministic folder names of studies and jobs."""
 
 import hashlib
 import re
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 STUDIES = Path("runs") / "studies"
-"""Where studies lie, below the folder the command is typed in."""
+"""Folder of studies, relative to the working directory."""
 
 TEACHER = "teacher"
-"""The folder, below that of a run, in which the network that labels further images is trained first."""
+"""Subfolder of a run in which the teacher of pseudo-labels is trained."""
 
 LONGEST = 120
-"""Characters of a folder name; file systems take 255 bytes."""
+"""Maximum length of a folder name; file systems allow 255 bytes."""
 
 
 def slug(text: object) -> str:
-    """Return `text` as the name of a folder: letters, digits, `.`, `+`, `-` and `_`; a digest tells apart what looks alike."""
+    """Return `text` as a folder name (letters, digits, `.`, `+`, `-`, `_`); a digest is appended if characters were replaced."""
     raw = str(text)
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "_", raw).strip("._") or "none"
     if len(plain) > LONGEST:
@@ -25,12 +25,7 @@ def slug(text: object) -> str:
 
 
 def job_name(overrides: Iterable[str], fixed: Iterable[str] = ()) -> str:
-    """Return the folder name of a job, made of the overrides that change within its study: `model-unet_seed-1`.
-
-    Args:
-        overrides: all of the job's overrides, `key=value`.
-        fixed: keys that are the same in every job.
-    """
+    """Return the folder name of a job from its overrides except the `fixed` keys: `model-unet_seed-1`."""
     left_out = {strip_prefix(key) for key in fixed} | {"study"}
     pairs = [override.partition("=") for override in overrides]
     parts = [f"{slug_key(key)}-{slug(value)}" for key, _, value in pairs if strip_prefix(key) not in left_out]
@@ -39,13 +34,13 @@ def job_name(overrides: Iterable[str], fixed: Iterable[str] = ()) -> str:
 
 
 def network_name(option: str, overrides: Iterable[str]) -> str:
-    """Return the folder name of a network's runs: the option of `model`, or the class that was typed in its place."""
+    """Return the folder name of a network's runs: the option of `model`, or the class typed as its `_target_`."""
     typed = [text.partition("=")[2] for text in overrides if strip_prefix(text).startswith("model._target_=")]
     return slug(typed[-1].rpartition(".")[2]) if typed else option
 
 
 def study_name(swept: Sequence[str], overrides: Iterable[str]) -> str:
-    """Return the folder name of a study: what is swept, and a digest of the whole command."""
+    """Return the folder name of a study: the swept keys and a digest of the command."""
     keys = "_".join(slug_key(key).rpartition(".")[2] for key in swept)[:LONGEST] or "study"
     return f"{keys}-{digest(sorted(overrides))}"
 
@@ -56,10 +51,10 @@ def slug_key(key: str) -> str:
 
 
 def strip_prefix(key: str) -> str:
-    """Return a key without the signs that add or delete it."""
+    """Return a key without a leading + or ~."""
     return key.lstrip("+~")
 
 
 def digest(parts: Iterable[str], length: int = 8) -> str:
-    """Return a short fingerprint of some texts, in their order."""
+    """Return a short hash of some texts, in order."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]

@@ -1,4 +1,4 @@
-"""Overrides, `key=value`: taken apart, written from Python values, and made to mean what the user means."""
+"""Overrides `key=value`: parsed, created from Python values, and expanded."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 WHOLE = re.compile(r"data\.(classes|mask)|loss\.(.+\.)?weight")
-"""Mappings that are one fact."""
+"""Mappings that are replaced as a whole."""
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command taken apart, typed or called from Python.
+    """A parsed command line or Python call.
 
     Attributes:
-        overrides: `key=value` and its kin, in their order.
-        flags: everything else, as Hydra reads it.
-        multirun: `-m` is among the flags.
-        config_dir: the user's own folder of configuration groups.
-        config_name: the user's own main configuration.
+        overrides: `key=value`, in order.
+        flags: all other arguments, for Hydra.
+        multirun: whether `-m` is among the flags.
+        config_dir: the user's configuration folder.
+        config_name: the user's main configuration.
     """
 
     overrides: list[str]
@@ -38,7 +38,7 @@ class CommandLine:
 
     @cached_property
     def parsed(self) -> list["Override"]:
-        """The overrides as Hydra understands them.
+        """The overrides parsed by Hydra.
 
         Raises:
             ConfigError: one is malformed.
@@ -56,23 +56,23 @@ class CommandLine:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the overrides, without the signs that add or delete."""
+        """The keys of the overrides without a leading + or ~."""
         return [strip_prefix(override.get_key_element()) for override in self.parsed]
 
     @property
     def folders(self) -> list[Path]:
-        """Where configuration files are looked for."""
+        """The configuration folders."""
         return [conf_dir(), *([self.config_dir] if self.config_dir else [])]
 
     def value(self, key: str) -> Any:
-        """Return the value typed for a key, None when it was not typed."""
+        """Return the value typed for a key, None if it was not typed."""
         return next((o.value() for o in reversed(self.parsed) if strip_prefix(o.get_key_element()) == key), None)
 
     def expanded(self) -> "CommandLine":
-        """Return the command as Hydra has to read it to do what is meant; expanding it again changes nothing.
+        """Return the command line as Hydra must read it; idempotent.
 
-        A mapping of `WHOLE` takes the place of the file's; Hydra by itself adds its entries to those that are there. Keys of
-        a section whose `_target_` is typed are arguments of that class, whether or not the file names them.
+        A mapping of `WHOLE` replaces that of the file, where Hydra would merge them. Keys of a section whose `_target_` is
+        typed are accepted whether or not the file has them.
         """
         keys = self.keys
         own = tuple(key.removesuffix("_target_") for key in keys if key.endswith("._target_"))
@@ -88,11 +88,7 @@ class CommandLine:
 
 
 def written(keys: Mapping[str, Any]) -> list[str]:
-    """Return Python values as overrides: `{"model": "unet", "trainer": {"minutes": 10}}` is model=unet trainer.minutes=10.
-
-    Args:
-        keys: values by key; a mapping holds the keys of a section. Paths, and whatever has `__fspath__`, are text.
-    """
+    """Return Python values as overrides: {"model": "unet", "trainer": {"minutes": 10}} is model=unet trainer.minutes=10."""
     return list(_written(keys, ""))
 
 
@@ -106,7 +102,7 @@ def _written(keys: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def literal(value: Any) -> str:
-    """Return a Python value in the grammar of overrides."""
+    """Return a Python value in the override grammar; objects with `__fspath__` become text."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -124,17 +120,12 @@ def literal(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as the value of an override, whatever characters it has."""
+    """Return a text as a quoted override value."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
-    """Return the override that counts of each key, parsed and as typed."""
+    """Return the last override of each key, parsed and as typed."""
     return {key: (o, text) for key, o, text in zip(command.keys, command.parsed, command.overrides, strict=True)}
-
-
-def typed_keys(texts: Sequence[str]) -> set[str]:
-    """Return the keys of overrides."""
-    return {strip_prefix(text).partition("=")[0] for text in texts}

@@ -1,4 +1,4 @@
-"""What Hydra kept in a run directory, and what the configuration would have been without the user's own settings."""
+"""Read the configuration that Hydra saved in a run directory."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from segexp.config.migration import upgrade
 from segexp.config.naming import STUDIES
 
 _OWN = "main"
-"""What Hydra calls the folder of configurations that comes with the program."""
+"""Provider name of the packaged configuration folder in Hydra."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class SavedRun:
     """How a run was started.
 
     Attributes:
-        overrides: as typed, "key=value"; in a study those of this job.
-        choices: the option of each group, as in {"model": "unet"}.
-        folders: of the user's own options (--config-dir).
-        cwd: where the command was typed.
+        overrides: as typed; in a study those of this job.
+        choices: option by group, such as {"model": "unet"}.
+        folders: the user's configuration folders (--config-dir).
+        cwd: working directory of the command.
     """
 
     overrides: tuple[str, ...]
@@ -33,7 +33,7 @@ class SavedRun:
 
 
 def read_saved_run(directory: Path) -> SavedRun | None:
-    """Read `.hydra/` of a run directory; None where what was typed is missing or broken."""
+    """Read `.hydra/` of a run directory; None if the overrides are missing or broken."""
     words = read_yaml(directory / ".hydra" / "overrides.yaml")
     if not isinstance(words, list):
         return None
@@ -45,21 +45,21 @@ def read_saved_run(directory: Path) -> SavedRun | None:
 
 
 def study_words(directory: Path) -> tuple[str, ...]:
-    """Return what was typed to make a study, from its `multirun.yaml`; nothing where that is missing or broken."""
+    """Return the overrides of a study from its `multirun.yaml`; () if it is missing or broken."""
     overrides = as_plain(as_plain(read_yaml(directory / "multirun.yaml")).get("hydra")).get("overrides")
     words = as_plain(overrides).get("task")
     return tuple(map(str, words)) if isinstance(words, list) else ()
 
 
 def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[str, str]:
-    """Return the command that goes on with a study in its own folder, wherever that lies, and where it was typed.
+    """Return the command that continues a study in its own folder, and its working directory.
 
     Args:
         directory: of the study.
-        change: gives each word as it is to be typed now.
+        change: maps each override to the one to type now.
 
     Returns:
-        The command, empty where `multirun.yaml` is missing or broken; the folder, empty where no job tells.
+        The command ("" if `multirun.yaml` is missing or broken) and the directory ("" if unknown).
     """
     words = [change(word) for word in study_words(directory)]
     if not words:
@@ -74,14 +74,14 @@ def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[
 
 
 def _value(text: str) -> str:
-    """Return a text as the value of an override, in quotes where it needs them."""
+    """Return a text as an override value, quoted if necessary."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return text if re.fullmatch(r"[\w./+-]+", text) else QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds, references as they stand; None where it is missing or broken."""
+    """Return the content of a YAML file without resolving interpolations; None if it is missing or broken."""
     from omegaconf import OmegaConf
 
     try:
@@ -91,14 +91,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """Return the configuration that the chosen options alone give: no experiment, nothing typed.
+    """Return the configuration of the chosen options alone, without experiment and overrides.
 
     Args:
-        choices: the option of each group; an experiment among them is left out.
-        folders: where the user's own options lie.
+        choices: option by group; the experiment is ignored.
+        folders: the user's configuration folders.
 
     Returns:
-        Plain values; None where an option is no longer there.
+        Plain values; None if an option no longer exists.
     """
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -112,9 +112,9 @@ def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[s
 
 
 def composed(directory: Path) -> dict[str, Any]:
-    """Return the configuration that Hydra kept in a run directory, references resolved; empty where it is missing or broken.
+    """Return the resolved configuration that Hydra saved in a run directory, under current key names; {} if broken.
 
-    What was found out about the data afterwards (`data=auto`) is not in it. Keys have their names of today.
+    Inferred facts about the data (`data=auto`) are not included.
     """
     from omegaconf import OmegaConf
 
@@ -126,12 +126,12 @@ def composed(directory: Path) -> dict[str, Any]:
 
 
 def as_plain(values: Any) -> dict[str, Any]:
-    """Return a mapping with keys of text; anything else is empty."""
+    """Return a mapping with string keys; {} for anything else."""
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
-    """Return plain values as YAML text."""
+    """Return plain values as YAML."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.create(dict(values)))

@@ -1,8 +1,7 @@
-"""Every key, with its type, range, default and meaning: the only place that knows them.
+"""Schema of all keys: type, range, default and meaning.
 
-A section is a frozen model. Unknown keys are refused, and values are taken as they are: the text "3" is no number. The
-defaults reach Hydra through `composition.register`; help pages, `docs/reference.md` and `conf/schema.json` are written from
-these models by `make schema`.
+Sections are frozen models; unknown keys are refused and values are not coerced. `composition.register` gives the defaults to
+Hydra; `make schema` generates help pages, `docs/reference.md` and `conf/schema.json`.
 """
 
 from collections.abc import Mapping
@@ -23,12 +22,12 @@ Texts = str | list[str]
 
 
 def key(default: Any, help: str, *, compose: str | None = None) -> Any:
-    """Return the field of a key.
+    """Define a key.
 
     Args:
-        default: of the key; ... where it must be given.
-        help: its meaning in one line.
-        compose: what stands in the composed configuration in the place of the default, a reference to other keys.
+        default: default value or factory; ... for mandatory keys.
+        help: meaning in one line.
+        compose: interpolation used in place of the default in the composed configuration.
     """
     extra: dict[str, Any] | None = {"compose": compose} if compose is not None else None
     made: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
@@ -36,26 +35,26 @@ def key(default: Any, help: str, *, compose: str | None = None) -> Any:
 
 
 class Section(BaseModel):
-    """A part of the configuration. Nothing is ever written into it: what is found out later makes a new one."""
+    """A section of the configuration; immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=(), arbitrary_types_allowed=True)
 
     def plain(self) -> dict[str, Any]:
-        """Return plain Python values: dicts, lists, numbers, text, None."""
+        """Return plain Python values."""
         return {name: _plain(value) for name, value in self._items()}
 
     def _items(self) -> list[tuple[str, Any]]:
-        """Return key and value of each field, and of each further key."""
+        """Return key and value of each field and extra key."""
         fields = [(field.alias or name, getattr(self, name)) for name, field in type(self).model_fields.items()]
         return [*fields, *(self.model_extra or {}).items()]
 
     def changed(self, **changes: Any) -> Self:
-        """Return a copy with other values for some keys, checked as the first ones were."""
+        """Return a validated copy with changed values."""
         return type(self).model_validate({**dict(self._items()), **changes})
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of a section as plain Python."""
+    """Convert a value of a section to plain Python."""
     if isinstance(value, Section):
         return value.plain()
     if isinstance(value, Mapping):
@@ -64,7 +63,7 @@ def _plain(value: Any) -> Any:
 
 
 class Component(Section):
-    """An object that is built from its dotted class or function and its arguments, as Hydra writes it."""
+    """An object built from a dotted class or function and its arguments, in Hydra's notation."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -72,11 +71,11 @@ class Component(Section):
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The arguments by name, nested components as plain values."""
+        """Arguments by name; nested components are plain values."""
         return self.model_extra or {}
 
     def with_arguments(self, **arguments: Any) -> Self:
-        """Return the same component with other values for some arguments."""
+        """Return a copy with changed arguments."""
         return type(self).model_validate({"_target_": self.target, **self.arguments, **arguments})
 
 
@@ -141,7 +140,7 @@ class DataConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _count_classes(cls, values: Any) -> Any:
-        """Let the number of classes follow from the classes."""
+        """Derive the number of classes."""
         classes = values.get("classes") if isinstance(values, Mapping) else None
         return {**values, "num_classes": len(classes)} if isinstance(classes, Mapping) and len(classes) > 1 else values
 
@@ -180,7 +179,7 @@ class TrainerConfig(Section):
 
     @property
     def lightning_arguments(self) -> Mapping[str, Any]:
-        """Further arguments of `pytorch_lightning.Trainer`."""
+        """Extra arguments of `pytorch_lightning.Trainer`."""
         return self.model_extra or {}
 
 
@@ -249,19 +248,17 @@ class TrainConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_groups(cls, values: Any) -> Any:
-        """Take empty groups of options (`metrics=none`, `logger=[]`) for what they mean."""
+        """Convert empty groups (`metrics=none`, `logger=[]`) to their empty values."""
         if not isinstance(values, Mapping):
             return values
         empty: dict[str, Any] = {"metrics": {}, "logger": {}, "mix": None, "distill": None}
         return {name: empty[name] if name in empty and not value else value for name, value in values.items()}
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """Return a new configuration with what was found out later, checked as the first one was.
-
-        This is the one way in which classes, channels, batch size, learning rate or class weights get into a configuration.
+        """Return a validated copy with inferred values such as classes, batch size, learning rate or class weights.
 
         Args:
-            changes: values by dotted key, as in {"data.batch_size": 12, "optimizer.lr": 2e-3}.
+            changes: values by dotted key, such as {"data.batch_size": 12, "optimizer.lr": 2e-3}.
         """
         values = self.plain()
         for name, value in changes.items():
@@ -451,7 +448,7 @@ COMMANDS: dict[str, type[Section]] = {
     "explain": ExplainConfig,
     "export": ExportConfig,
 }
-"""The keys of each command."""
+"""Keys of each command."""
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
@@ -461,4 +458,4 @@ SECTIONS: dict[str, type[Section]] = {
     "callbacks": CallbacksConfig,
     "logger": LoggerConfig,
 }
-"""The groups with fixed keys; the others hold components."""
+"""Groups with fixed keys; the others hold components."""

@@ -1,4 +1,4 @@
-"""What Hydra says about a command line that does not fit the configuration, as one paragraph with the nearest names."""
+"""Explain errors of Hydra on the command line, with the nearest names."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from segexp.errors import ConfigError, nearest
 
 
 def options(folders: Iterable[Path]) -> dict[str, list[str]]:
-    """Return the configuration groups and their options, in alphabetical order."""
+    """Return the options of each configuration group, sorted."""
     groups: dict[str, set[str]] = {}
     for folder in folders:
         for file in folder.glob("*/[!_]*.yaml"):
@@ -23,7 +23,7 @@ def options(folders: Iterable[Path]) -> dict[str, list[str]]:
 
 
 def known_keys(folders: Sequence[Path], main: str = "train") -> dict[str, list[str]]:
-    """Return every dotted key that a main configuration can have, with the options (`model=unet`) that have it."""
+    """Return every dotted key of a main configuration, with the options (`model=unet`) that have it."""
     from segexp.config.composition import defaults
 
     files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
@@ -51,7 +51,7 @@ def _content(file: Path) -> dict[Any, Any]:
 
 
 def _with_base(group: str, contents: Sequence[tuple[str, str, dict[Any, Any]]]) -> list[str]:
-    """Return the options of a group that have the defaults of the schema."""
+    """Return the options of a group that include the schema defaults."""
     return [
         f"{group}={name}"
         for each, name, content in contents
@@ -60,7 +60,7 @@ def _with_base(group: str, contents: Sequence[tuple[str, str, dict[Any, Any]]]) 
 
 
 def _members(main: str, mains: dict[str, dict[Any, Any]]) -> set[str]:
-    """Return the groups and main configurations that a main configuration is made of."""
+    """Return the groups and main configurations that a main configuration includes."""
     found = {main}
     for entry in mains.get(main, {}).get("defaults", []):
         if isinstance(entry, dict):
@@ -82,12 +82,12 @@ def _flat(node: dict[Any, Any], prefix: str) -> list[str]:
 
 @contextmanager
 def explained(overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise in the block into a ConfigError with the nearest names.
+    """Convert Hydra and OmegaConf exceptions in the block to ConfigError.
 
     Args:
-        overrides: that the block composes.
-        folders: of the configuration groups.
-        main: the main configuration.
+        overrides: composed in the block.
+        folders: configuration folders.
+        main: main configuration.
 
     Raises:
         ConfigError: the overrides do not fit the configuration.
@@ -118,7 +118,7 @@ def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
 
 
 def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train") -> ConfigError:
-    """Explain an override of a key that the composed configuration does not have."""
+    """Explain an override of an unknown key."""
     from segexp.config.components import ELSEWHERE
     from segexp.config.schema import SECTIONS
 
@@ -164,12 +164,12 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
 
 
 def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[Path]) -> ConfigError:
-    """Explain a group option, or a main configuration, for which there is no file.
+    """Explain a missing option or main configuration.
 
     Args:
-        missing: "group/option" as Hydra names it, or the name of a main configuration.
-        known: the group's options, None for a main configuration.
-        folders: where configuration files are looked for.
+        missing: "group/option", or the name of a main configuration.
+        known: options of the group, None for a main configuration.
+        folders: configuration folders.
     """
     group, _, option = missing.rpartition("/")
     places = " and ".join(str(folder) for folder in folders)
@@ -190,14 +190,7 @@ def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[
 
 
 def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
-    """Turn what Hydra says about a command line into one paragraph.
-
-    Args:
-        error: raised while the configuration was composed.
-        overrides: as typed.
-        folders: where configuration files are looked for.
-        main: name of the main configuration.
-    """
+    """Convert an exception raised by the composition of `overrides` to a ConfigError."""
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
 
     text, cause = str(error), error.__cause__

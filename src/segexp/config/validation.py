@@ -1,4 +1,4 @@
-"""From plain values to a typed configuration, with every problem in one message before anything is built."""
+"""Validate plain values into a typed configuration; all problems are reported in one message."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -21,17 +21,17 @@ from segexp.milestones import milestone
 Model = TypeVar("Model", bound=Section)
 
 COMPONENTS = ("model", "mix", "loss", "optimizer", "scheduler", "metrics")
-"""The groups that hold components."""
+"""Groups that hold components."""
 
 SUPPLIED = {"optimizer": ("params",)}
 """Arguments that training adds to the component of a group."""
 
 OPTIONAL_LOGGERS = ("mlflow", "wandb")
-"""Loggers whose package is not among segexp's dependencies."""
+"""Loggers whose package is optional."""
 
 
 def report(problems: Sequence[str]) -> None:
-    """Raise one ConfigError for all problems, if there are any."""
+    """Raise one ConfigError for all problems, if any."""
     if len(problems) == 1:
         raise ConfigError(problems[0])
     if problems:
@@ -40,13 +40,10 @@ def report(problems: Sequence[str]) -> None:
 
 
 def validate(values: Mapping[str, Any]) -> TrainConfig:
-    """Return the configuration of a training, checked as a whole.
-
-    Checked are the keys, types and ranges of the fixed sections, every `_target_` (nested ones too) with its arguments, and
-    what only several keys together tell.
+    """Validate a training configuration: keys, types, ranges, every `_target_` with its arguments, and combinations of keys.
 
     Args:
-        values: plain, as composed, with the facts about the data filled in.
+        values: plain values, with the facts about the data filled in.
 
     Raises:
         ConfigError: one numbered sentence per problem.
@@ -63,12 +60,7 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def validate_section(model: type[Model], values: Mapping[str, Any], section: str = "") -> Model:
-    """Return plain values as an object of a model.
-
-    Args:
-        model: whose keys they are.
-        values: plain values.
-        section: dotted key that they stand under, for messages.
+    """Validate plain values against a model; `section` is their dotted key, for messages.
 
     Raises:
         ConfigError: one numbered sentence per problem.
@@ -78,13 +70,13 @@ def validate_section(model: type[Model], values: Mapping[str, Any], section: str
 
 
 def key_problems(model: type[Section], values: Mapping[str, Any], section: str = "", *, groups: bool = True) -> Iterator[str]:
-    """Yield one sentence per key that a model does not know, lacks the value of, or forbids.
+    """Yield a message per unknown, missing or invalid key.
 
     Args:
-        model: whose keys they are.
+        model: of the section.
         values: plain values.
-        section: dotted key that they stand under, for messages.
-        groups: look for keys that hold other sections, too.
+        section: their dotted key, for messages.
+        groups: include keys that hold other sections.
     """
     known = {field.alias or name: field for name, field in model.model_fields.items()}
     if not groups:
@@ -107,14 +99,14 @@ def key_problems(model: type[Section], values: Mapping[str, Any], section: str =
 
 
 def unknown_key(name: str, section: str, known: Mapping[str, Any]) -> str:
-    """Return the sentence about a key that is not one: its new name where it had another, else the nearest ones."""
+    """Return the message for an unknown key: its new name, else the nearest keys."""
     if found := new_name(name):
         return f"{name} is called {' and '.join(found)} now. Write {' and '.join(found)} in its place"
     return f"{name} is not a key of {section or 'the configuration'}. {nearest(name.rpartition('.')[2], known)}".rstrip()
 
 
 def section_of(field: FieldInfo) -> type[Section] | None:
-    """Return the section that a key holds, None for a key with a value."""
+    """Return the section model of a key, None for a key with a value."""
     parts = get_args(field.annotation) if get_origin(field.annotation) in UNIONS else (field.annotation,)
     for part in parts:
         if isinstance(part, type) and issubclass(part, Section):
@@ -123,9 +115,9 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 
 
 def component_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence per problem of what is built: a class that is missing, arguments unknown, missing or of a wrong type."""
+    """Yield a message per problem of a component: missing class, unknown, missing or invalid arguments."""
     node = values.get(group)
-    if group == "loss":  # with as many weights as "auto" will have
+    if group == "loss":  # as many weights as "auto" will give
         node = with_class_weights(node, [1.0] * weighed_classes(values.get("data") or {}))
     if group == "optimizer":
         node = with_lr(node)
@@ -134,13 +126,13 @@ def component_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def weighed_classes(data: Mapping[str, Any] | DataConfig) -> int:
-    """Return how many class weights a loss takes: of overlapping labels it sees each class against its absence."""
+    """Return the number of class weights of a loss: two for overlapping labels, where each class is binary."""
     values = data.plain() if isinstance(data, DataConfig) else data
     return 2 if values.get("labels") == "overlapping" else int(values.get("num_classes") or 2)
 
 
 def higher_is_better(classes: Sequence[str]) -> list[str]:
-    """Return the names of the scores that can pick the best weights."""
+    """Return the scores that can select the best weights."""
     import numpy as np
 
     from segexp.metrics.scores import summary
@@ -150,7 +142,7 @@ def higher_is_better(classes: Sequence[str]) -> list[str]:
 
 
 def group_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the problems of one group by itself."""
+    """Yield the problems of a single group."""
     node, field = values.get(group), TrainConfig.model_fields[group]
     if group not in values and not field.is_required():
         return
@@ -185,7 +177,7 @@ def _adapter(model: type[Section], name: str) -> TypeAdapter[Any]:
 
 
 def _hint(field: FieldInfo) -> Any:
-    """Return the annotation of a key with its range."""
+    """Return the annotation of a key including its range."""
     hint: Any = field.annotation
     for limit in field.metadata:
         hint = Annotated[hint, limit]
@@ -193,7 +185,7 @@ def _hint(field: FieldInfo) -> Any:
 
 
 def _repaired(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | None, Mapping[str, Any]]:
-    """Return an object in which keys that are wrong have their defaults; None where one of them has none."""
+    """Return the model with invalid keys at their defaults, or None if that is impossible, and the values."""
     try:
         return model.model_validate(values), values
     except ValidationError as error:
@@ -206,7 +198,7 @@ def _repaired(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | No
 
 
 def _without(values: Mapping[str, Any], wrong: set[tuple[Any, ...]], model: type[Section]) -> dict[str, Any]:
-    """Return values without the keys that errors are about."""
+    """Return the values without the keys at the given error locations."""
     kept = {}
     for name, value in values.items():
         inner = {location[1:] for location in wrong if location and location[0] == name}
@@ -220,7 +212,7 @@ def _without(values: Mapping[str, Any], wrong: set[tuple[Any, ...]], model: type
 
 
 def cross_problems(config: TrainConfig) -> Iterator[str]:
-    """Yield one sentence per problem that only several keys together tell."""
+    """Yield a message per problem that involves several keys."""
     yield from logger_problems(config)
     yield from deep_supervision_problems(config)
     yield from explanation_problems(config)
@@ -230,14 +222,14 @@ def cross_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def logger_problems(config: TrainConfig) -> Iterator[str]:
-    """Yield a sentence per logger whose package is not installed."""
+    """Yield a message per logger whose package is not installed."""
     for name in OPTIONAL_LOGGERS:
         if getattr(config.logger, name) and find_spec(name) is None:
             yield f"logger={name} needs the package {name}, which is not installed. Type: pip install 'segexp[{name}]'"
 
 
 def deep_supervision_problems(config: TrainConfig) -> Iterator[str]:
-    """Yield a sentence where deep supervision does not fit the network."""
+    """Yield a message if deep supervision does not fit the network."""
     asked, arguments = config.deep_supervision, config.model.arguments
     typed = f"[{', '.join(f'{weight:g}' for weight in asked)}]" if isinstance(asked, list) else str(asked).lower()
     if isinstance(asked, list) and not any(weight > 0 for weight in asked):
@@ -257,7 +249,7 @@ def deep_supervision_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def explanation_problems(config: TrainConfig) -> Iterator[str]:
-    """Yield a sentence where heat maps cannot be drawn: without Captum, or of no such class."""
+    """Yield a message if heat maps cannot be drawn: no Captum, or an unknown class."""
     count, target = config.callbacks.explain, config.callbacks.explain_target
     names = [str(name) for name in config.data.classes or {}]
     if not count:
@@ -273,7 +265,7 @@ def explanation_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def combined_problems(config: TrainConfig) -> Iterator[str]:
-    """Yield a sentence per contradiction between keys of the data, the loss and the trainer."""
+    """Yield a message per contradiction between data, loss and trainer."""
     trainer, data = config.trainer, config.data
     if trainer.max_epochs is None and trainer.minutes is None and "max_steps" not in trainer.lightning_arguments:
         yield "trainer.max_epochs and trainer.minutes are both null, so training would never end. Type trainer.max_epochs=100"
@@ -300,7 +292,7 @@ def combined_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
-    """Yield a sentence per problem of averaged weights and of a frozen encoder."""
+    """Yield a message per problem of weight averaging and the frozen encoder."""
     for key in ("swa", "freeze_encoder"):
         given = getattr(trainer, key)
         if given is None:
@@ -323,7 +315,7 @@ def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
 
 
 def lightning_problems(trainer: TrainerConfig) -> Iterator[str]:
-    """Yield one sentence per further key of `trainer` that Lightning's Trainer does not take, or that segexp gives itself."""
+    """Yield a message per extra key of `trainer` that Lightning's Trainer does not accept or segexp sets itself."""
     for name in trainer.lightning_arguments:
         if name in OWN:
             yield f"trainer.{name} is set by segexp. {OWN[name]}"

@@ -25,7 +25,8 @@ from segexp.evaluation.case_scores import case_contributions, mean_score, parse_
 from segexp.evaluation.grouping import FREE, group_runs, missing_folds, rerun_advice, resampling_groups
 from segexp.evaluation.records import Record, unfinished_reason
 from segexp.evaluation.settings_diff import varying_settings
-from segexp.evaluation.summary_text import format_interval, format_score, pluralise
+from segexp.evaluation.summary_text import format_interval, format_score
+from segexp.errors import pluralise
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from segexp.errors import pluralise
 from segexp.evaluation.case_scores import Metric
 from segexp.evaluation.contrast import LEVEL, Contrast
 from segexp.evaluation.grouping import FEWEST_GROUPS, Entry, missing_folds, unit_count
@@ -31,11 +32,6 @@ def format_p_value(value: float) -> str:
         return "p not defined"
     digits = 4 if round(value, 3) == LEVEL else 3  # so that the side of the level is visible
     return "p < 0.001" if value < 0.0005 else f"p = {value:.{digits}f}"
-
-
-def pluralise(number_of: int, word: str) -> str:
-    """Return "1 case", "20 cases"."""
-    return f"{number_of} {word}{'s' * (number_of != 1)}"
 
 
 def verdict(contrast: Contrast, metric: Metric) -> str:

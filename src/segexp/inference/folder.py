@@ -1,4 +1,4 @@
-"""The loop of a prediction: one image after the other, while threads decode those to come and write those done."""
+"""Prediction of a folder: images are decoded and outputs written by threads while the network runs."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from segexp.types import Source
 
 
 class WriteQueue:
-    """Writes in threads, and makes who puts something in wait while too much is on its way."""
+    """Writes in threads, and blocks the producer while too much is pending."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget = budget
@@ -27,10 +27,10 @@ class WriteQueue:
         self.queue: deque[tuple[int, Future[None]]] = deque()
 
     def put(self, write: Callable[[], None], cost: int) -> None:
-        """Write soon; something that costs more than the budget is written before this returns.
+        """Schedule a write; one that exceeds the budget is completed before this returns.
 
         Raises:
-            DataError: something put in before could not be written.
+            DataError: an earlier write failed.
         """
         self.queue.append((cost, self.pool.submit(write)))
         while len(self.queue) > MOST or sum(entry[0] for entry in self.queue) > self.budget:
@@ -44,7 +44,7 @@ class WriteQueue:
             while kind is None and self.queue:
                 self._wait()
         finally:
-            self.pool.shutdown(wait=True, cancel_futures=True)  # what is being written becomes whole
+            self.pool.shutdown(wait=True, cancel_futures=True)  # running writes are completed
 
     def _wait(self) -> None:
         try:
@@ -58,13 +58,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class PredictFolder:
-    """What is to be done for one output folder.
+    """Work for one output folder.
 
     Attributes:
-        jobs: in their order.
-        writer: where the outputs go.
-        review: gets a row per image.
-        truth: reads the true masks, for panels.
+        jobs: in order.
+        writer: of the outputs.
+        review: receives a row per image.
+        truth: reads the ground truth masks, for panels.
     """
 
     jobs: tuple[Job, ...]
@@ -75,14 +75,14 @@ class PredictFolder:
 
 @dataclass
 class PredictReport:
-    """What came of it.
+    """Counts and problems of a prediction.
 
     Attributes:
         done: files whose outputs are all written.
-        images: predicted; a stack or volume has several.
+        pictures: predicted images; a stack or volume has several.
         flagged: images with a flag.
         failures: why a file has no mask.
-        untrue: why a true mask could not be shown.
+        untrue: why a ground truth mask could not be shown.
     """
 
     done: int = 0
@@ -99,13 +99,13 @@ def predict_folder(
     report: PredictReport,
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Predict and write every job of a folder; what cannot be read or does not fit is noted, and the others go on.
+    """Predict and write every job of a folder; images that fail are recorded and skipped.
 
     Args:
         folder: the jobs.
         predictor: image to prediction.
-        training: what the images should be like.
-        report: is added to.
+        training: statistics of the training images.
+        report: is updated.
         step: called after each image.
 
     Raises:
@@ -144,7 +144,7 @@ def predict_folder(
 
 
 def _extras(writer: MaskWriter, job: Job, source: Source, loaded: LoadedImage, prediction: Prediction) -> Callable[[], None]:
-    """Return what writes the extras of an image; it holds no more of the prediction than it needs."""
+    """Return the function that writes the extras of an image, without holding unneeded arrays."""
     wanted = writer.wanted
     found = PredictedImage(
         prediction.classes,

@@ -1,6 +1,6 @@
-"""Something done to every image of some folders: reading ahead, going on after a failure, tables, what is printed.
+"""Apply a command to every image of some folders: read-ahead, error handling, tables and output.
 
-A command says what by a `FolderTask`; `run_folders` does the rest.
+A command defines a `FolderTask`; `run_folders` runs it.
 """
 
 import sys
@@ -20,7 +20,7 @@ from segexp.config.schema import DataConfig
 from segexp.console import is_terminal
 from segexp.data.io.images import fit_channels, image_size, read_image
 from segexp.devices import is_memory
-from segexp.errors import DataError, SegexpError, listed
+from segexp.errors import DataError, SegexpError, listed, pluralise
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
 from segexp.inference.out_of_distribution import TrainingStats, flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
@@ -30,24 +30,24 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 BUDGET = 1 << 25
-"""Pixels that wait in a queue; more only if they are one image."""
+"""Maximum number of pixels in a queue, unless a single image is larger."""
 MOST = 8
-"""Images that wait in a queue."""
+"""Maximum number of images in a queue."""
 THREADS = 2
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 Truth = Callable[[Job, Source, Sequence[int]], Array | None]
-"""Reads the true mask (H, W) of one image of a job, of a size (H, W, …); None if nothing is known."""
+"""Reads the ground truth mask (H, W) of an image of a job, given its size (H, W, …); None if unknown."""
 
 
 class FolderTask(ABC, Generic[F]):
-    """What a command does to the images of its inputs. `F` is what is to be done for one output folder.
+    """What a command does to the images of its inputs; `F` is the work for one output folder.
 
     Attributes:
-        outputs_are: what the outputs are called: "Masks".
-        doing: for the progress bar: "Predicting".
+        outputs_are: name of the outputs: "Masks".
+        doing: label of the progress bar: "Predicting".
     """
 
     outputs_are: str
@@ -55,39 +55,39 @@ class FolderTask(ABC, Generic[F]):
 
     @abstractmethod
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
-        """Return the images that earlier runs wrote into a folder, relative to it; they are no inputs."""
+        """Return the images that earlier runs wrote into a folder, relative to it; they are not inputs."""
 
     @abstractmethod
     def prepare(self, inventory: Inventory) -> F:
-        """Return what is to be done for an input; what is there already is counted and left out."""
+        """Return the work for an input, without finished images."""
 
     @abstractmethod
     def outputs(self, inventory: Inventory, folder: F) -> Mapping[Job, Sequence[Path]]:
-        """Return the files that are written for each job."""
+        """Return the files written for each job."""
 
     @abstractmethod
     def count(self, folder: F) -> int:
-        """Return how many images are to be done for an input."""
+        """Return the number of images to process."""
 
     @abstractmethod
     def introduction(self) -> Iterator[str]:
-        """Yield lines about the network and what is asked of it."""
+        """Yield lines about the network and the request."""
 
     @abstractmethod
     def run(self, folder: F, step: Callable[[], None]) -> None:
-        """Do it; call `step` after each image. What cannot be read is noted, and the others go on."""
+        """Process a folder, calling `step` after each image; images that fail are recorded and skipped."""
 
     @abstractmethod
     def write_table(self, folder: F) -> Path | None:
-        """Write the table of a folder; return its file, None if it has no row."""
+        """Write the table of a folder; return its path, None if it has no row."""
 
     @abstractmethod
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
-        """Yield lines about what came of it."""
+        """Yield lines that summarise the results."""
 
     @abstractmethod
     def problem(self) -> DataError | None:
-        """Return what names the images that could not be done, None if all could."""
+        """Return an error that names the failed images, or None."""
 
 
 def run_folders(
@@ -100,21 +100,20 @@ def run_folders(
     suffix: str = "",
     check: bool = True,
 ) -> None:
-    """Do something to every image of some folders; print where the results are.
+    """Apply a task to every image of some folders; print where the results are.
 
     Args:
-        task: what is done.
+        task: the task.
         inputs: folders of images at any depth, or files.
-        outputs: a folder for all of them, or one for each.
-        training: what the images should be like.
+        outputs: one folder for all inputs, or one for each.
+        training: statistics of the training images.
         data: the data section of the run that trained the network.
         suffix: of the outputs' names.
-        check: refuse a folder of masks.
+        check: refuse inputs that look like masks.
 
     Raises:
-        ConfigError: outputs would be written over inputs or each other.
-        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
-            images that could not be done.
+        ConfigError: outputs would overwrite inputs or each other.
+        DataError: there is no image, the inputs are masks, an output cannot be written; or, at the end, some images failed.
     """
     pairs = resolve_output_dirs(as_list(inputs), as_list(outputs))
     folders = {output.resolve() for _, output in pairs}
@@ -132,7 +131,7 @@ def run_folders(
     where = f"{task.outputs_are}: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}"
     _say([where, *task.introduction()])
     for inventory in inventories:
-        _say([f"Input: {inventory.input}, {counted(len(inventory.jobs), 'image')}"])
+        _say([f"Input: {inventory.input}, {pluralise(len(inventory.jobs), 'image')}"])
         _say(f"  {notice}" for notice in inventory.notices)
     started = time.monotonic()
     try:
@@ -146,11 +145,6 @@ def run_folders(
         raise problem
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 image, 2 images."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _say(lines: Iterable[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
     sys.stdout.flush()
@@ -159,13 +153,13 @@ def _say(lines: Iterable[str]) -> None:
 def read_ahead(
     items: Iterable[T], read: Callable[[T], Any], cost: Callable[[T], int], budget: int = BUDGET
 ) -> Iterator[tuple[T, "Future[Any]"]]:
-    """Yield each item, in order, with what `read` makes of it; a few are read ahead by threads.
+    """Yield each item in order with the future of `read(item)`; some items are read ahead by threads.
 
     Args:
-        items: what to read.
+        items: to read.
         read: runs in a thread.
         cost: of an item, in the unit of the budget.
-        budget: of all items that wait; one item may cost more, and then waits alone.
+        budget: of all pending items; a single item may exceed it.
     """
     waiting, queue = deque(items), deque[tuple[T, int, Future[Any]]]()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -186,7 +180,7 @@ def read_ahead(
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image: image (H, W, C) as the network takes it, what is odd about it, and the truth (H, W) where known."""
+    """A decoded image (H, W, C) with its flags and, if known, ground truth (H, W)."""
 
     image: Array
     flags: tuple[str, ...]
@@ -194,10 +188,10 @@ class LoadedImage:
 
 
 def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, untrue: list[str]) -> LoadedImage:
-    """Decode one image, and its truth; a truth that cannot be read is noted in `untrue` and left out.
+    """Decode an image and its ground truth; problems with the latter are appended to `untrue`.
 
     Raises:
-        DataError: the image is broken, or has a number of channels that the network does not take.
+        DataError: the image is broken, or its number of channels does not fit the network.
     """
     array = read_image(source)
     have = array.shape[2]
@@ -217,16 +211,16 @@ def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, 
 
 
 def pixels(source: Source) -> int:
-    """Return how many pixels an image has, by which room for it is kept; 0 where it cannot be read."""
+    """Return the number of pixels of an image; 0 if it cannot be read."""
     try:
         height, width = image_size(source)
     except SegexpError:
-        return 0  # called when it is read
+        return 0  # reported when it is read
     return height * width
 
 
 def reason(error: Exception, remedy: str) -> str:
-    """Return why one image cannot be done, `remedy` where the memory is short; what is not the image's fault goes on."""
+    """Return why an image failed, with `remedy` for lack of memory; other exceptions are re-raised."""
     if isinstance(error, SegexpError):
         return error.found
     if is_memory(error):
@@ -236,7 +230,7 @@ def reason(error: Exception, remedy: str) -> str:
 
 @contextmanager
 def progress(total: int, what: str = "Predicting") -> Iterator[Callable[[], None]]:
-    """Give what is to be called after each of `total` images; `what` is being done to them."""
+    """Show a progress bar for `total` images; yield the function to call after each."""
     if not is_terminal():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""The true masks of images, for a panel: where they are, and which class each value means.
+"""Ground truth masks of images, for panels.
 
 Shapes: H W pixels.
 """
@@ -22,20 +22,20 @@ from segexp.types import Case, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DEPTH = 16
-"""Folders below that of the masks that are looked into."""
+"""Maximum folder depth below the mask folder."""
 
 
 def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path, ...]]:
     """Return the mask files of the jobs that have some.
 
     Args:
-        inventory: the jobs, and the masks that lie beside their images.
-        where: a folder, in which a mask has the name of its image, or one of the endings that masks commonly have; a pattern
-            with "{id}" in place of the image's name; None takes the masks beside the images.
+        inventory: the jobs, and the masks next to their images.
+        where: a folder of masks named like their images, optionally with a common suffix such as _mask; a pattern with "{id}"
+            for the image name; None for the masks next to the images.
 
     Raises:
-        ConfigError: no such folder, and no pattern.
-        DataError: no mask fits any image.
+        ConfigError: neither a folder nor a pattern.
+        DataError: no mask matches any image.
     """
     if where is None:
         root = inventory.root
@@ -63,7 +63,7 @@ def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path,
 
 @dataclass(frozen=True)
 class TruthReader:
-    """Decodes true masks by the class table that the network was trained with.
+    """Decodes masks with the class table of the network.
 
     Attributes:
         labels: mask values to classes.
@@ -74,15 +74,14 @@ class TruthReader:
     files: Mapping[Job, tuple[Path, ...]]
 
     def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
-        """Return the mask (H, W) uint8 of one image, 255 where it does not count; None if nothing is known.
+        """Return the mask (H, W) uint8 of an image, 255 = ignore; None if unknown.
 
         Raises:
-            DataError: a file is broken, of another size than the image (H, W), or holds a value that no class claims.
+            DataError: a file is broken, differs in size from the image (H, W), or contains a value without a class.
         """
         masks = []
         for file in self.files.get(job, ()):
-            page = source.page if source.page is not None and page_count(file) > 1 else None
-            mask = self.labels.encode(read_mask(Source(file, page), self.labels.by_value), str(file))
+            mask = self.labels.encode(read_mask(Source(file, _page(file, source)), self.labels.by_value), str(file))
             if mask.shape != tuple(size[:2]):
                 raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
             masks.append(mask)
@@ -90,7 +89,7 @@ class TruthReader:
 
 
 def filled(pattern: str, job: Job) -> Path | None:
-    """Return the file that a pattern gives to a job, with or without its folders; None if absent."""
+    """Return the file of a job according to a pattern, with or without its folders; None if absent."""
     stem = stem_of(job.image)
     names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]
     names += [text.removesuffix(".*") + ending for text in names if text.endswith(".*") for ending in ENDINGS]
@@ -117,14 +116,14 @@ def find_layers(inventory: Inventory, where: str | None, data: DataConfig) -> di
     """Return the mask files of the jobs that have some, by class.
 
     Args:
-        inventory: the jobs, and the masks that lie beside their images.
-        where: a pattern with "{id}" for the image's name and "{class}" for that of the class, as in the names of what is
-            predicted; None takes the masks that the patterns of the training find beside the images.
+        inventory: the jobs, and the masks next to their images.
+        where: a pattern with "{id}" for the image name and "{class}" for the class name; None for the masks that the training
+            patterns find next to the images.
         data: the data section of the run that trained the network.
 
     Raises:
-        ConfigError: it is no such pattern.
-        DataError: no mask fits any image.
+        ConfigError: not such a pattern.
+        DataError: no mask matches any image.
     """
     classes = list(data.classes or {})[1:]
     if where is None:
@@ -156,21 +155,21 @@ def find_layers(inventory: Inventory, where: str | None, data: DataConfig) -> di
 
 @dataclass(frozen=True)
 class LayersReader:
-    """Decodes true masks by the class table that the network was trained with.
+    """Decodes masks of overlapping classes with the class table of the network.
 
     Attributes:
         labels: mask values to presence.
-        files: of each job, by class; a class without a file is nowhere in its image.
+        files: of each job, by class; a class without a file is absent.
     """
 
     labels: OverlappingTable
     files: Mapping[Job, Layers]
 
     def __call__(self, job: Job, source: Source, size: Sequence[int]) -> Array | None:
-        """Return the mask (H, W) uint8 of one image, bit sets, 255 where it does not count; None if nothing is known.
+        """Return the bit-set mask (H, W) uint8 of an image, 255 = ignore; None if unknown.
 
         Raises:
-            DataError: a file is broken, of another size than the image (H, W), or holds a value that its class does not have.
+            DataError: a file is broken, differs in size from the image (H, W), or contains an unknown value.
         """
         layers = self.files.get(job)
         if not layers:

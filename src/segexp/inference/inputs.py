@@ -1,4 +1,4 @@
-"""From what the user calls input to jobs with names. Files are listed and headers read; nothing is written."""
+"""From the input paths to named jobs. Only listings and file headers are read."""
 
 import re
 import sys
@@ -22,14 +22,14 @@ from segexp.inference.out_of_distribution import TrainingStats
 from segexp.types import Source
 
 ENDINGS = tuple(f".{ending}" for ending in (*reversed(nifti.ENDINGS), *SUFFIXES))
-"""Of all formats that can be read, `.nii.gz` before what it ends with."""
+"""Suffixes of all readable formats, `.nii.gz` first."""
 
 EXTRAS = ("overlay", "probabilities", "labels", "panels", "uncertainty")
-"""Folders beside the masks for what else is written."""
+"""Folders of the additional outputs, next to the masks."""
 
 
 def file_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Return a word for each class that can stand in a file's name: letters, digits, dashes; no two alike."""
+    """Return distinct file-safe names (letters, digits, dashes) of the classes."""
     words: list[str] = []
     for number, name in enumerate(names, start=1):
         word = re.sub(r"[^\w-]+", "_", name).strip("_")
@@ -38,32 +38,31 @@ def file_words(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def ending_of(name: str) -> str:
-    """Return the ending of an image's name as it is written (`.JPG`, `.nii.gz`); empty for other files."""
+    """Return the suffix of an image file name as written (`.JPG`, `.nii.gz`); "" for other files."""
     lower = name.lower()
     return next((name[-len(ending) :] for ending in ENDINGS if lower.endswith(ending) and len(name) > len(ending)), "")
 
 
 def stem_of(name: str) -> str:
-    """Return an image's name, folders included, without its format."""
+    """Return an image's name, including folders, without its suffix."""
     return name.removesuffix(ending_of(name))
 
 
 SHORTEST = 3
-"""Characters of an ending that is clear enough: `_L` may also be the left eye."""
+"""Minimum length of an unambiguous mask suffix: `_L` may also be the left eye."""
 
 PAIR_ENDINGS = tuple((image, mask) for image, mask in PAIRS if len(mask) >= SHORTEST)
-"""Endings of image and mask that tell a mask without a word from the checkpoint."""
+"""Suffixes of image and mask names that identify a mask without the checkpoint."""
 
 Partners = dict[str, tuple[str, ...]]
-"""Names of the masks by the name of their image."""
+"""Mask names by image name."""
 
 
 def masks_beside(root: Path, names: Sequence[str], data: DataConfig) -> Partners:
-    """Return the masks among the files of a folder whose image lies there too.
+    """Return the masks among the files of a folder, by the image that belongs to them.
 
-    A mask is what the patterns that the network was trained with call one, as training read them; or what has the name of
-    another file but for an ending such as `_mask` or a word such as `masks` for `images`, also of a folder. Without its image
-    a file is never taken for a mask.
+    Masks are recognised by the patterns of the training data, or by a name equal to another file's except for a suffix such
+    as `_mask` or a word such as `masks` instead of `images`, also in a folder name. A file without its image is never a mask.
 
     Args:
         root: the folder.
@@ -78,7 +77,7 @@ def masks_beside(root: Path, names: Sequence[str], data: DataConfig) -> Partners
 
 
 def by_patterns(root: Path, names: Sequence[str], data: DataConfig, of_class: str | None = None) -> Partners:
-    """Return what the patterns that the network was trained with call a mask; with `of_class`, one of that class."""
+    """Return the masks according to the training patterns; with `of_class`, those of one class."""
     patterns = data.mask
     each = list(patterns.items()) if isinstance(patterns, Mapping) else [(None, patterns)]
     found: dict[str, tuple[str, ...]] = {}
@@ -98,7 +97,7 @@ def _by_pattern(root: Path, names: Sequence[str], image: object, mask: object) -
     ranked = (masks, images) if masks_first else (images, masks)
     by_key: dict[Pattern, dict[object, list[str]]] = {images: defaultdict(list), masks: defaultdict(list)}
     for name in names:
-        for pattern in ranked:  # a file that both fit belongs to the one with more characters of its own
+        for pattern in ranked:  # a file that matches both belongs to the more specific one
             key = _key(root, name, pattern, shared)
             if key is not None:
                 by_key[pattern][key].append(name)
@@ -108,9 +107,9 @@ def _by_pattern(root: Path, names: Sequence[str], image: object, mask: object) -
 
 
 def _key(root: Path, name: str, pattern: Pattern, shared: Sequence[str]) -> object:
-    """Return where the data set of a file would begin and the fields that pair it, or None if the pattern does not fit.
+    """Return the root of the data set and the pairing fields of a file; None if the pattern does not match.
 
-    The input may be the root of the data set, a folder in it or one above; so the end of the whole path is compared.
+    The end of the whole path is compared, because the input may be the data root, a folder in it, or one above.
     """
     parts = (root / name).parts
     cut = len(parts) - pattern.depth - 1
@@ -131,7 +130,7 @@ def _by_name(names: Sequence[str]) -> Partners:
 
 
 def _images_of(stem: str) -> Iterator[str]:
-    """Yield what the image may be called if this is the name of a mask."""
+    """Yield the possible image names for a mask name."""
     for image_end, mask_end in PAIR_ENDINGS:
         if stem.endswith(mask_end):
             yield stem.removesuffix(mask_end) + image_end
@@ -141,18 +140,18 @@ def _images_of(stem: str) -> Iterator[str]:
 
 
 EARLIER, BESIDE = "written by an earlier run", "masks of images here"
-"""Why a file is left out."""
+"""Reasons for leaving out a file."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to predict.
+    """One file to process.
 
     Attributes:
-        file: where it is.
-        image: its name relative to the input, with "/": how messages and the review call it.
-        stem: what its outputs are called, folders included, without suffix and format.
-        pages: how many images it holds one by one, as a stack or volume; None for an image of its own.
+        file: its path.
+        image: its name relative to the input, with "/", for messages and tables.
+        stem: name of its outputs, including folders, without suffix.
+        pages: number of images in a stack or volume; None for a single image.
     """
 
     file: Path
@@ -167,22 +166,22 @@ class Job:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """Its images, in their order."""
+        """Its images in order."""
         return (Source(self.file),) if self.pages is None else tuple(Source(self.file, page) for page in range(self.pages))
 
     def label(self, source: Source) -> str:
-        """Return what the review calls one of its images."""
+        """Return the name of one of its images in messages and tables."""
         return self.image if source.page is None else f"{self.image}[{source.page}]"
 
 
 @dataclass(frozen=True)
 class EarlierOutputs:
-    """What tells that an earlier run wrote a file.
+    """Identifies files written by earlier runs.
 
     Attributes:
-        suffix: of the masks' names.
-        folders: all output folders, resolved; what lies in them is no input, unless one is the input itself.
-        files: masks that the reviews in those folders list, resolved.
+        suffix: of mask names.
+        folders: all output folders, resolved; files in them are not inputs, unless the folder itself is the input.
+        files: masks listed in the tables of those folders, resolved.
     """
 
     suffix: str = ""
@@ -192,14 +191,14 @@ class EarlierOutputs:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What one input holds.
+    """Content of one input.
 
     Attributes:
         input: the folder or file.
         output: the folder of its masks.
         jobs: in natural order of their names (2 before 10).
-        masks: names of the masks beside their images, which are left out, by the name of the image.
-        notices: what a user should know, in sentences.
+        masks: excluded masks next to the images, by image name.
+        notices: messages for the user.
     """
 
     input: Path
@@ -215,20 +214,17 @@ class Inventory:
 
 
 def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earlier: EarlierOutputs) -> Inventory:
-    """List the images of one input.
-
-    What lies in the output folder, masks beside their images, and what an earlier run wrote are no inputs; a file that is
-    named itself always is.
+    """List the images of one input, without masks, files in output folders, and files written by earlier runs.
 
     Args:
-        given: a folder, looked through at any depth, or a file.
+        given: a folder, searched recursively, or a file, which is always accepted.
         output: the folder of its masks.
-        channels: that the network takes; a TIFF file with just so many gray pages is one image.
+        channels: of the network; a TIFF file with exactly this number of gray pages is one image.
         data: the data section of the run that trained the network.
-        earlier: how to know what earlier runs wrote.
+        earlier: identifies files written by earlier runs.
 
     Raises:
-        DataError: the input does not exist, or holds no image.
+        DataError: the input does not exist, or contains no image.
     """
     if not given.exists():
         here = "" if given.is_absolute() else f" (from {Path.cwd()})"
@@ -238,7 +234,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     own = _written(root, names, earlier)
     masks = masks_beside(root, [name for name in names if name not in own], data)
     beside = {mask for partners in masks.values() for mask in partners}
-    own |= _suffixed(names, earlier.suffix) - beside  # a mask that no review lists may be the truth
+    own |= _suffixed(names, earlier.suffix) - beside  # masks not listed in a review may be ground truth
     if given.is_dir():
         chosen = [name for name in names if name not in own | beside]
     elif ending_of(given.name):
@@ -256,12 +252,12 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
 def _pictures(root: Path) -> list[str]:
     try:
         return [name for name in list_files(root, sys.maxsize) if ending_of(name)]
-    except DataError:  # the folder holds no file at all
+    except DataError:  # the folder is empty
         return []
 
 
 def _written(root: Path, names: Sequence[str], earlier: EarlierOutputs) -> set[str]:
-    """Return the names that an earlier run wrote, because they lie in an output folder or a review lists them."""
+    """Return the names written by an earlier run: in an output folder, or listed in a review."""
     base = root.resolve()
     inside = [folder for folder in earlier.folders if folder != base and folder.is_relative_to(base)]
     if base in earlier.folders and earlier.files:
@@ -273,14 +269,14 @@ def _written(root: Path, names: Sequence[str], earlier: EarlierOutputs) -> set[s
 
 
 def _suffixed(names: Sequence[str], suffix: str) -> set[str]:
-    """Return the names that are another one's with the suffix."""
+    """Return the names that equal another one plus the suffix."""
     stems = {stem_of(name) for name in names}
     pairs = ((name, stem_of(name)) for name in names if suffix)
     return {name for name, stem in pairs if stem.endswith(suffix) and stem.removesuffix(suffix) in stems}
 
 
 def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
-    """Return a job for each file, and what is to be said about names that keep their format."""
+    """Return a job for each file, and a notice about names that keep their suffix to stay distinct."""
     called = {name: stem_of(name) for name in names}
     while True:
         counts = Counter(called.values())
@@ -294,7 +290,7 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
 
 
 def _pages(file: Path, channels: int) -> int | None:
-    """Return how many images of its own a file holds; None for one image, also where it cannot be read (told later)."""
+    """Return the number of pages of a stack or volume; None for a single or unreadable image (reported later)."""
     if not (nifti.is_nifti(file) or ending_of(file.name).lower() in (".tif", ".tiff")):
         return None
     try:
@@ -330,22 +326,22 @@ def _no_image(given: Path, root: Path, own: set[str], beside: set[str]) -> DataE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FIRST = 8
-"""Images looked at."""
+"""Number of images checked."""
 HANDFUL = 16
-"""Different values or colours that a mask may have, and an image hardly."""
+"""Number of distinct values or colours that is plausible for a mask but not for an image."""
 ENOUGH = 1 << 20
-"""Pixels looked at."""
+"""Number of pixels checked per image."""
 
 
 def refuse_masks(jobs: Sequence[Job], training: TrainingStats) -> None:
-    """Refuse input whose first images all hold only a handful of values, where the training images held many.
+    """Refuse inputs whose first images look like masks, unless the training images did.
 
     Args:
-        jobs: what would be predicted.
-        training: what is known about the training images.
+        jobs: to be predicted.
+        training: statistics of the training images.
 
     Raises:
-        DataError: the files look like masks.
+        DataError: the images have only a few distinct values.
     """
     if not len(training.mean) or training.two_valued:
         return
@@ -353,7 +349,7 @@ def refuse_masks(jobs: Sequence[Job], training: TrainingStats) -> None:
     for job in jobs[:FIRST]:
         try:
             counts[job.image] = different_values(read_image(job.sources[len(job.sources) // 2]))
-        except SegexpError:  # called when its turn comes
+        except SegexpError:  # reported when it is processed
             continue
         if counts[job.image] > HANDFUL:
             return
@@ -369,7 +365,7 @@ def refuse_masks(jobs: Sequence[Job], training: TrainingStats) -> None:
 
 
 def different_values(image: Array) -> int:
-    """Return how many different values or colours an image (H, W, C) has in evenly spread pixels; stops after `HANDFUL`."""
+    """Count the distinct values or colours of an image (H, W, C) in evenly spread pixels, up to `HANDFUL` + 1."""
     pixels = image.reshape(-1, image.shape[2])
     pixels = pixels[:: max(1, len(pixels) // ENOUGH)]
     found = 0

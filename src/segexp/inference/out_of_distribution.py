@@ -1,12 +1,12 @@
-"""Images that leave what the network was trained on.
+"""Detection of images that differ from the training images.
 
-The training's fingerprint tells the spread of the pixels, not of the images; so an image counts as far off only where hardly
-any image of such a data set could be:
+The fingerprint of the training data holds statistics of pixels, not of images; so an image is only flagged if hardly any image
+of such a data set would be:
 
-- brightness: the mean of a channel is more than `FAR` pixel deviations from the training mean. The means of images spread less
-  than their pixels, so that (by Chebyshev) at most 1 in 6 images of *any* data set is beyond, and of real ones next to none.
-- range: more than `OUTSIDE` of the pixels of a channel lie outside of what 99 % of the training pixels have.
-- contrast: the deviation within the image is below `FLAT` of that of all training pixels.
+- brightness: the mean of a channel is more than `FAR` pixel standard deviations from the training mean. By Chebyshev at most
+  1 in 6 images of *any* data set is beyond, and hardly any image of real ones.
+- range: more than `OUTSIDE` of the pixels of a channel are outside the central 99 % of the training pixels.
+- contrast: the standard deviation of the image is below `FLAT` of that of all training pixels.
 
 Shapes: C channels, H W pixels.
 """
@@ -24,19 +24,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FAR, OUTSIDE, FLAT = 2.5, 0.25, 0.1
 FACTOR = 2
-"""How many times larger or smaller than every training image a side may be."""
+"""Accepted ratio of an image side to the largest or smallest training image."""
 ENOUGH = 1 << 18
-"""Pixels of an image that its intensities are measured on."""
+"""Number of pixels from which intensities are measured."""
 
 
 @dataclass(frozen=True)
 class TrainingStats:
-    """What is known about the images that a network was trained on.
+    """Statistics of the training images.
 
     Attributes:
         channels: C.
-        value_range: file values that became 0 and 1; 0 and 255 for 8-bit images.
-        mean, std, p_low, p_high: per channel on the unit scale; empty when unknown.
+        value_range: file values mapped to 0 and 1; 0 and 255 for 8-bit images.
+        mean, std, p_low, p_high: per channel on the unit scale; empty if unknown.
         low, high: extremes, likewise.
         heights, widths: smallest and largest.
     """
@@ -54,7 +54,7 @@ class TrainingStats:
 
     @classmethod
     def of(cls, segmenter: Segmenter) -> "TrainingStats":
-        """Read it from a segmenter that was loaded from a checkpoint."""
+        """Return the statistics stored with a segmenter."""
         found: Any = segmenter.provenance.fingerprint if segmenter.provenance else {}
         numbers = {key: np.array(found.get(key, ()), float) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
         sizes = np.array([[int(side) for side in size.split("x")] for size in found.get("sizes", {})])
@@ -63,26 +63,26 @@ class TrainingStats:
 
     @property
     def eight_bit(self) -> bool:
-        """Whether the training images were 8-bit ones."""
+        """Whether the training images were 8-bit."""
         return tuple(self.value_range) == (0.0, 255.0)
 
     @property
     def gray_as_colour(self) -> bool:
-        """Whether the training images seem to be gray ones with three equal channels."""
+        """Whether the training images seem to be gray with three equal channels."""
         return len(self.mean) == 3 and len(set(self.mean)) == 1 and len(set(self.std)) == 1
 
     @property
     def two_valued(self) -> bool:
-        """Whether the training images held hardly more than two values: only then is the deviation as large as it can be.
+        """Whether the training images had hardly more than two values: their variance is close to its upper bound.
 
-        Bhatia and Davis (2000), A better bound on the variance: it is at most (high - mean) (mean - low).
+        The bound is (high - mean) (mean - low) (Bhatia and Davis 2000, A better bound on the variance).
         """
         bound = (self.high - self.mean) * (self.mean - self.low)
         return bool((self.std**2 >= 0.9 * bound).any())
 
 
 def flags(image: Array, training: TrainingStats) -> tuple[str, ...]:
-    """Say in words where an image (H, W, C), as it is in the file, leaves what the network was trained on."""
+    """Describe how a raw image (H, W, C) differs from the training images."""
     found = [*_size_flags(image, training), *_type_flags(image, training)]
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // ENOUGH))
     some = image[::step, ::step]
@@ -120,7 +120,7 @@ def _type_flags(image: Array, training: TrainingStats) -> list[str]:
 
 
 def _intensity_flags(pixels: Array, training: TrainingStats) -> list[str]:
-    """Compare pixels (N, C) on the unit scale with those of training; one flag at most, the clearest."""
+    """Compare pixels (N, C) on the unit scale with the training pixels; return at most one flag."""
     spread = np.maximum(training.std, 1e-6)
     away = (pixels.mean(axis=0) - training.mean) / spread
     worst = int(np.abs(away).argmax())

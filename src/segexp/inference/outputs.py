@@ -1,7 +1,7 @@
-"""What is written for an image: its mask, and on request more in folders beside it. Every file is whole or not there.
+"""Output files of an image: its mask and optional extras in separate folders, all written atomically.
 
-A stack or volume gives one mask file; of everything else each of its pages gives a file of its own, in a folder called like it.
-Classes that may overlap have a mask file each, `NAME_CLASS.png`, that shows where the class is.
+A stack or volume has one mask file; extras are written per page into a folder of the same name. Overlapping classes have one
+mask file each, `NAME_CLASS.png`.
 
 Shapes: K classes, H W pixels of the image.
 """
@@ -28,17 +28,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Which files are written.
+    """Selected output files.
 
     Attributes:
         suffix: added to the name of every output.
         overlay: the image with the mask over it, PNG.
         probabilities: float16 (K, H, W), as "npz" (key "probabilities") or "tiff" (a page per class).
-        labels: class indices (of overlapping labels, bit sets), PNG, or TIFF for a stack; of a volume with exclusive classes
-            the mask holds them already.
-        panel: input, truth if it is known, and prediction side by side, PNG.
+        labels: class indices or bit sets as PNG or, for a stack, TIFF; not for volumes with exclusive classes, whose mask
+            already contains them.
+        panel: input, ground truth (if known) and prediction side by side, PNG.
         uncertainty: a map with a colour bar, PNG, and its values from 0 to 1, float16, as npz (key "uncertainty").
-        layers: the classes that have a mask of their own, because they may overlap; none where one mask tells them.
+        layers: overlapping classes, which have separate masks; empty for exclusive classes.
     """
 
     suffix: str = ""
@@ -50,15 +50,15 @@ class OutputOptions:
     layers: tuple[str, ...] = ()
 
     def masks(self, job: Job) -> tuple[str, ...]:
-        """Return the names of a job's masks relative to the output folder: one, or one for each class that may overlap."""
+        """Return the names of a job's masks relative to the output folder: one, or one per overlapping class."""
         return tuple(self._name(job, f"_{word}") for word in file_words(self.layers)) or (self._name(job),)
 
     def labels_file(self, job: Job) -> str | None:
-        """Return the name of a job's class indices, if they get a file of their own."""
+        """Return the name of a job's class index file, if there is one."""
         return f"labels/{self._name(job)}" if self.labels and (self.layers or not job.volume) else None
 
     def extras(self, job: Job, source: Source) -> dict[str, str]:
-        """Return the names of what else is written for one image of a job, by kind."""
+        """Return the names of the extras of one image of a job, by kind."""
         page = "" if source.page is None else f"/{source.page:04d}"
         name = f"{job.stem}{self.suffix}{page}"
         kinds = {
@@ -71,7 +71,7 @@ class OutputOptions:
         return {kind: f"{folder}/{name}.{ending}" for kind, (wanted, folder, ending) in kinds.items() if wanted}
 
     def files(self, job: Job) -> Iterator[str]:
-        """Yield the names of all outputs of a job, the masks last, as they are written."""
+        """Yield the names of all outputs of a job in the order of writing, the masks last."""
         for source in job.sources:
             yield from self.extras(job, source).values()
         labels = self.labels_file(job)
@@ -84,11 +84,11 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What is to be written of one image; what nobody asked for is None.
+    """Data to write for one image; None if not requested.
 
     Attributes:
         classes: (H, W) uint8, of overlapping labels bit sets.
-        image: (H, W, C) as the network was given it.
+        image: (H, W, C) network input before preprocessing.
         truth: (H, W) uint8, 255 = ignore.
         probabilities: (K, H, W) float32.
         uncertainty: (H, W) float32 from 0 to 1.
@@ -107,7 +107,7 @@ class MaskWriter:
 
     Attributes:
         folder: of the masks.
-        wanted: which files.
+        wanted: selected files.
         spec: class names and colours.
     """
 
@@ -116,11 +116,11 @@ class MaskWriter:
     spec: DataSpec
 
     def done(self, job: Job) -> bool:
-        """Say whether every output of a job is there."""
+        """Return whether every output of a job exists."""
         return all((self.folder / name).is_file() for name in self.wanted.files(job))
 
     def write_extras(self, job: Job, source: Source, found: PredictedImage) -> None:
-        """Write what belongs to one image."""
+        """Write the extras of one image."""
         colours, names, lay = self.spec.palette, self.spec.classes, overlay_bits if self.spec.overlapping else overlay
         for kind, name in self.wanted.extras(job, source).items():
             path = self.folder / name
@@ -138,7 +138,7 @@ class MaskWriter:
                 _write_npz(path, uncertainty=found.uncertainty.astype(np.float16))
 
     def write_mask(self, job: Job, classes: Sequence[Array]) -> None:
-        """Write the mask of a job, or one of each class, and its class indices if they are wanted.
+        """Write the mask or masks of a job, and its class indices if requested.
 
         Args:
             job: the image, stack or volume.
@@ -157,7 +157,7 @@ class MaskWriter:
             self._write(job, paths[0], classes, self.spec.palette)
 
     def _write_two(self, job: Job, path: Path, pages: Sequence[Array]) -> None:
-        """Write masks of 0 and 1, that can be seen; a volume holds class indices."""
+        """Write binary masks as 0 and 255, in a volume as 0 and 1."""
         self._write(job, path, pages if job.volume else [mask * np.uint8(255) for mask in pages])
 
     def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
@@ -187,11 +187,11 @@ def _write_npz(path: Path, **arrays: Any) -> None:
 def resolve_output_dirs(inputs: Sequence[str], outputs: Sequence[str]) -> list[tuple[Path, Path]]:
     """Return each input with its output folder.
 
-    Several folders with one output get a folder each in it, called like them; where two are called alike, the names of the
-    folders above are added. Files go into the output as they are.
+    Several input folders with one output get a subfolder each, named like the input; parent names are added where necessary.
+    Files are written directly into the output.
 
     Raises:
-        ConfigError: an input is named twice, or there are several outputs but not one for each input.
+        ConfigError: an input is named twice, or the numbers of inputs and outputs do not match.
     """
     paths = [Path(text) for text in inputs]
     twice = [str(path) for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
@@ -211,7 +211,7 @@ def resolve_output_dirs(inputs: Sequence[str], outputs: Sequence[str]) -> list[t
 
 
 def _called(folder: Path, folders: Sequence[Path]) -> Path:
-    """Return the last parts of a path, as many as tell it from the others."""
+    """Return the shortest suffix of a path that distinguishes it from the others."""
     longest = max(len(other.parts) for other in folders)
     for count in range(1, longest + 1):
         if sum(other.parts[-count:] == folder.parts[-count:] for other in folders) == 1:
@@ -220,11 +220,11 @@ def _called(folder: Path, folders: Sequence[Path]) -> Path:
 
 
 def check_collisions(inventories: Sequence[Inventory], files: Mapping[Job, Sequence[Path]]) -> None:
-    """Refuse to write over an image or a truth, or one output over another.
+    """Refuse to overwrite an image, a ground truth mask, or another output.
 
     Args:
         inventories: all inputs.
-        files: the files that each job will write.
+        files: to be written for each job.
 
     Raises:
         ConfigError: naming both files.
@@ -251,11 +251,11 @@ def check_collisions(inventories: Sequence[Inventory], files: Mapping[Job, Seque
 
 
 def check_writable(folder: Path) -> None:
-    """Make an output folder, and find out before the work whether it can be written.
+    """Create an output folder and check that it is writable.
 
     Raises:
-        ConfigError: it is the name of an image.
-        DataError: it cannot be made or written.
+        ConfigError: it has the name of an image file.
+        DataError: it cannot be created or written.
     """
     if ending_of(folder.name) and not folder.is_dir():
         raise ConfigError(
@@ -271,12 +271,12 @@ def check_writable(folder: Path) -> None:
 
 
 def as_list(value: str | Sequence[str]) -> list[str]:
-    """Return what a key names, one path or a list of them, as a list."""
+    """Return a path or a list of paths as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def unwritable(path: Path | str, error: OSError) -> DataError:
-    """Return what to tell about an output that cannot be written."""
+    """Return the error for an output that cannot be written."""
     return DataError(
         f"{path} cannot be written ({error.strerror or error})",
         "A folder that can be written and has room was expected",

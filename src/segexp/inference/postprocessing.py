@@ -1,4 +1,4 @@
-"""From probabilities to the final mask: a threshold, and components that are kept, dropped or filled.
+"""From probabilities to the final mask: threshold, component filtering and hole filling.
 
 Shapes: K classes (0 is the background), H W pixels.
 """
@@ -19,9 +19,9 @@ class Components:
     """The 8-connected components of one class.
 
     Attributes:
-        box: rows and columns outside of which the class does not occur.
-        labels: inside the box, (h, w) int32: 0 where the class is not, else the number of the component, from 1 on.
-        areas: pixels by number; entry 0 is 0.
+        box: rows and columns of the bounding box of the class.
+        labels: (h, w) int32 inside the box: component number from 1 on, 0 for other classes.
+        areas: pixels by component number; entry 0 is 0.
     """
 
     box: tuple[slice, slice]
@@ -29,7 +29,7 @@ class Components:
     areas: np.ndarray
 
     def dropped(self, min_area: int, largest: bool) -> np.ndarray:
-        """Return by number whether a component goes: it is too small or, if asked for, not the largest."""
+        """Return by component number whether it is removed: too small or, if requested, not the largest."""
         gone: np.ndarray = self.areas < min_area
         if largest:
             gone[np.arange(len(gone)) != self._largest()] = True
@@ -37,13 +37,13 @@ class Components:
         return gone
 
     def _largest(self) -> int:
-        """Return the number of the largest component, of equal ones that whose first pixel comes first in reading order."""
+        """Return the number of the largest component; of equal ones the first in reading order."""
         largest = self.areas == self.areas.max()
         return int(self.labels.flat[largest[self.labels].argmax()] if largest.sum() > 1 else largest.argmax())
 
 
 def components(classes: np.ndarray) -> Iterator[Components]:
-    """Yield the components of each class but the background that occurs in a class map (H, W) uint8."""
+    """Yield the components of each foreground class of a class map (H, W) uint8."""
     for k in range(1, int(classes.max(initial=0)) + 1):
         mask = _where(classes, k)
         box = _box(mask)
@@ -56,13 +56,13 @@ def components(classes: np.ndarray) -> Iterator[Components]:
 
 
 def keep(classes: np.ndarray, found: Iterable[Components], min_area: int, largest: bool) -> np.ndarray:
-    """Return the class map (H, W) without the components that are too small or, if asked for, not the largest of their class.
+    """Return a class map without small components or, if requested, all but the largest of each class.
 
     Args:
-        classes: (H, W) uint8; left as it is.
+        classes: (H, W) uint8; not modified.
         found: its `components`.
         min_area: in pixels.
-        largest: whether only the largest component of each class stays.
+        largest: keep only the largest component of each class.
     """
     out = classes.copy()
     for each in found:
@@ -73,11 +73,11 @@ def keep(classes: np.ndarray, found: Iterable[Components], min_area: int, larges
 
 
 def filled(classes: np.ndarray) -> np.ndarray:
-    """Return the class map (H, W) uint8 with the holes that one class alone encloses given to that class."""
+    """Fill holes that are enclosed by a single class in a class map (H, W) uint8."""
     box = _box(classes)
     if box is None:
         return classes
-    inside = np.ascontiguousarray(classes[box])  # beyond the box all is background, so its border is as good as the image's
+    inside = np.ascontiguousarray(classes[box])  # only background outside the box
     count, labels, stats, _ = cv2.connectedComponentsWithStats(_where(inside, 0), connectivity=4)
     height, width = inside.shape
     left, top, wide, tall = (stats[:, n] for n in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP, cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT))
@@ -88,12 +88,12 @@ def filled(classes: np.ndarray) -> np.ndarray:
     owner = _enclosing(inside, labels, count)
     owner[~hole] = 0
     out = classes.copy()
-    out[box] = np.maximum(inside, owner[labels])  # a hole is 0 inside, all else has owner 0
+    out[box] = np.maximum(inside, owner[labels])  # holes are 0 in `inside`, other pixels have owner 0
     return out
 
 
 def _enclosing(inside: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return for each background component the only class that touches it, 0 where there are several, (count,) uint8."""
+    """Return for each background component the only class that touches it, 0 if there are several, (count,) uint8."""
     present = [k for k in range(1, int(inside.max()) + 1) if k in inside]
     if len(present) == 1:
         return np.full(count, present[0], np.uint8)
@@ -109,35 +109,32 @@ def _enclosing(inside: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray
 
 
 def _where(classes: np.ndarray, k: int) -> np.ndarray:
-    """Return where a class is, (H, W) uint8 0 or 1, as OpenCV takes it."""
+    """Return the mask of a class, (H, W) uint8 0 or 1, for OpenCV."""
     where: np.ndarray = (classes == k).view(np.uint8)
     return where
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the rows and columns of the pixels that are not 0, or None if absent."""
+    """Return the bounding box of the non-zero pixels, or None if there are none."""
     left, top, width, height = cv2.boundingRect(mask)
     return (slice(top, top + height), slice(left, left + width)) if width else None
 
 
 STRIP = 1 << 22
-"""Pixels whose classes are found at once: an index takes 8 bytes per pixel before it becomes one."""
+"""Pixels processed at once; temporary indices take 8 bytes per pixel."""
 
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """What happens between probabilities and the mask; without parameters each pixel takes its most probable class.
+    """Conversion of probabilities to a mask; by default each pixel gets its most probable class.
 
-    The steps come in the order of the attributes, and each class but the background is treated by itself. Pixels that a step
-    takes away become background.
+    The steps are applied in the order of the attributes, to each foreground class separately. Removed pixels become background.
 
     Attributes:
-        threshold: of two classes, the second is taken where its probability is above this (0 to 1, both excluded); None
-            takes the larger one.
-        min_area: components (8-connected) with fewer pixels of the original image size are dropped.
-        largest_component: of each class only the largest component stays; of equal ones the first in reading order.
-        fill_holes: background (4-connected) that a single class encloses becomes that class; what touches the border of the
-            image is no hole.
+        threshold: for two classes, minimum probability of the second (0 to 1, both excluded); None for the more probable class.
+        min_area: components (8-connected) with fewer pixels at original size are removed.
+        largest_component: keep only the largest component of each class; of equal ones the first in reading order.
+        fill_holes: background (4-connected) enclosed by a single class becomes that class, unless it touches the image border.
     """
 
     threshold: float | None = None
@@ -146,10 +143,10 @@ class Postprocessing:
     fill_holes: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Validate the values.
 
         Raises:
-            ConfigError: a threshold that is no probability between 0 and 1, or an area below 0.
+            ConfigError: the threshold is not between 0 and 1, or the area is negative.
         """
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ConfigError(
@@ -166,14 +163,14 @@ class Postprocessing:
 
     @property
     def is_identity(self) -> bool:
-        """Whether each pixel just takes its most probable class."""
+        """Whether there are no steps."""
         return self == Postprocessing()
 
     def check(self, classes: int) -> None:
-        """Refuse a threshold for other than two classes.
+        """Require two classes for a threshold.
 
         Raises:
-            ConfigError: naming both.
+            ConfigError: there are more.
         """
         if self.threshold is not None and classes != 2:
             raise ConfigError(
@@ -195,7 +192,7 @@ class Postprocessing:
         return filled(classes) if self.fill_holes else classes
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain Python values, for a checkpoint."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
@@ -204,7 +201,7 @@ class Postprocessing:
         return cls(**values)
 
     def __str__(self) -> str:
-        """Say in words what happens, in its order."""
+        """Describe the steps in order."""
         steps = [f"foreground above probability {self.threshold:g}"] if self.threshold is not None else []
         steps += [f"components under {self.min_area} pixels dropped"] if self.min_area else []
         steps += ["only the largest component of each class"] if self.largest_component else []
@@ -213,10 +210,10 @@ class Postprocessing:
 
 
 def decide(probabilities: torch.Tensor, threshold: float | None = None) -> np.ndarray:
-    """Return the class (H, W) uint8 of each pixel: the first of the most probable ones, or the second above the threshold.
+    """Return the class (H, W) uint8 of each pixel: the first most probable one, or the second if above the threshold.
 
     Args:
-        probabilities: (K, H, W); two classes where there is a threshold.
+        probabilities: (K, H, W); K = 2 with a threshold.
         threshold: see `Postprocessing`.
     """
     count, height, width = probabilities.shape
@@ -225,7 +222,7 @@ def decide(probabilities: torch.Tensor, threshold: float | None = None) -> np.nd
     for top in range(0, height, rows):
         strip = probabilities[:, top : top + rows]
         rival = strip[0] if threshold is None else threshold
-        # the greatest value's index is what argmax gives, in a tenth of its time on a CPU
+        # max().indices equals argmax but is ten times faster on the CPU
         chosen = strip[1] > rival if count == 2 else strip.max(dim=0).indices
         out[top : top + rows] = chosen.to(torch.uint8).cpu().numpy()
     return out

@@ -1,6 +1,6 @@
-"""Predictor: one or several segmenters, each seeing an image in one or several views, made into one prediction.
+"""Predictor: combines one or several segmenters and test-time views into one prediction.
 
-Views are added up as they come, so that memory does not grow with their number.
+Views are accumulated one by one, so that memory does not grow with their number.
 Shapes: V views (members times test-time views), C channels, K classes, H W pixels.
 """
 
@@ -21,16 +21,15 @@ from segexp.types import DataSpec
 
 @dataclass
 class Prediction:
-    """What is known about one image.
+    """Prediction for one image.
 
     Attributes:
-        probabilities: (K, H, W) float32 on the CPU, the mean over views; of exclusive classes summing to 1.
-        classes: (H, W) uint8; of overlapping labels, bit sets.
-        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`LabelMode`); None when not asked for.
-        scores: "entropy", the mean of that over pixels. With several views also "mutual_information", how much less of it
-            (0 to 1) a view has by itself: what the views do not agree on; and "disagreement" (0 to 1), 1 - the mean over
-            views of the mean Dice over foreground classes between the view's mask and the final one, where a class that is
-            in neither counts as agreement.
+        probabilities: (K, H, W) float32 on the CPU, mean over views; of exclusive classes summing to 1.
+        classes: (H, W) uint8; bit sets for overlapping labels.
+        uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`LabelMode`); None if not requested.
+        scores: "entropy", its mean over pixels. With several views also "mutual_information" (0 to 1), the entropy minus the
+            mean entropy of the single views; and "disagreement" (0 to 1), 1 - the mean over views and foreground classes of
+            the Dice between the view's mask and the final one, where a class absent from both counts as agreement.
     """
 
     probabilities: torch.Tensor
@@ -41,16 +40,16 @@ class Prediction:
 
 @dataclass
 class Predictor:
-    """Segmenters that predict together; with one of them and no views, exactly what validation scored.
+    """Segmenters that predict together; a single one without views predicts exactly as in validation.
 
     Attributes:
-        members: of one class table and number of channels; each prepares the image in its own way.
+        members: with the same classes and channels; each has its own preprocessing.
         tta: "none", "flips" or "dihedral".
-        postprocessing: probabilities to classes; None is the stored one of a single member, and none at all for several.
-        uncertainty: make the map also for a single view; for several it is always made.
+        postprocessing: None for the stored one of a single member, and for none with several members.
+        uncertainty: compute the map also for a single view; for several it is always computed.
 
     Raises:
-        ConfigError: members do not fit together, there is none, `tta` is unknown, or a threshold is for two classes only.
+        ConfigError: the members differ, there is none, `tta` is unknown, or a threshold is given for more than two classes.
     """
 
     members: Sequence[Segmenter]
@@ -73,17 +72,17 @@ class Predictor:
 
     @property
     def label_mode(self) -> LabelMode:
-        """What probabilities and masks mean."""
+        """Label mode of probabilities and masks."""
         return self.members[0].label_mode
 
     @property
     def views(self) -> int:
-        """V, how often an image is seen."""
+        """The number of views V."""
         return len(self.members) * len(views(self.tta))
 
     @property
     def rule(self) -> Postprocessing:
-        """What makes classes of probabilities."""
+        """The post-processing in use."""
         if self.postprocessing is not None:
             return self.postprocessing
         return self.members[0].postprocessing if len(self.members) == 1 else Postprocessing()
@@ -93,25 +92,25 @@ class Predictor:
 
         Args:
             image: the array.
-            told: where there are several views, given the mask (H, W) that each of them means by itself, in their order.
+            told: called with the mask (H, W) of each view if there are several.
 
         Raises:
-            DataError: the image has another number of channels than the members take.
+            DataError: the image has another number of channels than the members.
         """
         several = self.views > 1
         total: torch.Tensor | None = None
         masks: list[bytes] = []
         inside = 0.0
         for seen in self._seen(image):
-            if several:  # masks wait packed, for what they are compared with is known at the end
+            if several:  # masks are compressed until the final mask is known
                 mask = self.label_mode.decide(seen, self.rule)
                 told(mask)
                 masks.append(zlib.compress(mask.tobytes(), 1))
                 inside += entropy(seen, labelling=self.label_mode) / self.views
-            if total is not None and total.device != seen.device:  # a GPU had no room left for this one
+            if total is not None and total.device != seen.device:  # this view did not fit into GPU memory
                 total, seen = total.cpu(), seen.cpu()
             total = seen if total is None else total.add_(seen)
-            del seen  # or it would live until the next view is made
+            del seen  # free it before the next view is computed
         assert total is not None, "there is at least one member"
         mean = (total.div_(self.views) if several else total).cpu()
         classes = self.label_mode.decide(mean, self.rule)
@@ -133,9 +132,9 @@ def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelli
     """Return the mean over pixels of the entropy of probabilities (K, H, W), from 0 to 1.
 
     Args:
-        probabilities: as the labelling gives them.
-        into: (H, W) float32, filled with each pixel's.
-        labelling: what they mean.
+        probabilities: of the label mode.
+        into: (H, W) float32, filled with the entropy of each pixel.
+        labelling: label mode.
     """
     total = 0.0
     for rows in strips(probabilities):
@@ -147,7 +146,7 @@ def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelli
 
 
 def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, labelling: LabelMode) -> float:
-    """Return 1 - the mean foreground Dice of packed masks with the consensus (H, W) uint8."""
+    """Return 1 - the mean foreground Dice of compressed masks with the consensus (H, W) uint8."""
     agreement = 0.0
     for packed in masks:
         mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(consensus.shape)
@@ -159,7 +158,7 @@ def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, label
 
 
 def _check_fit(first: Segmenter, other: Segmenter) -> None:
-    """Check that two members can be averaged.
+    """Require members that can be averaged.
 
     Raises:
         ConfigError: their classes, channels or labels differ.

@@ -1,4 +1,4 @@
-"""review.csv: which masks a person should look at first, and why.
+"""review.csv: masks sorted by how urgently they need a manual review.
 
 Shapes: H W pixels.
 """
@@ -20,7 +20,7 @@ Row = dict[str, str]
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> Path:
-    """Write rows as CSV, whole or not at all; what a row lacks is empty, and what has no column is left out.
+    """Write rows as CSV, atomically; missing columns are empty, extra keys are ignored.
 
     Raises:
         DataError: the file cannot be written.
@@ -36,7 +36,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of an earlier table; none where there is no file, or a broken one."""
+    """Return the rows of an earlier table; empty if the file is missing or broken."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
@@ -49,17 +49,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NAME = "review.csv"
 SCORES = ("disagreement", "mutual_information", "entropy")
 SEVERAL = ";"
-"""Between the masks of one image, where classes that may overlap have one each."""
+"""Separator of several masks of one image (overlapping classes)."""
 
 
 @dataclass
 class Review:
-    """The rows of one output folder's review.csv, those of before and those of now.
+    """The rows of one folder's review.csv, including those of earlier runs.
 
     Attributes:
         folder: the output folder.
         spec: class names.
-        rows: by the name of the image.
+        rows: by image name.
     """
 
     folder: Path
@@ -74,13 +74,13 @@ class Review:
         scores: Mapping[str, float] | None = None,
         classes: Array | None = None,
     ) -> None:
-        """Add what was found about one image.
+        """Add the results of one image.
 
         Args:
             image: its name.
-            mask: its mask relative to the output folder, several joined by ";"; "" when there is none.
-            flagged: what is odd about it.
-            scores: by the names of `SCORES`, 0 to 1; None when nothing was predicted.
+            mask: its mask relative to the output folder, several joined by ";"; "" if there is none.
+            flagged: its flags.
+            scores: by the names of `SCORES`, 0 to 1; None if nothing was predicted.
             classes: (H, W) uint8, the prediction.
         """
         row = {"image": image, "mask": mask, "flags": "; ".join(flagged)}
@@ -92,9 +92,7 @@ class Review:
         self.rows[image] = row
 
     def write(self) -> Path | None:
-        """Write the rows, those to look at first at the top; return the file, or None if there is no row.
-
-        Order: flagged before others, then by disagreement, then by entropy, the highest first.
+        """Write the rows: flagged ones first, then by decreasing disagreement and entropy; return the path, None without rows.
 
         Raises:
             DataError: the file cannot be written.
@@ -106,13 +104,13 @@ class Review:
 
 
 def read_earlier(folder: Path) -> dict[str, Row]:
-    """Return the rows of an earlier review whose masks are still there, by the name of the image; none where it is broken."""
+    """Return the rows of an earlier review whose masks still exist, by image name; empty if it is broken."""
     named = {row["image"]: row for row in read_rows(folder / NAME) if row.get("image") and row.get("mask")}
     return {image: row for image, row in named.items() if all((folder / mask).is_file() for mask in masks_in([row]))}
 
 
 def masks_in(rows: Iterable[Row]) -> list[str]:
-    """Return the masks that rows name, relative to the output folder."""
+    """Return the masks in rows, relative to the output folder."""
     return [mask for row in rows for mask in row["mask"].split(SEVERAL)]
 
 

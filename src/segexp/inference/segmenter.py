@@ -1,4 +1,4 @@
-"""Segmenter: the one object that turns an image into probabilities. Training scores with it, and so does everything after.
+"""Segmenter: from an image to probabilities, used by validation, evaluation and prediction.
 
 Shapes: B batch, C channels, K classes, h w working size, H W original size.
 """
@@ -28,14 +28,14 @@ Image = np.ndarray | str | os.PathLike[str] | Any
 """An array (H, W) or (H, W, C), a path, or a PIL image."""
 
 SHOWN = {"1": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L", "CMYK": "RGB"}
-"""Modes of PIL whose numbers are not what they show, and what shows it."""
+"""PIL modes that must be converted before their values can be used, with the target mode."""
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a trained network comes from, as its file tells.
+    """Origin of a trained network.
 
     Attributes:
         file: a checkpoint or an exported file.
@@ -53,23 +53,23 @@ class Provenance:
 
     @property
     def run(self) -> Path:
-        """The run directory that a checkpoint lies in."""
+        """The run directory of a checkpoint."""
         return self.file.resolve().parent.parent
 
 
 @dataclass
 class Segmenter:
-    """A network with the preprocessing and the class table it was trained with.
+    """A network with its preprocessing and class table.
 
     Attributes:
         network: (B, C, h, w) to logits (B, K, h, w).
         preprocessing: image array to network input.
         spec: class names, channels, palette.
-        max_pixels: larger working images are seen through windows of at most so many pixels; None never. It is halved when
-            the GPU's memory does not suffice.
+        max_pixels: larger images are processed in windows of at most this size; None for never. Halved if GPU memory is
+            insufficient.
         precision: "32", "bf16-mixed" or "16-mixed".
         channels_last: memory format of the input, as in training.
-        provenance: where it comes from; None for a network that was not loaded from a file.
+        provenance: origin; None for a network that was not loaded from a file.
         postprocessing: probabilities to classes.
     """
 
@@ -84,7 +84,7 @@ class Segmenter:
 
     @property
     def origin(self) -> Provenance:
-        """Where it comes from.
+        """The provenance.
 
         Raises:
             CheckpointError: it was not loaded from a file.
@@ -99,21 +99,21 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def label_mode(self) -> LabelMode:
-        """What logits and masks mean."""
+        """Label mode of logits and masks."""
         return label_mode(self.spec)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Return the precision's context."""
+        """Return the autocast context of the precision."""
         dtype = AUTOCAST.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def arrange(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images (B, C, h, w) in the memory format that the network is run in."""
+        """Return images (B, C, h, w) in the memory format of the network."""
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,7 @@ class Segmenter:
         return logits
 
     def logits(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return logits (K, H, W) float32 of one prepared image (C, h, w) at original size; the network is left in its mode."""
+        """Return logits (K, H, W) float32 of one prepared image (C, h, w) at original size, without changing the mode."""
         working = (image.shape[-2], image.shape[-1])
         return self._segment(lambda rows, columns: image[:, rows, columns].to(self.device), working, size, IDENTITY)
 
@@ -133,7 +133,7 @@ class Segmenter:
             image: an array (H, W) or (H, W, C) of uint8, uint16 or float32, a PIL image, or the path of a file.
 
         Raises:
-            DataError: the file cannot be read, or the image has another number of channels than the network takes.
+            DataError: the file cannot be read, or the image has another number of channels than the network.
 
         Example:
             >>> mask = model.predict("scan.png")
@@ -141,17 +141,16 @@ class Segmenter:
         return self.classes(self.read(image))
 
     def probabilities(self, image: Image, view: View = IDENTITY) -> torch.Tensor:
-        """Return probabilities (K, H, W) float32 of an image, at original size; see `LabelMode` for what they mean.
+        """Return probabilities (K, H, W) float32 of an image at original size; see `LabelMode`.
 
-        They are where the weights are, or in main memory where a GPU has no room for them. A large image is prepared window
-        by window.
+        They are on the device of the weights, or in main memory if GPU memory is insufficient.
 
         Args:
             image: as in `predict`.
-            view: how the network is to see it.
+            view: test-time view.
 
         Raises:
-            DataError: the image has another number of channels than the network takes.
+            DataError: the image has another number of channels than the network.
         """
         image = self.read(image)
         if image.ndim != 3 or image.shape[2] != self.spec.channels:
@@ -170,7 +169,7 @@ class Segmenter:
         return self.label_mode.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
 
     def read(self, image: Image) -> np.ndarray:
-        """Return an image as an array (H, W, C): a file or a PIL image is read as the network takes it.
+        """Return an image as an array (H, W, C), reading files and converting PIL images.
 
         Raises:
             DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
@@ -187,17 +186,17 @@ class Segmenter:
         return self.label_mode.decide(self.probabilities(image), self.postprocessing)
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:
-        """Return the mask (H, W) uint8 that logits (K, H, W) mean; they become probabilities in place."""
+        """Return the mask (H, W) uint8 of logits (K, H, W), which are modified in place."""
         return self.label_mode.decide(self.label_mode.probabilities_(logits), self.postprocessing)
 
     def to(self, device: str | torch.device) -> "Segmenter":
-        """Move the weights; returns itself."""
+        """Move the weights and return itself."""
         self.network.to(device)
         return self
 
     def _segment(self, read: Read, working: tuple[int, int], size: tuple[int, int], view: View) -> torch.Tensor:
-        """Return logits (K, H, W) float32, with smaller windows from here on when the GPU's memory does not suffice."""
-        network = view.around(self.forward)
+        """Return logits (K, H, W) float32; if GPU memory is insufficient, the windows become smaller permanently."""
+        network = view.wrap(self.forward)
         while True:
             try:
                 with torch.no_grad(), self.autocast():

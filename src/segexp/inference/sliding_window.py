@@ -1,8 +1,8 @@
-"""Where the windows of a large image lie, and how much each pixel of a window counts.
+"""Windows of large images and their blending weights.
 
-Windows begin at multiples of `UNIT`, so that the pooling of every window has the phase that it has in the whole image: where
-two windows overlap they say the same, but for what their borders hide from them. Along each axis windows of one size are
-laid evenly over the image; up to `UNIT` - 1 pixels beyond its end are its reflection.
+Windows begin at multiples of `UNIT`, so that pooling has the same phase as in the whole image: overlapping windows agree except
+for border effects. Along each axis, windows of equal size are evenly spaced; up to `UNIT` - 1 pixels beyond the end are
+reflected.
 """
 
 import itertools
@@ -16,16 +16,16 @@ from torch.nn import functional
 from segexp.inference.tta import Network
 
 UNIT = 32
-"""Pixels that window sizes and positions are multiples of: the strides of the networks divide it."""
+"""Window sizes and positions are multiples of this; network strides divide it."""
 
 SMALLEST = (2 * UNIT) ** 2
 """Pixels of the smallest window."""
 
 OVERLAPS = {128: 1.3, 96: 1.3, 64: 1.5, 32: float("inf")}
-"""Pixels that neighbouring windows share, best first, and what that may cost in passes over the image.
+"""Candidate overlaps in pixels, best first, with their maximum cost in passes over the image.
 
-A trained U-Net of five levels changed its probabilities by 0.015 at most against the whole image with an overlap of 128, by
-0.2 with 64 (a ten-thousandth of the pixels took another class) and by 0.7 with 32.
+For a trained U-Net of five levels, the largest change of a probability relative to the whole image was 0.015 with an overlap of
+128, 0.2 with 64 (0.01 % of the pixels changed their class) and 0.7 with 32.
 """
 
 
@@ -36,7 +36,7 @@ class Axis:
     Attributes:
         length: of the image, in pixels.
         window: of each window.
-        starts: first pixel of each window, rising; the last window may reach beyond the image.
+        starts: first pixel of each window, ascending; the last window may extend beyond the image.
     """
 
     length: int
@@ -45,17 +45,16 @@ class Axis:
 
     @property
     def overlap(self) -> int:
-        """Pixels that each window shares with the next at least; 0 for a single one."""
+        """Minimum overlap in pixels of neighbouring windows; 0 for a single one."""
         steps = [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
         return self.window - max(steps) if steps else 0
 
     def weights(self) -> torch.Tensor:
-        """Return the share (windows, window) float32 that each window has in each pixel it covers.
+        """Return the weight (windows, window) float32 of each window in each of its pixels.
 
-        A window counts fully in its core and falls off over the overlap on either side as a Gaussian does whose deviation is
-        a quarter of the overlap; the shares of a pixel sum to 1. At half overlap no core is left, and this is the blending of
-        nnU-Net and MONAI (deviation of an eighth of the window). Weights of a grid are products of those of its axes, and so
-        are their sums: no map of weights is needed.
+        The weight is constant in the core and falls as a Gaussian over the overlap on either side (standard deviation: one
+        quarter of the overlap); weights of a pixel sum to 1. With half overlap this equals the blending of nnU-Net and MONAI (an eighth
+        of the window). Weights of a grid are products of those of its axes.
         """
         overlap = self.overlap
         weight = torch.ones(self.window, dtype=torch.float64)
@@ -70,12 +69,12 @@ class Axis:
 
 
 def window_positions(length: int, window: int, overlap: int) -> Axis:
-    """Lay windows evenly: as few of at most `window` pixels as overlap by `overlap`, then as small as still cover.
+    """Place the minimum number of windows with the given size and overlap evenly, then reduce their size.
 
     Args:
-        length: of the image, in pixels; one window of that length when it is not above `window`.
-        window: largest size of a window, at least `UNIT` more than the overlap.
-        overlap: smallest overlap, a multiple of `UNIT`, at least one.
+        length: of the image, in pixels; a single window of that length if it does not exceed `window`.
+        window: maximum size of a window, at least `UNIT` more than the overlap.
+        overlap: minimum overlap, a positive multiple of `UNIT`.
     """
     if length <= window:
         return Axis(length, length, (0,))
@@ -86,12 +85,12 @@ def window_positions(length: int, window: int, overlap: int) -> Axis:
 
 
 def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
-    """Choose the windows, of at most `max_pixels` each, that cost least over an image (height, width).
+    """Choose the cheapest windows of at most `max_pixels` each for an image (height, width).
 
-    The overlap is the largest of `OVERLAPS` that does not cost too much; 768 x 768 pixels are enough for less than 1.3 passes.
-    No window is smaller than two `UNIT`s, whatever the budget.
+    The overlap is the largest of `OVERLAPS` within its cost limit; 768 x 768 pixels suffice for less than 1.3 passes. Windows
+    are never smaller than two `UNIT`s.
     """
-    most = int(4 * height / max_pixels**0.5) + 2  # windows of a quarter of a square's height
+    most = int(4 * height / max_pixels**0.5) + 2  # down to windows of a quarter of the height of a square
     for overlap, limit in OVERLAPS.items():
         grids = [grid for rows in range(1, most) if (grid := _grid(height, width, rows, max_pixels, overlap))]
         best = min(grids, key=lambda grid: (cost(grid), len(grid[1].starts)), default=None)
@@ -101,14 +100,14 @@ def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
 
 
 def cost(grid: tuple[Axis, Axis]) -> float:
-    """Return how many pixels the windows have for each pixel of the image."""
+    """Return the ratio of window pixels to image pixels."""
     rows, columns = grid
     seen = len(rows.starts) * rows.window * len(columns.starts) * columns.window
     return seen / (rows.length * columns.length)
 
 
 def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> tuple[Axis, Axis] | None:
-    """Return the grid with this many rows of windows, or None if they would be too small or too large."""
+    """Return the grid with this number of window rows, or None if the windows would be too small or too large."""
     units, shared = -(-height // UNIT), overlap // UNIT
     tall = height if rows == 1 else UNIT * -(-(units + (rows - 1) * shared) // rows)
     wide = max_pixels // tall
@@ -119,7 +118,7 @@ def _grid(height: int, width: int, rows: int, max_pixels: int, overlap: int) -> 
 
 
 Read = Callable[[slice, slice], torch.Tensor]
-"""Returns the prepared image (C, rows, columns) float32 between these rows and columns, where the network is."""
+"""Returns the prepared image (C, rows, columns) float32 of a region, on the device of the network."""
 
 
 def segment(
@@ -134,17 +133,16 @@ def segment(
 ) -> torch.Tensor:
     """Return the logits (K, H, W) float32 of one image at original size (H, W).
 
-    One image is one forward pass, so that a score never depends on which images share a batch.
+    Each image is a forward pass of its own, so that results do not depend on the batch.
 
     Args:
         network: maps (B, C, h, w) to logits (B, K, h, w).
-        read: gives parts of the prepared image.
+        read: returns regions of the prepared image.
         working: the size (h, w) of the prepared image.
-        size: the original size (H, W) to which the logits are brought, bilinear.
-        max_pixels: above this many working pixels the image is seen through overlapping windows, and as many pixels are in
-            one pass at most.
-        batch: windows in one pass; more of them are smaller ones.
-        grid: windows to use instead of those that `max_pixels` asks for.
+        size: the original size (H, W), reached by bilinear interpolation.
+        max_pixels: larger images are processed in overlapping windows, with at most this many pixels per pass.
+        batch: windows per pass; more of them are smaller.
+        grid: windows to use instead of those planned for `max_pixels`.
     """
     if grid is None and (max_pixels is None or working[0] * working[1] <= max_pixels):
         whole = read(slice(0, working[0]), slice(0, working[1]))
@@ -159,7 +157,7 @@ def segment(
 
 
 def _blend(network: Network, read: Read, rows: Axis, columns: Axis, batch: int) -> torch.Tensor:
-    """Return the logits (K, h, w) that windows of one size say together, each weighted by its share in a pixel."""
+    """Return the weighted sum (K, h, w) of the logits of all windows."""
     blended: torch.Tensor | None = None
     shares: tuple[torch.Tensor, torch.Tensor] | None = None
     places = list(itertools.product(range(len(rows.starts)), range(len(columns.starts))))
@@ -179,7 +177,7 @@ def _blend(network: Network, read: Read, rows: Axis, columns: Axis, batch: int) 
 
 
 def _window(read: Read, rows: Axis, columns: Axis, row: int, column: int) -> torch.Tensor:
-    """Return one window (C, window, window) of the prepared image, reflected where it reaches beyond the image."""
+    """Return one window (C, window, window) of the prepared image, reflected beyond the image border."""
     top, left = rows.starts[row], columns.starts[column]
     part = read(slice(top, min(top + rows.window, rows.length)), slice(left, min(left + columns.window, columns.length)))
     for axis, wanted in ((1, rows.window), (2, columns.window)):
@@ -191,7 +189,7 @@ def _window(read: Read, rows: Axis, columns: Axis, row: int, column: int) -> tor
 
 
 def place_for(shape: tuple[int, ...], device: torch.device) -> torch.device:
-    """Return where a float32 map of this shape and another like it fit: beside the network, or else in main memory."""
+    """Return the device for two float32 maps of this shape: that of the network if they fit, else the CPU."""
     if device.type != "cuda":
         return device
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

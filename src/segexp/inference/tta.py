@@ -1,7 +1,4 @@
-"""Test-time augmentation: the same image seen mirrored and turned, and what was found there brought back.
-
-Every view only moves pixels, so that the way back is exact.
-"""
+"""Test-time augmentation with exactly invertible views (flips and transposition)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,29 +12,29 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at an image: rows and columns exchanged or not, then mirrored along some axes.
+    """A view of an image: optional transposition, then flips.
 
     Attributes:
         transpose: exchange rows and columns.
-        flip: the axes that are mirrored afterwards, -2 for top and bottom, -1 for left and right.
+        flip: axes flipped afterwards, -2 for vertical, -1 for horizontal.
     """
 
     transpose: bool = False
     flip: tuple[int, ...] = ()
 
-    def there(self, image: torch.Tensor) -> torch.Tensor:
-        """Return how this view sees an image (..., h, w)."""
+    def apply(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the view of an image (..., h, w)."""
         image = image.transpose(-1, -2) if self.transpose else image
         return image.flip(self.flip) if self.flip else image
 
-    def back(self, seen: torch.Tensor) -> torch.Tensor:
-        """Return what `there` was given."""
+    def invert(self, seen: torch.Tensor) -> torch.Tensor:
+        """Undo `apply`."""
         seen = seen.flip(self.flip) if self.flip else seen
         return seen.transpose(-1, -2) if self.transpose else seen
 
-    def around(self, network: Network) -> Network:
-        """Return a network (B, C, h, w) to (B, K, h, w) that sees through this view and answers in the image's own frame."""
-        return network if self == IDENTITY else lambda images: self.back(network(self.there(images)))
+    def wrap(self, network: Network) -> Network:
+        """Return a network (B, C, h, w) to (B, K, h, w) that sees this view and returns maps of the original image."""
+        return network if self == IDENTITY else lambda images: self.invert(network(self.apply(images)))
 
 
 IDENTITY = View()
@@ -49,11 +46,11 @@ VIEWS = {
     "flips": _FLIPS,
     "dihedral": (*_FLIPS, *(View(True, view.flip) for view in _FLIPS)),
 }
-"""The views of each name; of every set the identity is the first."""
+"""The views by name; the first one is always the identity."""
 
 
 def views(name: str) -> tuple[View, ...]:
-    """Return the views of a name: one, the four mirrorings, or the eight symmetries of the square.
+    """Return the views of a name: one, the four flips, or the eight symmetries of the square.
 
     Raises:
         ConfigError: the name is unknown.
