@@ -32,10 +32,10 @@ from rich.table import Table
 
 from segexp.data.labels.modes import softmax_
 from segexp.data.preprocessing import Preprocessing
-from segexp.inference import Axis, plan, segment, window_positions
+from segexp.inference import Axis, plan_windows, segment, window_positions
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
-from segexp.inference.sliding_window import cost
+from segexp.inference.sliding_window import window_cost
 from segexp.models import UNet
 from segexp.types import DataSpec
 
@@ -114,7 +114,7 @@ def large(segmenter: Segmenter, pictures: list[Picture], size: int, pairs: int) 
     """Return the rows of one size: one pass, our windows, windows of 256 at half overlap, and windows without overlap."""
     image, mask = mosaic(pictures, size)
     truth, prepared = torch.from_numpy(mask), segmenter.preprocessing.prepare(image).to(segmenter.device)
-    own = plan(size, size, min(2048**2, size * size // 2))
+    own = plan_windows(size, size, min(2048**2, size * size // 2))
     grids = {
         "one pass": None,
         f"ours, {own[0].window} x {own[1].window}": own,
@@ -136,7 +136,7 @@ def large(segmenter: Segmenter, pictures: list[Picture], size: int, pairs: int) 
         row = [f"{size}²", name, "-", f"{statistics.median(spent):.2f}", ratio(spent, seconds[0])]
         row += [f"{dice(classes, truth):.4f}", f"{dice(classes, (found[0] > 0.5).to(torch.uint8)):.5f}", "-", "-"]
         if grid is not None:
-            row[2] = f"{cost(grid):.3f}"
+            row[2] = f"{window_cost(grid):.3f}"
             row[7:] = [
                 f"{float((probability - found[0]).abs().max()):.3f}",
                 f"{step_at_borders(probability, found[0], grid):.3f}",

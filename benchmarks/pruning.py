@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.checkpoint import load_segmenter
-from segexp.checkpoint.splits import chosen_splits, merged, scoring_set
+from segexp.checkpoint.splits import select_splits, merge_data_config, scoring_set
 from segexp.console import silence_libraries
 from segexp.data.datamodule import find
 from segexp.data.dataset import EvalDataset
@@ -49,8 +49,8 @@ def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], Eval
     """Return the validation cases of the run that a segmenter comes from."""
     run = segmenter.origin.config
     if root:
-        run = run.changed(data=merged(run.data, {"root": root}))
-    cases = chosen_splits("val", find(run.data), run, segmenter.origin.split_hash, other=False)["val"]
+        run = run.changed(data=merge_data_config(run.data, {"root": root}))
+    cases = select_splits("val", find(run.data), run, segmenter.origin.split_hash, other=False)["val"]
     return cases, scoring_set(run.data, cases, segmenter)
 
 

@@ -84,3 +84,8 @@ def listed(items: Iterable[object], limit: int = 5) -> str:
     texts = [str(item) for item in items]
     more = len(texts) - limit
     return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def pluralise(number: int, noun: str) -> str:
+    """Return "1 case", "20 cases"."""
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segexp import __version__
-from segexp.checkpoint.files import sidecar_of
+from segexp.checkpoint.files import sidecar_path
 from segexp.deployment.metadata import file_digest, parse_sidecar, read_sidecar, sidecar_content, write_sidecar
 from segexp.errors import CheckpointError
 from segexp.inference.postprocessing import Postprocessing
@@ -32,8 +32,8 @@ def refused(file):
 
 
 def change(file, **values):
-    there = json.loads(sidecar_of(file).read_text())
-    sidecar_of(file).write_text(json.dumps({**there, **values}))
+    there = json.loads(sidecar_path(file).read_text())
+    sidecar_path(file).write_text(json.dumps({**there, **values}))
 
 
 def test_what_is_written_is_read_again(file, subject):
@@ -58,7 +58,7 @@ def test_what_goes_in_and_what_comes_out_is_said(subject, segmenter):
 
 
 def test_a_file_without_its_sidecar(file):
-    sidecar_of(file).unlink()
+    sidecar_path(file).unlink()
     assert refused(file) == (
         "HERE/net.onnx has no net.onnx.json beside it. An export of segexp was expected; its sidecar says which classes there "
         "are "
@@ -69,15 +69,15 @@ def test_a_file_without_its_sidecar(file):
 
 
 def test_a_sidecar_that_is_no_json(file):
-    sidecar_of(file).write_text('{"what": "segexp-')
+    sidecar_path(file).write_text('{"what": "segexp-')
     assert refused(file).startswith("HERE/net.onnx.json cannot be read (Unterminated string")
-    sidecar_of(file).write_bytes(b"\xff\xfe\x00")
+    sidecar_path(file).write_bytes(b"\xff\xfe\x00")
     assert refused(file).startswith("HERE/net.onnx.json cannot be read ('utf-8' codec")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "3", '{"what": "other"}'])
 def test_a_sidecar_of_another_program(file, text):
-    sidecar_of(file).write_text(text)
+    sidecar_path(file).write_text(text)
     assert refused(file).startswith(
         "HERE/net.onnx.json was not written by segexp. The sidecar of an export of segexp was expected. Export again: "
     )
@@ -104,9 +104,9 @@ def test_a_sidecar_of_another_file(file):
     "entry", ["format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "config", "split_hash"]
 )
 def test_an_entry_that_is_missing(file, entry):
-    values = json.loads(sidecar_of(file).read_text())
+    values = json.loads(sidecar_path(file).read_text())
     del values[entry]
-    sidecar_of(file).write_text(json.dumps(values))
+    sidecar_path(file).write_text(json.dumps(values))
     assert refused(file) == (
         f"HERE/net.onnx.json lacks or misnames something ('{entry}'). The sidecar as the export wrote it was expected. Copy it "
         "again from where it was exported."

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segexp import errors
-from segexp.checkpoint.files import sidecar_of
+from segexp.checkpoint.files import sidecar_path
 from segexp.deployment.metadata import sidecar_content, write_sidecar
 from segexp.deployment.runtime import ProgramRunner, check_device, check_runtime, load_exported, open_runner, runs_on
 from segexp.errors import CheckpointError, ConfigError, DeviceError
@@ -59,8 +59,8 @@ def test_a_broken_file_with_a_sound_sidecar(file):
 
 
 def test_a_format_of_another_version(file):
-    values = json.loads(sidecar_of(file).read_text())
-    sidecar_of(file).write_text(json.dumps({**values, "format": "coreml"}))
+    values = json.loads(sidecar_path(file).read_text())
+    sidecar_path(file).write_text(json.dumps({**values, "format": "coreml"}))
     with pytest.raises(CheckpointError, match=r"net\.onnx\.json names the format coreml\. Install the version that wrote it\."):
         load_exported(file)
 
@@ -109,7 +109,7 @@ def test_a_gpu_that_the_machine_lacks(file, monkeypatch):
 @pytest.mark.slow
 def test_a_file_with_the_sidecar_of_another_format(written, tmp_path):
     shutil.copy(written / "net.pt2", tmp_path / "net.onnx")
-    values = json.loads(sidecar_of(written / "net.onnx").read_text())
+    values = json.loads(sidecar_path(written / "net.onnx").read_text())
     write_sidecar(tmp_path / "net.onnx", {key: value for key, value in values.items() if key != "sha256"})
     with pytest.raises(CheckpointError, match="cannot be read as ONNX"):
         load_exported(tmp_path / "net.onnx")

@@ -1,8 +1,12 @@
-"""Each block of `how-to/python.md` is run as it stands, in the order of the page; what the page says of the results holds."""
+"""Each block of `how-to/python.md` is run as it stands, in the order of the page; what the page says of the results holds.
+
+So are the blocks of README and of the first page.
+"""
 
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -25,8 +29,14 @@ from segexp.config.migration import RENAMED
 from segexp.data.synthetic.datasets import make_demo
 from segexp.errors import CheckpointError
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = PYTHON.findall(TEXT)
+ELSEWHERE = [
+    block for name in ("README.md", "docs/index.md") for block in PYTHON.findall((ROOT / name).read_text(encoding="utf-8"))
+]
+"""Each of these stands alone."""
 COMMANDS = re.findall(r"^python -m segexp\.train (.*)$", TEXT, re.MULTILINE)
 QUICK = [
     *("trainer.minutes=null", "trainer.max_epochs=2", "trainer.gpus=0", "data.num_workers=0", "data.batch_size=4"),
@@ -64,7 +74,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
             with redirect_stdout(said):
                 exec(block.replace(TRAINER, SHORT), names)
             printed.append(said.getvalue())
-        yield SimpleNamespace(here=here, trained=trained, printed=printed, **names)
+        shutil.copy(here / "DIR" / "val" / "000.png", here / "scan.png")
+        alone = [dict[str, Any]() for _ in ELSEWHERE]
+        for block, own in zip(ELSEWHERE, alone, strict=True):
+            with redirect_stdout(StringIO()):
+                exec(block, own)
+        yield SimpleNamespace(here=here, trained=trained, printed=printed, alone=alone, **names)
 
 
 def said(page: SimpleNamespace, words: str) -> str:
@@ -166,6 +181,12 @@ def test_a_network_of_ones_own_is_trained_and_loaded_with_the_network(page: Simp
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     (scores,) = trainer.validate(task, page.data, verbose=False)
     assert scores["val/dice"] == page.scores["val/dice"]
+
+
+def test_the_examples_of_readme_and_first_page_run(page: SimpleNamespace) -> None:
+    readme, first = page.alone
+    assert readme["mask"].shape == (64, 64)
+    assert all(names["run"].finished for names in (readme, first))
 
 
 def test_the_file_with_the_schema_line_fits_the_schema(page: SimpleNamespace) -> None:

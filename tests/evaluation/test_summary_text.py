@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from segexp.errors import pluralise
 from segexp.evaluation.case_scores import CaseScores, Metric
 from segexp.evaluation.contrast import compute_contrasts
 from segexp.evaluation.grouping import Entry
 from segexp.evaluation.summary_text import format_interval, format_p_value, format_score, notes, verdict
-from segexp.errors import pluralise
 from segexp.metrics.significance import Interval
 
 BASE = np.linspace(0.7, 0.9, 12)

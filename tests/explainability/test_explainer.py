@@ -13,8 +13,8 @@ from fixtures.configs import train_config
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import DataError
 from segexp.explainability.attribution import METHODS, OF_LAYER, grad_cam
-from segexp.explainability.explainer import make_explainer, over_image
-from segexp.explainability.regions import point
+from segexp.explainability.explainer import make_explainer, upsample_map
+from segexp.explainability.regions import pointing_game
 from segexp.explainability.target_layers import Layer, choose_layer, explainable
 from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.models import UNet, UNetPaper
@@ -42,7 +42,7 @@ def rank_correlation(one, other):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_map_points_at_the_object(learned, method):
     segmenter, images, masks = learned
-    found = [point(values, mask) for values, mask in zip(maps(segmenter, method, images, masks), masks, strict=True)]
+    found = [pointing_game(values, mask) for values, mask in zip(maps(segmenter, method, images, masks), masks, strict=True)]
     inside, share = np.mean([each.inside for each in found]), np.mean([each.share for each in found])
     assert inside > 2 * share, "more than a map without knowledge has there"
     assert np.mean([each.hit for each in found]) > 0.5
@@ -201,7 +201,7 @@ def layer(pitch):
 
 def test_cells_of_a_divisible_image_cover_it():
     values = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
-    found = over_image(values, layer(8.0), nn.Identity(), (16, 16))
+    found = upsample_map(values, layer(8.0), nn.Identity(), (16, 16))
     assert found.shape == (16, 16)
     assert torch.equal(found[[0, 0, -1, -1], [0, -1, 0, -1]].view(2, 2), values), "the corners"
     assert found[8, 7:9].mean() == pytest.approx(1.5 + 1 / 8)
@@ -209,13 +209,13 @@ def test_cells_of_a_divisible_image_cover_it():
 
 def test_what_lies_beyond_the_image_is_cut_off_evenly():
     values = torch.arange(3.0)[:, None].expand(3, 3)
-    whole = over_image(values, layer(8.0), nn.Identity(), (24, 24))
-    assert torch.equal(over_image(values, layer(8.0), nn.Identity(), (19, 20)), whole[2:21, 2:22])
+    whole = upsample_map(values, layer(8.0), nn.Identity(), (24, 24))
+    assert torch.equal(upsample_map(values, layer(8.0), nn.Identity(), (19, 20)), whole[2:21, 2:22])
 
 
 @pytest.mark.parametrize("pitch", [0.0, 2.5])
 def test_cells_that_do_not_follow_the_image_are_stretched(pitch):
-    found = over_image(torch.tensor([[1.0, 2.0]]), layer(pitch), nn.Identity(), (6, 10))
+    found = upsample_map(torch.tensor([[1.0, 2.0]]), layer(pitch), nn.Identity(), (6, 10))
     assert found.shape == (6, 10)
     assert (found[:, 0] == 1).all()
     assert (found[:, -1] == 2).all()
@@ -235,7 +235,7 @@ def test_the_cell_that_sees_a_spot_lies_over_it(make, size):
     chosen = choose_layer(network, 1)
     with explainable(network):
         values = grad_cam(lambda x: network(x)[:, 1].mean(dim=(1, 2)), image, chosen.module)
-    found = over_image(values, chosen, network, size)
+    found = upsample_map(values, chosen, network, size)
     assert found.shape == size
     weights = found / found.sum()
     row = (weights.sum(dim=1) * torch.arange(size[0])).sum()

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from segexp.explainability.folder import NAME, Question, Table, read_earlier
-from segexp.explainability.regions import point
+from segexp.explainability.folder import NAME, ExplanationRequest, ExplanationTable, read_earlier
+from segexp.explainability.regions import pointing_game
 
-ASKED = Question("liver", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
-OTHER = Question("spleen", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
+ASKED = ExplanationRequest("liver", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
+OTHER = ExplanationRequest("spleen", "seg_gradcam", "layer down.3", "predicted", "best.ckpt")
 
 
 def filled(folder, asked, picture, rows=None):
-    table = Table(folder, asked, rows or {})
-    table.add("a.png", 3, point(np.ones((2, 2)), np.ones((2, 2), bool)) if picture else None, "", picture)
+    table = ExplanationTable(folder, asked, rows or {})
+    table.add("a.png", 3, pointing_game(np.ones((2, 2)), np.ones((2, 2), bool)) if picture else None, "", picture)
     if picture:
         (folder / picture).touch()
     table.write()
@@ -22,15 +22,15 @@ def filled(folder, asked, picture, rows=None):
 def test_a_picture_with_nothing_to_explain_is_done_whatever_is_there_of_another_class(tmp_path):
     rows = filled(tmp_path, OTHER, "spleen.png", filled(tmp_path, ASKED, ""))
     assert len(rows) == 2
-    assert Table(tmp_path, ASKED, rows).done("a.png")["picture"] == ""
-    assert Table(tmp_path, OTHER, rows).done("a.png")["picture"] == "spleen.png"
+    assert ExplanationTable(tmp_path, ASKED, rows).done("a.png")["picture"] == ""
+    assert ExplanationTable(tmp_path, OTHER, rows).done("a.png")["picture"] == "spleen.png"
 
 
 def test_another_question_is_not_done(tmp_path):
     rows = filled(tmp_path, ASKED, "liver.png")
-    other = Question("liver", "seg_gradcam", "layer up.1", "predicted", "best.ckpt")
-    assert Table(tmp_path, other, rows).done("a.png") is None
-    assert Table(tmp_path, ASKED, rows).done("b.png") is None
+    other = ExplanationRequest("liver", "seg_gradcam", "layer up.1", "predicted", "best.ckpt")
+    assert ExplanationTable(tmp_path, other, rows).done("a.png") is None
+    assert ExplanationTable(tmp_path, ASKED, rows).done("b.png") is None
 
 
 def test_a_map_that_is_gone_is_not_done(tmp_path):

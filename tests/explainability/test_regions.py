@@ -5,37 +5,37 @@ from torch.nn import functional
 
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.errors import ConfigError
-from segexp.explainability.regions import box_pixels, class_index, pixels_of, point, weights
+from segexp.explainability.regions import box_pixels, class_index, class_pixels, pointing_game, region_weights
 from segexp.types import DataSpec
 
 REGION = np.array([[True, True, False, False]])
 
 
 def test_energy_and_peak_inside():
-    found = point(np.array([[3.0, 0.0, 1.0, -8.0]]), REGION)
+    found = pointing_game(np.array([[3.0, 0.0, 1.0, -8.0]]), REGION)
     assert (found.share, found.inside, found.peak, found.hit, found.highest) == (0.5, 0.75, (0, 0), True, 3.0)
 
 
 def test_a_peak_outside():
-    found = point(np.array([[1.0, 0.0, 3.0, 0.0]]), REGION)
+    found = pointing_game(np.array([[1.0, 0.0, 3.0, 0.0]]), REGION)
     assert (found.inside, found.peak, found.hit) == (0.25, (0, 2), False)
 
 
 @pytest.mark.parametrize("values", [np.zeros((1, 4)), np.array([[-1.0, 0.0, -2.0, -3.0]])])
 def test_a_map_without_anything_positive_points_nowhere(values):
-    found = point(values, REGION)
+    found = pointing_game(values, REGION)
     assert np.isnan(found.inside)
     assert (found.peak, found.hit) == (None, None)
 
 
 def test_without_a_region_there_is_a_peak_and_no_share():
-    found = point(np.array([[1.0, 2.0, 0.0, 0.0]]), np.zeros((1, 4), bool))
+    found = pointing_game(np.array([[1.0, 2.0, 0.0, 0.0]]), np.zeros((1, 4), bool))
     assert np.isnan(found.inside)
     assert (found.share, found.peak, found.hit) == (0.0, (0, 1), None)
 
 
 def test_a_map_that_knows_nothing_has_the_share_of_the_region():
-    found = point(np.full((1, 4), 0.3), REGION)
+    found = pointing_game(np.full((1, 4), 0.3), REGION)
     assert found.inside == pytest.approx(found.share)
 
 
@@ -43,8 +43,8 @@ def test_what_a_title_says_of_it():
     values, region = np.zeros((4, 4)), np.zeros((4, 4), bool)
     values[0] = 1
     region[:, 0] = True
-    assert str(point(values, region)) == "25% of it in the outline (25% of the image)"
-    assert str(point(0 * values, region)) == ""
+    assert str(pointing_game(values, region)) == "25% of it in the outline (25% of the image)"
+    assert str(pointing_game(0 * values, region)) == ""
 
 
 NAMES = ("background", "cell", "7")
@@ -83,8 +83,8 @@ def test_a_class_that_does_not_exist(target, spec, message):
 
 def test_ignored_pixels_have_no_class():
     mask = np.array([[0, 1, 2, 3, 255]], np.uint8)
-    assert pixels_of(MULTICLASS, mask, 2).tolist() == [[False, False, True, False, False]]
-    assert pixels_of(MULTILABEL, mask, 2).tolist() == [[False, False, True, True, False]]
+    assert class_pixels(MULTICLASS, mask, 2).tolist() == [[False, False, True, False, False]]
+    assert class_pixels(MULTILABEL, mask, 2).tolist() == [[False, False, True, True, False]]
 
 
 def test_a_box_is_cut_at_the_image():
@@ -99,7 +99,7 @@ def test_weights_give_the_mean_over_the_region_at_its_own_size(size):
     region[3:5, 7] = region[12, 20:22] = True
     logits = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
     own = functional.interpolate(logits, size=(20, 30), mode="bilinear", align_corners=False)[0, 0]
-    share = weights(region, size)
+    share = region_weights(region, size)
     assert share.shape == size
     assert share.sum().item() == pytest.approx(1)
     assert (logits[0, 0] * share).sum().item() == pytest.approx(own[torch.from_numpy(region)].mean().item(), abs=1e-5)

@@ -12,14 +12,14 @@ from segexp.inference.inputs import (
     HANDFUL,
     EarlierOutputs,
     Job,
-    by_patterns,
     different_values,
-    ending_of,
-    file_words,
+    file_safe_names,
+    image_stem,
+    image_suffix,
     list_inputs,
     masks_beside,
+    masks_by_patterns,
     refuse_masks,
-    stem_of,
 )
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.types import Source
@@ -102,7 +102,7 @@ def test_masks_of_several_classes():
         "a/image.png": ("a/cell.png", "a/nucleus_1.png", "a/nucleus_2.png"),
         "b/image.png": ("b/cell.png",),
     }
-    assert by_patterns(Path("/cells"), names, data_config(data), "nucleus") == {
+    assert masks_by_patterns(Path("/cells"), names, data_config(data), "nucleus") == {
         "a/image.png": ("a/nucleus_1.png", "a/nucleus_2.png")
     }
     flat = {"image": "{id}.png", "mask": {"cell": "{id}_cell.png", "nucleus": "{id}_nucleus.png"}}
@@ -241,12 +241,12 @@ def test_missing_and_empty_inputs(folder, tmp_path, monkeypatch):
     ],
 )
 def test_stem_and_ending(name, stem, ending):
-    assert (stem_of(name), ending_of(name)) == (stem, ending)
+    assert (image_stem(name), image_suffix(name)) == (stem, ending)
 
 
 def test_class_names_as_parts_of_file_names():
-    assert file_words(["cell", "whole cell", "zellkern_größe"]) == ("cell", "whole_cell", "zellkern_größe")
-    assert file_words(["a/b", "a b", "A_B", "?"]) == ("a_b", "a_b2", "A_B3", "4")
+    assert file_safe_names(["cell", "whole cell", "zellkern_größe"]) == ("cell", "whole_cell", "zellkern_größe")
+    assert file_safe_names(["a/b", "a b", "A_B", "?"]) == ("a_b", "a_b2", "A_B3", "4")
 
 
 NUMBERS = {"std": 0.25, "low": 0.0, "high": 1.0, "p_low": 0.0, "p_high": 1.0}

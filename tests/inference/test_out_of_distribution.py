@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp.checkpoint import load_segmenter
-from segexp.inference.out_of_distribution import TrainingStats, flags
+from segexp.inference.out_of_distribution import TrainingStats, image_flags
 
 RNG = np.random.default_rng(3)
 
@@ -25,8 +25,8 @@ def usual(height=40, width=48, channels=1):
 
 
 def test_an_ordinary_image_has_none(training):
-    assert flags(usual(), training()) == ()
-    assert flags(usual(channels=3), training(channels=3)) == ()
+    assert image_flags(usual(), training()) == ()
+    assert image_flags(usual(channels=3), training(channels=3)) == ()
 
 
 @pytest.mark.parametrize(
@@ -43,42 +43,42 @@ def test_an_ordinary_image_has_none(training):
     ],
 )
 def test_single_flags(training, image, flag):
-    assert flags(image, training()) == ((flag,) if flag else ())
+    assert image_flags(image, training()) == ((flag,) if flag else ())
 
 
 def test_other_depths(training):
     deep = usual().astype(np.uint16) * 257
-    assert flags(deep, training())[0] == "16-bit values, training images were 8-bit"
-    assert flags(deep, training())[1].startswith("bright: mean 12")
+    assert image_flags(deep, training())[0] == "16-bit values, training images were 8-bit"
+    assert image_flags(deep, training())[1].startswith("bright: mean 12")
     known = training(value_range=(0.0, 65535.0))
-    assert flags(deep, known) == ()
-    assert flags(usual(), known) == ("8-bit values, training images had a deeper type",)
+    assert image_flags(deep, known) == ()
+    assert image_flags(usual(), known) == ("8-bit values, training images had a deeper type",)
 
 
 def test_brightness_and_range(training):
     narrow = {"mean": [0.2], "std": [0.1], "low": [0.0], "high": [0.6], "p_low": [0.0], "p_high": [0.45], "sizes": {"40x48": 9}}
     known = training(fingerprint=narrow)
     dark = (usual() // 5).astype(np.uint8)
-    assert flags(dark, known) == ()
-    assert flags(255 - dark, known) == (f"bright: mean {(255 - dark).mean() / 255:.3g}, training 0.2 +- 0.1",)
+    assert image_flags(dark, known) == ()
+    assert image_flags(255 - dark, known) == (f"bright: mean {(255 - dark).mean() / 255:.3g}, training 0.2 +- 0.1",)
     some = dark.copy()
     some[:, :15] = 130
-    assert flags(some, known) == ("31% of the pixels are above 0.45, hardly any in training were",)
+    assert image_flags(some, known) == ("31% of the pixels are above 0.45, hardly any in training were",)
 
 
 def test_gray_for_a_colour_network(training):
     known = training(channels=3)
     assert known.gray_as_colour, "equal means: the training images were gray"
-    assert flags(usual(), known) == ()
+    assert image_flags(usual(), known) == ()
     ends = {"p_low": [0.0] * 3, "p_high": [1.0] * 3, "low": [0.0] * 3, "high": [1.0] * 3}
     own = {"mean": [0.4, 0.5, 0.6], "std": [0.25] * 3, **ends}
-    assert flags(usual(), training(channels=3, fingerprint=own)) == ("gray, training images were in colour",)
+    assert image_flags(usual(), training(channels=3, fingerprint=own)) == ("gray, training images were in colour",)
 
 
 def test_a_checkpoint_without_fingerprint_flags_what_it_can(training):
     known = training(fingerprint={})
-    assert flags(np.full((500, 500, 1), 9, np.uint8), known) == ("constant: every pixel has the same value",)
-    assert flags(usual(500, 500) // 16, known) == ()
+    assert image_flags(np.full((500, 500, 1), 9, np.uint8), known) == ("constant: every pixel has the same value",)
+    assert image_flags(usual(500, 500) // 16, known) == ()
     assert not known.two_valued
 
 
@@ -102,5 +102,5 @@ def test_hardly_any_image_of_the_real_sets_is_flagged(real_data):
         found = vars(statistics.fingerprint())
         numbers = {key: np.array(found[key]) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
         known = TrainingStats(1, (0.0, 255.0), **numbers, heights=(1, 10**4), widths=(1, 10**4))
-        assert [flags(image, known) for image in images] == [()] * len(images)
-        assert all(flags(255 - image, known) for image in images if pattern.startswith("liver"))
+        assert [image_flags(image, known) for image in images] == [()] * len(images)
+        assert all(image_flags(255 - image, known) for image in images if pattern.startswith("liver"))

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from segexp.errors import ConfigError
-from segexp.inference.postprocessing import STRIP, Postprocessing, components, decide, filled, keep
+from segexp.inference.postprocessing import STRIP, Postprocessing, components, decide, drop_components, fill_holes
 
 EIGHT = np.ones((3, 3), int)
 
@@ -108,19 +108,19 @@ def test_holes_of_one_class_are_filled_and_others_are_not():
     expected = drawn("111...222", "111..2222", "111.12222", "....1.2..", ".11111222", ".1..1....")
     np.testing.assert_array_equal(Postprocessing(fill_holes=True).apply(certain(ring)), expected)
     between = drawn("1112", "1..2", "1122")
-    np.testing.assert_array_equal(filled(between), between)
+    np.testing.assert_array_equal(fill_holes(between), between)
     diagonal = drawn(".1.", "1.1", ".1.")
-    np.testing.assert_array_equal(filled(diagonal), drawn(".1.", "111", ".1."))
+    np.testing.assert_array_equal(fill_holes(diagonal), drawn(".1.", "111", ".1."))
     bay = drawn("11.", "1.1", "111")
-    np.testing.assert_array_equal(filled(bay), drawn("11.", "111", "111"))
-    np.testing.assert_array_equal(filled(drawn("1.1", "1.1", "111")), drawn("1.1", "1.1", "111"))
+    np.testing.assert_array_equal(fill_holes(bay), drawn("11.", "111", "111"))
+    np.testing.assert_array_equal(fill_holes(drawn("1.1", "1.1", "111")), drawn("1.1", "1.1", "111"))
 
 
 def test_a_component_within_a_hole_is_no_obstacle_when_it_is_its_class():
     nested = drawn("11111", "1...1", "1.1.1", "1...1", "11111")
     assert Postprocessing(fill_holes=True).apply(certain(nested)).all()
     other = drawn("11111", "1...1", "1.2.1", "1...1", "11111")
-    np.testing.assert_array_equal(filled(other), other)
+    np.testing.assert_array_equal(fill_holes(other), other)
     np.testing.assert_array_equal(Postprocessing(min_area=2, fill_holes=True).apply(certain(other)), np.ones((5, 5)))
 
 
@@ -145,8 +145,8 @@ def test_narrow_pictures(shape):
 def test_the_class_map_handed_in_is_left_alone():
     picture = blobs(3, 2)
     before = picture.copy()
-    keep(picture, components(picture), 10, largest=True)
-    filled(picture)
+    drop_components(picture, components(picture), 10, largest=True)
+    fill_holes(picture)
     np.testing.assert_array_equal(picture, before)
 
 

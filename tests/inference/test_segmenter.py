@@ -199,12 +199,22 @@ def test_a_gray_image_needs_no_axis_for_its_channel_and_may_be_a_file(tmp_path):
         np.testing.assert_array_equal(gray.predict(given), expected)
 
 
-@pytest.mark.parametrize("shape", [(40, 40, 1), (40, 40, 4), (40, 40)])
+@pytest.mark.parametrize("shape", [(40, 40, 2), (40, 40, 4), (40,)])
 def test_an_image_with_other_channels_is_refused(network, shape):
     with pytest.raises(
         DataError, match=r"The image has .* channels, shape .*The network takes 3.*Convert the image to 3 channels"
     ):
         segmenter(network).probabilities(np.zeros(shape, np.uint8))
+
+
+def test_gray_and_colour_become_each_other_in_arrays_as_in_files(network, tmp_path):
+    gray, colour = image()[..., :1], np.repeat(image()[..., :1], 3, axis=2)
+    write_png(tmp_path / "gray.png", gray)
+    of_colour = segmenter(network)
+    for given in (gray, gray[..., 0], tmp_path / "gray.png"):
+        np.testing.assert_array_equal(of_colour.predict(given), of_colour.predict(colour))
+    of_gray = Segmenter(nn.Conv2d(1, 2, 1), Preprocessing(1), DataSpec("toy", ("a", "b"), 1, ((0, 0, 0), (255, 0, 0))))
+    np.testing.assert_array_equal(of_gray.predict(colour), of_gray.predict(gray))
 
 
 def test_classes_follow_the_postprocessing(network):

@@ -6,10 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from segexp.data.labels.modes import STRIP, softmax_
-from segexp.inference import plan, segment, window_positions
-from segexp.inference.sliding_window import UNIT, Axis, cost, place_for
-from segexp.inference.sliding_window import plan as plan_windows
-from segexp.inference.sliding_window import window_positions as lay_windows
+from segexp.inference import plan_windows, segment, window_positions
+from segexp.inference.sliding_window import UNIT, Axis, choose_device, window_cost
 
 
 def read(image):
@@ -71,7 +69,7 @@ def test_a_small_field_of_view_leaves_no_seam():
     whole = run(network, image)
     away = (run(network, image, max_pixels=320 * 320) - whole).abs()
     assert away.max() < 0.01 * whole.abs().max()
-    rows, columns = plan(512, 768, 320 * 320)
+    rows, columns = plan_windows(512, 768, 320 * 320)
     assert min(len(rows.starts), len(columns.starts)) > 1
     assert away[:, : rows.starts[1], : columns.starts[1]].max() < 1e-5, (
         "where one window counts alone it says what the whole says"
@@ -213,8 +211,8 @@ def test_probabilities_are_made_in_place(shape):
 def test_a_map_too_large_for_the_gpu_goes_to_main_memory(monkeypatch, shape, where):
     for name, value in (("memory_reserved", 12e6), ("memory_allocated", 2e6), ("mem_get_info", (10e6, 80e6))):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    assert place_for(shape, torch.device("cuda")).type == where  # two of 10 MB into 20 MB
-    assert place_for(shape, torch.device("cpu")).type == "cpu"
+    assert choose_device(shape, torch.device("cuda")).type == where  # two of 10 MB into 20 MB
+    assert choose_device(shape, torch.device("cpu")).type == "cpu"
 
 
 SIZES = [(10_000, 10_000), (2048, 2049), (2100, 2000), (3072, 3072), (4000, 6000), (8192, 2048), (5001, 1203), (100_000, 300)]
@@ -231,7 +229,7 @@ def covered(axis: Axis) -> torch.Tensor:
 @pytest.mark.parametrize("length", [65, 96, 97, 128, 1000, 1023, 1024, 1025, 4096])
 @pytest.mark.parametrize(("window", "overlap"), [(64, 32), (96, 32), (128, 64), (300, 64), (512, 128)])
 def test_windows_of_one_size_cover_the_length_and_overlap(length: int, window: int, overlap: int) -> None:
-    axis = lay_windows(length, window, overlap)
+    axis = window_positions(length, window, overlap)
     if length <= window:
         assert (axis.starts, axis.window, axis.overlap) == ((0,), length, 0)
         return
@@ -244,7 +242,7 @@ def test_windows_of_one_size_cover_the_length_and_overlap(length: int, window: i
 
 
 def test_windows_are_laid_evenly() -> None:
-    axis = lay_windows(10_000, 2048, 128)
+    axis = window_positions(10_000, 2048, 128)
     steps = [b - a for a, b in pairwise(axis.starts)]
     assert max(steps) - min(steps) <= UNIT
     assert (len(axis.starts), axis.window) == (6, 1792), "six of 2048 would do as well, and cost more"
@@ -253,7 +251,7 @@ def test_windows_are_laid_evenly() -> None:
 @pytest.mark.parametrize("length", [70, 200, 513, 1000])
 @pytest.mark.parametrize("overlap", [32, 64, 96])
 def test_the_shares_of_a_pixel_sum_to_one(length: int, overlap: int) -> None:
-    axis = lay_windows(length, overlap + 64, overlap)
+    axis = window_positions(length, overlap + 64, overlap)
     total = torch.zeros(axis.starts[-1] + axis.window)
     for start, weights in zip(axis.starts, axis.weights(), strict=True):
         assert weights.min() > 0
@@ -262,7 +260,7 @@ def test_the_shares_of_a_pixel_sum_to_one(length: int, overlap: int) -> None:
 
 
 def test_a_window_counts_fully_in_its_core_and_at_the_borders_of_the_image() -> None:
-    axis = lay_windows(992, 512, 32)
+    axis = window_positions(992, 512, 32)
     assert axis.starts == (0, 480)
     first, last = axis.weights()
     assert (first[:480] == 1).all()
@@ -277,7 +275,7 @@ def test_at_half_overlap_the_weight_is_that_of_monai() -> None:
     compute = pytest.importorskip("monai.data.utils").compute_importance_map
     theirs = compute((256, 192), mode="gaussian", sigma_scale=0.125)
     ours = []
-    for axis in (lay_windows(512, 256, 128), lay_windows(480, 192, 96)):
+    for axis in (window_positions(512, 256, 128), window_positions(480, 192, 96)):
         assert axis.overlap * 2 == axis.window
         share = axis.weights()[1].double()  # in the overlap w(x) / (w(x) + w(window - 1 - x)), in the middle the same mirrored
         gauss = torch.exp(-(((torch.arange(axis.window) - (axis.window - 1) / 2) * 8 / axis.window) ** 2) / 2).double()
@@ -297,7 +295,7 @@ def test_windows_keep_the_budget_and_cost_little(size: tuple[int, int], max_pixe
     assert rows.window * columns.window <= max_pixels
     assert covered(rows).min() >= 1
     assert covered(columns).min() >= 1
-    assert cost(grid) <= 1.3
+    assert window_cost(grid) <= 1.3
     assert all(axis.overlap >= 64 for axis in grid if len(axis.starts) > 1)
     assert (len(rows.starts) * len(columns.starts) == 1) == (size[0] * size[1] <= max_pixels)
 
@@ -305,7 +303,7 @@ def test_windows_keep_the_budget_and_cost_little(size: tuple[int, int], max_pixe
 def test_large_windows_overlap_by_more_and_still_cost_less() -> None:
     overlaps = [min(axis.overlap for axis in plan_windows(10_000, 10_000, side**2)) for side in (256, 512, 1024, 2048, 4096)]
     assert overlaps == [32, 64, 96, 128, 128]
-    assert cost(plan_windows(10_000, 10_000, 4096**2)) < cost(plan_windows(10_000, 10_000, 2048**2)) < 1.15
+    assert window_cost(plan_windows(10_000, 10_000, 4096**2)) < window_cost(plan_windows(10_000, 10_000, 2048**2)) < 1.15
 
 
 def test_an_image_narrower_than_a_window_has_one_column() -> None:

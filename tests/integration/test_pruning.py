@@ -11,7 +11,7 @@ import torch
 from fixtures.configs import train_config
 from segexp.api.loading import load_members
 from segexp.checkpoint import describe, load_segmenter, read_checkpoint
-from segexp.checkpoint.loading import pruned
+from segexp.checkpoint.loading import with_pruning
 from segexp.config.schema import Component
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import ConfigError
@@ -82,7 +82,7 @@ def test_a_network_trained_without_heads(tmp_path: Path) -> None:
 
 def test_a_network_that_cannot_be_pruned() -> None:
     with pytest.raises(ConfigError) as caught:
-        pruned(Component(_target_="segexp.models.UNet", deep_supervision=True), 2, Path("runs/best.ckpt"))
+        with_pruning(Component(_target_="segexp.models.UNet", deep_supervision=True), 2, Path("runs/best.ckpt"))
     assert str(caught.value) == (
         "model.prune_to=2, and the network of runs/best.ckpt is segexp.models.UNet, which has no levels to prune to. A network "
         "that learned to predict at each of its levels: model=unetpp trained with deep_supervision=true. Name such a run, or "

@@ -1,1 +1,1 @@
-"""What every command does, as functions of Python."""
+"""The Python API: one function per command."""

@@ -1,4 +1,4 @@
-"""What the functions of the API share: arguments as keys, short tracebacks, text for paths."""
+"""Shared by the API functions: conversion of arguments, short tracebacks."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ R = TypeVar("R")
 
 
 def debugging() -> bool:
-    """Say whether the user wants whole tracebacks: SEGEXP_DEBUG=1."""
+    """Return whether SEGEXP_DEBUG=1 asks for full tracebacks."""
     return os.environ.get("SEGEXP_DEBUG", "0") not in ("", "0")
 
 
 def short_traceback(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a problem that the user can mend show the user's own lines alone, and not those of segexp."""
+    """Hide segexp's own frames in the traceback of a SegexpError."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -34,12 +34,12 @@ def short_traceback(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def plain_values(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as plain values: paths, and whatever has a path such as a `Run`, become text."""
+    """Convert arguments to plain values; paths and objects such as `Run` become text."""
     return {key: plain_value(value) for key, value in keys.items()}
 
 
 def plain_value(value: Any) -> Any:
-    """Return one argument as a plain value."""
+    """Convert one argument to a plain value."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
@@ -74,5 +74,5 @@ def check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
 
 
 def absolute(path: "str | os.PathLike[str]") -> Path:
-    """Return a path that holds from anywhere."""
+    """Return an absolute path."""
     return Path(os.fspath(path)).resolve()

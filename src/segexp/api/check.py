@@ -1,4 +1,4 @@
-"""Is a data set what its owner thinks it is, and can a network learn from it?"""
+"""Check a data set before training."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CheckedData:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         examination: layout, cases, splits, facts and findings.
         page: check.html.
-        learned: whether the network learned a few images by heart; None where `fit` was not asked for.
+        learned: whether the overfit test passed; None without `fit`.
     """
 
     examination: "Examination"
@@ -43,7 +43,7 @@ class CheckedData:
 
     @property
     def failed(self) -> bool:
-        """Whether a finding is an error, or nothing was learned."""
+        """Whether a finding is an error, or the overfit test failed."""
         return self.examination.failed or self.learned is False
 
     def __str__(self) -> str:
@@ -73,24 +73,24 @@ def check(
     config_dir: "str | os.PathLike[str] | None" = None,
     **keys: Any,
 ) -> CheckedData:
-    """Look at a data set before training: pairs, sizes, mask values, duplicates, leakage, faults; as `segexp check` does.
+    """Check a data set before training (pairs, sizes, mask values, duplicates, leakage), as `segexp check` does.
 
-    The findings are printed, and written to check.html.
+    Findings are printed and written to check.html.
 
     Args:
-        data: a folder of images and masks, whose layout is found out; or an option of the group `data`, such as "liver".
+        data: a folder of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
         overrides: keys as on the command line.
-        config_dir: a folder of options of your own.
+        config_dir: your own configuration folder.
         keys: the same keys as arguments: `fit=True`, `output=DIR`, `runs=STUDY`, `data={"classes": {...}}`, …
 
     Returns:
-        The findings; in a notebook it shows itself as a table.
+        The findings; displayed as a table in notebooks.
 
     Raises:
         ConfigError: a wrong key.
-        DataError: the folder is missing, nothing is recognised there, the output cannot be written, or fit=True finds no
-            training case with foreground, or runs are of other data.
-        CheckpointError: runs names what is missing or not finished.
+        DataError: the folder is missing or has no known layout, the output cannot be written, fit=True finds no training case
+            with foreground, or runs are of other data.
+        CheckpointError: a run is missing or unfinished.
 
     Example:
         >>> segexp.check("DIR")
@@ -105,11 +105,11 @@ def check(
 
 
 def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
-    """Examine the data of a composed configuration; print a report, write check.html; return what was found.
+    """Check the data of a composed configuration; print a report and write check.html.
 
     Args:
         job: composed of conf/check.yaml.
-        folders: further folders of configuration groups.
+        folders: the user's configuration folders.
 
     Raises:
         SegexpError: see `check`.
@@ -145,7 +145,7 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
         try:
             learned, shown = run_overfit_check(console, job, examination, output)
             sections.insert(0, shown)
-        except SegexpError as error:  # the page is written all the same
+        except SegexpError as error:  # raised after the page is written
             problem = error
     if own.runs and problem is None:
         try:
@@ -161,10 +161,10 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
 
 
 def make_writable_folder(folder: Path) -> Path:
-    """Make a folder and try to write there, before minutes are spent.
+    """Create a folder and test that it is writable.
 
     Raises:
-        DataError: it cannot be made, or not be written.
+        DataError: it cannot be created or written.
     """
     probe = folder / ".probe"
     try:
@@ -181,10 +181,7 @@ def make_writable_folder(folder: Path) -> Path:
 def write_proposal(
     console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
 ) -> "list[CheckSection]":
-    """Write the proposed data configuration, say how to train with it; return its part of the page.
-
-    A file that is there already is a person's work and stays.
-    """
+    """Write the proposed data configuration unless the file exists with other content; return its report section."""
     from segexp.atomic import atomic_write
     from segexp.checks.propose_config import propose_config
     from segexp.reporting.check_report import proposal_section
@@ -208,10 +205,10 @@ def write_proposal(
 
 
 def run_overfit_check(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":
-    """Let the network learn a few pictures by heart; return whether it did and the part of the page.
+    """Overfit a few training images; return whether it succeeded, and its report section.
 
     Raises:
-        SegexpError: no training case has foreground, or training cannot even begin.
+        SegexpError: no training case has foreground, or the training cannot start.
     """
     from segexp.data.io.images import write_png
     from segexp.reporting.check_report import fit_section
@@ -236,10 +233,10 @@ def run_overfit_check(console: "Console", job: Job, examination: "Examination", 
 def rank_disputed_masks(
     console: "Console", examination: "Examination", own: CheckConfig, gpus: Any, output: Path
 ) -> "CheckSection":
-    """Rank the masks by how much the runs that held them out dispute them, name the first; return the part of the page.
+    """Rank masks by the disagreement of runs that did not train on them; return the report section.
 
     Raises:
-        SegexpError: the runs are not finished, or not of these data.
+        SegexpError: the runs are unfinished, or of other data.
     """
     from segexp.api.loading import checkpoint_files, load_members
     from segexp.devices import choose_devices
@@ -269,7 +266,7 @@ def settings_of(values: Mapping[str, Any]) -> tuple[CheckConfig, DataConfig]:
 
 
 def training_config(job: Job, examination: "Examination") -> TrainConfig:
-    """Return the configuration as training would see it, with what was found out about the data filled in.
+    """Return the training configuration, with the inferred facts about the data.
 
     Raises:
         ConfigError: a key is wrong.

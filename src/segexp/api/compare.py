@@ -1,4 +1,4 @@
-"""Finished runs and studies side by side."""
+"""Compare finished runs and studies."""
 
 import os
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from segexp.evaluation.records import read_records
 
 @dataclass(frozen=True, eq=False)
 class ComparedRuns(Comparison):
-    """A comparison that shows itself.
+    """A comparison that can be printed.
 
     Attributes:
-        files: that were written, where an output was named.
+        files: written files, if an output was given.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -31,7 +31,7 @@ class ComparedRuns(Comparison):
         return as_text(self)
 
     def show(self) -> None:
-        """Print tables, verdicts and notes as wide as the terminal is."""
+        """Print tables, verdicts and notes, fitted to the terminal width."""
         from segexp.reporting.comparison import print_comparison
 
         print_comparison(self)
@@ -39,7 +39,7 @@ class ComparedRuns(Comparison):
 
 @short_traceback
 def compare(runs: Sequence["str | os.PathLike[str]"] = (), **keys: Any) -> ComparedRuns:
-    """Compare finished runs: scores with intervals, differences over the same cases, and a verdict in words.
+    """Compare finished runs: scores with intervals, paired differences, and a verdict.
 
     Args:
         runs: directories of runs and studies, or `Run` objects.
@@ -49,9 +49,8 @@ def compare(runs: Sequence["str | os.PathLike[str]"] = (), **keys: Any) -> Compa
         The comparison; `print` shows tables and verdicts, and `verdicts` has the sentences.
 
     Raises:
-        ConfigError: a wrong key; no such metric, split, reference or kind of file.
-        DataError: a path holds no run, a run is not finished, a fold is missing or of another split, or the runs are not of
-            the same data.
+        ConfigError: a wrong key, or an unknown metric, split, reference or file type.
+        DataError: a path holds no run, a run is unfinished, a fold is missing or of another split, or the runs use other data.
 
     Example:
         >>> print(segexp.compare([run, "runs/liver/unet"]))
@@ -61,7 +60,7 @@ def compare(runs: Sequence["str | os.PathLike[str]"] = (), **keys: Any) -> Compa
 
 
 def compare_runs(config: CompareConfig) -> ComparedRuns:
-    """Compare what a configuration names, and write the comparison where that is asked for.
+    """Compare the runs of a configuration, and write the comparison if an output is given.
 
     Raises:
         ConfigError: see `compare_records`.
@@ -93,7 +92,7 @@ def compare_runs(config: CompareConfig) -> ComparedRuns:
 
 
 def command_words(config: CompareConfig) -> list[str]:
-    """Return the words that make the comparison again."""
+    """Return the command that reproduces the comparison."""
     defaults = CompareConfig()
     typed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"

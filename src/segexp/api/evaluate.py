@@ -1,4 +1,4 @@
-"""The scores of a trained network, or of an ensemble, on its own splits or on other data."""
+"""Score a trained network or an ensemble on its own splits or on other data."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from segexp.types import Case
 
 OTHER_DATA = {"root", "image", "mask"}
-"""The keys of the data section that name other pictures than those of the run."""
+"""Keys of the data section that select other images than those of the run."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found.
+    """Scores of a network.
 
     Attributes:
         scores: by "<split>/<score>", or without the split.
-        intervals: the 95 % interval (low, high) of each mean, likewise.
-        cases: a row per case and class, as `cases.csv` has them.
-        output: where they were written; None where nobody asked.
+        intervals: 95 % interval (low, high) of each mean, likewise.
+        cases: a row per case and class, as in `cases.csv`.
+        output: output folder, or None.
     """
 
     scores: Scores
@@ -43,17 +43,17 @@ class Evaluation:
 
 @short_traceback
 def evaluate(checkpoint: Any, **keys: Any) -> Evaluation:
-    """Score a trained network, or an ensemble: every case at its own size, as validation did; what `segexp evaluate` does.
+    """Score a trained network or an ensemble, each case at its original size, as `segexp evaluate` does.
 
     Args:
-        checkpoint: a run, a checkpoint, an exported file, a study, or a list of them: an ensemble.
+        checkpoint: a run, a checkpoint, an exported file, a study, or a list of them (an ensemble).
         keys: the keys of the command: `split="train"`, `data={"root": DIR}`, `output=DIR`, `tune="postprocess"`,
             `metrics="lesion"`, … See the key reference.
 
     Raises:
-        CheckpointError: the checkpoint is missing, broken or foreign.
-        ConfigError: a wrong key, other classes or channels than those of the checkpoint, or keys that do not go together.
-        DataError: the data are not what the checkpoint's configuration says, or differ from those of the run.
+        CheckpointError: the checkpoint is missing, broken or untrusted.
+        ConfigError: a wrong key, other classes or channels than those of the checkpoint, or contradictory keys.
+        DataError: the data do not match the configuration of the checkpoint, or differ from those of the run.
 
     Example:
         >>> segexp.evaluate(run, split="train").scores["dice"]
@@ -66,10 +66,10 @@ def evaluate(checkpoint: Any, **keys: Any) -> Evaluation:
 
 
 def measures_of(option: str) -> dict[str, Any]:
-    """Return the measures of an option of the group `metrics`.
+    """Return the components of an option of the group `metrics`.
 
     Raises:
-        ConfigError: there is no such option.
+        ConfigError: it does not exist.
     """
     from segexp.config.composition import compose, load_option, plain
 
@@ -78,13 +78,13 @@ def measures_of(option: str) -> dict[str, Any]:
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
-    """Score, or tune, as a configuration says; print what was found, and return it.
+    """Score, or tune the post-processing, as a configuration says; print the result.
 
     Raises:
         SegexpError: see `evaluate`.
     """
     from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warning, load_members
-    from segexp.checkpoint.splits import check_spec, merged
+    from segexp.checkpoint.splits import check_spec, merge_data_config
     from segexp.console import silence_libraries
     from segexp.evaluation.tune_postprocessing import check_tunable
     from segexp.inference.outputs import as_list
@@ -99,7 +99,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
     silence_libraries()
     members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
     run = members[0].origin.config
-    run = run.changed(data=merged(run.data, config.data))
+    run = run.changed(data=merge_data_config(run.data, config.data))
     check_spec(run.data, members[0].spec)
     if len(members) > 1:
         sys.stdout.write(f"{note}\n" if (note := heterogeneity_warning(files)) else "")
@@ -108,19 +108,19 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
 
 
 def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
-    """Score the chosen splits; `run` is the configuration of the run with the data of now."""
-    from segexp.checkpoint.splits import chosen_splits, scoring_set
+    """Score the chosen splits; `run` is the configuration of the run with the current data."""
+    from segexp.checkpoint.splits import scoring_set, select_splits
     from segexp.data.datamodule import find
 
     other = bool(OTHER_DATA & set(config.data))
-    splits = chosen_splits(config.split, find(run.data), run, segmenter.origin.split_hash, other=other)
+    splits = select_splits(config.split, find(run.data), run, segmenter.origin.split_hash, other=other)
     prepared = {split: (cases, scoring_set(run.data, cases, segmenter)) for split, cases in splits.items()}
     outcomes = scored(config, segmenter, run, prepared)
     return report_scores(config, segmenter, outcomes, {"checkpoint": str(segmenter.origin.file)})
 
 
 def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
-    """Score several networks as one: other data by all of them, their own by those that were not trained on the case."""
+    """Score an ensemble: other data by all members, their own by those not trained on the case."""
     from segexp.data.datamodule import find
     from segexp.evaluation.ensemble import Ensemble, assign_members, predict_members, score_members
     from segexp.inference.predictor import Predictor
@@ -140,7 +140,7 @@ def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: 
 def scored(
     config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], Prepared]]"
 ) -> "dict[str, SplitResult]":
-    """Score cases by split, with pictures where an output is asked for."""
+    """Score the cases of each split, with images if an output is given."""
     from segexp.inference.folder_runner import progress
     from segexp.inference.postprocessing import Postprocessing
     from segexp.training.artifacts import score_split
@@ -169,14 +169,14 @@ def report_scores(
     origin: dict[str, Any],
     more: Sequence[str] = (),
 ) -> Evaluation:
-    """Print what was found, and write it where that is asked for; return it.
+    """Print the scores, and write them if an output is given.
 
     Args:
         config: of the command.
         segmenter: what was scored.
         outcomes: by split.
-        origin: what metrics.json is to say of it.
-        more: further sentences.
+        origin: provenance for metrics.json.
+        more: further sentences to print.
     """
     from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
@@ -198,7 +198,7 @@ def report_scores(
 
 
 def chosen_measures(config: EvaluateConfig, run: TrainConfig) -> Mapping[str, Component]:
-    """Return the measures that were typed, else those of the run, which must be known or trusted."""
+    """Return the typed measures, else those of the run, which must be known or trusted."""
     if config.metrics is not None:
         return config.metrics
     check_measures({name: component.plain() for name, component in run.metrics.items()}, config.trust)
@@ -206,7 +206,7 @@ def chosen_measures(config: EvaluateConfig, run: TrainConfig) -> Mapping[str, Co
 
 
 def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
-    """Choose the post-processing on the run's own validation cases and store it if its gain is beyond doubt."""
+    """Choose the post-processing on the validation cases; store it if the gain is significant."""
     from segexp.checkpoint.splits import scoring_set
     from segexp.evaluation import tune_postprocessing as tuning
     from segexp.inference.folder_runner import progress
@@ -226,7 +226,7 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
 
 
 def check_one(files: Sequence[object]) -> None:
-    """Refuse to choose the post-processing of several networks.
+    """Refuse to tune the post-processing of several networks.
 
     Raises:
         ConfigError: several are named.

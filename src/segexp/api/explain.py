@@ -1,4 +1,4 @@
-"""An explanation from start to end, as conf/explain.yaml describes it."""
+"""Explain predictions of a trained network by heat maps."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,19 @@ from segexp.api.loading import checkpoint_files, device_for, load_members
 from segexp.api.predict import truth_of
 from segexp.config.schema import ExplainConfig
 from segexp.config.validation import report, validate_section
-from segexp.errors import ConfigError, DataError, listed, require_packages
+from segexp.errors import ConfigError, DataError, listed, pluralise, require_packages
 from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
-from segexp.explainability.folder import ExplainFolder, ExplainReport, Question, Table, Writer, explain_folder, read_earlier
+from segexp.explainability.folder import (
+    ExplainFolder,
+    ExplainReport,
+    ExplanationRequest,
+    ExplanationTable,
+    ExplanationWriter,
+    explain_folder,
+    read_earlier,
+)
 from segexp.explainability.regions import class_index
-from segexp.errors import pluralise
 from segexp.inference.folder_runner import FolderTask, Truth, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader
 from segexp.inference.inputs import Inventory, Job
@@ -30,7 +37,7 @@ SCORE = {"predicted": "the pixels predicted as it", "truth": "its true pixels"}
 
 @short_traceback
 def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> ExplainReport:
-    """Write heat maps of what in an image speaks for a class, and a table of where they point; what `segexp explain` does.
+    """Write heat maps of the evidence for a class, and a table of where they point, as `segexp explain` does.
 
     Args:
         checkpoint: a run or a checkpoint.
@@ -39,10 +46,9 @@ def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> ExplainRep
         keys: the other keys of the command: `method="occlusion"`, `target="liver"`, `region="truth"`, … See the key reference.
 
     Raises:
-        CheckpointError: the checkpoint is missing, broken or foreign.
-        ConfigError: a wrong key, or keys that do not go together; there is no such class or layer; Captum is not installed.
-        DataError: no image in the input, an output that cannot be written; or, when all else is done, images that could not be
-            explained.
+        CheckpointError: the checkpoint is missing, broken or untrusted.
+        ConfigError: a wrong key, contradictory keys, an unknown class or layer, or Captum is not installed.
+        DataError: no image in the input, or an output that cannot be written; or, after all others, images that failed.
 
     Example:
         >>> segexp.explain(run, "photos", output="why", method="gradcam++")
@@ -55,7 +61,7 @@ def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> ExplainRep
 
 
 def _together(config: ExplainConfig) -> Iterator[str]:
-    """Yield a sentence for each key that does not go with the others."""
+    """Yield a message for each contradictory key."""
     method, box, region = config.method, config.box, config.region
     shown = list(box) if box is not None else None
     if config.layer != "auto" and method in ("integrated_gradients", "occlusion"):
@@ -73,13 +79,13 @@ def _together(config: ExplainConfig) -> Iterator[str]:
 
 
 def explain_inputs(config: ExplainConfig) -> ExplainReport:
-    """Explain what a configuration names; print where the results are; return what came of it.
+    """Explain the inputs of a configuration; print where the results are.
 
     Raises:
-        CheckpointError: the checkpoint is missing, broken or foreign, or its network's code is.
-        ConfigError: there is no such class or layer, several networks are named, outputs would be written over inputs.
-        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
-            images that could not be explained.
+        CheckpointError: the checkpoint is missing, broken or untrusted.
+        ConfigError: an unknown class or layer, several networks, or outputs that would overwrite inputs.
+        DataError: no image in the input, masks given as images, or an output that cannot be written; or, after all others,
+            images that failed.
     """
     segmenter = load_one(config)
     target = class_index(config.target, segmenter.spec)
@@ -90,11 +96,7 @@ def explain_inputs(config: ExplainConfig) -> ExplainReport:
 
 
 class ExplainTask(FolderTask[ExplainFolder]):
-    """A heat map of every image, and a table of where they point.
-
-    Attributes:
-        report: what came of it so far.
-    """
+    """A heat map of every image, and a table; `report` holds the results so far."""
 
     outputs_are = "Explanations"
     doing = "Explaining"
@@ -103,21 +105,21 @@ class ExplainTask(FolderTask[ExplainFolder]):
         self.config, self.explainer, self.segmenter = config, explainer, explainer.segmenter
         self.asked, self.training = question(config, explainer), TrainingStats.of(explainer.segmenter)
         self.report, self.skipped = ExplainReport(), 0
-        self._tables: dict[Path, Table] = {}
+        self._tables: dict[Path, ExplanationTable] = {}
 
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
-        """Return the heat maps that the table of a folder names."""
+        """Return the heat maps listed in the table of a folder."""
         return [row["picture"] for row in read_earlier(folder).values()]
 
     def prepare(self, inventory: Inventory) -> ExplainFolder:
-        """Return the images of an input that were not explained just so.
+        """Return the images of an input that are not explained yet.
 
         Raises:
-            ConfigError: true pixels are asked about, and no true mask is found.
+            ConfigError: region=truth without true masks.
         """
         output = inventory.output
-        table = self._tables.setdefault(output.resolve(), Table(output, self.asked, read_earlier(output)))
-        writer = Writer(output, self.segmenter.spec, self.asked, self.config.values)
+        table = self._tables.setdefault(output.resolve(), ExplanationTable(output, self.asked, read_earlier(output)))
+        writer = ExplanationWriter(output, self.segmenter.spec, self.asked, self.config.values)
         everything = [(job, source) for job in inventory.jobs for source in job.sources]
         items = tuple(item for item in everything if self.config.overwrite or not _done(table, writer, *item))
         self.skipped += len(everything) - len(items)
@@ -127,18 +129,18 @@ class ExplainTask(FolderTask[ExplainFolder]):
         return ExplainFolder(items, writer, table, truth)
 
     def outputs(self, inventory: Inventory, folder: ExplainFolder) -> Mapping[Job, Sequence[Path]]:
-        """Return the files of every image that is to be explained."""
+        """Return the output files of every image to explain."""
         found: dict[Job, list[Path]] = {}
         for job, source in folder.items:
             found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
         return found
 
     def count(self, folder: ExplainFolder) -> int:
-        """Return how many images are to be explained."""
+        """Return the number of images to explain."""
         return len(folder.items)
 
     def introduction(self) -> Iterator[str]:
-        """Yield what is explained."""
+        """Yield a description of network and question."""
         asked = self.asked
         over = "all pixels" if self.explainer.whole else SCORE.get(asked.region, f"the box {asked.region}")
         kind = "speaks for and against" if asked.method in SIGNED else "speaks for"
@@ -146,7 +148,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         yield f"Question: what {kind} {asked.target}, by {asked.method} ({asked.layer}), its score over {over}"
 
     def run(self, folder: ExplainFolder, step: Callable[[], None]) -> None:
-        """Explain and write every image of a folder."""
+        """Explain all images of a folder."""
         explain_folder(folder, self.explainer, self.config.box, self.training, self.report, step)
 
     def write_table(self, folder: ExplainFolder) -> Path | None:
@@ -154,7 +156,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         return folder.table.write()
 
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
-        """Yield how many images were explained, where the maps lie, and which table says it of each."""
+        """Yield counts, statistics and where the results are."""
         report = self.report
         done = f"; {self.skipped} done before (overwrite=true explains them again)" if self.skipped else ""
         yield f"{pluralise(report.done, 'image')} explained in {seconds:.1f} s{done}"
@@ -173,7 +175,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
             yield f"Of each image: {listed(tables, 3)}"
 
     def problem(self) -> DataError | None:
-        """Return what names the images that could not be explained."""
+        """Return an error that names the failed images, or None."""
         report, count = self.report, len(self.report.failures)
         if not count:
             return None
@@ -187,12 +189,12 @@ class ExplainTask(FolderTask[ExplainFolder]):
 
 
 def load_one(config: ExplainConfig) -> Segmenter:
-    """Return the segmenter that is explained.
+    """Load the segmenter to explain.
 
     Raises:
         ConfigError: several are named.
-        CheckpointError: it is missing, broken or foreign, or was exported.
-        DeviceError: GPUs that are not there.
+        CheckpointError: it is missing, broken, untrusted or exported.
+        DeviceError: missing GPUs.
     """
     files = checkpoint_files(as_list(config.checkpoint), exported=False)
     if len(files) > 1:
@@ -205,19 +207,19 @@ def load_one(config: ExplainConfig) -> Segmenter:
     return segmenter
 
 
-def question(config: ExplainConfig, explainer: Explainer) -> Question:
-    """Return what is asked about every image."""
+def question(config: ExplainConfig, explainer: Explainer) -> ExplanationRequest:
+    """Return the question asked about every image."""
     layer = f"layer {explainer.layer.name}" if explainer.layer else ""
     if config.method not in OF_LAYER:
         steps, window = f"{config.steps} steps", f"window {config.window or 'auto'}"
         layer = steps if config.method == "integrated_gradients" else window
     region = ",".join(map(str, config.box)) if config.box else config.region or "predicted"
     name = explainer.segmenter.spec.classes[explainer.target]
-    return Question(name, config.method, layer, region, str(explainer.segmenter.origin.file))
+    return ExplanationRequest(name, config.method, layer, region, str(explainer.segmenter.origin.file))
 
 
-def _done(table: Table, writer: Writer, job: Job, source: Source) -> bool:
-    """Say whether an image was explained just so, and all that is asked for is there."""
+def _done(table: ExplanationTable, writer: ExplanationWriter, job: Job, source: Source) -> bool:
+    """Return whether an image was explained with the same settings and all its outputs exist."""
     row = table.done(job.label(source))
     return row is not None and (
         not row["picture"] or all((writer.folder / file).is_file() for file in writer.files(job, source))

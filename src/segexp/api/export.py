@@ -1,4 +1,4 @@
-"""A trained network as a file that runs elsewhere, with proof that it is the same network."""
+"""Export a trained network to a file that runs elsewhere."""
 
 import os
 import sys
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @short_traceback
 def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]", **keys: Any) -> "ExportResult":
-    """Export a trained network as a file that runs elsewhere, with a certificate; what `segexp export` does.
+    """Export a trained network with a certificate, as `segexp export` does.
 
     Args:
         checkpoint: a run or a checkpoint.
-        output: the file: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml.
+        output: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml.
         keys: the other keys of the command: `format="torch_export"`, `precision="int8"`, `include_preprocessing=True`, …
 
     Returns:
@@ -27,9 +27,9 @@ def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]
 
     Raises:
         ConfigError: a wrong key, format or package.
-        CheckpointError: the checkpoint is missing, broken or foreign.
-        DataError: the data are no longer those of the run, or are missing where they are needed.
-        ExportError: the network cannot be written, not unchanged, or not with success in fewer bits.
+        CheckpointError: the checkpoint is missing, broken or untrusted.
+        DataError: the data differ from those of the run, or are missing where needed.
+        ExportError: the network cannot be exported, or the export differs too much.
 
     Example:
         >>> segexp.export(run, "liver.onnx")
@@ -40,7 +40,7 @@ def export(checkpoint: "str | os.PathLike[str]", output: "str | os.PathLike[str]
 
 
 def _problems(config: ExportConfig) -> list[str]:
-    """Return what does not go together, in sentences."""
+    """Return messages for contradictory keys."""
     found = []
     if config.returns == "classes" and not config.include_preprocessing:
         found.append(
@@ -56,7 +56,7 @@ def _problems(config: ExportConfig) -> list[str]:
 
 
 def export_network(config: ExportConfig) -> "ExportResult":
-    """Export what a configuration names; print the certificate and where everything is.
+    """Export the network of a configuration; print certificate and files.
 
     Raises:
         SegexpError: see `export`.
@@ -67,7 +67,7 @@ def export_network(config: ExportConfig) -> "ExportResult":
     check_format(config.format, config.precision, config.opset, output)
     from segexp.api.loading import load_members
     from segexp.checkpoint import find_checkpoint
-    from segexp.checkpoint.splits import check_spec, merged
+    from segexp.checkpoint.splits import check_spec, merge_data_config
     from segexp.console import silence_libraries
     from segexp.deployment.exporter import export_segmenter, format_export_summary
     from segexp.deployment.modules import check_8bit, describe_excluded_steps
@@ -84,7 +84,7 @@ def export_network(config: ExportConfig) -> "ExportResult":
 
     [segmenter] = load_members([find_checkpoint(Path(config.checkpoint))], "cpu", config.trust, config.model.prune_to)
     run = segmenter.origin.config
-    run = run.changed(data=merged(run.data, config.data))
+    run = run.changed(data=merge_data_config(run.data, config.data))
     check_spec(run.data, segmenter.spec)
     say(f"Network: {segmenter.origin.file} ({', '.join(segmenter.spec.classes)}), to {output}")
     if config.include_preprocessing:

@@ -1,4 +1,4 @@
-"""From what the user calls checkpoint to a predictor: one run, several, or all runs of a study."""
+"""Load checkpoints: one run, several, or all runs of a study."""
 
 import os
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ def load(
     trust: Sequence[str] = (),
     prune_to: int | None = None,
 ) -> Segmenter:
-    """Load a trained network: from a run, a checkpoint, or an exported file.
+    """Load a trained network from a run, a checkpoint or an exported file.
 
     Args:
-        model: a run directory or a `Run` (its best weights), a .ckpt file, or what `export` wrote.
+        model: a run directory or a `Run` (its best weights), a .ckpt file, or the output of `export`.
         device: "cpu", "cuda" or "cuda:1".
         trust: packages of your own whose networks may be built from the file.
         prune_to: the level that a UNet++ trained with deep supervision is pruned to.
@@ -38,8 +38,8 @@ def load(
         The network with its preprocessing and classes; `predict` takes an image.
 
     Raises:
-        CheckpointError: the file is missing, broken or foreign; or a study is named, which has several networks.
-        ConfigError: a network cannot be pruned to that level, or the package that runs an exported file is missing.
+        CheckpointError: the file is missing, broken or untrusted, or a study with several networks.
+        ConfigError: the network cannot be pruned, or the runtime of an exported file is not installed.
 
     Example:
         >>> model = segexp.load("runs/liver/unet/2026-01-01")
@@ -57,15 +57,14 @@ def load(
 
 
 def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
-    """Return the files of runs, checkpoints, studies (of a study the best one of each of its runs) and exports.
+    """Return the files of runs, checkpoints, studies (the best one of each run) and exports.
 
     Args:
         named: as typed.
-        exported: whether exported files will do; they have neither layers nor gradients, and nothing is stored in them.
+        exported: whether exported files are allowed; they have no layers or gradients.
 
     Raises:
-        CheckpointError: there is none where one was named, or an exported file where it will not do; or a study is not
-            finished, or lacks a fold.
+        CheckpointError: nothing is named, a file is missing or exported, or a study is unfinished or lacks a fold.
     """
     if not named:
         raise CheckpointError(
@@ -84,16 +83,16 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
 
 
 def heterogeneity_warning(files: Sequence[Path]) -> str:
-    """Return what to say of an ensemble of networks that were not made alike: of a sweep some may be bad."""
+    """Return a warning if the members of an ensemble were trained with different settings, else ""."""
     keys = differing_settings(files) if len(files) > 1 else []
     return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
 
 
 def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:
-    """Return where networks run: "auto" takes the CPU where the runtime of an exported file has nothing else.
+    """Return the device for networks; "auto" is the CPU if the runtime of an exported file supports nothing else.
 
     Raises:
-        DeviceError: GPUs that are not there.
+        DeviceError: missing GPUs.
     """
     kind, ids = choose_devices(gpus, "gpus")
     device = f"{kind}:{ids[0]}" if isinstance(ids, list) else kind
@@ -101,12 +100,12 @@ def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:
 
 
 def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:
-    """Return the segmenters of checkpoints, pruned to a level where one is given, and of exported files.
+    """Load the segmenters of checkpoints (pruned if `prune_to` is given) and exported files.
 
     Raises:
-        CheckpointError: a file is broken or foreign, or the code of its network cannot be imported.
-        ConfigError: a network cannot be pruned to that level, or the package that runs an exported file is missing.
-        DeviceError: an exported file does not run there.
+        CheckpointError: a file is broken or untrusted, or the code of its network cannot be imported.
+        ConfigError: a network cannot be pruned, or the runtime of an exported file is not installed.
+        DeviceError: an exported file does not run on the device.
     """
     members = []
     for file in files:
@@ -122,11 +121,7 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune
 
 
 def make_predictor(members: Sequence[Segmenter], config: PredictConfig) -> Predictor:
-    """Return what predicts.
-
-    Args:
-        members: one segmenter, or an ensemble.
-        config: the keys tta, uncertainty, max_pixels and postprocess count.
+    """Return the predictor of one or several segmenters.
 
     Raises:
         ConfigError: the members have different classes or channels, or the post-processing does not fit them.
@@ -141,7 +136,7 @@ def make_predictor(members: Sequence[Segmenter], config: PredictConfig) -> Predi
 
 
 def resolve_postprocessing(typed: str | PostprocessConfig, stored: Postprocessing) -> Postprocessing:
-    """Return the post-processing that was typed: "stored", "none", or keys that replace those of `start`."""
+    """Return the post-processing for "stored", "none", or keys that change that of `start`."""
     chosen = PostprocessConfig(start=typed) if isinstance(typed, str) else typed  # type: ignore[arg-type]
     start = Postprocessing() if chosen.start == "none" else stored
     changed = {key: value for key, value in chosen.plain().items() if key != "start" and value is not None}

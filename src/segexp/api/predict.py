@@ -1,4 +1,4 @@
-"""A prediction from start to end, as conf/predict.yaml describes it."""
+"""Predict masks for folders of images."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,8 @@ from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warni
 from segexp.config.schema import DataConfig, PredictConfig
 from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
-from segexp.errors import ConfigError, DataError, listed
+from segexp.errors import ConfigError, DataError, listed, pluralise
 from segexp.inference.folder import PredictFolder, PredictReport, predict_folder
-from segexp.errors import pluralise
 from segexp.inference.folder_runner import FolderTask, Truth, run_folders
 from segexp.inference.ground_truth import LayersReader, TruthReader, find_layers, find_truth
 from segexp.inference.inputs import Inventory, Job
@@ -24,7 +23,7 @@ from segexp.types import DataSpec
 
 @short_traceback
 def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> PredictReport:
-    """Predict masks for folders of images, and print where they are; what `segexp predict` does.
+    """Predict masks for folders of images, as `segexp predict` does.
 
     Args:
         checkpoint: a run, a checkpoint, an exported file or a study; several are an ensemble.
@@ -33,13 +32,13 @@ def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> PredictRep
         keys: the other keys of the command: `overlay=True`, `probabilities="npz"`, `tta="flips"`, … See the key reference.
 
     Returns:
-        What came of it: how many images were predicted, which were flagged, and where the review lies.
+        Numbers of predicted and flagged images, and the review files.
 
     Raises:
-        CheckpointError: a checkpoint is missing, broken or foreign.
-        ConfigError: a wrong key; outputs would be written over inputs or each other; members of an ensemble do not fit.
-        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
-            images that could not be predicted.
+        CheckpointError: a checkpoint is missing, broken or untrusted.
+        ConfigError: a wrong key, outputs that would overwrite inputs or each other, or members that do not fit together.
+        DataError: no image in the input, masks given as images, or an output that cannot be written; or, after all others,
+            images that failed.
 
     Example:
         >>> segexp.predict(run, "photos", output="masks", overlay=True)
@@ -52,13 +51,10 @@ def predict(checkpoint: Any, input: Any, output: Any, **keys: Any) -> PredictRep
 
 
 def predict_inputs(config: PredictConfig) -> PredictReport:
-    """Predict what a configuration names; print where the results are; return what came of it.
+    """Predict the inputs of a configuration; print where the results are.
 
     Raises:
-        CheckpointError: a checkpoint is missing, broken or foreign, or its network's code is.
-        ConfigError: outputs would be written over inputs or each other, or members of an ensemble do not fit together.
-        DataError: no image in the input, masks given as images, an output that cannot be written; or, when all else is done,
-            images that could not be predicted.
+        SegexpError: see `predict`.
     """
     files = checkpoint_files(as_list(config.checkpoint))
     device = device_for(files, config.gpus)
@@ -69,11 +65,7 @@ def predict_inputs(config: PredictConfig) -> PredictReport:
 
 
 class PredictTask(FolderTask[PredictFolder]):
-    """Masks, and what else `wanted` asks for, of every image.
-
-    Attributes:
-        report: what came of it so far.
-    """
+    """Masks and other outputs of every image; `report` holds the results so far."""
 
     outputs_are = "Masks"
     doing = "Predicting"
@@ -87,11 +79,11 @@ class PredictTask(FolderTask[PredictFolder]):
         self._reviews: dict[Path, Review] = {}
 
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
-        """Return the masks that the review of a folder names."""
+        """Return the masks listed in the review of a folder."""
         return masks_in(read_earlier(folder).values())
 
     def prepare(self, inventory: Inventory) -> PredictFolder:
-        """Return the jobs of an input whose outputs are not all there."""
+        """Return the jobs of an input without complete outputs."""
         writer = MaskWriter(inventory.output, self.wanted, self.predictor.spec)
         jobs = tuple(job for job in inventory.jobs if self.config.overwrite or not writer.done(job))
         self.skipped += len(inventory.jobs) - len(jobs)
@@ -102,15 +94,15 @@ class PredictTask(FolderTask[PredictFolder]):
         return PredictFolder(jobs, writer, self._reviews[here], truth)
 
     def outputs(self, inventory: Inventory, folder: PredictFolder) -> Mapping[Job, Sequence[Path]]:
-        """Return the files of every job, also of those that are done."""
+        """Return the output files of every job, including finished ones."""
         return {job: [inventory.output / name for name in self.wanted.files(job)] for job in inventory.jobs}
 
     def count(self, folder: PredictFolder) -> int:
-        """Return how many images, pages and slices are to be predicted."""
+        """Return the number of images, pages and slices to predict."""
         return sum(len(job.sources) for job in folder.jobs)
 
     def introduction(self) -> Iterator[str]:
-        """Yield what predicts."""
+        """Yield a description of the predictor."""
         predictor = self.predictor
         views = f", {predictor.views} views" if predictor.views > 1 else ""
         rule = "" if predictor.rule.is_identity else f"; post-processing: {predictor.rule}"
@@ -119,7 +111,7 @@ class PredictTask(FolderTask[PredictFolder]):
             yield note
 
     def run(self, folder: PredictFolder, step: Callable[[], None]) -> None:
-        """Predict and write every job of a folder."""
+        """Predict all jobs of a folder."""
         predict_folder(folder, self.predictor, self.training, self.report, step)
 
     def write_table(self, folder: PredictFolder) -> Path | None:
@@ -127,7 +119,7 @@ class PredictTask(FolderTask[PredictFolder]):
         return folder.review.write()
 
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
-        """Yield how many images were predicted, how fast, and which file says what to look at first."""
+        """Yield counts, speed and which images to review first."""
         report, pictures = self.report, self.report.pictures
         slices = f" ({pictures} pages and slices)" if pictures > report.done else ""
         speed = f" ({pictures / max(seconds, 1e-9):.3g} a second)" if pictures else ""
@@ -141,7 +133,7 @@ class PredictTask(FolderTask[PredictFolder]):
             yield f"{pluralise(len(report.untrue), 'panel')} without truth: {report.untrue[0]}"
 
     def problem(self) -> DataError | None:
-        """Return what names the images that could not be predicted."""
+        """Return an error that names the failed images, or None."""
         report, count = self.report, len(self.report.failures)
         if not count:
             return None
@@ -157,7 +149,7 @@ class PredictTask(FolderTask[PredictFolder]):
 
 
 def wanted_files(config: PredictConfig, spec: DataSpec) -> OutputOptions:
-    """Return which files a configuration asks for."""
+    """Return the output options of a configuration."""
     kind = "npz" if config.probabilities is True else config.probabilities or None
     return OutputOptions(
         suffix=config.suffix,
@@ -171,13 +163,13 @@ def wanted_files(config: PredictConfig, spec: DataSpec) -> OutputOptions:
 
 
 def truth_of(inventory: Inventory, where: str | None, data: DataConfig, *, wanted: bool) -> Truth:
-    """Return what reads the true masks of an input, by the class table of the network's own data.
+    """Return the reader of the true masks of an input, using the class table of the training data.
 
     Args:
         inventory: of the input.
-        where: the folder of the masks or a pattern; None takes those beside the images.
-        data: the data section of the run that trained the network.
-        wanted: False knows none.
+        where: folder or pattern of the masks; None: next to the images.
+        data: data section of the training run.
+        wanted: False: no masks.
     """
     table = label_table(data)
     if isinstance(table, OverlappingTable):

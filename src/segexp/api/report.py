@@ -1,4 +1,4 @@
-"""The pages of runs and studies, written again."""
+"""Regenerate the HTML reports of a run or study."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,16 @@ from segexp.api.calls import short_traceback
 
 @short_traceback
 def report(run_or_study: "str | os.PathLike[str]") -> list[Path]:
-    """Write report.html of a run or of a study again, from what lies in its folder; the data set is not needed.
+    """Regenerate report.html of a run or study from its folder; the data set is not needed.
 
     Args:
-        run_or_study: the directory; of a study the pages of its finished runs are written as well.
+        run_or_study: the directory; for a study, the reports of its finished runs are written as well.
 
     Returns:
-        The pages.
+        The reports.
 
     Raises:
-        DataError: the folder does not exist or holds no run; it is a run that never finished, or whose files are broken.
+        DataError: the folder is missing or holds no run, or the run is unfinished or broken.
 
     Example:
         >>> segexp.report("runs/studies/models")

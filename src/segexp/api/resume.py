@@ -1,4 +1,4 @@
-"""`resume=RUN`: the command that resumes a run in its own directory."""
+"""`resume=RUN`: resume a run in its own directory."""
 
 import shlex
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from segexp.config.saved_runs import as_plain, read_yaml
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
-"""The files that Hydra leaves in a run's .hydra folder, without .yaml."""
+"""Files that Hydra saves in .hydra, without .yaml."""
 RELATIVE = ("data.root", "data.unlabeled", "data.pseudo.teacher", "distill.teacher")
-"""Keys that hold paths; a relative one means the folder that the command was typed in."""
+"""Keys with paths relative to the original working directory."""
 
 
 def resume_command(command: CommandLine) -> CommandLine:
-    """Return the command line that goes on with the run named by `resume=`.
+    """Return the command line that resumes the run named by `resume=`.
 
-    It is made of the run's saved overrides, then what was typed now (which wins), and the run's own directory. Relative
-    paths (of `RELATIVE`) keep meaning the folder the run was started in, and the run's own --config-dir is found again.
+    Combines the saved overrides, the typed ones (which win) and the run directory. Paths of `RELATIVE` keys stay relative to
+    the original working directory, and the original --config-dir is reused.
 
     Raises:
-        ConfigError: together with -m, which resumes by itself.
-        CheckpointError: not a run directory, one without `checkpoints/last.ckpt`, or a run of a version that cannot be resumed.
+        ConfigError: together with -m.
+        CheckpointError: not a run directory, no `checkpoints/last.ckpt`, or a version that cannot be resumed.
     """
     if command.multirun:
         raise ConfigError(
@@ -57,10 +57,7 @@ def resume_command(command: CommandLine) -> CommandLine:
 
 @contextmanager
 def restore_settings_on_error(command: CommandLine) -> Iterator[None]:
-    """Put the saved settings of the run named by `resume=` back when going on with it is refused.
-
-    Hydra writes the new ones before anything can look at them; left there, they would be refused again at the next attempt.
-    """
+    """Restore the saved settings of the run if resuming is refused: Hydra overwrites them before any check."""
     folder = Path(str(command.value("resume"))) / ".hydra"
     before = {file: file.read_bytes() for file in folder.glob("*.yaml")}
     try:
@@ -73,7 +70,7 @@ def restore_settings_on_error(command: CommandLine) -> Iterator[None]:
 
 
 def check_unused(command: CommandLine) -> None:
-    """Refuse to write a new run over another one.
+    """Refuse to overwrite a run.
 
     Raises:
         ConfigError: `run_dir=` names a directory that holds a run.
@@ -88,20 +85,20 @@ def check_unused(command: CommandLine) -> None:
 
 
 def find_resume_state(run: Path) -> Path | None:
-    """Return what there is to go on with: a state of the run, or of the network that is trained before its own."""
+    """Return the checkpoint to resume from: of the run, or of its teacher."""
     states = (folder / "checkpoints" / "last.ckpt" for folder in (run, run / TEACHER))
     return next((state for state in states if state.is_file()), None)
 
 
 def check_names(state: Path, config: dict[str, Any]) -> None:
-    """Refuse a run of a version whose keys had other names, before its overrides are taken for keys of now.
+    """Refuse to resume a run of a version with other key names.
 
     Args:
-        state: the checkpoint to go on with.
-        config: that Hydra saved.
+        state: the checkpoint.
+        config: saved by Hydra.
 
     Raises:
-        CheckpointError: naming the version.
+        CheckpointError: names the version.
     """
     if upgrade(config) != config:
         from segexp.checkpoint.content import check_version

@@ -1,4 +1,4 @@
-"""A finished run, or one that is not, read back from its directory: scores, cases, paths, and how to resume it."""
+"""A run directory: scores, cases, paths, and resuming."""
 
 import csv
 import html
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from segexp.config.schema import TrainConfig
 
 SPLITS = ("test", "val", "all", "train")
-"""Which split a score without a split is of: the first one there is."""
+"""Order in which the split of a score without a split is chosen."""
 
 
 class Scores(Mapping[str, Any]):
-    """Values by "<split>/<score>"; without the split, that of test, or of val where there is no test split.
+    """Values by "<split>/<score>"; without the split, that of test, or of val if there is no test split.
 
     Example:
         >>> run.scores["val/dice"], run.scores["dice"]
@@ -29,7 +29,7 @@ class Scores(Mapping[str, Any]):
         self.values_by_name = dict(values)
 
     def __getitem__(self, name: str) -> Any:
-        """Return a score; KeyError names those that there are."""
+        """Return a score; a KeyError lists the available ones."""
         for full in (name, *(f"{split}/{name}" for split in SPLITS)):
             if full in self.values_by_name:
                 return self.values_by_name[full]
@@ -46,10 +46,7 @@ class Scores(Mapping[str, Any]):
 
 
 class Table(Sequence[dict[str, Any]]):
-    """Rows of a CSV file: numbers are numbers, empty cells None. In a notebook it shows itself as a table.
-
-    `pandas.DataFrame(table)` makes a data frame of it.
-    """
+    """Rows of a CSV file with numbers parsed and empty cells None; `pandas.DataFrame(table)` works."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         self.rows, self.columns = [dict(row) for row in rows], list(columns)
@@ -98,8 +95,7 @@ class Table(Sequence[dict[str, Any]]):
 class Run:
     """A run directory.
 
-    Everything is read when it is asked for, so a run that is still being trained can be looked at. A `Run` can stand wherever
-    a path is expected.
+    Files are read on access, so unfinished runs work. A `Run` is accepted wherever a path is.
 
     Example:
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
@@ -108,10 +104,7 @@ class Run:
     """
 
     def __init__(self, directory: "str | os.PathLike[str]") -> None:
-        """Look at a directory.
-
-        Args:
-            directory: that training printed.
+        """Open a run directory.
 
         Raises:
             DataError: it does not exist, or is no run directory.
@@ -131,12 +124,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has trained to its end and is scored."""
+        """Whether the run is trained and scored."""
         return (self.directory / "metrics.json").is_file()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds: scores, intervals, seconds, epochs, parameters and more.
+        """Content of `metrics.json`: scores, intervals, seconds, epochs, parameters and more.
 
         Raises:
             DataError: the run is not finished, or the file is damaged.
@@ -154,18 +147,18 @@ class Run:
 
     @property
     def scores(self) -> Scores:
-        """Scores by "<split>/<score>": means over cases, see the documentation of scores."""
+        """Mean scores over cases by "<split>/<score>"."""
         found = self.metrics.get("scores") or {}
         return Scores({name: float("nan") if value is None else value for name, value in found.items()})
 
     @property
     def intervals(self) -> Scores:
-        """The 95 % interval (low, high) of each mean, by the names of the scores."""
+        """95 % interval (low, high) of each mean."""
         return Scores({name: tuple(ends) for name, ends in (self.metrics.get("intervals") or {}).items()})
 
     @cached_property
     def cases(self) -> Table:
-        """A row per scored case and class, with its counts and scores."""
+        """A row per scored case and class."""
         return Table.read(self.directory / "cases.csv")
 
     @property
@@ -175,38 +168,34 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The checkpoint of the last complete epoch, which resuming goes on from."""
+        """The checkpoint of the last complete epoch, from which training resumes."""
         return self.directory / "checkpoints" / "last.ckpt"
 
     @property
     def report(self) -> Path:
-        """The page of the run."""
+        """The HTML report."""
         return self.directory / "report.html"
 
     @property
     def pictures(self) -> Path:
-        """The folder of the pictures: cases, confusion matrices."""
+        """The folder of images: cases, confusion matrices."""
         return self.directory / "pictures"
 
     @property
     def config(self) -> "TrainConfig":
-        """The configuration that the run was trained with, everything found out filled in.
+        """The training configuration, including inferred values.
 
         Raises:
             CheckpointError: there is no checkpoint, or it is damaged.
         """
         from segexp.checkpoint import find_checkpoint, read_checkpoint
-        from segexp.checkpoint.content import saved_config
+        from segexp.checkpoint.content import parse_config
 
         file = find_checkpoint(self.directory)
-        return saved_config(read_checkpoint(file)["segexp"]["config"], file)
+        return parse_config(read_checkpoint(file)["segexp"]["config"], file)
 
     def resume(self, **keys: Any) -> "Run":
-        """Resume an interrupted run, or train a finished one further; returns it.
-
-        Args:
-            keys: that change, such as `trainer={"max_epochs": 200}`.
-        """
+        """Resume the run, or train a finished one further; `keys` change, such as `trainer={"max_epochs": 200}`."""
         import segexp
 
         return segexp.train(resume=self.directory, **keys)

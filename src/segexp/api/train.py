@@ -1,4 +1,4 @@
-"""Training: from a folder, or keys, to a run directory."""
+"""Train a network from a folder or configuration keys."""
 
 import os
 import sys
@@ -25,12 +25,12 @@ def train(
     config_dir: "str | os.PathLike[str] | None" = None,
     **keys: Any,
 ) -> Run:
-    """Train a network, score it, and write a run directory; what `segexp train` does.
+    """Train and score a network, as `segexp train` does.
 
     Args:
-        data: a folder of images and masks, whose layout is found out; or an option of the group `data`, such as "liver".
+        data: a folder of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
         overrides: keys as on the command line, such as "loss=focal_dice" or "model.width=16".
-        config_dir: a folder of options of your own, beside those that come with segexp.
+        config_dir: your own configuration folder.
         keys: the same keys as arguments: `model="unetpp"`, `trainer={"minutes": 10}`, `seed=1`, `run_dir="runs/first"`,
             `resume=RUN`. See the key reference.
 
@@ -38,8 +38,8 @@ def train(
         The run, with its scores.
 
     Raises:
-        ConfigError: a key, an option or a value that does not exist or does not fit.
-        DataError: the data are not what the keys say.
+        ConfigError: an unknown key or option, or an invalid value.
+        DataError: the data do not match the keys.
         CheckpointError: the run to resume does not exist or does not fit.
 
     Example:
@@ -91,11 +91,11 @@ def command_words(data: Any, keys: Mapping[str, Any], overrides: Sequence[str]) 
 
 
 def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
-    """Train as a composed configuration says; return the scores by "<split>/<score>".
+    """Train a composed configuration; return the scores by "<split>/<score>".
 
     Args:
         job: composed.
-        resume: the run directory to go on with, where the configuration does not name it.
+        resume: run directory to resume, if the configuration does not name it.
 
     Raises:
         SegexpError: see `prepare_config` and `training.run.run`.
@@ -103,19 +103,20 @@ def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
     config = prepare_config(job)
     if resume is not None:
         config = config.updated({"resume": str(resume)})
-    from segexp.training.run import run  # takes seconds, so what is wrong with the configuration has been said by now
+    from segexp.training.run import run  # slow import, after the validation
 
     return run(config, job.directory)
 
 
 def prepare_config(job: Job) -> TrainConfig:
-    """Return the checked configuration of a job; print what was taken back, and what was found out about the data.
+    """Return the validated configuration of a job; print undone settings and inferred facts about the data.
 
     Raises:
-        SegexpError: a key is wrong, the data are missing, or pretrained weights are out of reach.
+        SegexpError: a key is wrong, the data are missing, or pretrained weights are not available.
     """
     from segexp.config.components import fit_to_targets
     from segexp.config.experiment import fit_to_choices
+    from segexp.devices import choose_devices
     from segexp.models.pretrained import check_weights
 
     if job.config.get("resume") is None:
@@ -124,20 +125,20 @@ def prepare_config(job: Job) -> TrainConfig:
     taken_back = fit_to_choices(job.config, job.typed, job.choices, job.folders)
     values, found = resolve_data(job)
     config = validate(values | {"run_dir": str(job.directory)})
-    check_devices(config)
+    choose_devices(config.trainer.gpus)  # refuses missing GPUs
     if os.environ.get("LOCAL_RANK", "0") == "0":
         sys.stdout.writelines(f"{said}\n" for said in (*taken_back, found) if said)
     return config
 
 
 def resolve_data(job: Job) -> tuple[dict[str, Any], str]:
-    """Return plain values in which the facts about the data are filled in, and a sentence that says what was found.
+    """Return plain values with inferred facts about the data, and a sentence that describes them.
 
-    Channels and classes reach the network and the loss by interpolation, so the data come first.
+    Network and loss refer to channels and classes by interpolation, so the data come first.
 
     Raises:
-        ConfigError: see `composition.plain`; or a key of the data section is wrong, and perhaps others.
-        DataError: the folder of the data is missing or holds no known layout.
+        ConfigError: see `composition.plain`; or a key of the data section is wrong.
+        DataError: the data folder is missing or has no known layout.
     """
     from segexp.data.autoconfig import complete
 
@@ -146,25 +147,14 @@ def resolve_data(job: Job) -> tuple[dict[str, Any], str]:
         data = validate_section(DataConfig, values["data"], "data")
     except ConfigError:
         if values["data"].get("image") and not values["data"].get("family"):
-            validate(values)  # nothing is left to be found out, so that this names the problems of the other sections as well
+            validate(values)  # report the problems of other sections too
         raise
     found, sentence = complete(data)
     return (plain(with_data(job.config, found)) if found else values), sentence
 
 
-def check_devices(config: TrainConfig) -> None:
-    """Refuse devices that are not there.
-
-    Raises:
-        DeviceError: naming what was asked for.
-    """
-    from segexp.devices import choose_devices
-
-    choose_devices(config.trainer.gpus)
-
-
 def discard_empty(directory: Path) -> None:
-    """Remove a run directory in which nothing but the saved configuration and an empty log lies."""
+    """Remove a run directory that contains only the saved configuration and an empty log."""
     logs = [path for path in directory.glob("*.log") if not path.stat().st_size]
     saved = list((directory / ".hydra").glob("*.yaml"))
     if set(directory.iterdir()) - {directory / ".hydra", *logs}:

@@ -1,7 +1,7 @@
-"""One file rebuilds everything: weights, config, class table, preprocessing. It is loaded without running code from it.
+"""Self-contained checkpoints: weights, configuration, class table and preprocessing, loaded without executing code.
 
-`torch.load(weights_only=True)` admits tensors and plain values only; the network named inside is built by
-`targets.instantiate` after `targets.check_targets`, which follows it into known packages and nowhere else.
+`torch.load(weights_only=True)` accepts only tensors and plain values; the network is built by `components.instantiate` after
+`components.check_targets`, which only follows targets into known packages.
 """
 
 from segexp.checkpoint.content import check_resume, describe

@@ -1,10 +1,11 @@
-"""What a checkpoint says about itself: its "segexp" entry, and whether a run of now may resume from it."""
+"""The "segexp" metadata of a checkpoint, and the compatibility check for resuming."""
 
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -20,18 +21,16 @@ from segexp.types import DataSpec
 def describe(
     config: TrainConfig, spec: DataSpec, preprocessing: Preprocessing, split_hash: str, precision: str, found: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the "segexp" entry of a checkpoint: plain Python values only.
+    """Return the "segexp" entry of a checkpoint as plain Python values.
 
     Args:
         config: of the run.
         spec: classes, channels, palette.
         preprocessing: image array to network input.
-        split_hash: of the split the run trained on.
-        precision: in which validation ran.
+        split_hash: of the run's split.
+        precision: used for validation.
         found: the fingerprint of the training images.
     """
-    import numpy as np
-
     return {
         "schema": SCHEMA,
         "config": config.plain(),
@@ -56,15 +55,15 @@ def describe(
     }
 
 
-def saved_config(values: Any, file: Path) -> TrainConfig:
-    """Return the configuration that a file has saved, whichever version wrote it.
+def parse_config(values: Any, file: Path) -> TrainConfig:
+    """Return the configuration saved in a file by any version.
 
     Args:
-        values: plain values out of the file.
+        values: plain values from the file.
         file: for messages.
 
     Raises:
-        CheckpointError: it is no configuration of a training.
+        CheckpointError: it is not a training configuration.
     """
     try:
         return TrainConfig.model_validate(upgrade(values))
@@ -81,22 +80,22 @@ def saved_config(values: Any, file: Path) -> TrainConfig:
 
 
 def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: str) -> None:
-    """Refuse to resume a run whose network, optimizer, classes or split are not those of now, or that has gone further.
+    """Require that a run can be resumed: same network, optimizer, classes and split, and not too many epochs.
 
     Args:
-        path: of the checkpoint to resume from.
-        config: of now.
-        spec: classes and channels of now.
-        split_hash: of now.
+        path: of the checkpoint.
+        config: current configuration.
+        spec: current classes and channels.
+        split_hash: current split.
 
     Raises:
-        CheckpointError: naming what differs; or the file is broken, foreign, or of a version that cannot be resumed.
-        ConfigError: fewer epochs than are done.
+        CheckpointError: naming the differences; or the file is broken, foreign, or of a version that cannot be resumed.
+        ConfigError: `max_epochs` is below the number of completed epochs.
     """
     values = read_checkpoint(path)
     content, done = values["segexp"], int(values.get("epoch", -1)) + 1
     check_version(path, content)
-    before = _facts(saved_config(content["config"], path), content["spec"]["classes"], content["spec"]["channels"])
+    before = _facts(parse_config(content["config"], path), content["spec"]["classes"], content["spec"]["channels"])
     now = _facts(config, spec.classes, spec.channels)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not changed and content["split_hash"] == split_hash:
@@ -106,16 +105,16 @@ def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: st
     found = f"{path} was trained with {listed(texts)}" if texts else f"{path} was trained with another split of the data"
     raise CheckpointError(
         found,
-        "A resumed run goes on with the same classes, split, network and optimizer",
+        "A resumed run continues with the same classes, split, network and optimizer",
         "Leave such keys out of the command; or leave resume=… out to start a new run",
     )
 
 
 def check_version(path: Path, content: dict[str, Any]) -> None:
-    """Refuse to resume a run of a version whose runs cannot be resumed.
+    """Require a checkpoint of a version whose runs can be resumed.
 
     Args:
-        path: of the checkpoint to resume from.
+        path: of the checkpoint.
         content: its "segexp" entry.
 
     Raises:
@@ -131,10 +130,10 @@ def check_version(path: Path, content: dict[str, Any]) -> None:
 
 
 def check_epochs(path: Path, done: int, trainer: TrainerConfig) -> None:
-    """Refuse to go on to an epoch that lies behind.
+    """Require that `max_epochs` is not below the number of completed epochs.
 
     Raises:
-        ConfigError: naming how many are done.
+        ConfigError: it is.
     """
     most = trainer.max_epochs
     if trainer.minutes is None and most is not None and most < done:
@@ -146,7 +145,7 @@ def check_epochs(path: Path, done: int, trainer: TrainerConfig) -> None:
 
 
 def _facts(config: TrainConfig, classes: "list[str] | tuple[str, ...]", channels: int) -> dict[str, Any]:
-    """Return what a resumed run must share with the run of before, by key."""
+    """Return the settings that must not change on resuming, by key."""
     facts: dict[str, Any] = {
         "data.classes": ", ".join(classes),
         "data.channels": channels,

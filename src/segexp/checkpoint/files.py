@@ -1,4 +1,4 @@
-"""Checkpoints as files: found, read, and given the post-processing that was chosen later."""
+"""Finding, reading and updating checkpoint files."""
 
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,28 @@ from segexp.atomic import atomic_write
 from segexp.errors import CheckpointError, listed, nearest
 
 SCHEMA = 2
-"""Version of the "segexp" entry; raised when its form changes."""
+"""Version of the "segexp" entry."""
 READABLE = (1, 2)
-"""Versions that can be read; 1 is that of segexp 0.1, whose keys had other names."""
+"""Readable versions; 1 is that of segexp 0.1, with other key names."""
 
 
 EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt", "openvino": ".xml"}
-"""The endings of exported files, by format."""
+"""The suffixes of exported files, by format."""
 
 
-def sidecar_of(model: Path) -> Path:
-    """Return where the sidecar of an exported file lies."""
+def sidecar_path(model: Path) -> Path:
+    """Return the path of the sidecar of an exported file."""
     return model.with_name(f"{model.name}.json")
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a path has the ending of an exported file; some call their checkpoints .pt, which have no sidecar."""
+    """Return whether a path is an exported file, by its suffix; .pt files without a sidecar are checkpoints."""
     known = not path.is_dir() and path.suffix in EXPORT_SUFFIXES.values()
-    return known and (path.suffix != EXPORT_SUFFIXES["torchscript"] or sidecar_of(path).is_file())
+    return known and (path.suffix != EXPORT_SUFFIXES["torchscript"] or sidecar_path(path).is_file())
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint file meant by a file, a run directory (its best), or a checkpoints folder.
+    """Return the checkpoint of a file, a run directory (its best), or a checkpoints folder.
 
     Raises:
         CheckpointError: there is none, or it is an exported file.
@@ -40,7 +40,7 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(
             f"checkpoint={path} is an exported file",
             "A trained network was expected: a run directory or a .ckpt file",
-            f"Type checkpoint=RUN with the run that it was exported from; {sidecar_of(path).name} names it",
+            f"Type checkpoint=RUN with the run that it was exported from; {sidecar_path(path).name} names it",
         )
     if path.is_file():
         return path
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint's plain values and tensors on the CPU.
 
     Raises:
-        CheckpointError: the file is truncated, holds code, or was not written by segexp.
+        CheckpointError: the file is truncated, contains code, or was not written by segexp.
     """
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,14 +90,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
-    """Put the post-processing that was chosen into a checkpoint file, or take it out; all else stays, bit for bit.
+    """Store a post-processing in a checkpoint file atomically, or remove it; everything else is unchanged.
 
     Args:
-        path: of the file; it is replaced when the new one is whole.
-        record: plain values, the `Postprocessing` as "parameters" and how it was chosen; None takes out what is there.
+        path: of the file.
+        record: plain values, the `Postprocessing` as "parameters" and how it was chosen; None to remove it.
 
     Raises:
-        CheckpointError: the file is broken or foreign, or its folder cannot be written.
+        CheckpointError: the file is broken or foreign, or its folder is not writable.
     """
     values = read_checkpoint(path)
     values["segexp"].pop("postprocessing", None)
@@ -107,7 +107,7 @@ def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
         with atomic_write(path) as part:
             torch.save(values, part)
             part.chmod(path.stat().st_mode & 0o777)
-    except (OSError, RuntimeError) as problem:  # the writer of torch reports a missing right or a full disk as RuntimeError
+    except (OSError, RuntimeError) as problem:  # torch reports missing permissions or a full disk as RuntimeError
         reason = getattr(problem, "strerror", None) or (str(problem).splitlines() or ["no reason given"])[0]
         raise CheckpointError(
             f"{path} cannot be written ({reason})",

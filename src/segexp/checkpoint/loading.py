@@ -1,4 +1,4 @@
-"""From a checkpoint file to the segmenter that it describes."""
+"""Load segmenters from checkpoint files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segexp.checkpoint.content import saved_config
+from segexp.checkpoint.content import parse_config
 from segexp.checkpoint.files import find_checkpoint, read_checkpoint
 from segexp.config.components import check_targets, instantiate, locate, parameters
 from segexp.config.schema import Component, TrainConfig
@@ -18,17 +18,17 @@ from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.types import DataSpec
 
 
-def pruned(model: Component, prune_to: int | None, file: Path) -> Component:
-    """Return the model section of a checkpoint with the level that its network is to be pruned to.
+def with_pruning(model: Component, prune_to: int | None, file: Path) -> Component:
+    """Return the model section of a checkpoint with the level to prune the network to.
 
     Args:
         model: the network, whose target is trusted.
-        prune_to: None leaves everything as it is.
+        prune_to: None for no change.
         file: the checkpoint, for messages.
 
     Raises:
-        ConfigError: the network cannot be pruned, was trained without the heads that a pruned one ends at, or has been pruned
-            further already. A level beyond its depth is refused when it is built.
+        ConfigError: the network cannot be pruned, was trained without deep supervision, or is already pruned further. A level
+            beyond its depth is refused when it is built.
     """
     if prune_to is None:
         return model
@@ -60,16 +60,13 @@ PRETRAINED: dict[str, dict[str, Any]] = {
     "torchvision.models.segmentation": {"weights": None, "weights_backbone": None},
     "segmentation_models_pytorch": {"encoder_weights": None},
 }
-"""What keeps the networks of a package from asking for pretrained weights."""
+"""Arguments that disable pretrained weights, by package."""
 
 
 def without_pretrained(model: Component) -> Component:
-    """Return the config of a network that is built only to be given weights of our own: from a checkpoint, or to go on.
+    """Return the network's configuration without pretrained weights, for a network whose weights are loaded afterwards.
 
-    The pretrained weights that it started from are not asked for again; they may be out of reach now.
-
-    Args:
-        model: the network. Those of other packages are left as they are.
+    Networks of unknown packages are not changed.
     """
     target = model.target
     off = next((arguments for package, arguments in PRETRAINED.items() if target.startswith(f"{package}.")), {})
@@ -80,25 +77,25 @@ def without_pretrained(model: Component) -> Component:
 def load_segmenter(
     path: str | Path, *, device: str = "cpu", trust: Sequence[str] = (), prune_to: int | None = None
 ) -> Segmenter:
-    """Rebuild the segmenter from a run directory or checkpoint file; needs nothing else.
+    """Load a segmenter from a run directory or checkpoint file.
 
     Args:
-        path: a run directory (its best checkpoint is taken) or a .ckpt file.
-        device: where to put the weights.
+        path: a run directory (its best checkpoint is used) or a .ckpt file.
+        device: of the weights.
         trust: further packages whose networks may be built from the file.
-        prune_to: the level that a UNet++ trained with deep supervision is pruned to; None is the whole network.
+        prune_to: the level that a UNet++ trained with deep supervision is pruned to; None for the whole network.
 
     Raises:
-        CheckpointError: no such file, broken, foreign, a network from an untrusted or missing package, weights that do not
-            fit, or a post-processing that this version does not know.
+        CheckpointError: the file is missing, broken or foreign, its network is from an untrusted or missing package, the
+            weights do not fit, or the post-processing is unknown to this version.
         ConfigError: the network cannot be pruned to that level.
     """
     file = find_checkpoint(Path(path))
     values = read_checkpoint(file)
     content = values["segexp"]
-    config = saved_config(content["config"], file)
+    config = parse_config(content["config"], file)
     check_targets(config.model.plain(), trust)
-    config = config.changed(model=pruned(config.model, prune_to, file))
+    config = config.changed(model=with_pruning(config.model, prune_to, file))
     network = instantiate(without_pretrained(config.model))
     weights = {
         name.removeprefix("network."): tensor for name, tensor in values["state_dict"].items() if name.startswith("network.")
@@ -114,16 +111,16 @@ def load_segmenter(
     if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     network.eval()
-    return segmenter_of(content, config, network, file).to(device)
+    return make_segmenter(content, config, network, file).to(device)
 
 
-def segmenter_of(content: dict[str, Any], config: TrainConfig, network: nn.Module, file: Path) -> Segmenter:
-    """Return a network with what the "segexp" entry of its checkpoint says.
+def make_segmenter(content: dict[str, Any], config: TrainConfig, network: nn.Module, file: Path) -> Segmenter:
+    """Return the segmenter described by the "segexp" entry of a checkpoint.
 
     Args:
         content: the entry.
-        config: that it holds.
-        network: as the entry names it.
+        config: from the entry.
+        network: built from the entry.
         file: the checkpoint.
     """
     return Segmenter(
@@ -139,13 +136,13 @@ def segmenter_of(content: dict[str, Any], config: TrainConfig, network: nn.Modul
 
 
 def _spec(plain: dict[str, Any]) -> DataSpec:
-    """Return what `describe` wrote; without `overlapping`, as in older checkpoints, the classes exclude each other."""
+    """Rebuild the data specification; older checkpoints without `overlapping` have exclusive classes."""
     palette = tuple(tuple(colour) for colour in plain["palette"])
     return DataSpec(plain["name"], tuple(plain["classes"]), plain["channels"], palette, plain.get("overlapping", False))
 
 
 def _postprocessing(content: dict[str, Any], file: Path) -> Postprocessing:
-    """Return what `evaluate tune=postprocess` stored, or nothing to do."""
+    """Return the post-processing stored by `evaluate tune=postprocess`, if any."""
     if "postprocessing" not in content:
         return Postprocessing()
     try:

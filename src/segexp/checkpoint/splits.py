@@ -1,4 +1,4 @@
-"""Whether data fit a checkpoint, and which of them are its training, validation and test cases."""
+"""Check data against a checkpoint, and reproduce its training, validation and test split."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from segexp.types import Case, DataSpec
 
 
 def check_spec(data: DataConfig, trained: DataSpec) -> None:
-    """Refuse classes, labels or channels that are not those of the network.
+    """Require the classes, labels and channels of the network.
 
     Raises:
-        ConfigError: naming both.
+        ConfigError: they differ.
     """
     classes, names = list(data.classes or {}), ", ".join(trained.classes)
     if classes != list(trained.classes):
@@ -43,17 +43,17 @@ def check_spec(data: DataConfig, trained: DataSpec) -> None:
         )
 
 
-def own_split(cases: Sequence[Case], run: TrainConfig, trained: str | None, do: str) -> dict[str, str]:
-    """Return the split of each case of a run's own data by its id.
+def reproduce_split(cases: Sequence[Case], run: TrainConfig, trained: str | None, do: str) -> dict[str, str]:
+    """Return the split of each case of a run's own data by id.
 
     Args:
         cases: all cases.
-        run: the config of the run.
-        trained: the hash of the split that the run was trained with.
-        do: what to type where the data are no longer those.
+        run: the configuration of the run.
+        trained: the hash of the run's split.
+        do: advice for the case that the data changed.
 
     Raises:
-        DataError: the split is another one than in training.
+        DataError: the split differs from that of the run.
     """
     assigned = split_as(run.data, cases, run.seed)
     if split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) != trained:
@@ -65,25 +65,25 @@ def own_split(cases: Sequence[Case], run: TrainConfig, trained: str | None, do: 
     return assigned
 
 
-def chosen_splits(
+def select_splits(
     split: str | None, cases: Sequence[Case], run: TrainConfig, trained: str | None, *, other: bool
 ) -> dict[str, list[Case]]:
     """Return the cases to score by split name.
 
     Args:
-        split: as typed; None takes val and test of the run's own data, and all cases of other data.
+        split: as typed; None for val and test of the run's own data, or all cases of other data.
         cases: all cases.
-        run: the config of the run.
-        trained: the hash of the split that the run was trained with.
+        run: the configuration of the run.
+        trained: the hash of the run's split.
         other: the data are not those of the run.
 
     Raises:
-        DataError: the data changed since the run, or the split has no case.
+        DataError: the data changed since the run, or the split is empty.
     """
     if split == "all" or (split is None and other):
         return {"all": list(cases)}
     way_out = "Bring the files back, or type split=all to score every case whatever it was used for"
-    assigned = split_as(run.data, cases, run.seed) if other else own_split(cases, run, trained, way_out)
+    assigned = split_as(run.data, cases, run.seed) if other else reproduce_split(cases, run, trained, way_out)
     wanted = [split] if split else ["val", "test"]
     members = {name: [case for case in cases if assigned[case.id] == name] for name in wanted}
     found = {name: chosen for name, chosen in members.items() if chosen}
@@ -96,15 +96,15 @@ def chosen_splits(
 
 
 def scoring_set(data: DataConfig, members: Sequence[Case], segmenter: Segmenter) -> EvalDataset:
-    """Return cases as the segmenter is scored on them, decoded when they are asked for."""
+    """Return the evaluation data set of some cases, decoded on access."""
     store, told = ReadingStore(make_reader(data), members), spacings(members, data.spacing)
     return EvalDataset(store, range(len(members)), segmenter.preprocessing, told)
 
 
-def merged(trained: DataConfig, changes: Mapping[str, Any]) -> DataConfig:
-    """Return the data section of the run with what was typed in its place.
+def merge_data_config(trained: DataConfig, changes: Mapping[str, Any]) -> DataConfig:
+    """Return the data section of the run updated with the typed keys.
 
     Raises:
-        ConfigError: a key that the data section does not have, or a value that it cannot have.
+        ConfigError: an unknown key or an invalid value.
     """
     return validate_section(DataConfig, trained.plain() | dict(changes), "data")

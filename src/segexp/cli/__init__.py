@@ -1,1 +1,1 @@
-"""The command line: one module per command, and what they share."""
+"""Command line: one module per command, and shared parts."""

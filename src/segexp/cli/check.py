@@ -1,35 +1,34 @@
-"""segexp check: is this data set what its owner thinks it is, and can a network learn from it?"""
+"""segexp check: check a data set before training."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segexp.cli.hydra_app import Stopped, asks_for_help, refuse_multirun, run_cli, run_hydra, running_job
+from segexp.cli.hydra_app import Stopped, asks_for_help, make_main, refuse_multirun, run_hydra, running_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HELP = """
-Look at a data set before training: pairs, sizes, mask values, duplicates, leakage, faults; each with the line to type.
+Check a data set before training: pairing, sizes, mask values, duplicates, leakage, defects; each with what to type.
 
   python -m segexp.check [key=value ...] [--config-dir MY_CONF]
 
 Examples
   python -m segexp.check data=liver data.root=DIR
   python -m segexp.check data=auto data.root=DIR           any folder; proposes a complete data configuration
-  python -m segexp.check data=liver fit=true model=unetpp  lets the network learn four pictures by heart, in two minutes
-  python -m segexp.check data=liver runs=STUDY             ranks masks by how much the networks that never saw them dispute
-                                                           them; of a study of folds (-m data.folds=5 'data.fold=range(5)')
+  python -m segexp.check data=liver fit=true model=unetpp  overfit four images, in two minutes
+  python -m segexp.check data=liver runs=STUDY             rank masks by disagreement with networks not trained on them;
+                                                           needs a cross-validation (-m data.folds=5 'data.fold=range(5)')
 
 Keys
 {keys}
 
-The exit code is 1 when an error is found, or when nothing is learned.
+The exit code is 1 if there is an error, or if the overfit test fails.
 """
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP, "check"):
         return 0
     from segexp.cli.overrides import parse
@@ -50,6 +49,4 @@ def command(argv: Sequence[str]) -> int:
     return codes[0] if codes else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

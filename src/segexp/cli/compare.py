@@ -1,14 +1,14 @@
-"""segexp compare: finished runs side by side, with intervals, paired differences and a verdict in words."""
+"""segexp compare: compare finished runs."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
 
 HELP = """
-Compare finished runs: scores with intervals, differences over the same cases, and a verdict in words.
+Compare finished runs: scores with intervals, paired differences over cases, and a verdict.
 
   python -m segexp.compare RUN RUN ... [key=value ...]
 
@@ -17,18 +17,18 @@ Examples
   python -m segexp.compare runs/studies/model_seed-1a2b3c4d                  every job; seeds and folds make one row
   python -m segexp.compare runs/studies/FOLDS runs/studies/OTHER_FOLDS       every case once, held out; paired case by case
   python -m segexp.compare runs/studies/NAME metric=hd95/liver output=table  also as CSV, Markdown, LaTeX and HTML
-  python -m segexp.compare RUN RUN RUN reference=RUN                         against one of them, not against the best
+  python -m segexp.compare RUN RUN RUN reference=RUN                         against one of them instead of the best
 
 Keys
 {keys}
 
 A difference is called shown when its p-value (Wilcoxon's signed-rank test, after Holm's correction) is below 0.05 and its
-95 % interval (bootstrap over cases, over groups where there are three or more) leaves 0 out.
+95 % interval (bootstrap over cases, over groups where there are three or more) excludes 0.
 """
 
 
 def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words that name runs, and all others: a path that exists is a run whatever signs it has."""
+    """Split the arguments into runs and others: existing paths are runs."""
     runs: list[str] = []
     others: list[str] = []
     before = ""
@@ -41,7 +41,7 @@ def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP, "compare"):
         return 0
     from segexp.cli.overrides import parse
@@ -62,6 +62,4 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -1,4 +1,4 @@
-"""What the shell offers while a command is typed: verbs, keys, the options of a group, values."""
+"""Shell completion of commands, keys, options and values."""
 
 import os
 import sys
@@ -30,14 +30,14 @@ compdef _segexp segexp
     "fish": """complete -c segexp -f -a '(segexp --complete (commandline -cp | string replace -r "^\\\\S+ " ""))'
 """,
 }
-"""What each shell has to read. COMP_WORDBREAKS of bash holds =, so the part before it is taken off there."""
+"""Completion script of each shell. COMP_WORDBREAKS of bash contains =, so the part before it is removed."""
 
 PLACES = {
     "bash": ".local/share/bash-completion/completions/segexp",
     "zsh": ".zfunc/_segexp",
     "fish": ".config/fish/completions/segexp.fish",
 }
-"""Where each shell looks, below the home directory."""
+"""Installation path of each script, below the home directory."""
 
 HINTS = {
     "bash": "Open a new terminal; without the package bash-completion, add to ~/.bashrc: source {file}",
@@ -47,15 +47,15 @@ HINTS = {
 
 
 def run(option: str, words: Sequence[str], commands: Sequence[str]) -> int:
-    """Do what `--install-completion`, `--show-completion` or `--complete` of `segexp` asks for; return the exit code.
+    """Run `--install-completion`, `--show-completion` or `--complete`; return the exit code.
 
     Args:
         option: one of these.
-        words: that follow it.
-        commands: the first words that there are.
+        words: its arguments.
+        commands: possible first words.
 
     Raises:
-        ConfigError: the shell is not known.
+        ConfigError: the shell is unknown.
     """
     if option == "--complete":
         typed = words[0] if words else ""
@@ -76,12 +76,7 @@ def run(option: str, words: Sequence[str], commands: Sequence[str]) -> int:
 
 
 def candidates(typed: str, commands: Sequence[str]) -> list[str]:
-    """Return the words that the last one may become.
-
-    Args:
-        typed: what stands after `segexp`, up to the cursor.
-        commands: the first words that there are.
-    """
+    """Return the completions of the last word typed after `segexp`; `commands` are the possible first words."""
     from segexp.config.schema import COMMANDS
 
     *before, word = typed.split(" ")
@@ -95,7 +90,7 @@ def candidates(typed: str, commands: Sequence[str]) -> list[str]:
         known = [f"{key}={start}{comma}{each}" for each in values(before[0], key.lstrip("+"))]
     else:
         known = [f"{key}=" for key in keys(before[0], before[1:])]
-        if "." not in word:  # the keys of a section once its name is there
+        if "." not in word:  # complete keys of a section only after its name
             known = [key for key in known if "." not in key] + sorted(
                 {f"{key.partition('.')[0]}." for key in known if "." in key}
             )
@@ -103,12 +98,7 @@ def candidates(typed: str, commands: Sequence[str]) -> list[str]:
 
 
 def keys(verb: str, words: Sequence[str]) -> list[str]:
-    """Return the dotted keys of a command; those of a network or a loss are the ones of the option that is chosen.
-
-    Args:
-        verb: the command.
-        words: that stand there already.
-    """
+    """Return the dotted keys of a command, given the words typed so far; components have those of the chosen option."""
     from segexp.config.composition import GROUPS, conf_dir
     from segexp.config.schema import COMMANDS, SECTIONS
 
@@ -128,7 +118,7 @@ def keys(verb: str, words: Sequence[str]) -> list[str]:
 
 
 DEFAULTS = {"model": "unet", "loss": "ce_dice", "optimizer": "adamw", "scheduler": "poly"}
-"""The options that training takes where none is chosen."""
+"""Default options of train."""
 
 
 def _keys_of_file(file: Path) -> list[str]:
@@ -147,7 +137,7 @@ def _flat(node: dict[str, Any]) -> list[str]:
 
 
 def values(verb: str, key: str) -> list[str]:
-    """Return the values that a key may have: options of a group, words of a choice, true and false; else nothing."""
+    """Return the possible values of a key: options of a group, choices, or true and false; else []."""
     from segexp.config.composition import conf_dir
     from segexp.config.schema import COMMANDS, SECTIONS
     from segexp.config.suggestions import options

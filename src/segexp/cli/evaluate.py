@@ -1,17 +1,16 @@
-"""segexp evaluate: score a checkpoint, or an ensemble, on its own splits or on other data."""
+"""segexp evaluate: score a checkpoint or an ensemble, on its own splits or on other data."""
 
-import sys
 from collections.abc import Sequence
 
-from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
 
 HELP = """
-Score a trained network, or an ensemble of them: every case at its own size, as validation did.
+Score a trained network or an ensemble: every case at its original size, as in validation.
 
   python -m segexp.evaluate checkpoint=RUN_OR_FILE [key=value ...]
 
 Examples
-  python -m segexp.evaluate checkpoint=runs/liver/unet/DATE_TIME                 the scores of the run again
+  python -m segexp.evaluate checkpoint=runs/liver/unet/DATE_TIME                 reproduce the scores of the run
   python -m segexp.evaluate checkpoint=RUN split=train                           another split
   python -m segexp.evaluate checkpoint=RUN data.root=DIR output=DIR              other data in the same layout
   python -m segexp.evaluate checkpoint=RUN data.root=DIR 'data.image="{id}.png"' 'data.mask="{id}_mask.png"'
@@ -27,7 +26,7 @@ Keys
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP, "evaluate"):
         return 0
     from segexp.api.evaluate import evaluate
@@ -39,6 +38,4 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -1,12 +1,11 @@
-"""segexp export: a trained network as a file that runs elsewhere, with proof that it is the same network."""
+"""segexp export: export a trained network to a file that runs elsewhere."""
 
-import sys
 from collections.abc import Sequence
 
-from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
 
 HELP = """
-Export a trained network as a file that runs elsewhere, with proof that it is the same network.
+Export a trained network to a file that runs elsewhere, and verify that it gives the same output.
 
   python -m segexp.export checkpoint=RUN_OR_FILE output=FILE [key=value ...]
 
@@ -15,24 +14,24 @@ Examples
   python -m segexp.export checkpoint=RUN format=torch_export output=liver.pt2
   python -m segexp.export checkpoint=RUN output=liver.onnx include_preprocessing=true    bytes in, probabilities out
   python -m segexp.export checkpoint=RUN output=liver_int8.onnx precision=int8           calibrated on training images
-  python -m segexp.predict model=liver.onnx input=DIR output=DIR                         runs it, without the checkpoint
+  python -m segexp.predict model=liver.onnx input=DIR output=DIR                         run it, without the checkpoint
 
 What is written
   FILE                        of .xml the weights too, NAME.bin
-  FILE.json                   classes, palette, preprocessing, threshold: what one must know to use it
+  FILE.json                   classes, palette, preprocessing, threshold: everything needed to use it
   FILE.certificate.json       differences to the network at three sizes, Dice before and after, latency, size
-  FILE.certificate.html       the same for people
+  FILE.certificate.html       the same as a web page
 
 Keys
 {keys}
 
 A float32 file whose probabilities differ by more than 1e-4, or that changes the class of more than one pixel in 100,000, is
-not written, and the exit code is 1. Where fewer bits are no success FILE is the float32 network, and the exit code is 1 too.
+not written, and the exit code is 1. If reduced precision fails the checks, FILE is the float32 network, and the exit code is 1 too.
 """
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP, "export"):
         return 0
     from segexp.api.export import export
@@ -44,6 +43,4 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -1,6 +1,6 @@
-"""What every command shares: running a Hydra application, errors as one paragraph, exit codes.
+"""Shared by all commands: running a Hydra application, error messages, exit codes.
 
-Exit codes: 0 done, 1 the run met a problem, 2 the command line or the configuration is wrong, 130 interrupted (Ctrl-C).
+Exit codes: 0 success, 1 the run failed, 2 wrong command line or configuration, 130 interrupted (Ctrl-C).
 """
 
 import logging
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Stopped(BaseException):
-    """Carries a problem of the work past Hydra, which would print lines of its own about an ordinary exception."""
+    """Carries an exception through Hydra, which would print its own message about an ordinary exception."""
 
     def __init__(self, problem: Exception) -> None:
         super().__init__(str(problem))
@@ -34,9 +34,9 @@ class Stopped(BaseException):
 
 
 def run_cli(command: Callable[[], int | None]) -> int:
-    """Run a command; return its exit code, and print what went wrong as one paragraph on stderr.
+    """Run a command; return its exit code, and print errors as one paragraph on stderr.
 
-    With SEGEXP_DEBUG=1 the exception goes through, with its traceback.
+    With SEGEXP_DEBUG=1 exceptions propagate with their traceback.
     """
     try:
         try:
@@ -52,8 +52,17 @@ def run_cli(command: Callable[[], int | None]) -> int:
         return error.exit_code if isinstance(error, SegexpError) else 1
 
 
+def make_main(command: Callable[[Sequence[str]], int]) -> Callable[..., int]:
+    """Return the entry point of a command, called with its arguments (default: those of the process)."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+
+    return main
+
+
 def paragraph(error: BaseException) -> str:
-    """Return what to tell the user about an exception."""
+    """Return the error message for an exception."""
     if isinstance(error, SegexpError):
         return f"segexp: {error}"
     where = traceback.extract_tb(error.__traceback__)
@@ -64,7 +73,7 @@ def paragraph(error: BaseException) -> str:
 
 
 def run_hydra(task: Callable[["DictConfig"], None], command: "CommandLine", config_name: str) -> None:
-    """Compose the configuration of a command line and hand it to `task`, once or, with -m, once per job.
+    """Compose the configuration of a command line and call `task` with it, once or, with -m, once per job.
 
     Raises:
         ConfigError: the command line does not fit the configuration.
@@ -95,7 +104,7 @@ def run_with_values(work: Callable[[dict[str, Any]], object], command: "CommandL
 
     Raises:
         ConfigError: the command line does not fit the configuration.
-        Stopped: from the work.
+        Stopped: from `work`.
     """
 
     def task(config: "DictConfig") -> None:
@@ -110,7 +119,7 @@ def run_with_values(work: Callable[[dict[str, Any]], object], command: "CommandL
 
 
 def close_logs(before: Iterable[logging.Handler]) -> None:
-    """Close the files that Hydra opened for the log of a run; handlers that were there before stay."""
+    """Close the log files opened by Hydra; handlers in `before` are kept."""
     kept = set(before)
     for handler in [each for each in logging.root.handlers if isinstance(each, logging.FileHandler) and each not in kept]:
         logging.root.removeHandler(handler)
@@ -118,7 +127,7 @@ def close_logs(before: Iterable[logging.Handler]) -> None:
 
 
 def running_job(config: "DictConfig") -> "Job":
-    """Return the job that Hydra runs now."""
+    """Return the job that Hydra is running."""
     from hydra.core.hydra_config import HydraConfig
 
     from segexp.config.composition import job_of
@@ -128,21 +137,21 @@ def running_job(config: "DictConfig") -> "Job":
 
 
 def refuse_multirun(line: "CommandLine", expected: str, do: str) -> None:
-    """Refuse -m where a command does one thing at a time.
+    """Refuse -m for commands that run once.
 
     Raises:
-        ConfigError: it was typed.
+        ConfigError: -m was typed.
     """
     if line.multirun:
         raise ConfigError("-m is on the command line", expected, do)
 
 
 def asks_for_help(argv: Sequence[str], text: str, verb: str = "") -> bool:
-    """Print a command's help, or the version, where it is asked for; say whether it was.
+    """Print the help or the version if requested; return whether it was.
 
     Args:
-        argv: the words after the command.
-        text: of the help, with {keys} where the keys of the command stand.
+        argv: arguments of the command.
+        text: help text with {keys} in place of the keys.
         verb: the command.
     """
     if "--version" in argv:
@@ -155,7 +164,7 @@ def asks_for_help(argv: Sequence[str], text: str, verb: str = "") -> bool:
 
 
 def help_page(text: str, folders: Iterable[Path]) -> str:
-    """Return a command's help: its own text, then the groups and their options as they lie in the folders."""
+    """Return a help text followed by the groups and options in the folders."""
     groups = options(folders)
     width = max(map(len, groups))
     lines = [f"  {group.ljust(width)}  {' '.join(names)}" for group, names in groups.items()]

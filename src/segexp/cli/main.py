@@ -1,24 +1,24 @@
-"""segexp VERB: every command under one name."""
+"""segexp VERB: all commands under one name."""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from segexp import __version__
-from segexp.cli.hydra_app import run_cli
+from segexp.cli.hydra_app import make_main
 from segexp.errors import ConfigError, nearest
 
 VERBS = {
     "train": "train a network on images and masks, or a study of many with -m",
-    "check": "look at a data set before training",
-    "predict": "masks for folders of images",
+    "check": "check a data set before training",
+    "predict": "predict masks for folders of images",
     "evaluate": "score a trained network, on its own data or on others",
-    "compare": "runs side by side, with intervals and tests over cases",
-    "explain": "heat maps: which parts of an image speak for a class",
-    "export": "ONNX, TorchScript and others, checked against the network",
-    "report": "write the pages of runs and studies again",
+    "compare": "compare runs, with intervals and tests",
+    "explain": "heat maps of the evidence for a class",
+    "export": "export to ONNX, TorchScript and others, with verification",
+    "report": "regenerate the reports of runs and studies",
 }
-"""The commands, each with a line for the help."""
+"""Commands and their descriptions."""
 
 OPTIONS = {
     "--help": "this page; segexp VERB --help: that of a command",
@@ -26,11 +26,11 @@ OPTIONS = {
     "--install-completion": "let the shell complete commands, keys and options (bash, zsh, fish)",
     "--show-completion": "print what --install-completion writes",
 }
-"""The options of `segexp` itself."""
+"""Options of `segexp` itself."""
 
 
 def help_text() -> str:
-    """Return the page of `segexp --help`."""
+    """Return the output of `segexp --help`."""
     width = max(map(len, OPTIONS))
     commands = "\n".join(f"  {verb.ljust(width)}  {text}" for verb, text in VERBS.items())
     options = "\n".join(f"  {option.ljust(width)}  {text}" for option, text in OPTIONS.items())
@@ -54,10 +54,10 @@ In Python: import segexp; segexp.train(DIR, model="unetpp", trainer={{"minutes":
 
 
 def command(argv: Sequence[str]) -> int:
-    """Hand the words after a verb to its command; return the exit code.
+    """Dispatch to a command; return the exit code.
 
     Raises:
-        ConfigError: there is no such verb.
+        ConfigError: unknown command.
     """
     first = argv[0] if argv else "--help"
     if first in VERBS:
@@ -78,6 +78,4 @@ def command(argv: Sequence[str]) -> int:
     raise ConfigError(f"There is no command {first}", nearest(first, known), "Type segexp --help to see what there is")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -1,4 +1,4 @@
-"""What the user typed after the command, taken apart."""
+"""Parse the command line."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from segexp.errors import ConfigError, nearest
 
 
 def parse(argv: Sequence[str]) -> CommandLine:
-    """Take a command line apart; flags and overrides may come in any order.
+    """Parse a command line; flags and overrides may be in any order.
 
     Raises:
         ConfigError: an unknown flag.
@@ -43,12 +43,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
 
 
 def _as_key(word: str, following: str) -> tuple[str, str] | None:
-    """Return a key that is typed as other programs have their options, and how to type it; None for everything else.
-
-    Args:
-        word: such as "--model" or "--batch-size=4".
-        following: the word after it.
-    """
+    """Return a key typed as a flag ("--model unet", "--batch-size=4") and its correct form; None for anything else."""
     from segexp.config.schema import COMMANDS
 
     found = re.fullmatch(r"--([a-z][\w.-]*)(?:=(.*))?", word)

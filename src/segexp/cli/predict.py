@@ -1,18 +1,17 @@
-"""segexp predict: folders of images in, folders of masks out, names and sizes kept."""
+"""segexp predict: predict masks for folders of images."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segexp.cli.hydra_app import asks_for_help, refuse_multirun, run_cli, run_with_values
+from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
     from segexp.config.overrides import CommandLine
 
 HELP = """
-Predict masks for folders of pictures of any depth, size and format; the masks keep name and size.
+Predict masks for folders of images of any depth, size and format; the masks keep name and size.
 
   python -m segexp.predict checkpoint=RUN_OR_FILE input=DIR output=DIR [key=value ...]
 
@@ -21,7 +20,7 @@ Examples
   python -m segexp.predict checkpoint=RUN input=scans output=masks suffix=_segmentation overlay=true
   python -m segexp.predict checkpoint=RUN 'input=[monday,tuesday]' output=masks    masks/monday, masks/tuesday
   python -m segexp.predict 'checkpoint=[RUN,RUN]' input=DIR output=DIR uncertainty=true    an ensemble
-  python -m segexp.predict model=liver.onnx input=DIR output=DIR           what segexp.export wrote, by itself
+  python -m segexp.predict model=liver.onnx input=DIR output=DIR           an exported file, without the checkpoint
   python -m segexp.predict checkpoint=runs/studies/folds input=DIR output=DIR tta=flips    all runs of a study
   python -m segexp.predict checkpoint=RUN input=DIR output=DIR panel=true 'truth="masks/{id}_mask.png"'
 
@@ -35,12 +34,12 @@ What is written
 Keys
 {keys}
 
-Exit code 1 when an image could not be predicted; the others are, and the last line names it.
+Exit code 1 if an image could not be predicted; the last line names it, and all others are done.
 """
 
 
 def exported(line: "CommandLine") -> "CommandLine":
-    """Return the command line with `model=FILE` as what it stands for, a network to predict with.
+    """Return the command line with `model=FILE` replaced by `checkpoint=FILE`.
 
     Raises:
         ConfigError: `checkpoint` is typed as well.
@@ -57,7 +56,7 @@ def exported(line: "CommandLine") -> "CommandLine":
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP, "predict"):
         return 0
     from segexp.cli.overrides import parse
@@ -73,6 +72,4 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -1,22 +1,22 @@
-"""segexp report RUN_OR_STUDY …: write report.html again from what lies in these folders."""
+"""segexp report RUN_OR_STUDY …: regenerate report.html."""
 
 import sys
 from collections.abc import Sequence
 
-from segexp.cli.hydra_app import asks_for_help, run_cli
+from segexp.cli.hydra_app import asks_for_help, make_main
 from segexp.errors import ConfigError
 
 HELP = """
-Write the page of a run or of a study again, from what lies in its folder; the data set is not needed.
+Regenerate report.html of a run or study from its folder; the data set is not needed.
 
   python -m segexp.report RUN_OR_STUDY [...]
 
-Of a study the pages of its finished runs are written as well.
+For a study, the reports of its finished runs are regenerated as well.
 """
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if asks_for_help(argv, HELP):
         return 0
     if not argv:
@@ -31,6 +31,4 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

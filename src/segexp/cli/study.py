@@ -1,7 +1,6 @@
-"""Studies: `-m` over any key. One folder per job under a fixed name, so that the same command again goes on where it stopped.
+"""Studies: `-m` over any key. One folder per job with a deterministic name, so that the same command continues the study.
 
-A job's state is what lies in its folder: `metrics.json` (finished), `failed.txt`, `checkpoints/last.ckpt` (to be resumed).
-That holds whichever process ran it.
+The state of a job is in its folder: `metrics.json` (finished), `failed.txt`, `checkpoints/last.ckpt` (resumable).
 """
 
 import gc
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """A study before it runs.
+    """A planned study.
 
     Attributes:
-        command: the command line with the study's name and the naming of its jobs.
-        directory: of the study; its jobs are the folders in it.
-        fixed: the overrides that are the same in every job.
-        started: seconds since the epoch; what finished before is a job of an earlier call.
+        command: the command line, with the names of study and jobs.
+        directory: of the study; contains a folder per job.
+        fixed: overrides shared by all jobs.
+        started: seconds since the epoch; jobs finished before are skipped.
     """
 
     command: CommandLine
@@ -41,10 +40,10 @@ class Study:
 
 
 def plan_study(command: CommandLine) -> Study:
-    """Return the study of a command line with -m.
+    """Plan the study of a command line with -m.
 
     Raises:
-        ConfigError: a value is named twice, or the study's folder holds jobs made with other fixed settings.
+        ConfigError: a value is repeated, or the folder holds jobs with other fixed settings.
     """
     settings = last_of_each(command)
     for override, text in settings.values():
@@ -66,10 +65,10 @@ def plan_study(command: CommandLine) -> Study:
 
 
 def check_fixed(directory: Path, fixed: list[str]) -> None:
-    """Refuse to mix jobs with different fixed settings in one study: their folders would have the same names.
+    """Refuse a study folder with jobs of other fixed settings: their folders would have the same names.
 
     Raises:
-        ConfigError: naming what differs.
+        ConfigError: names the difference.
     """
     if not (directory / "multirun.yaml").is_file():
         return
@@ -85,7 +84,7 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
 
 
 def study_job(job: "Job") -> None:
-    """Do one job of a study in its folder: skip it, resume it or start it; a problem is written down and the study goes on."""
+    """Run a job of a study: skip, resume or start it; errors are saved and the study continues."""
     from segexp.api.train import run_job
 
     directory = job.directory
@@ -104,7 +103,7 @@ def study_job(job: "Job") -> None:
 
 
 def _free_memory() -> None:
-    """Give back what the job held: the next one runs in the same process."""
+    """Free the memory of a finished job: the next one runs in the same process."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -112,7 +111,7 @@ def _free_memory() -> None:
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
-    """Return one row per job folder: job, status, each swept key, then what its metrics.json holds."""
+    """Return a row per job: job, status, swept keys, and the content of metrics.json."""
     found = []
     fixed = {strip_prefix(text).partition("=")[0] for text in study.fixed} | {"study"}
     for file in sorted(study.directory.glob("*/.hydra/overrides.yaml")):

@@ -1,4 +1,4 @@
-"""The end of a study: a table on the terminal, study.csv, and the jobs that failed by name."""
+"""Summary of a study: table, study.csv and failed jobs."""
 
 import csv
 from contextlib import suppress
@@ -8,14 +8,11 @@ from segexp.atomic import atomic_write
 from segexp.cli.study import Study, rows
 
 SHOWN = ("val/dice", "test/dice")
-"""The scores of the table; study.csv has all."""
+"""Scores of the table; study.csv has all."""
 
 
 def summarize(study: Study) -> int:
-    """Write study.csv, print the table, name the jobs that failed; return how many did.
-
-    A study that has no job leaves no trace: its command was wrong.
-    """
+    """Write study.csv, print the table and the failed jobs; return their number. A study without jobs is removed."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -46,7 +43,7 @@ def summarize(study: Study) -> int:
 
 
 def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
-    """Return the score of all folds together, in sentences; nothing of a study that is no cross-validation."""
+    """Return sentences on the pooled score of all folds; [] unless the study is a cross-validation."""
     from segexp.reporting.study_report import describe_folds, read_job
 
     if len({row.get("data.fold") for row in found}) < 2:
@@ -55,7 +52,7 @@ def _of_folds(study: Study, found: list[dict[str, Any]]) -> list[str]:
 
 
 def write_csv(study: Study, found: list[dict[str, Any]]) -> None:
-    """Write one line per job; columns that only some jobs have are empty in the others."""
+    """Write a row per job; missing values are empty."""
     columns = list(dict.fromkeys(key for row in found for key in row))
     with atomic_write(study.directory / "study.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")

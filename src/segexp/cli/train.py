@@ -1,4 +1,4 @@
-"""segexp train: from images and masks to a trained, measured network; with -m, a study of many."""
+"""segexp train: train and score a network; with -m, a study."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segexp import __version__
-from segexp.cli.hydra_app import Stopped, help_page, run_cli, run_hydra, running_job
+from segexp.cli.hydra_app import Stopped, help_page, make_main, run_hydra, running_job
 from segexp.config.composition import conf_dir, register_resolvers
 from segexp.errors import SegexpError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from segexp.config.composition import Job
 
-# A job in another process imports this module, and names its folder before it calls `task`.
+# Jobs in other processes import this module and resolve their folder name before calling `task`.
 register_resolvers()
 
 HELP = """
@@ -26,40 +26,40 @@ Train a segmentation network, score it, and write a run directory.
 
 Examples
   python -m segexp.train                                          generated data, a U-Net
-  python -m segexp.train model=unetpp data=liver data.root=DIR    your pictures
+  python -m segexp.train model=unetpp data=liver data.root=DIR    your own images
   python -m segexp.train data=auto data.root=DIR trainer.minutes=10 trainer.gpus=1
   python -m segexp.train -m model=unet,unetpp loss=bce_dice,focal seed=1,2,3        a study of 12 runs
-  python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    go on with a run
+  python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    resume a run
 
   python -m segexp.train -m data.folds=5 'data.fold=range(5)'                       a cross-validation, one study
 
-First of all: are the data what you think they are, and can a network learn from them?
+Check the data first
   python -m segexp.check data=auto data.root=DIR fit=true
 
 Main keys
 {keys}
 
 More
-  trainer=debug             two short epochs: does everything fit together?
+  trainer=debug             two short epochs, to test the setup
   optimizer.lr=1e-3         auto: by a range test
   --cfg job                 print the composed configuration instead of running
   -m                        each combination of the values a,b,c is one job; finished ones are skipped
-  hydra/launcher=joblib     jobs of a study side by side (pip install 'segexp[parallel]')
-  model._target_=my_nets.Net model.width=32               a class of your own; CONTRIBUTING.md has what it must keep to
-  'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; {0%: 0.0, 50%: 1.0}
-  distill=kd distill.teacher=RUN                          a trained network teaches beside the masks
-  data.unlabeled=DIR        images without masks: a first network labels them where it is sure
-  mix=classmix              parts of other training pictures, masks with them; or cutmix, mosaic
-  trainer.swa=75%           the mean of the last quarter's weights; trainer.ema=0.99 a moving one
+  hydra/launcher=joblib     jobs of a study in parallel (pip install 'segexp[parallel]')
+  model._target_=my_nets.Net model.width=32               your own class; see CONTRIBUTING.md for its requirements
+  'loss.terms.dice.weight={0: 0.0, 50: 1.0}'              a weight that changes over the epochs; or {0%: 0.0, 50%: 1.0}
+  distill=kd distill.teacher=RUN                          knowledge distillation from a trained network
+  data.unlabeled=DIR        images without masks: pseudo-labels by a first network
+  mix=classmix              mixing augmentation; or cutmix, mosaic
+  trainer.swa=75%           average of the weights of the last quarter; trainer.ema=0.99: moving average
   trainer.freeze_encoder=5  epochs, or a share of the training; trainer.encoder_lr_scale=0.1
-  loss.terms.ce.loss.class_weights=auto                   from the shares of the classes, in a sum of losses
-  --config-dir MY_CONF      your own options beside these: MY_CONF/model/mine.yaml gives model=mine
+  loss.terms.ce.loss.class_weights=auto                   from the class frequencies
+  --config-dir MY_CONF      your own options: MY_CONF/model/mine.yaml gives model=mine
   SEGEXP_DEBUG=1            tracebacks
 """
 
 
 def task(config: "DictConfig") -> None:
-    """What Hydra calls with a composed configuration, once per job."""
+    """Run one composed configuration; called by Hydra, once per job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -70,10 +70,10 @@ def task(config: "DictConfig") -> None:
 
 
 def single_job(job: "Job") -> None:
-    """Train one composed configuration in its own run directory.
+    """Train a composed configuration in its run directory.
 
     Raises:
-        Stopped: whatever went wrong; the traceback of an unexpected exception is in the directory's log.
+        Stopped: on any problem; the traceback of an unexpected exception is in the log of the run.
     """
     from segexp.api.train import discard_empty, run_job
 
@@ -89,7 +89,7 @@ def single_job(job: "Job") -> None:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Understand the command line and run it; return the exit code."""
+    """Run the command line; return the exit code."""
     if {"--help", "-h"} & set(argv):
         folders = [conf_dir(), *_config_dirs(argv)]
         sys.stdout.write(f"{help_page(HELP, folders)}\n\nsegexp {__version__}\n")
@@ -125,6 +125,4 @@ def _config_dirs(argv: Sequence[str]) -> list[Path]:
     return [Path(place) for place in places]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the console script leaves with what this returns."""
-    return run_cli(lambda: command(sys.argv[1:] if argv is None else argv))
+main = make_main(command)

@@ -245,20 +245,23 @@ def load_option(group: str, option: str, folders: Sequence[Path] = ()) -> dict[s
     Raises:
         ConfigError: it does not exist.
     """
-    from omegaconf import OmegaConf
-
     places = [conf_dir(), *folders]
     file = next((file for folder in places if (file := folder / group / f"{option}.yaml").is_file()), None)
     if file is None:
         known = [path.stem for folder in places for path in (folder / group).glob("[!_]*.yaml")]
         raise ConfigError(f"{group}={option} does not exist", nearest(option, known))
-    content = OmegaConf.to_container(OmegaConf.load(file))
+    return load_mapping(file)
+
+
+def load_mapping(file: Path) -> dict[str, Any]:
+    """Return the content of a YAML file, unresolved; {} if it is not a mapping."""
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 def options_with_key(group: str, key: str) -> list[str]:
     """Return the options of a group whose files have a key, as "model=unet"."""
-    from omegaconf import OmegaConf
-
     files = sorted((conf_dir() / group).glob("[!_]*.yaml"))
-    return [f"{group}={file.stem}" for file in files if key in OmegaConf.load(file)]
+    return [f"{group}={file.stem}" for file in files if key in load_mapping(file)]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segexp.config.components import RESERVED, arguments
+from segexp.config.composition import load_mapping
 from segexp.errors import listed
 
 if TYPE_CHECKING:
@@ -113,8 +114,5 @@ def _section(folders: Iterable[Path], group: str, option: str, key: str | None =
 
 def _load(folders: Iterable[Path], group: str, option: str) -> dict[str, Any]:
     """Return the file of an option, unresolved; {} if missing."""
-    from omegaconf import OmegaConf
-
     file = next((file for folder in folders if (file := folder / group / f"{option}.yaml").is_file()), None)
-    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file else None
-    return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+    return load_mapping(file) if file else {}

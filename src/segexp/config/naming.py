@@ -16,7 +16,7 @@ LONGEST = 120
 
 
 def slug(text: object) -> str:
-    """Return `text` as a folder name (letters, digits, `.`, `+`, `-`, `_`); a digest is appended if characters were replaced."""
+    """Return `text` as a folder name (letters, digits, `.`, `+`, `-`, `_`), with a digest if characters were replaced."""
     raw = str(text)
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "_", raw).strip("._") or "none"
     if len(plain) > LONGEST:

@@ -1,7 +1,7 @@
 """Overrides `key=value`: parsed, created from Python values, and expanded."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path

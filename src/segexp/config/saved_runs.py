@@ -10,6 +10,7 @@ from typing import Any
 from segexp.config.composition import compose, register_resolvers
 from segexp.config.migration import upgrade
 from segexp.config.naming import STUDIES
+from segexp.config.overrides import quoted
 
 _OWN = "main"
 """Provider name of the packaged configuration folder in Hydra."""
@@ -68,16 +69,10 @@ def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[
     kept = next((found for job in jobs if (found := read_saved_run(job)) is not None), None)
     cwd, folders = (kept.cwd, kept.folders) if kept else ("", ())
     if not cwd or directory.resolve() != (Path(cwd) / STUDIES / directory.name).resolve():
-        words.append(f"hydra.sweep.dir={_value(str(directory.resolve()))}")
+        path = str(directory.resolve())
+        words.append("hydra.sweep.dir=" + (path if re.fullmatch(r"[\w./+-]+", path) else quoted(path)))
     flags = ["-m", *(f"--config-dir={folder}" for folder in folders)]
     return shlex.join(["python", "-m", "segexp.train", *flags, *words]), cwd
-
-
-def _value(text: str) -> str:
-    """Return a text as an override value, quoted if necessary."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return text if re.fullmatch(r"[\w./+-]+", text) else QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def read_yaml(path: Path) -> Any:

@@ -83,18 +83,18 @@ class PseudoLabelConfig(Section):
     """`data.pseudo.*`: how the images of `data.unlabeled` get their masks."""
 
     teacher: str | None = key(
-        None, "a finished run that labels them; null: one is trained first, with the same settings, in RUN/teacher"
+        None, "a finished run that predicts the labels; null: one is trained first, with the same settings, in RUN/teacher"
     )
-    confidence: Fraction = key(0.9, "pixels of which the teacher is less sure are ignored")
-    share: Fraction = key(0.5, "of the samples of an epoch that may be such images, at most")
+    confidence: Fraction = key(0.9, "pixels with a lower probability of the teacher are ignored")
+    share: Fraction = key(0.5, "maximum share of pseudo-labelled samples in an epoch")
     trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
 
 
 class DataConfig(Section):
     """`data.*`: where the images are, what their masks mean, how they are split, scaled, cropped and loaded."""
 
-    name: str = key(..., "of the data set; runs lie in runs/<name>/<model>")
-    root: str = key(..., "relative to the folder the command is typed in", compose="data/${data.name}")
+    name: str = key(..., "name of the data set; runs are saved in runs/<name>/<model>")
+    root: str = key(..., "data folder, relative to the working directory", compose="data/${data.name}")
     image: str | None = key(None, "pattern of the images: {split} {group} {id} {page} * {gif,png} [{page}]")
     mask: str | dict[str, str] | None = key(None, "pattern of the masks; of overlapping labels {class: pattern, …}")
     family: Literal["organ", "membranes", "lesion"] | None = key(
@@ -103,17 +103,17 @@ class DataConfig(Section):
     labels: Literal["exclusive", "overlapping"] = key(
         "exclusive", "overlapping: a pixel may have several classes, each class has masks of its own"
     )
-    optional_masks: list[str] = key(list, "overlapping labels: classes that are not there where their file is missing")
+    optional_masks: list[str] = key(list, "overlapping labels: classes whose mask file may be missing, which means absent")
     groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
     classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", or a list; the first one is the background')
-    ignore: Any = key(list, "values of pixels that do not count")
+    ignore: Any = key(list, "mask values to ignore in loss and metrics")
     threshold: int | float | None = key(None, "for soft masks of two classes")
     channels: Count | None = key(None, "of the images: 1 for gray, 3 for colour")
     num_classes: Annotated[int, Field(ge=2)] | None = key(
-        None, "follows from classes; not to be typed", compose="${segexp.count:${data.classes}}"
+        None, "derived from classes; do not set", compose="${segexp.count:${data.classes}}"
     )
     spacing: Positive | Annotated[tuple[Positive, Positive], Field(strict=False)] | None = key(
-        None, "size of a pixel, as 0.7 or [row, column], for distances; null: as NIfTI headers say"
+        None, "pixel size for distances, as 0.7 or [row, column]; null: from NIfTI headers"
     )
     size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
     crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
@@ -122,20 +122,20 @@ class DataConfig(Section):
     normalize: Literal["dataset", "minmax", "percentile"] | dict[str, Any] = key(
         "dataset", "by the training images: dataset (mean and deviation) | minmax | percentile | {mean, std}"
     )
-    batch_size: Literal["auto"] | Count = key(8, "auto: the largest that the memory holds, found by training steps")
+    batch_size: Literal["auto"] | Count = key(8, "auto: the largest that fits into memory, found by training steps")
     num_workers: Literal["auto"] | Whole = key("auto", "loader processes")
     split_seed: Whole | None = key(None, "of the random split; null: the run's seed, so that another seed is another split")
-    val_fraction: Share | None = key(0.2, "only where no val split lies on disk")
-    test_fraction: Share | None = key(0.0, "0: no test split, unless one lies on disk")
-    folds: Annotated[int, Field(ge=2)] | None = key(None, "of a cross-validation: as many parts, each the val split of one run")
-    fold: Whole | None = key(None, "which of them is val in this run, from 0 on; 'range(5)' with -m: each in turn")
+    val_fraction: Share | None = key(0.2, "share of the training cases, unless a val split is on disk")
+    test_fraction: Share | None = key(0.0, "0: no test split, unless one is on disk")
+    folds: Annotated[int, Field(ge=2)] | None = key(None, "number of cross-validation folds; each is the val split of one run")
+    fold: Whole | None = key(None, "index of the fold that is val in this run, from 0; 'range(5)' with -m: each in turn")
     allow_leakage: bool = key(False, "true trains though a training image is also in val or test")
-    unlabeled: str | None = key(None, "folder of images without masks, which a first network labels (pseudo-labels)")
-    pseudo: PseudoLabelConfig = key(PseudoLabelConfig, "how they get their masks")
+    unlabeled: str | None = key(None, "folder of images without masks, for pseudo-labels by a first network")
+    pseudo: PseudoLabelConfig = key(PseudoLabelConfig, "settings of the pseudo-labels")
     cache: Literal["auto", "ram", "disk", "none"] = key(
         "auto", "of decoded images: ram | disk | none | auto (ram where it takes less than a third of it)"
     )
-    max_pixels: Count | None = key(4194304, "larger images are seen through overlapping windows; null: none is")
+    max_pixels: Count | None = key(4194304, "larger images are predicted in overlapping windows; null: never")
 
     @model_validator(mode="before")
     @classmethod
@@ -157,25 +157,25 @@ class TrainerConfig(Section):
 
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count | a list of ids")
     precision: Literal["auto", "32", 32, "bf16-mixed", "16-mixed"] = key(
-        "auto", "auto: half where the hardware is good at it | 32 | bf16-mixed | 16-mixed"
+        "auto", "auto: 16-bit where the hardware is fast at it | 32 | bf16-mixed | 16-mixed"
     )
-    channels_last: bool = key(True, "memory order of images and maps, faster for most networks")
+    channels_last: bool = key(True, "channels-last memory format, faster for most networks")
     compile: bool = key(False, "torch.compile: about a minute first, then faster on GPUs")
-    max_epochs: Count | None = key(100, "null: minutes alone decide")
-    minutes: Positive | None = key(None, "a time budget; the schedule stretches to it, and max_epochs is ignored")
+    max_epochs: Count | None = key(100, "null: only minutes limits the training")
+    minutes: Positive | None = key(None, "time budget; the schedule is scaled to it, and max_epochs is ignored")
     check_val_every_n_epoch: Count = key(1, "epochs between two validations; the last epoch is always validated")
-    limit_train_batches: Count | None = key(None, "training batches per epoch, for a quick look")
-    limit_val_batches: Count | None = key(None, "validation cases per validation, for a quick look")
+    limit_train_batches: Count | None = key(None, "training batches per epoch, for quick tests")
+    limit_val_batches: Count | None = key(None, "validation cases per validation, for quick tests")
     gradient_clip_val: Positive | None = key(1.0, "largest gradient norm")
     accumulate_grad_batches: Count = key(1, "batches per optimizer step")
-    checkpoint_activations: bool = key(False, "less memory: inner maps are computed again in the backward pass")
-    early_stopping: Count | None = key(None, "validations without a better score")
+    checkpoint_activations: bool = key(False, "gradient checkpointing: less memory, but activations are recomputed")
+    early_stopping: Count | None = key(None, "patience: validations without a better score")
     ema: Fraction | None = key(None, "decay of an average of the weights, such as 0.99")
     swa: Count | str | None = key(None, "an equal average of the weights of each epoch from 75% on, or from an epoch")
     encoder_lr_scale: Positive = key(1.0, "learning rate of the encoder, as a factor of optimizer.lr")
-    freeze_encoder: Whole | str = key(0, "so many epochs, or a share of the training such as 20%")
-    deterministic: bool = key(False, "only algorithms that repeat themselves bit for bit; slower on GPUs")
-    monitor: str = key("dice", "the validation score that picks the best weights")
+    freeze_encoder: Whole | str = key(0, "number of epochs, or a share of the training such as 20%")
+    deterministic: bool = key(False, "only deterministic algorithms; slower on GPUs")
+    monitor: str = key("dice", "validation score that selects the best checkpoint")
 
     @property
     def lightning_arguments(self) -> Mapping[str, Any]:
@@ -194,10 +194,10 @@ class DistillConfig(Section):
 
     teacher: str | None = key(None, "a run directory or checkpoint: the same classes, channels and data.size", compose="???")
     temperature: Annotated[float, Field(ge=0.1)] = key(
-        2.0, "T, of both softmaxes; a higher one shows more of what the teacher holds to be improbable"
+        2.0, "softmax temperature; higher values emphasise less probable classes"
     )
-    weight: Share = key(0.5, "of the teacher in the loss; with 0 there is no teacher")
-    boundary: Weight = key(0.0, "so much more weight where the teacher's mask has a border within 3 pixels")
+    weight: Share = key(0.5, "weight of the teacher in the loss; 0 disables it")
+    boundary: Weight = key(0.0, "additional weight within 3 pixels of borders in the teacher's mask")
     trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
 
 
@@ -208,7 +208,7 @@ class CallbacksConfig(Section):
     pictures_every: Count = key(5, "validations; the last one always")
     confusion: bool = key(True, "draw the confusion matrix")
     progress: bool = key(True, "progress bar")
-    explain: Whole = key(0, "cases with a heat map of what speaks for a class (Seg-Grad-CAM), in TensorBoard and report.html")
+    explain: Whole = key(0, "cases with a Seg-Grad-CAM heat map in TensorBoard and report.html")
     explain_target: str | Whole | None = key(None, "a class, by name or index; null: the first foreground class")
 
 
@@ -224,9 +224,9 @@ class LoggerConfig(Section):
 class TrainConfig(Section):
     """The whole configuration of a training."""
 
-    seed: Whole = key(0, "of the split, the weights, the order and the augmentation")
+    seed: Whole = key(0, "random seed of split, weights, order and augmentation")
     deep_supervision: bool | list[Weight] | None = key(
-        None, "true: all heads of the network alike | a list: weights of their losses, finest first, by ratio"
+        None, "true: equal weights for all heads | a list: relative loss weights of the heads, finest first"
     )
     resume: str | None = key(None, "a run directory: resume it")
     study: str | None = key(None, "name of the folder of a study (-m); by default made of what is swept")
@@ -235,15 +235,15 @@ class TrainConfig(Section):
     model: Component = key(..., "the network")
     data: DataConfig = key(..., "the data")
     augment: AugmentConfig = key(AugmentConfig, "the augmentation")
-    mix: Component | None = key(None, "mixes training samples")
-    loss: Component = key(..., "what training makes small")
-    distill: DistillConfig | None = key(None, "who teaches besides the masks")
-    metrics: dict[str, Component] = key(dict, "measures besides Dice, IoU, precision, recall and accuracy")
-    optimizer: Component = key(..., "how the weights follow the gradient")
-    scheduler: Component = key(..., "how the learning rate changes over the training")
-    trainer: TrainerConfig = key(TrainerConfig, "how long, on what and how a network trains")
-    callbacks: CallbacksConfig = key(CallbacksConfig, "what is shown and logged besides losses and scores")
-    logger: LoggerConfig = key(LoggerConfig, "where curves go")
+    mix: Component | None = key(None, "mixing augmentation")
+    loss: Component = key(..., "the loss")
+    distill: DistillConfig | None = key(None, "distillation from a teacher network")
+    metrics: dict[str, Component] = key(dict, "metrics besides Dice, IoU, precision, recall and accuracy")
+    optimizer: Component = key(..., "the optimizer")
+    scheduler: Component = key(..., "the learning rate schedule")
+    trainer: TrainerConfig = key(TrainerConfig, "training loop and hardware")
+    callbacks: CallbacksConfig = key(CallbacksConfig, "images, progress bar and heat maps")
+    logger: LoggerConfig = key(LoggerConfig, "loggers")
 
     @model_validator(mode="before")
     @classmethod
@@ -281,17 +281,16 @@ class TrainedConfig(Section):
 class CheckConfig(Section):
     """The keys of `segexp check` that training does not have."""
 
-    seed: Whole = key(0, "of the split, as in training")
-    output: str | None = key(None, "where check.html goes; by default checks/<data name>")
+    seed: Whole = key(0, "random seed of the split, as in training")
+    output: str | None = key(None, "output folder of check.html; by default checks/<data name>")
     fit: bool = key(
         False,
-        "true: does learning work at all? Overfits four training images in under two minutes, with model, loss, optimizer "
-        "and trainer as in training",
+        "true: overfit four training images in under two minutes, with model, loss, optimizer and trainer as in training",
     )
     runs: Texts | None = key(
         None,
-        "a study of folds, or runs: which masks may be wrong? Ranks them by how much the networks that never saw them "
-        "dispute them, in label_errors.csv",
+        "a cross-validation study, or runs: rank possibly wrong masks by the disagreement of networks that were not trained "
+        "on them, in label_errors.csv",
     )
     trust: list[str] = key(list, "further packages whose networks may be built from these runs")
     propose: bool | None = key(
@@ -305,13 +304,13 @@ class EvaluateConfig(Section):
     checkpoint: Texts = key(
         ..., "a run directory (its best weights), a .ckpt or exported file; several or a study: an ensemble"
     )
-    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    model: TrainedConfig = key(TrainedConfig, "changes to the network")
     split: Literal["val", "test", "train", "all"] | None = key(
         None, "val, test or train; all for every case; null: val and test as in training, all for other data"
     )
     data: dict[str, Any] = key(dict, "keys of the data section that differ: data.root=DIR; everything else as in training")
     metrics: dict[str, Component] | None = key(None, "null: those of the run; default, lesion, membrane or none in their place")
-    postprocess: Literal["stored", "none"] = key("stored", "none: without the post-processing that is stored in the checkpoint")
+    postprocess: Literal["stored", "none"] = key("stored", "none: without the post-processing stored in the checkpoint")
     tune: Literal["postprocess"] | None = key(
         None,
         "postprocess: choose threshold, components and holes on val; store them in the checkpoint if the gain is beyond doubt",
@@ -327,11 +326,11 @@ class EvaluateConfig(Section):
 class PostprocessConfig(Section):
     """`postprocess.*` of `segexp predict`: what replaces the stored post-processing; null keeps it."""
 
-    start: Literal["stored", "none"] = key("stored", "what the other keys are changes of")
-    threshold: Fraction | None = key(None, "of two classes: the least probability of the foreground")
-    min_area: Whole | None = key(None, "pixels; smaller components go")
-    largest_component: bool | None = key(None, "only the largest component of each class stays")
-    fill_holes: bool | None = key(None, "holes that one class encloses are filled")
+    start: Literal["stored", "none"] = key("stored", "base of the other keys")
+    threshold: Fraction | None = key(None, "minimum foreground probability, for two classes")
+    min_area: Whole | None = key(None, "smaller components (in pixels) are removed")
+    largest_component: bool | None = key(None, "keep only the largest component of each class")
+    fill_holes: bool | None = key(None, "fill holes enclosed by a single class")
 
 
 class PredictConfig(Section):
@@ -342,11 +341,11 @@ class PredictConfig(Section):
     )
     input: Texts = key(..., "a folder of images at any depth, a file, or a list of them")
     output: Texts = key(..., "the folder of the masks, or a list with one for each input")
-    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
-    suffix: str = key("", "added to the names of the masks")
+    model: TrainedConfig = key(TrainedConfig, "changes to the network")
+    suffix: str = key("", "suffix of mask file names")
     overlay: bool = key(False, "the image with the mask over it")
     probabilities: bool | Literal["npz", "tiff"] = key(False, "npz or tiff (true: npz): float16, (classes, height, width)")
-    labels: bool = key(False, "class indices beside the viewable mask; of classes that may overlap, sets of bits")
+    labels: bool = key(False, "additional mask of class indices (bit sets for overlapping classes)")
     panel: bool = key(False, "input, truth if it is known, prediction side by side")
     truth: str | None = key(
         None,
@@ -356,7 +355,7 @@ class PredictConfig(Section):
     uncertainty: bool = key(False, "a map with a colour bar, and its values as npz")
     tta: Literal["none", "flips", "dihedral"] = key("none", "flips (4 views) or dihedral (8)")
     postprocess: Literal["stored", "none"] | PostprocessConfig = key(PostprocessConfig, "stored, none, or the keys below")
-    max_pixels: Whole | None = key(None, "larger images are seen through windows; null: as trained, 0: never")
+    max_pixels: Whole | None = key(None, "larger images are predicted in windows; null: as trained, 0: never")
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
     overwrite: bool = key(
         False, "true predicts also what is there already; else images whose outputs are all there are skipped"
@@ -371,27 +370,25 @@ class ExplainConfig(Section):
     checkpoint: Texts = key(..., "a run directory (its best weights) or a .ckpt file")
     input: Texts = key(..., "a folder of images at any depth, a file, or a list of them")
     output: Texts = key(..., "the folder of the heat maps, or a list with one for each input")
-    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    model: TrainedConfig = key(TrainedConfig, "changes to the network")
     method: Literal["gradcam", "gradcam++", "seg_gradcam", "integrated_gradients", "occlusion"] = key(
         "seg_gradcam", "gradcam | gradcam++ | seg_gradcam | integrated_gradients | occlusion"
     )
     target: str | Whole | None = key(None, "a class, by name or index; null: the first foreground class")
-    layer: str = key("auto", "of Grad-CAM: a module of the network by its dotted name; auto: the deepest map of the encoder")
+    layer: str = key("auto", "layer of Grad-CAM: dotted name of a module; auto: the deepest one of the encoder")
     region: Literal["predicted", "truth", "box"] | None = key(
         None,
-        "the pixels that are asked about: predicted (as the class) | truth | box; null: predicted, or the box. gradcam and "
-        "gradcam++ look at all pixels, and their maps are only compared with the region",
+        "pixels to explain: predicted (as the class) | truth | box; null: predicted, or the box. gradcam and gradcam++ use all "
+        "pixels; their maps are only compared with the region",
     )
-    box: Box | None = key(None, "[top, left, bottom, right] in pixels of the image, the last two not in it")
+    box: Box | None = key(None, "[top, left, bottom, right] in image pixels; bottom and right are exclusive")
     truth: str | None = key(None, 'the folder of the true masks, or "DIR/{id}_mask.png"; null: those beside the images')
-    steps: Count = key(32, "of integrated_gradients")
+    steps: Count = key(32, "integration steps of integrated_gradients")
     window: Count | None = key(
-        None, "of occlusion: side of the square, in pixels as the network sees them; null: an eighth of the longer side"
+        None, "side of the square of occlusion, in pixels at working size; null: an eighth of the longer side"
     )
     values: bool = key(False, "the map as npz")
-    max_pixels: Whole | None = key(
-        None, "larger images are refused, for one pass must see all of them; null: as trained, 0: none is"
-    )
+    max_pixels: Whole | None = key(None, "larger images are refused, as they need a single pass; null: as trained, 0: no limit")
     gpus: Gpus = key("auto", "auto: a GPU if there is one | 0: the CPU | a count")
     overwrite: bool = key(
         False, "true explains also what is there already; else images whose outputs are all there are skipped"
@@ -406,19 +403,19 @@ class ExportConfig(Section):
     checkpoint: str = key(..., "a run directory (its best weights) or a .ckpt file")
     output: str = key(..., "the file: NAME.onnx, NAME.pt2, NAME.pt or NAME.xml")
     format: str = key("onnx", "onnx, torch_export (.pt2), torchscript (.pt) or openvino (.xml)")
-    model: TrainedConfig = key(TrainedConfig, "what is changed about the network")
+    model: TrainedConfig = key(TrainedConfig, "changes to the network")
     include_preprocessing: bool = key(
         False, "true: images (batch, height, width, channels) uint8 in; resizing and normalisation inside"
     )
     returns: Literal["probabilities", "classes"] = key(
-        "probabilities", "or classes; what comes out where the preprocessing is inside, else class scores do"
+        "probabilities", "or classes: output with include_preprocessing=true; otherwise logits"
     )
     precision: Literal["fp32", "bf16", "fp16", "int8"] = key(
         "fp32", "bf16, fp16 or int8: kept only if Dice falls by at most 0.01 and it is faster than fp32 here"
     )
-    accept: bool = key(False, "keep a file in fewer bits also where it is no success")
-    calibration: Count = key(32, "training images that int8 is calibrated with")
-    opset: Count = key(20, "of ONNX")
+    accept: bool = key(False, "keep the reduced-precision file even if it fails these criteria")
+    calibration: Count = key(32, "number of training images for int8 calibration")
+    opset: Count = key(20, "ONNX opset")
     data: dict[str, Any] = key(dict, "keys of the data section that differ: data.root=DIR, where the images are now")
     trust: list[str] = key(list, "further packages whose networks may be built")
 
@@ -426,16 +423,16 @@ class ExportConfig(Section):
 class CompareConfig(Section):
     """The keys of `segexp compare`, besides the runs."""
 
-    runs: list[str] = key(list, "directories of runs and studies; typed as they are, without a key")
+    runs: list[str] = key(list, "directories of runs and studies; typed without the key")
     metric: str = key("dice", "dice, iou, precision, recall, accuracy, any column of cases.csv; of a class: dice/liver")
     split: Literal["val", "test", "train", "all"] | None = key(
         None, "val, test, train or all; null: test where every run has it, else val"
     )
-    better: Literal["high", "low"] | None = key(None, "high or low; null: what the score itself says")
-    reference: str | None = key(None, "what the others are compared with: a run, or a name from the table; null: the best")
+    better: Literal["high", "low"] | None = key(None, "high or low; null: from the score")
+    reference: str | None = key(None, "baseline of the comparison: a run, or a name from the table; null: the best")
     seeds: Literal["together", "separate"] = key("together", "runs that differ only in the seed are one row; separate")
-    allow_different_data: bool = key(False, "true: go on with a table where cases or splits differ")
-    skip_unfinished: bool = key(False, "true: leave out runs that never finished, also where a fold is then missing")
+    allow_different_data: bool = key(False, "true: compare even if cases or splits differ")
+    skip_unfinished: bool = key(False, "true: skip unfinished runs, even if a fold is then missing")
     output: str | None = key(None, "a folder for compare.csv, .md, .tex and .html, or one such file; null prints only")
 
 

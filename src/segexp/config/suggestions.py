@@ -24,10 +24,10 @@ def options(folders: Iterable[Path]) -> dict[str, list[str]]:
 
 def known_keys(folders: Sequence[Path], main: str = "train") -> dict[str, list[str]]:
     """Return every dotted key of a main configuration, with the options (`model=unet`) that have it."""
-    from segexp.config.composition import defaults
+    from segexp.config.composition import defaults, load_mapping
 
     files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
-    contents = [(file.parent.name if file.parent not in folders else "", file.stem, _content(file)) for file in files]
+    contents = [(file.parent.name if file.parent not in folders else "", file.stem, load_mapping(file)) for file in files]
     contents += [(group or "", name, dict(node)) for (group, name), node in defaults().items()]
     mains = {name: content for group, name, content in contents if not group}
     members = _members(main, mains)
@@ -38,16 +38,6 @@ def known_keys(folders: Sequence[Path], main: str = "train") -> dict[str, list[s
             for key in _flat(content, group):
                 keys.setdefault(key, []).extend(homes)
     return keys
-
-
-def _content(file: Path) -> dict[Any, Any]:
-    from omegaconf import OmegaConf
-
-    content = OmegaConf.to_container(OmegaConf.load(file))
-    if not isinstance(content, dict):
-        return {}
-    of_all_groups = file.read_text(encoding="utf-8").startswith("# @package _global_")
-    return dict(content.get(file.parent.name) or {}) if of_all_groups else content
 
 
 def _with_base(group: str, contents: Sequence[tuple[str, str, dict[Any, Any]]]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.checkpoint.files import sidecar_of
+from segexp.checkpoint.files import sidecar_path
 from segexp.data.preprocessing import working_size
 from segexp.deployment.certificate import (
     ExportedModel,
@@ -49,7 +49,7 @@ def publish(segmenter: Segmenter, wanted: ExportRequest, made: ExportResult) -> 
     write_page(
         certificate_page_path(draft), certificate_page(found, made.precision == "fp32" or not made.certificate.poor, made.look)
     )
-    for each in (certificate_path(draft), certificate_page_path(draft), sidecar_of(draft), *reversed(file_parts(draft))):
+    for each in (certificate_path(draft), certificate_page_path(draft), sidecar_path(draft), *reversed(file_parts(draft))):
         each.replace(wanted.output.with_name(each.name))
     return replace(made, file=wanted.output)
 

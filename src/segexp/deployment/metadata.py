@@ -8,7 +8,7 @@ from typing import Any
 
 from segexp import __version__
 from segexp.atomic import atomic_write
-from segexp.checkpoint.files import sidecar_of
+from segexp.checkpoint.files import sidecar_path
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
@@ -70,7 +70,7 @@ def sidecar_content(segmenter: Segmenter, kind: str, precision: str, returns: st
 
 def write_sidecar(model: Path, values: dict[str, Any]) -> Path:
     """Write the sidecar of an existing file, including the digest of the file; return its path."""
-    path = sidecar_of(model)
+    path = sidecar_path(model)
     with atomic_write(path) as part:
         part.write_text(json.dumps({**values, "sha256": file_digest(model)}, indent=1) + "\n", encoding="utf-8")
     return path
@@ -82,7 +82,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, unreadable, not from segexp, of another version, or of another file.
     """
-    path = sidecar_of(model)
+    path = sidecar_path(model)
     again = f"python -m segexp.export checkpoint=RUN format=… output={model}"
     if not path.is_file():
         raise CheckpointError(
@@ -130,7 +130,7 @@ def parse_sidecar(values: dict[str, Any], model: Path) -> tuple[Preprocessing, D
         return preprocessing, DataSpec(**spec), Postprocessing.from_dict(values["postprocessing"])
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as problem:
         raise CheckpointError(
-            f"{sidecar_of(model)} lacks or misnames something ({problem})",
+            f"{sidecar_path(model)} lacks or misnames something ({problem})",
             "The sidecar as the export wrote it was expected",
             "Copy it again from where it was exported",
         ) from problem

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segexp.checkpoint.content import saved_config
-from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_of
+from segexp.checkpoint.content import parse_config
+from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_path
 from segexp.deployment.formats import FORMATS, silence_exporters
 from segexp.deployment.metadata import parse_sidecar, read_sidecar
 from segexp.errors import CheckpointError, ConfigError, DeviceError, require_packages
@@ -208,7 +208,7 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
     check_device(path, kind, device)
     network = open_runner(path, kind, values["precision"], device)
     origin = Provenance(
-        path, saved_config(values["config"], sidecar_of(path)), values["split_hash"], values.get("fingerprint") or {}
+        path, parse_config(values["config"], sidecar_path(path)), values["split_hash"], values.get("fingerprint") or {}
     )
     return Segmenter(network, preprocessing, spec, values["max_pixels"], "32", False, origin, rule)
 
@@ -221,7 +221,7 @@ def check_runtime(path: Path, kind: str) -> None:
         ConfigError: the runtime is not installed.
     """
     if kind not in FORMATS:
-        raise CheckpointError(f"{sidecar_of(path)} names the format {kind}", "", "Install the version that wrote it")
+        raise CheckpointError(f"{sidecar_path(path)} names the format {kind}", "", "Install the version that wrote it")
     package = {"onnx": "onnxruntime", "openvino": "openvino"}.get(kind, "torch")
     require_packages(package, extra=FORMATS[kind].extra, purpose=str(path))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.checkpoint.splits import own_split, scoring_set
+from segexp.checkpoint.splits import reproduce_split, scoring_set
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.io.images import read_image
@@ -41,7 +41,7 @@ def collect_export_data(segmenter: Segmenter, run: TrainConfig, calibration: int
         return ExportData(noise, None, (), noise.__getitem__, (), size), missing
     cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now"
-    assigned = own_split(cases, run, segmenter.origin.split_hash, way_out)
+    assigned = reproduce_split(cases, run, segmenter.origin.split_hash, way_out)
     held, training = ([case for case in cases if assigned[case.id] == split] for split in ("val", "train"))
     if calibration:
         check_calibration(calibration, len(training))

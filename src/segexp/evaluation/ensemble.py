@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segexp.checkpoint.splits import own_split
+from segexp.checkpoint.splits import reproduce_split
 from segexp.config.saved_runs import composed, read_saved_run
 from segexp.config.schema import DataConfig
 from segexp.data.cache import ReadingStore, Store
@@ -20,13 +20,12 @@ from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
 from segexp.data.splits import read_split_csv
-from segexp.errors import CheckpointError, ConfigError, listed
+from segexp.errors import CheckpointError, ConfigError, listed, pluralise
 from segexp.evaluation.case_scores import case_contributions, mean_score, parse_metric, read_case_scores
 from segexp.evaluation.grouping import FREE, group_runs, missing_folds, rerun_advice, resampling_groups
 from segexp.evaluation.records import Record, unfinished_reason
 from segexp.evaluation.settings_diff import varying_settings
 from segexp.evaluation.summary_text import format_interval, format_score
-from segexp.errors import pluralise
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -274,7 +273,7 @@ def held_out_cases(
     for member in members:
         origin = member.origin
         run = origin.config.updated({"data.root": data.root})
-        splits.append(own_split(cases, run, origin.split_hash, way_out))
+        splits.append(reproduce_split(cases, run, origin.split_hash, way_out))
     found = {}
     for name in [split] if split else ["val", "test"]:
         wanted = any if name == "val" else all

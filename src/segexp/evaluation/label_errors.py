@@ -21,9 +21,8 @@ from segexp.data.labels.modes import LabelMode
 from segexp.data.labels.multilabel import label_table
 from segexp.data.splits import read_split_csv
 from segexp.data.statistics import Reader
-from segexp.errors import DataError, listed
+from segexp.errors import DataError, listed, pluralise
 from segexp.evaluation.summary_text import format_score
-from segexp.errors import pluralise
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.types import IGNORE, Case, DataSpec

@@ -21,12 +21,12 @@ import numpy as np
 
 from segexp.atomic import atomic_write
 from segexp.checkpoint import store_postprocessing
-from segexp.checkpoint.splits import own_split
+from segexp.checkpoint.splits import reproduce_split
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import find
 from segexp.data.dataset import EvalDataset
 from segexp.errors import ConfigError
-from segexp.inference.postprocessing import Postprocessing, components, decide, filled, keep
+from segexp.inference.postprocessing import Postprocessing, components, decide, drop_components, fill_holes
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import scores_of_counts
 from segexp.metrics.significance import Interval, bootstrap_interval
@@ -229,8 +229,8 @@ def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.
         dropped = b"".join(part.dropped(each.min_area, each.largest_component).tobytes() for part in found)
         key = (dropped, each.fill_holes)
         if key not in known:
-            final = keep(classes, found, each.min_area, each.largest_component)
-            final = filled(final) if each.fill_holes else final
+            final = drop_components(classes, found, each.min_area, each.largest_component)
+            final = fill_holes(final) if each.fill_holes else final
             tp = np.bincount(truth[final == truth], minlength=count)
             known[key] = np.stack([tp, np.bincount(final[valid], minlength=count) - tp, there - tp])
         yield known[key]
@@ -280,7 +280,7 @@ def validation_cases(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     """
     cases = find(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now; it is the run's own images or none"
-    assigned = own_split(cases, run, segmenter.origin.split_hash, way_out)
+    assigned = reproduce_split(cases, run, segmenter.origin.split_hash, way_out)
     return [case for case in cases if assigned[case.id] == "val"]
 
 

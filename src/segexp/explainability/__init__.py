@@ -1,1 +1,1 @@
-"""What in an image speaks for a class: heat maps by Captum's attributions, and what is added to them for segmentation."""
+"""Class attribution for segmentation: Captum methods and Grad-CAM++ for image regions."""

@@ -1,7 +1,7 @@
-"""The methods: from one number that a network says of an image to how much each place of the image speaks for it.
+"""Attribution methods: the contribution of each image location to a score of the network.
 
-Grad-CAM, integrated gradients and occlusion are Captum's, which is imported when the first one is asked for; Grad-CAM++ and
-what makes them Seg-Grad-CAM (the number: a mean over a region, see `segexp.explainability.explainer`) are here.
+Grad-CAM, integrated gradients and occlusion use Captum, which is imported on first use. The score is a mean over a region (see
+`segexp.explainability.explainer`), which turns Grad-CAM into Seg-Grad-CAM.
 
 Shapes: B batch, C channels, h w pixels as the network sees the image; m n cells of a layer's map.
 """
@@ -16,25 +16,25 @@ Score = Callable[[Tensor], Tensor]
 
 OF_LAYER = ("gradcam", "gradcam++", "seg_gradcam")
 WHOLE = ("gradcam", "gradcam++")
-"""Those whose score is the mean over all pixels, whatever the region."""
+"""Methods whose score is the mean over all pixels, regardless of the region."""
 SIGNED = ("integrated_gradients", "occlusion")
-"""Those of the pixels themselves, whose maps also say what speaks against the class."""
+"""Pixel-level methods, whose maps also contain negative contributions."""
 METHODS = (*OF_LAYER, *SIGNED)
 
 AT_ONCE = 1 << 18
-"""Pixels in one pass of a method that needs many."""
+"""Pixels per pass of a method that needs many passes."""
 
 
 def grad_cam(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
-    """Return Grad-CAM (Selvaraju et al., ICCV 2017), (m, n), no value below 0.
+    """Return Grad-CAM (Selvaraju et al., ICCV 2017), (m, n), non-negative.
 
-    The channels of the layer's map, each weighted by the mean gradient of the score to it, summed; what is left above 0.
-    With a score over a region this is Seg-Grad-CAM (Vinogradova, Dibrov, Myers, AAAI 2020).
+    The rectified sum of the layer's channels, each weighted by its mean gradient. With a score over a region this is
+    Seg-Grad-CAM (Vinogradova, Dibrov, Myers, AAAI 2020).
 
     Args:
-        score: what is explained.
+        score: to explain.
         image: (1, C, h, w).
-        layer: run once in a pass, with a map (1, channels, m, n).
+        layer: run once per pass, with a map (1, channels, m, n).
     """
     from captum.attr import LayerGradCam
 
@@ -43,22 +43,22 @@ def grad_cam(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
 
 
 def grad_cam_pp(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
-    """Return Grad-CAM++ (Chattopadhay, Sarkar, Howlader, Balasubramanian, WACV 2018), (m, n), no value below 0.
+    """Return Grad-CAM++ (Chattopadhay, Sarkar, Howlader, Balasubramanian, WACV 2018), (m, n), non-negative.
 
-    As Grad-CAM, but the weight of a channel is the sum of its positive gradients, each with the share alpha = g^2 / (2 g^2 +
-    g^3 times the sum of the channel), so that several objects count alike however large they are. As in the paper the
-    derivatives are those of exp(score), whose factor exp(score) is left out: it scales the map as a whole.
+    As Grad-CAM, but a channel's weight is the sum of its positive gradients, each multiplied by alpha = g^2 / (2 g^2 + g^3
+    times the sum of the channel), so that objects count equally regardless of their size. As in the paper, derivatives are of
+    exp(score); the common factor exp(score) is omitted.
 
     Args:
-        score: what is explained.
+        score: to explain.
         image: (1, C, h, w).
-        layer: run once in a pass, with a map (1, channels, m, n).
+        layer: run once per pass, with a map (1, channels, m, n).
     """
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, given: Tensor) -> Tensor:
         kept.append(given)
-        return given.clone()  # what follows may change it in place
+        return given.clone()  # later layers may modify it in place
 
     hook = layer.register_forward_hook(keep)
     try:
@@ -75,17 +75,16 @@ def grad_cam_pp(score: Score, image: Tensor, layer: nn.Module) -> Tensor:
 
 
 def integrated_gradients(score: Score, image: Tensor, baseline: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Return integrated gradients (Sundararajan, Taly, Yan, ICML 2017), (h, w), and by how much their sum is too large.
+    """Return integrated gradients (Sundararajan, Taly, Yan, ICML 2017), (h, w), and the excess of their sum.
 
-    The gradients on the straight way from an image without content to the image, times their difference, summed over the
-    channels. The values sum to the score of the image less that of the baseline and the second number, which more steps make
-    smaller.
+    The sum of the map minus the excess equals the score of the image minus that of the baseline; more steps reduce the
+    excess.
 
     Args:
-        score: what is explained.
+        score: to explain.
         image: (1, C, h, w).
-        baseline: likewise.
-        steps: points on the way.
+        baseline: (1, C, h, w).
+        steps: of the integration.
     """
     from captum.attr import IntegratedGradients
 
@@ -97,14 +96,14 @@ def integrated_gradients(score: Score, image: Tensor, baseline: Tensor, steps: i
 
 
 def occlusion(score: Score, image: Tensor, baseline: Tensor, window: int) -> Tensor:
-    """Return occlusion (Zeiler and Fergus, ECCV 2014), (h, w): how much the score falls when a pixel's surroundings are hidden.
+    """Return occlusion (Zeiler and Fergus, ECCV 2014), (h, w): the fall of the score when a pixel's surroundings are hidden.
 
-    A square is moved over the image in steps of half its side; a pixel's value is the mean over the squares that hid it.
+    A square moves over the image in steps of half its side; values are averaged over the squares that hide a pixel.
 
     Args:
-        score: what is explained.
+        score: to explain.
         image: (1, C, h, w).
-        baseline: likewise: what a square is filled with.
+        baseline: (1, C, h, w), replaces the hidden pixels.
         window: side of the square in pixels, at most that of the image.
     """
     from captum.attr import Occlusion
@@ -117,4 +116,4 @@ def occlusion(score: Score, image: Tensor, baseline: Tensor, window: int) -> Ten
         found: Tensor = Occlusion(score).attribute(
             image, sliding_window_shapes=side, strides=steps, baselines=baseline, perturbations_per_eval=batch
         )
-    return found[0].mean(dim=0).float()  # every channel of a square is hidden at once, and has the same value
+    return found[0].mean(dim=0).float()  # all channels are hidden together and have equal values

@@ -1,4 +1,4 @@
-"""From an image and a region to a map of what speaks for the class there.
+"""Explanation of a class prediction in a region of an image.
 
 Shapes: C channels, K classes, H W pixels of the image at original size, h w as the network sees it.
 """
@@ -13,18 +13,17 @@ from torch.nn import functional
 
 from segexp.errors import DataError
 from segexp.explainability.attribution import OF_LAYER, WHOLE, grad_cam, grad_cam_pp, integrated_gradients, occlusion
-from segexp.explainability.regions import weights
+from segexp.explainability.regions import region_weights
 from segexp.explainability.target_layers import AUTO, Layer, choose_layer, explainable
 from segexp.inference.segmenter import Segmenter
 
 
-def over_image(values: Tensor, layer: Layer, network: nn.Module, size: tuple[int, int]) -> Tensor:
-    """Return a map (h, w) of a layer as (H, W), each cell over the pixels that it stands for, bilinear between them.
+def upsample_map(values: Tensor, layer: Layer, network: nn.Module, size: tuple[int, int]) -> Tensor:
+    """Upsample a layer's map (h, w) bilinearly to the image size (H, W), with each cell at its true position.
 
-    Networks reflect an image at its borders until their halvings divide it, evenly on both sides, and the published U-Net
-    mirrors it much further (`size_for` and `margin` of `segexp.models.UNetPaper`): a map reaches beyond the image, and what
-    does is cut off. Where the number of cells does not follow the size of the image, or cells are no whole number of pixels,
-    the map is stretched over all of it.
+    Networks pad an image evenly on both sides (the published U-Net by a large margin, see `size_for` of
+    `segexp.models.UNetPaper`); the part of the map outside the image is cut off. If the number of cells does not follow the
+    image size, or cells are not an integer number of pixels, the map is stretched over the image.
     """
     for axis in (0, 1):
         values = _along(values.transpose(0, axis), layer.pitch[axis], network, size[axis]).transpose(0, axis)
@@ -32,7 +31,7 @@ def over_image(values: Tensor, layer: Layer, network: nn.Module, size: tuple[int
 
 
 def _along(values: Tensor, pitch: float, network: nn.Module, length: int) -> Tensor:
-    """Return (length, w) of (h, w)."""
+    """Upsample (h, w) to (length, w)."""
     cells = values.shape[0]
     grown = cells * round(pitch)
     frame = getattr(network, "size_for", lambda given: given)(length)
@@ -48,19 +47,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 STEPS = 32
 WINDOWS = 8
-"""Squares side by side along the longer side of an image, where nothing is said about their size."""
+"""Number of squares along the longer side of an image, by default."""
 LOOSE = 0.1
-"""Share of the sum that integrated gradients may miss without a word."""
+"""Relative error of integrated gradients above which a note is added."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What speaks for a class in one image.
+    """Explanation of a class in one image.
 
     Attributes:
-        values: (H, W) float32. Of Grad-CAM in all its forms no value is below 0, and their scale says nothing beyond this
-            image; of integrated gradients and occlusion values are in the unit of a logit, below 0 what speaks against.
-        note: what is to be known about it; empty if all is well.
+        values: (H, W) float32. Grad-CAM methods: non-negative, with a scale that is only meaningful within this image;
+            integrated gradients and occlusion: in logit units, negative values reduce the score.
+        note: a remark for the user; "" if there is none.
     """
 
     values: Array
@@ -69,19 +68,18 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains what a segmenter says of one class.
+    """Explains one class of a segmenter.
 
-    The score that is explained is the mean, over a region or over all pixels, of what speaks for the class before softmax or
-    sigmoid: its logit, or of overlapping labels its logit above that of the background. Seg-Grad-CAM takes the sum; the mean
-    gives the same map, and keeps the scale of a logit, for which the weights of Grad-CAM++ are made.
+    The score is the mean, over a region or all pixels, of the logit of the class (for overlapping labels, minus the background
+    logit). Seg-Grad-CAM uses the sum; the mean gives the same map on the logit scale that Grad-CAM++ weights require.
 
     Attributes:
         segmenter: network with its preprocessing.
         target: index of the class.
         method: one of `METHODS`.
-        layer: what Grad-CAM looks at; None for the other methods.
+        layer: for Grad-CAM; None for the other methods.
         steps: of integrated gradients.
-        window: of occlusion, side of the square in pixels as the network sees the image; None is an eighth of the longer side.
+        window: of occlusion, side of the square in network pixels; None for an eighth of the longer side.
     """
 
     segmenter: Segmenter
@@ -93,37 +91,37 @@ class Explainer:
 
     @property
     def whole(self) -> bool:
-        """Whether the score is the mean over all pixels, whatever the region."""
+        """Whether the score is the mean over all pixels, regardless of the region."""
         return self.method in WHOLE
 
     def __call__(self, image: Array, region: Array) -> Explanation:
         """Explain an image array (H, W, C) uint8, uint16 or float32.
 
         Args:
-            image: with as many channels as the network takes.
-            region: (H, W) bool, where the score is taken; not looked at by those methods that take it everywhere.
+            image: with the network's number of channels.
+            region: (H, W) bool, where the score is computed; ignored by methods that use all pixels.
 
         Raises:
-            DataError: the image is too large to be seen in one pass.
+            DataError: the image is too large for one pass.
         """
         prepared = self.segmenter.preprocessing.prepare(image).to(self.segmenter.device)
         return self.explain(prepared, np.ones_like(region) if self.whole else region)
 
     def explain(self, prepared: torch.Tensor, region: Array) -> Explanation:
-        """Explain an image (C, h, w) as the network sees it; `region` (H, W) bool is where the score is taken.
+        """Explain a prepared image (C, h, w); `region` (H, W) bool is where the score is computed.
 
         Raises:
-            DataError: the image is too large to be seen in one pass.
+            DataError: the image is too large for one pass.
         """
         size = (prepared.shape[1], prepared.shape[2])
         check_size(size, self.segmenter.max_pixels)
         with explainable(self.segmenter.network):
             seen = prepared.detach().clone()[None]
-            share = weights(region, size).to(seen.device)
+            share = region_weights(region, size).to(seen.device)
             found, note = self._values(seen, share, size)
         own = functional.interpolate(found[None, None], size=tuple(region.shape), mode="bilinear", align_corners=False)
         values = own[0, 0].float().cpu().numpy()
-        if self.method == "integrated_gradients":  # its values are parts of a sum, and there are more or fewer of them now
+        if self.method == "integrated_gradients":  # keep the sum of the values after resizing
             values *= size[0] * size[1] / values.size
         if not note and not np.isfinite(values).all():
             note = "the map is not finite"
@@ -137,9 +135,9 @@ class Explainer:
             return (labelling.scores(logits.float(), self.target) * share).sum(dim=(1, 2))
 
         if self.method in OF_LAYER:
-            assert self.layer is not None, f"{self.method} looks at a layer"
+            assert self.layer is not None, f"{self.method} needs a layer"
             method = grad_cam_pp if self.method == "gradcam++" else grad_cam
-            return over_image(method(score, seen, self.layer.module), self.layer, network, size), ""
+            return upsample_map(method(score, seen, self.layer.module), self.layer, network, size), ""
         baseline = self._mean_colour(seen)
         if self.method == "occlusion":
             return occlusion(score, seen, baseline, self.window or max(4, max(size) // WINDOWS)), ""
@@ -149,7 +147,7 @@ class Explainer:
         return found, f"{self.steps} steps are too few: the map misses {missed:.3g} of {total:.3g}" if loose else ""
 
     def _mean_colour(self, seen: torch.Tensor) -> torch.Tensor:
-        """Return an image of the mean colour of the training images, like `seen`; 0 where that is not known."""
+        """Return an image of the mean training colour, shaped like `seen`; 0 if unknown."""
         known: Any = self.segmenter.provenance.fingerprint if self.segmenter.provenance else {}
         given, rule = known.get("mean") or [], self.segmenter.preprocessing
         unit = np.asarray(given if len(given) == rule.channels else rule.mean, np.float32)
@@ -160,7 +158,7 @@ class Explainer:
 def make_explainer(
     segmenter: Segmenter, target: int, method: str, layer: str = AUTO, steps: int = STEPS, window: int | None = None
 ) -> Explainer:
-    """Return what explains a class of a segmenter; the layer is looked for where the method needs one.
+    """Return the explainer of a class; the layer is chosen if the method needs one.
 
     Raises:
         ConfigError: see `choose_layer`.
@@ -170,10 +168,10 @@ def make_explainer(
 
 
 def check_size(size: tuple[int, int], max_pixels: int | None) -> None:
-    """Refuse an image that is seen through windows: no window says what speaks for a class in all of it.
+    """Refuse an image that would be processed in windows, since the gradients must cover the whole image.
 
     Raises:
-        DataError: naming its size (h, w) and the largest.
+        DataError: naming its size (h, w) and the maximum.
     """
     if max_pixels and size[0] * size[1] > max_pixels:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The loop of an explanation: one image after the other, while threads decode those to come.
+"""Explanation of a folder: images are decoded by threads while the network runs.
 
 Shapes: H W pixels.
 """
@@ -16,9 +16,9 @@ from segexp.data.io.images import write_png
 from segexp.errors import DataError
 from segexp.explainability.attribution import SIGNED
 from segexp.explainability.explainer import Explainer
-from segexp.explainability.regions import Pointing, box_pixels, pixels_of, point
-from segexp.inference.folder_runner import LoadedImage, Truth, load_image, pixels, read_ahead, reason
-from segexp.inference.inputs import Job, file_words
+from segexp.explainability.regions import Pointing, box_pixels, class_pixels, pointing_game
+from segexp.inference.folder_runner import LoadedImage, Truth, count_pixels, failure_reason, load_image, read_ahead
+from segexp.inference.inputs import Job, file_safe_names
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import unwritable
 from segexp.inference.review import Row, read_rows, write_rows
@@ -34,13 +34,13 @@ COLUMNS = ("file", *ASKED, *FOUND)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked about every image of a command.
+class ExplanationRequest:
+    """The explanation requested for all images of a command.
 
     Attributes:
         target: name of the class.
         method: one of `METHODS`.
-        layer: its name; with what else the map depends on where there is no layer ("steps=32", "window=16").
+        layer: its name; without a layer, the other parameters ("steps=32", "window=16").
         region: "predicted", "truth", or the box as "top,left,bottom,right".
         checkpoint: the file.
     """
@@ -53,28 +53,28 @@ class Question:
 
 
 @dataclass
-class Table:
-    """The rows of one output folder, those of before and those of now.
+class ExplanationTable:
+    """The rows of one folder's explanations.csv, including those of earlier runs.
 
     Attributes:
         folder: the output folder.
-        asked: what this command asks.
+        asked: the request.
         rows: by file, class and method.
     """
 
     folder: Path
-    asked: Question
+    asked: ExplanationRequest
     rows: dict[Key, Row] = field(default_factory=dict)
 
     def add(self, file: str, pixels: int, found: Pointing | None, note: str, picture: str) -> None:
-        """Add what was found about one image.
+        """Add the results of one image.
 
         Args:
             file: its name.
             pixels: of the region.
-            found: how the map lies to the region; None if there is no map.
-            note: what is to be known.
-            picture: the file with the map, relative to the folder; "" where there is none.
+            found: relation of map and region; None if there is no map.
+            note: a remark.
+            picture: the file with the map, relative to the folder; "" if there is none.
         """
         row = {"file": file, **asdict(self.asked), "region_pixels": str(pixels), "note": note, "picture": picture}
         if found is not None:
@@ -85,12 +85,12 @@ class Table:
         self.rows[self._key(file)] = row
 
     def done(self, file: str) -> Row | None:
-        """Return the row of an image that was explained before, asked just so, if only to find nothing; None of any other."""
+        """Return the row of an image that was already processed with the same request, else None."""
         row = self.rows.get(self._key(file))
         return row if row is not None and all(row.get(name) == text for name, text in asdict(self.asked).items()) else None
 
     def write(self) -> Path | None:
-        """Write the rows, those of before first; return the file, or None if there is no row.
+        """Write the rows, earlier ones first; return the path, None without rows.
 
         Raises:
             DataError: it cannot be written.
@@ -104,7 +104,7 @@ class Table:
 
 
 def read_earlier(folder: Path) -> dict[Key, Row]:
-    """Return the rows of an earlier table whose images are still there; none where it is broken."""
+    """Return the rows of an earlier table whose images still exist; empty if it is broken."""
     rows = read_rows(folder / NAME)
     return {_key_of(row): row for row in rows if row.get("file") and "picture" in row and (folder / row["picture"]).exists()}
 
@@ -114,25 +114,25 @@ def _key_of(row: Mapping[str, str]) -> Key:
 
 
 @dataclass(frozen=True)
-class Writer:
-    """Writes the outputs of one folder; each method and class has a folder of its own in it, such as `seg_gradcam_liver`.
+class ExplanationWriter:
+    """Writes the outputs of one folder; each method and class has a subfolder, such as `seg_gradcam_liver`.
 
     Attributes:
         folder: of the outputs.
         spec: class names and colours.
-        asked: what is explained.
-        values: write the map as well, float32 (H, W) at the original image size, as npz (key "values").
+        asked: the request.
+        values: also write the map, float32 (H, W) at the original image size, as npz (key "values").
     """
 
     folder: Path
     spec: DataSpec
-    asked: Question
+    asked: ExplanationRequest
     values: bool
 
     def picture(self, job: Job, source: Source) -> str:
         """Return the name of the image of one page of a job, relative to the folder."""
         page = "" if source.page is None else f"/{source.page:04d}"
-        word = file_words(self.spec.classes)[self.spec.classes.index(self.asked.target)]
+        word = file_safe_names(self.spec.classes)[self.spec.classes.index(self.asked.target)]
         return f"{self.asked.method}_{word}/{job.stem}{page}.png"
 
     def files(self, job: Job, source: Source) -> list[str]:
@@ -141,7 +141,7 @@ class Writer:
         return [picture, *([f"{picture.removesuffix('.png')}.npz"] if self.values else [])]
 
     def write(self, job: Job, source: Source, case: ExplainedCase) -> str:
-        """Write what belongs to one image; return its name."""
+        """Write the outputs of one image; return the image name."""
         signed = self.asked.method in SIGNED
         unit = {"occlusion": "fall of the logit when hidden", "integrated_gradients": "part of the logit"}
         sheet = explanation_sheet(
@@ -164,7 +164,7 @@ class Writer:
 
     @property
     def outline(self) -> str:
-        """What the outlined pixels are."""
+        """Description of the outlined pixels."""
         words = {"predicted": f"predicted as {self.asked.target}", "truth": f"truly {self.asked.target}"}
         return words.get(self.asked.region, "the box")
 
@@ -173,38 +173,38 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Job, Source]
 
 REMEDY = "cut out what is asked about, or type method=occlusion, without gradients"
-"""Where the memory is short."""
+"""Advice for lack of memory."""
 
 
 @dataclass(frozen=True)
 class ExplainFolder:
-    """What is to be done for one output folder.
+    """Work for one output folder.
 
     Attributes:
-        items: images, in their order.
-        writer: where the outputs go.
-        table: gets a row per image.
-        truth: reads the true masks.
+        items: images in order.
+        writer: of the outputs.
+        table: receives a row per image.
+        truth: reads the ground truth masks.
     """
 
     items: tuple[Item, ...]
-    writer: Writer
-    table: Table
+    writer: ExplanationWriter
+    table: ExplanationTable
     truth: Truth
 
 
 @dataclass
 class ExplainReport:
-    """What came of it.
+    """Counts and problems of an explanation.
 
     Attributes:
         done: images with a map.
-        empty: what is to be said of those that have nothing to explain.
-        noted: what is to be said of maps that are there.
+        empty: messages about images with nothing to explain.
+        noted: remarks on maps.
         failures: why an image could not be explained.
-        untrue: why a true mask could not be read.
-        inside: of each map, the share of it that lies in the region, and that of the region in the image.
-        hits: whether the highest value lies in the region.
+        untrue: why a ground truth mask could not be read.
+        inside: per map, the share of the map inside the region and the share of the region in the image.
+        hits: whether the maximum is inside the region.
     """
 
     done: int = 0
@@ -224,14 +224,14 @@ def explain_folder(
     report: ExplainReport,
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Explain and write every image of a folder; what cannot be read or explained is noted, and the others go on.
+    """Explain and write every image of a folder; images that fail are recorded and skipped.
 
     Args:
         folder: the images.
         explainer: image and region to map.
-        box: the region (top, left, bottom, right) of every image; None takes what is asked, predicted or true pixels.
-        training: what the images should be like.
-        report: is added to.
+        box: the region (top, left, bottom, right) of every image; None for the requested predicted or true pixels.
+        training: statistics of the training images.
+        report: is updated.
         step: called after each image.
 
     Raises:
@@ -241,18 +241,18 @@ def explain_folder(
     def read(item: Item) -> LoadedImage:
         return load_image(*item, training, folder.truth, report.untrue)
 
-    for (job, source), loading in read_ahead(folder.items, read, lambda item: pixels(item[1])):
+    for (job, source), loading in read_ahead(folder.items, read, lambda item: count_pixels(item[1])):
         name = job.label(source)
         found = None
         try:
             found = _explained(explainer, box, folder.table.asked.region, loading.result())
         except Exception as error:
-            report.failures[name] = reason(error, REMEDY).removeprefix(f"{job.file} ")
+            report.failures[name] = failure_reason(error, REMEDY).removeprefix(f"{job.file} ")
         if isinstance(found, str):
             report.empty.append(f"{name}: {found}")
             folder.table.add(name, 0, None, found, "")
         elif found is not None:
-            _put_down(folder, (job, source), found, report)
+            _write_result(folder, (job, source), found, report)
         step()
 
 
@@ -261,11 +261,11 @@ class ExplainedImage:
     """An image with its map.
 
     Attributes:
-        loaded: what was decoded.
+        loaded: the decoded image.
         prediction: (H, W).
         region: (H, W) bool.
         values: (H, W), the map.
-        notes: what is to be known.
+        notes: remarks.
     """
 
     loaded: LoadedImage
@@ -276,22 +276,22 @@ class ExplainedImage:
 
 
 def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loaded: LoadedImage) -> ExplainedImage | str:
-    """Return the map of an image, or in words why there is nothing to explain in it."""
+    """Return the map of an image, or why there is nothing to explain in it."""
     prediction = explainer.segmenter.classes(loaded.image)
-    pixels, absent = region_of(explainer, box, region, prediction, loaded.truth)
+    pixels, absent = select_region(explainer, box, region, prediction, loaded.truth)
     if absent and not explainer.whole:
         return absent
     found = explainer(loaded.image, pixels)
     return ExplainedImage(loaded, prediction, pixels, found.values, "; ".join(filter(None, (absent, found.note))))
 
 
-def _put_down(folder: ExplainFolder, item: Item, found: ExplainedImage, report: ExplainReport) -> None:
+def _write_result(folder: ExplainFolder, item: Item, found: ExplainedImage, report: ExplainReport) -> None:
     """Write an image and its row.
 
     Raises:
         DataError: it cannot be written.
     """
-    name, lies = item[0].label(item[1]), point(found.values, found.region)
+    name, lies = item[0].label(item[1]), pointing_game(found.values, found.region)
     asked = folder.table.asked
     title = "   ".join(filter(None, (name, asked.method, asked.layer, str(lies), found.notes)))
     case = ExplainedCase(found.loaded.image, found.loaded.truth, found.prediction, found.values, found.region, title)
@@ -308,22 +308,22 @@ def _put_down(folder: ExplainFolder, item: Item, found: ExplainedImage, report: 
         report.hits.append(lies.hit)
 
 
-def region_of(
+def select_region(
     explainer: Explainer, box: Sequence[int] | None, region: str, prediction: Array, truth: Array | None
 ) -> tuple[Array, str]:
-    """Return the pixels (H, W) bool that are asked about, and what to say where there is none.
+    """Return the pixels (H, W) bool of the requested region, and a message if there are none.
 
     Raises:
-        DataError: they are those of a true mask that is not known.
+        DataError: the true mask is required but unknown.
     """
     labelling, size = explainer.segmenter.label_mode, (prediction.shape[0], prediction.shape[1])
     target = explainer.segmenter.spec.classes[explainer.target]
     if box is not None:
         found, absent = box_pixels(box, size), f"the box lies outside of its {size[0]}x{size[1]} pixels"
     elif region == "predicted":
-        found, absent = pixels_of(labelling, prediction, explainer.target), f"{target} is not predicted in it"
+        found, absent = class_pixels(labelling, prediction, explainer.target), f"{target} is not predicted in it"
     elif truth is None:
         raise DataError("its true mask is not known, which region=truth needs")
     else:
-        found, absent = pixels_of(labelling, truth, explainer.target), f"{target} is not in its true mask"
+        found, absent = class_pixels(labelling, truth, explainer.target), f"{target} is not in its true mask"
     return found, "" if found.any() else absent

@@ -1,4 +1,4 @@
-"""Which pixels of an image a map is to explain.
+"""Regions of an image to explain, and measures of how a map relates to a region.
 
 Shapes: H W pixels of the image at original size, h w as the network sees it.
 """
@@ -21,10 +21,10 @@ REGIONS = ("predicted", "truth", "box")
 
 
 def class_index(target: str | int | None, spec: DataSpec) -> int:
-    """Return the index of a class that is named, or given as its index; the first foreground class of None.
+    """Return the index of a class given by name or index; None for the first foreground class.
 
     Raises:
-        ConfigError: there is no such class; or it is the background of classes that may overlap, which has no score.
+        ConfigError: there is no such class, or it is the background of overlapping classes, which has no score.
     """
     names = [str(name) for name in spec.classes]
     if target is None:
@@ -46,28 +46,27 @@ def class_index(target: str | int | None, spec: DataSpec) -> int:
     return index
 
 
-def pixels_of(labelling: LabelMode, mask: Array, k: int) -> Array:
-    """Return where (H, W) bool class k is in a mask (H, W)."""
+def class_pixels(labelling: LabelMode, mask: Array, k: int) -> Array:
+    """Return the pixels (H, W) bool of class k in a mask (H, W)."""
     found: Array = labelling.has(mask, k) & (mask != 255)
     return found
 
 
 def box_pixels(box: Sequence[int], size: tuple[int, int]) -> Array:
-    """Return the pixels (H, W) bool of a box (top, left, bottom, right), the last two not in it, where it is in the image."""
+    """Return the pixels (H, W) bool of a box (top, left, bottom, right; the last two exclusive) within the image."""
     top, left, bottom, right = box
     inside = np.zeros(size, bool)
     inside[top:bottom, left:right] = True
     return inside
 
 
-def weights(region: Array, size: tuple[int, int]) -> torch.Tensor:
-    """Return the share (h, w) float32 that each pixel of the network's logits has in their mean over a region (H, W).
+def region_weights(region: Array, size: tuple[int, int]) -> torch.Tensor:
+    """Return the weights (h, w) float32, summing to 1, with which logits contribute to their mean over a region (H, W).
 
-    Logits are enlarged or made smaller to the original image size before anything is decided on them; a mean over a region of
-    that size is a weighted sum over the logits as they come out of the network, with these weights, which sum to 1.
+    The mean is defined at original size, to which the logits are resized; this is the adjoint of that resizing.
 
     Args:
-        region: at least one pixel of it is True.
+        region: with at least one True pixel.
         size: (h, w).
     """
     share = torch.from_numpy(region.astype(np.float32))
@@ -83,16 +82,16 @@ def weights(region: Array, size: tuple[int, int]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pointing:
-    """A map against a region.
+    """Relation of a map and a region.
 
     Attributes:
-        share: of the pixels of the image that are in the region: what a map without knowledge would give.
-        inside: share of the positive values that lies in it, 0 to 1 (the energy-based pointing game of Wang et al.,
-            "Score-CAM", CVPR Workshops 2020; over the pixels of the region instead of a box around it); NaN where no value is
-            positive, or the region is empty.
-        peak: row and column of the highest value; None if no value is positive.
-        hit: whether that is in the region (the pointing game of Zhang et al., ECCV 2016); None if `inside` is NaN.
-        highest: the highest value.
+        share: share of the region in the image, which an uninformative map would have as `inside`.
+        inside: share of the positive values inside the region, 0 to 1 (energy-based pointing game of Wang et al.,
+            "Score-CAM", CVPR Workshops 2020, with the region instead of a box); NaN if no value is positive or the region is
+            empty.
+        peak: row and column of the maximum; None if no value is positive.
+        hit: whether the peak is inside the region (pointing game of Zhang et al., ECCV 2016); None if `inside` is NaN.
+        highest: the maximum.
     """
 
     share: float
@@ -105,8 +104,8 @@ class Pointing:
         return "" if np.isnan(self.inside) else f"{self.inside:.0%} of it in the outline ({self.share:.0%} of the image)"
 
 
-def point(values: Array, region: Array) -> Pointing:
-    """Return how a map (H, W) lies to a region (H, W) bool."""
+def pointing_game(values: Array, region: Array) -> Pointing:
+    """Return the relation of a map (H, W) and a region (H, W) bool."""
     positive = np.clip(values, 0, None, dtype=np.float64)
     total, known = float(positive.sum()), bool(region.any())
     share = float(region.mean())

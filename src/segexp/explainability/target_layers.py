@@ -1,4 +1,4 @@
-"""Which layer of a network Grad-CAM looks at, and where in the image its map lies.
+"""Selection of the layer for Grad-CAM, and the position of its map in the image.
 
 Shapes: B batch, C channels, H W pixels of the image, h w cells of a map.
 """
@@ -18,10 +18,10 @@ from segexp.models.encoding import encoder_of
 
 @contextmanager
 def explainable(network: nn.Module) -> Iterator[None]:
-    """Let gradients of a network be asked for; its modes are put back, and no weight, statistic or random state changes.
+    """Enable gradients of a network in evaluation mode; modes, weights, statistics and random state are preserved.
 
-    In a validation step Lightning lets no gradient be kept; here it may. A network that sees an image in tiles (`tile` of
-    `segexp.models.UNetPaper`) sees it in one pass, which gives the same: a layer then has one map.
+    It also works inside Lightning's validation steps. Tiling (`tile` of `segexp.models.UNetPaper`) is disabled, so that a layer
+    has one map.
     """
     modes = {module: module.training for module in network.modules()}
     whole: Any = network
@@ -41,9 +41,9 @@ def explainable(network: nn.Module) -> Iterator[None]:
 
 AUTO = "auto"
 PROBES = ((96, 128), (160, 192))
-"""Sizes (H, W) of the two images that are passed through a network to know its layers."""
+"""Sizes (H, W) of the two images used to inspect the layers."""
 SMALLEST = 2
-"""Cells on a side of a map that says where something is; smaller ones are summaries of the whole image."""
+"""Minimum cells per side of a spatial map; smaller ones summarise the whole image."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Layer:
 
     Attributes:
         name: dotted, as in `named_modules`.
-        module: itself.
-        pitch: pixels (down, right) from one cell to the next; 0 where the number of cells does not depend on the image.
+        module: the layer.
+        pitch: pixels (vertical, horizontal) between cells; 0 if the number of cells does not depend on the image.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Layer:
 
 
 @dataclass
-class Seen:
-    """What the modules of a network gave for one probe.
+class LayerOutputs:
+    """Outputs of the modules of a network for one probe image.
 
     Attributes:
-        outputs: of each module, by name, one for each time that it ran; in the order in which they were done.
+        outputs: of each module by name, one per call, in order of completion.
         result: of the network.
-        varying: modules whose second axis is not of channels: it changes with the size of the image.
+        varying: modules whose second axis changes with the image size and is therefore not the channel axis.
     """
 
     outputs: dict[str, list[object]] = field(default_factory=dict)
@@ -76,26 +76,25 @@ class Seen:
     varying: frozenset[str] = frozenset()
 
     def maps(self) -> dict[str, Tensor]:
-        """Return the maps of the layers that Grad-CAM can look at, in the order in which they were done."""
+        """Return the maps of the layers suitable for Grad-CAM, in order of completion."""
         once = {name: given[0] for name, given in self.outputs.items() if len(given) == 1 and name not in self.varying}
         return {name: given for name, given in once.items() if isinstance(given, Tensor) and _is_map(given)}
 
 
 def choose_layer(network: nn.Module, channels: int, name: str = AUTO) -> Layer:
-    """Return the layer that is called so, or the one that is best looked at.
+    """Return the named layer, or the best one for "auto".
 
-    That is the deepest map of the encoder, the bottleneck, where a cell has seen most of the image and no skip has brought
-    fine edges back: Vinogradova et al. 2020 found the maps there the most telling of a U-Net. Without an encoder it is the
-    last of the coarsest maps, of those with the most channels; never the logits themselves.
+    That is the deepest map of the encoder (the bottleneck), which Vinogradova et al. 2020 found the most informative of a
+    U-Net. Without an encoder it is the last of the coarsest maps with the most channels, never the logits.
 
     Args:
-        network: of any kind; its modes are left as they are.
+        network: any network; its modes are preserved.
         channels: C of its images.
         name: dotted, or "auto".
 
     Raises:
-        ConfigError: there is no such layer, it is not run once in a pass, or what it gives is no map (B, C, h, w); or there
-            is no layer with a map.
+        ConfigError: there is no such layer, it does not run exactly once per pass, or its output is not a map (B, C, h, w);
+            or no layer has a map.
     """
     with explainable(network), torch.no_grad():
         first, second = (_pass(network, channels, size) for size in PROBES)
@@ -121,10 +120,10 @@ def choose_layer(network: nn.Module, channels: int, name: str = AUTO) -> Layer:
 
 
 def _check_gradient(network: nn.Module, channels: int, name: str) -> None:
-    """Refuse a layer that nothing of the result depends on, or through which no gradient is kept.
+    """Require a layer that the result depends on with a gradient.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: it does not.
     """
     with explainable(network):
         seen = _pass(network, channels, PROBES[0])
@@ -141,11 +140,11 @@ def _check_gradient(network: nn.Module, channels: int, name: str) -> None:
     )
 
 
-def _check(network: nn.Module, seen: Seen, name: str) -> None:
-    """Refuse a layer that has no map.
+def _check(network: nn.Module, seen: LayerOutputs, name: str) -> None:
+    """Require a layer with a map.
 
     Raises:
-        ConfigError: saying why, and which layers have one.
+        ConfigError: with the reason and the layers that have one.
     """
     maps, known = seen.maps(), [known for known, _ in network.named_modules() if known]
     if name in maps:
@@ -171,9 +170,9 @@ def _check(network: nn.Module, seen: Seen, name: str) -> None:
     raise ConfigError(found, "A layer that gives one map (batch, channels, height, width) was expected", do)
 
 
-def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> Seen:
-    """Return what the modules give for an image without content."""
-    seen = Seen()
+def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> LayerOutputs:
+    """Return the outputs of the modules for a zero image."""
+    seen = LayerOutputs()
 
     def done(name: str, _: nn.Module, __: object, given: object) -> None:
         seen.outputs.setdefault(name, []).append(given)
@@ -189,7 +188,7 @@ def _pass(network: nn.Module, channels: int, size: tuple[int, int]) -> Seen:
     return seen
 
 
-def _deepest(network: nn.Module, seen: Seen) -> str | None:
+def _deepest(network: nn.Module, seen: LayerOutputs) -> str | None:
     maps = {name: given for name, given in seen.maps().items() if min(given.shape[2:]) >= SMALLEST}
     maps = {name: given for name, given in maps.items() if given is not seen.result}
     names = {id(module): name for name, module in network.named_modules()}
@@ -200,7 +199,7 @@ def _deepest(network: nn.Module, seen: Seen) -> str | None:
         same = [name for name, map_ in maps.items() if map_ is coarsest and name.startswith(f"{parts[0]}.")]
         if same:
             return same[-1]
-        if coarsest is not None:  # what the encoder rearranges itself: the first layer that goes on from there
+        if coarsest is not None:  # rearranged by the encoder itself: use the first layer after it
             after = list(seen.outputs)[list(seen.outputs).index(parts[0]) + 1 :]
             of_its_size = [name for name in after if name in maps and maps[name].shape[2:] == coarsest.shape[2:]]
             if of_its_size:
@@ -214,7 +213,7 @@ def _deepest(network: nn.Module, seen: Seen) -> str | None:
 
 
 def _pitch(one: Tensor, other: Tensor) -> tuple[float, float]:
-    """Return by how many more pixels of the second probe there is one more cell."""
+    """Return the number of pixels per cell from the difference between the two probes."""
     grown = [other.shape[axis] - one.shape[axis] for axis in (2, 3)]
     steps = [large - small for small, large in zip(*PROBES, strict=True)]
     down, right = (step / more if more > 0 else 0.0 for step, more in zip(steps, grown, strict=True))

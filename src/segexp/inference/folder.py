@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from segexp.inference.folder_runner import BUDGET, MOST, THREADS, LoadedImage, Truth, load_image, pixels, read_ahead, reason
+from segexp.inference.folder_runner import (
+    BUDGET,
+    MOST,
+    THREADS,
+    LoadedImage,
+    Truth,
+    count_pixels,
+    failure_reason,
+    load_image,
+    read_ahead,
+)
 from segexp.inference.inputs import Job
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import MaskWriter, PredictedImage, unwritable
@@ -119,12 +129,12 @@ def predict_folder(
     classes: dict[Job, list[Array]] = {}
     with WriteQueue() as outbox:
         items = [(job, source) for job in folder.jobs for source in job.sources]
-        for (job, source), loading in read_ahead(items, read, lambda item: pixels(item[1])):
+        for (job, source), loading in read_ahead(items, read, lambda item: count_pixels(item[1])):
             try:
                 loaded = loading.result()
                 prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
             except Exception as error:
-                failed[job] = reason(error, "type a smaller max_pixels, or gpus=0 for the CPU")
+                failed[job] = failure_reason(error, "type a smaller max_pixels, or gpus=0 for the CPU")
                 folder.review.add(job.image, "", [f"not predicted: {failed[job]}"])
                 classes.pop(job, None)
                 prediction = loaded = None

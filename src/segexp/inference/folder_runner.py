@@ -22,7 +22,7 @@ from segexp.data.io.images import fit_channels, image_size, read_image
 from segexp.devices import is_memory
 from segexp.errors import DataError, SegexpError, listed, pluralise
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
-from segexp.inference.out_of_distribution import TrainingStats, flags
+from segexp.inference.out_of_distribution import TrainingStats, image_flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
 from segexp.types import Source
 
@@ -207,10 +207,10 @@ def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, 
     except SegexpError as error:
         untrue.append(error.found)
         true = None
-    return LoadedImage(fit_channels(array, training.channels, source), flags(array, training), true)
+    return LoadedImage(fit_channels(array, training.channels, source), image_flags(array, training), true)
 
 
-def pixels(source: Source) -> int:
+def count_pixels(source: Source) -> int:
     """Return the number of pixels of an image; 0 if it cannot be read."""
     try:
         height, width = image_size(source)
@@ -219,7 +219,7 @@ def pixels(source: Source) -> int:
     return height * width
 
 
-def reason(error: Exception, remedy: str) -> str:
+def failure_reason(error: Exception, remedy: str) -> str:
     """Return why an image failed, with `remedy` for lack of memory; other exceptions are re-raised."""
     if isinstance(error, SegexpError):
         return error.found

@@ -17,7 +17,7 @@ from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
 from segexp.data.layout.pairing import list_files
 from segexp.errors import ConfigError, DataError
-from segexp.inference.inputs import ENDINGS, Inventory, Job, by_patterns, ending_of, file_words, stem_of
+from segexp.inference.inputs import ENDINGS, Inventory, Job, file_safe_names, image_stem, image_suffix, masks_by_patterns
 from segexp.types import Case, Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,9 +42,9 @@ def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path,
         partners = {job: inventory.masks.get(job.image, ()) for job in inventory.jobs}
         return {job: tuple(root / name for name in names) for job, names in partners.items() if names}
     if "{id}" in where:
-        found = {job: filled(where, job) for job in inventory.jobs}
+        found = {job: expand_pattern(where, job) for job in inventory.jobs}
     elif Path(where).is_dir():
-        files = {stem_of(name): Path(where) / name for name in list_files(Path(where), DEPTH) if ending_of(name)}
+        files = {image_stem(name): Path(where) / name for name in list_files(Path(where), DEPTH) if image_suffix(name)}
         found = {job: _named(files, job) for job in inventory.jobs}
     else:
         raise ConfigError(
@@ -88,16 +88,16 @@ class TruthReader:
         return merge(masks) if masks else None
 
 
-def filled(pattern: str, job: Job) -> Path | None:
+def expand_pattern(pattern: str, job: Job) -> Path | None:
     """Return the file of a job according to a pattern, with or without its folders; None if absent."""
-    stem = stem_of(job.image)
+    stem = image_stem(job.image)
     names = [pattern.replace("{id}", text) for text in (stem, stem.rpartition("/")[2])]
     names += [text.removesuffix(".*") + ending for text in names if text.endswith(".*") for ending in ENDINGS]
     return next((Path(name) for name in names if Path(name).is_file()), None)
 
 
 def _named(files: Mapping[str, Path], job: Job) -> Path | None:
-    stem = stem_of(job.image)
+    stem = image_stem(job.image)
     for image_end, mask_end in PAIRS:
         if not stem.endswith(image_end):
             continue
@@ -128,13 +128,13 @@ def find_layers(inventory: Inventory, where: str | None, data: DataConfig) -> di
     classes = list(data.classes or {})[1:]
     if where is None:
         names = [*inventory.masks, *(name for masks in inventory.masks.values() for name in masks)]
-        beside = {name: by_patterns(inventory.root, names, data, name) for name in classes}
+        beside = {name: masks_by_patterns(inventory.root, names, data, name) for name in classes}
         each = {
             job: {name: tuple(inventory.root / mask for mask in found.get(job.image, ())) for name, found in beside.items()}
             for job in inventory.jobs
         }
     elif "{id}" in where and "{class}" in where:
-        patterns = {name: where.replace("{class}", word) for name, word in zip(classes, file_words(classes), strict=True)}
+        patterns = {name: where.replace("{class}", word) for name, word in zip(classes, file_safe_names(classes), strict=True)}
         each = {job: {name: _one(pattern, job) for name, pattern in patterns.items()} for job in inventory.jobs}
     else:
         raise ConfigError(
@@ -147,7 +147,7 @@ def find_layers(inventory: Inventory, where: str | None, data: DataConfig) -> di
     if where is not None and not found:
         raise DataError(
             f"truth={where} has a mask for none of the {len(inventory.jobs)} images, such as {inventory.jobs[0].image}",
-            f"{{class}} stands for {', '.join(file_words(classes))}",
+            f"{{class}} stands for {', '.join(file_safe_names(classes))}",
             "Correct the pattern, or leave truth out",
         )
     return found
@@ -181,7 +181,7 @@ class LayersReader:
 
 
 def _one(pattern: str, job: Job) -> tuple[Path, ...]:
-    file = filled(pattern, job)
+    file = expand_pattern(pattern, job)
     return () if file is None else (file,)
 
 

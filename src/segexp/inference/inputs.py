@@ -28,7 +28,7 @@ EXTRAS = ("overlay", "probabilities", "labels", "panels", "uncertainty")
 """Folders of the additional outputs, next to the masks."""
 
 
-def file_words(names: Sequence[str]) -> tuple[str, ...]:
+def file_safe_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return distinct file-safe names (letters, digits, dashes) of the classes."""
     words: list[str] = []
     for number, name in enumerate(names, start=1):
@@ -37,15 +37,15 @@ def file_words(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def ending_of(name: str) -> str:
+def image_suffix(name: str) -> str:
     """Return the suffix of an image file name as written (`.JPG`, `.nii.gz`); "" for other files."""
     lower = name.lower()
     return next((name[-len(ending) :] for ending in ENDINGS if lower.endswith(ending) and len(name) > len(ending)), "")
 
 
-def stem_of(name: str) -> str:
+def image_stem(name: str) -> str:
     """Return an image's name, including folders, without its suffix."""
-    return name.removesuffix(ending_of(name))
+    return name.removesuffix(image_suffix(name))
 
 
 SHORTEST = 3
@@ -69,14 +69,14 @@ def masks_beside(root: Path, names: Sequence[str], data: DataConfig) -> Partners
         names: files relative to it, with "/".
         data: the data section of the run that trained the network.
     """
-    found = by_patterns(root, names, data)
+    found = masks_by_patterns(root, names, data)
     masks = {mask for partners in found.values() for mask in partners}
     for image, partners in _by_name([name for name in names if name not in masks]).items():
         found.setdefault(image, partners)
     return found
 
 
-def by_patterns(root: Path, names: Sequence[str], data: DataConfig, of_class: str | None = None) -> Partners:
+def masks_by_patterns(root: Path, names: Sequence[str], data: DataConfig, of_class: str | None = None) -> Partners:
     """Return the masks according to the training patterns; with `of_class`, those of one class."""
     patterns = data.mask
     each = list(patterns.items()) if isinstance(patterns, Mapping) else [(None, patterns)]
@@ -120,7 +120,7 @@ def _key(root: Path, name: str, pattern: Pattern, shared: Sequence[str]) -> obje
 def _by_name(names: Sequence[str]) -> Partners:
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        by_stem[stem_of(name)].append(name)
+        by_stem[image_stem(name)].append(name)
     found: Partners = {}
     for stem, masks in by_stem.items():
         partner = next((image for image in _images_of(stem) if image != stem and image in by_stem), None)
@@ -237,7 +237,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     own |= _suffixed(names, earlier.suffix) - beside  # masks not listed in a review may be ground truth
     if given.is_dir():
         chosen = [name for name in names if name not in own | beside]
-    elif ending_of(given.name):
+    elif image_suffix(given.name):
         chosen, own, beside = [given.name], set(), set()
     else:
         chosen = []
@@ -251,7 +251,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
 
 def _pictures(root: Path) -> list[str]:
     try:
-        return [name for name in list_files(root, sys.maxsize) if ending_of(name)]
+        return [name for name in list_files(root, sys.maxsize) if image_suffix(name)]
     except DataError:  # the folder is empty
         return []
 
@@ -270,14 +270,14 @@ def _written(root: Path, names: Sequence[str], earlier: EarlierOutputs) -> set[s
 
 def _suffixed(names: Sequence[str], suffix: str) -> set[str]:
     """Return the names that equal another one plus the suffix."""
-    stems = {stem_of(name) for name in names}
-    pairs = ((name, stem_of(name)) for name in names if suffix)
+    stems = {image_stem(name) for name in names}
+    pairs = ((name, image_stem(name)) for name in names if suffix)
     return {name for name, stem in pairs if stem.endswith(suffix) and stem.removesuffix(suffix) in stems}
 
 
 def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
     """Return a job for each file, and a notice about names that keep their suffix to stay distinct."""
-    called = {name: stem_of(name) for name in names}
+    called = {name: image_stem(name) for name in names}
     while True:
         counts = Counter(called.values())
         same = [name for name, stem in called.items() if counts[stem] > 1 and stem != name]
@@ -291,7 +291,7 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
 
 def _pages(file: Path, channels: int) -> int | None:
     """Return the number of pages of a stack or volume; None for a single or unreadable image (reported later)."""
-    if not (nifti.is_nifti(file) or ending_of(file.name).lower() in (".tif", ".tiff")):
+    if not (nifti.is_nifti(file) or image_suffix(file.name).lower() in (".tif", ".tiff")):
         return None
     try:
         pages = page_count(file)

@@ -81,7 +81,7 @@ class TrainingStats:
         return bool((self.std**2 >= 0.9 * bound).any())
 
 
-def flags(image: Array, training: TrainingStats) -> tuple[str, ...]:
+def image_flags(image: Array, training: TrainingStats) -> tuple[str, ...]:
     """Describe how a raw image (H, W, C) differs from the training images."""
     found = [*_size_flags(image, training), *_type_flags(image, training)]
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // ENOUGH))

@@ -19,7 +19,7 @@ from segexp.data.io import nifti, tiff
 from segexp.data.io.images import write_png
 from segexp.data.labels.modes import label_layer
 from segexp.errors import ConfigError, DataError, listed
-from segexp.inference.inputs import Inventory, Job, ending_of, file_words
+from segexp.inference.inputs import Inventory, Job, file_safe_names, image_suffix
 from segexp.types import DataSpec, Source
 from segexp.visualization import heat_map, overlay, overlay_bits, triptych
 
@@ -51,7 +51,7 @@ class OutputOptions:
 
     def masks(self, job: Job) -> tuple[str, ...]:
         """Return the names of a job's masks relative to the output folder: one, or one per overlapping class."""
-        return tuple(self._name(job, f"_{word}") for word in file_words(self.layers)) or (self._name(job),)
+        return tuple(self._name(job, f"_{word}") for word in file_safe_names(self.layers)) or (self._name(job),)
 
     def labels_file(self, job: Job) -> str | None:
         """Return the name of a job's class index file, if there is one."""
@@ -79,7 +79,7 @@ class OutputOptions:
         yield from self.masks(job)
 
     def _name(self, job: Job, ending: str = "") -> str:
-        return f"{job.stem}{self.suffix}{ending}{'.png' if job.pages is None else ending_of(job.file.name)}"
+        return f"{job.stem}{self.suffix}{ending}{'.png' if job.pages is None else image_suffix(job.file.name)}"
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def check_writable(folder: Path) -> None:
         ConfigError: it has the name of an image file.
         DataError: it cannot be created or written.
     """
-    if ending_of(folder.name) and not folder.is_dir():
+    if image_suffix(folder.name) and not folder.is_dir():
         raise ConfigError(
             f"output={folder} names a file", "A folder was expected: masks have their images' names", "Type output=DIR"
         )

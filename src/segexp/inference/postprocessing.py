@@ -55,7 +55,7 @@ def components(classes: np.ndarray) -> Iterator[Components]:
         yield Components(box, labels, areas)
 
 
-def keep(classes: np.ndarray, found: Iterable[Components], min_area: int, largest: bool) -> np.ndarray:
+def drop_components(classes: np.ndarray, found: Iterable[Components], min_area: int, largest: bool) -> np.ndarray:
     """Return a class map without small components or, if requested, all but the largest of each class.
 
     Args:
@@ -72,7 +72,7 @@ def keep(classes: np.ndarray, found: Iterable[Components], min_area: int, larges
     return out
 
 
-def filled(classes: np.ndarray) -> np.ndarray:
+def fill_holes(classes: np.ndarray) -> np.ndarray:
     """Fill holes that are enclosed by a single class in a class map (H, W) uint8."""
     box = _box(classes)
     if box is None:
@@ -188,8 +188,8 @@ class Postprocessing:
         self.check(probabilities.shape[0])
         classes = decide(probabilities, self.threshold)
         if self.min_area > 1 or self.largest_component:
-            classes = keep(classes, components(classes), self.min_area, self.largest_component)
-        return filled(classes) if self.fill_holes else classes
+            classes = drop_components(classes, components(classes), self.min_area, self.largest_component)
+        return fill_holes(classes) if self.fill_holes else classes
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -169,7 +169,7 @@ class Segmenter:
         return self.label_mode.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
 
     def read(self, image: Image) -> np.ndarray:
-        """Return an image as an array (H, W, C), reading files and converting PIL images.
+        """Return an image as an array (H, W, C), reading files and converting PIL images; gray and colour become each other.
 
         Raises:
             DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
@@ -179,7 +179,9 @@ class Segmenter:
         if not isinstance(image, np.ndarray):
             array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN else image)
             return fit_channels(array[..., None] if array.ndim == 2 else array, self.spec.channels, "The image")
-        return image[..., None] if image.ndim == 2 else image
+        image = image[..., None] if image.ndim == 2 else image
+        swapped = image.ndim == 3 and {image.shape[2], self.spec.channels} == {1, 3}
+        return fit_channels(image, self.spec.channels, "The image") if swapped else image
 
     def classes(self, image: np.ndarray) -> np.ndarray:
         """Return the class index (H, W) uint8 of each pixel of an image array (H, W, C); of overlapping labels, bit sets."""

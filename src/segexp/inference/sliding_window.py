@@ -53,8 +53,8 @@ class Axis:
         """Return the weight (windows, window) float32 of each window in each of its pixels.
 
         The weight is constant in the core and falls as a Gaussian over the overlap on either side (standard deviation: one
-        quarter of the overlap); weights of a pixel sum to 1. With half overlap this equals the blending of nnU-Net and MONAI (an eighth
-        of the window). Weights of a grid are products of those of its axes.
+        quarter of the overlap); weights of a pixel sum to 1. With half overlap this equals the blending of nnU-Net and MONAI (an
+        eighth of the window). Weights of a grid are products of those of its axes.
         """
         overlap = self.overlap
         weight = torch.ones(self.window, dtype=torch.float64)
@@ -84,7 +84,7 @@ def window_positions(length: int, window: int, overlap: int) -> Axis:
     return Axis(length, size * UNIT, tuple(UNIT * ((units - size) * n // (count - 1)) for n in range(count)))
 
 
-def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
+def plan_windows(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
     """Choose the cheapest windows of at most `max_pixels` each for an image (height, width).
 
     The overlap is the largest of `OVERLAPS` within its cost limit; 768 x 768 pixels suffice for less than 1.3 passes. Windows
@@ -93,13 +93,13 @@ def plan(height: int, width: int, max_pixels: int) -> tuple[Axis, Axis]:
     most = int(4 * height / max_pixels**0.5) + 2  # down to windows of a quarter of the height of a square
     for overlap, limit in OVERLAPS.items():
         grids = [grid for rows in range(1, most) if (grid := _grid(height, width, rows, max_pixels, overlap))]
-        best = min(grids, key=lambda grid: (cost(grid), len(grid[1].starts)), default=None)
-        if best is not None and cost(best) <= limit:
+        best = min(grids, key=lambda grid: (window_cost(grid), len(grid[1].starts)), default=None)
+        if best is not None and window_cost(best) <= limit:
             return best
     return window_positions(height, 2 * UNIT, UNIT), window_positions(width, 2 * UNIT, UNIT)
 
 
-def cost(grid: tuple[Axis, Axis]) -> float:
+def window_cost(grid: tuple[Axis, Axis]) -> float:
     """Return the ratio of window pixels to image pixels."""
     rows, columns = grid
     seen = len(rows.starts) * rows.window * len(columns.starts) * columns.window
@@ -148,10 +148,10 @@ def segment(
         whole = read(slice(0, working[0]), slice(0, working[1]))
         logits = network(torch.stack([whole])).float()[0]
     else:
-        rows, columns = grid or plan(*working, (max_pixels or 0) // batch)
+        rows, columns = grid or plan_windows(*working, (max_pixels or 0) // batch)
         logits = _blend(network, read, rows, columns, batch)
     if tuple(logits.shape[-2:]) != tuple(size):
-        logits = logits.to(place_for((logits.shape[0], *size), logits.device))
+        logits = logits.to(choose_device((logits.shape[0], *size), logits.device))
         logits = functional.interpolate(logits[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
     return logits
 
@@ -166,7 +166,7 @@ def _blend(network: Network, read: Read, rows: Axis, columns: Axis, batch: int) 
         parts = network(torch.stack([_window(read, rows, columns, *place) for place in now])).float()
         if blended is None or shares is None:
             shape = (parts.shape[1], rows.length, columns.length)
-            blended = torch.zeros(shape, device=place_for(shape, parts.device))
+            blended = torch.zeros(shape, device=choose_device(shape, parts.device))
             shares = rows.weights().to(blended.device), columns.weights().to(blended.device)
         for (row, column), part in zip(now, parts.to(blended.device), strict=True):
             here = blended[:, rows.starts[row] :, columns.starts[column] :][:, : rows.window, : columns.window]
@@ -188,7 +188,7 @@ def _window(read: Read, rows: Axis, columns: Axis, row: int, column: int) -> tor
     return part
 
 
-def place_for(shape: tuple[int, ...], device: torch.device) -> torch.device:
+def choose_device(shape: tuple[int, ...], device: torch.device) -> torch.device:
     """Return the device for two float32 maps of this shape: that of the network if they fit, else the CPU."""
     if device.type != "cuda":
         return device

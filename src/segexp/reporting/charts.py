@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from segexp.evaluation.summary_text import format_score
 from segexp.errors import pluralise
+from segexp.evaluation.summary_text import format_score
 from segexp.metrics.significance import Interval
 from segexp.reporting.tables import Table
 

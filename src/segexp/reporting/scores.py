@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segexp.errors import pluralise
 from segexp.evaluation.case_scores import (
     ACCURACY,
     Metric,
@@ -21,7 +22,6 @@ from segexp.evaluation.case_scores import (
 from segexp.evaluation.grouping import resampling_groups, unit_count
 from segexp.evaluation.records import NAMING, Record
 from segexp.evaluation.summary_text import format_score
-from segexp.errors import pluralise
 from segexp.metrics.significance import Interval, bootstrap_interval
 from segexp.reporting.charts import Chart, IntervalBar, histogram, interval_bar
 from segexp.reporting.rendering import Notice

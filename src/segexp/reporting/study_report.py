@@ -9,12 +9,11 @@ from urllib.parse import quote
 
 from segexp.config.naming import strip_prefix
 from segexp.config.saved_runs import read_saved_run, study_command
-from segexp.errors import DataError, sentence
+from segexp.errors import DataError, pluralise, sentence
 from segexp.evaluation.case_scores import parse_metric
 from segexp.evaluation.grouping import Entry, build_entries, group_runs, missing_folds, rerun_advice, split_conflict
 from segexp.evaluation.records import Record, find_runs, read_record, unfinished_reason
 from segexp.evaluation.summary_text import format_interval, format_score
-from segexp.errors import pluralise
 from segexp.metrics.significance import Interval
 from segexp.reporting.charts import Chart, JobScore, dot_plot, line_chart
 from segexp.reporting.rendering import REPORT_FILE, Notice, render, write_page

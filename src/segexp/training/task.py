@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from segexp.checkpoint.content import describe, saved_config
-from segexp.checkpoint.loading import segmenter_of
+from segexp.checkpoint.content import describe, parse_config
+from segexp.checkpoint.loading import make_segmenter
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.errors import ConfigError, SegexpError
@@ -294,9 +294,9 @@ class SegmentationTask(pl.LightningModule):
         if self.segmenter is not None or "segexp" not in checkpoint:
             return
         content = checkpoint["segexp"]
-        config = saved_config(content["config"], Path("the checkpoint"))
+        config = parse_config(content["config"], Path("the checkpoint"))
         components = build_components(config, network=self.network, loss=self.loss)
-        self._take(config, components, segmenter_of(content, config, components.network, Path("the checkpoint")))
+        self._take(config, components, make_segmenter(content, config, components.network, Path("the checkpoint")))
 
     def _terms(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the loss of one batch and, as "distill", the distillation loss, each over all heads."""
