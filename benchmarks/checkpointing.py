@@ -22,15 +22,15 @@ from rich.table import Table
 from torch import nn
 
 from segexp.config.components import instantiate
-from segexp.config.composition import compose, plain
-from segexp.models.checkpointing import checkpoint_activations, checkpointed, record
+from segexp.config.composition import compose, to_plain
+from segexp.models.checkpointing import checkpoint_activations, checkpointed_blocks, record_pass
 
 FACTS = ["data=liver", "data.root=nowhere"]
 
 
 def pair(words: Sequence[str]) -> tuple[str, nn.Module, nn.Module]:
     """Return the name of a network, the network, and its twin with checkpointed activations, both in training."""
-    model: dict[str, Any] = plain(compose("train", [*FACTS, *words]))["model"]
+    model: dict[str, Any] = to_plain(compose("train", [*FACTS, *words]))["model"]
     torch.manual_seed(0)
     network: nn.Module = instantiate(model)
     twin = copy.deepcopy(network)
@@ -72,15 +72,15 @@ class Step:
             self()
             return torch.cuda.max_memory_allocated() - held
         with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype is not None):
-            blocks = checkpointed(self.network)
+            blocks = checkpointed_blocks(self.network)
             plain_network = without(self.network) if blocks else self.network
-            return record(plain_network, self.image).peak(blocks)
+            return record_pass(plain_network, self.image).peak(blocks)
 
 
 def without(network: nn.Module) -> nn.Module:
     """Return a copy of a network that keeps all its maps."""
     twin = copy.deepcopy(network)
-    for name in checkpointed(twin):
+    for name in checkpointed_blocks(twin):
         del twin.get_submodule(name).forward
     return twin
 
@@ -98,7 +98,13 @@ def measure(words: Sequence[str], arguments: argparse.Namespace) -> tuple[str, .
     low, middle, high = statistics.quantiles(ratios, n=4)
     seconds = statistics.median(one for one, _ in rounds)
     memory = f"{before / 1e9:.2f}", f"{after / 1e9:.2f}", f"{after / before:.2f}"
-    return name, str(len(checkpointed(networks[1]))), *memory, f"{seconds:.3f}", f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return (
+        name,
+        str(len(checkpointed_blocks(networks[1]))),
+        *memory,
+        f"{seconds:.3f}",
+        f"{middle:.2f} ({low:.2f} to {high:.2f})",
+    )
 
 
 def main() -> None:

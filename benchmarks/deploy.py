@@ -26,8 +26,8 @@ from segexp.checkpoint import load_segmenter
 from segexp.console import silence_libraries
 from segexp.deployment.certificate import dice_of_cases, machine
 from segexp.deployment.formats import FORMATS
+from segexp.deployment.plan import collect_export_data
 from segexp.deployment.runtime import OpenvinoRunner, Runner, open_runner
-from segexp.deployment.samples import collect_export_data
 from segexp.deployment.verification import Latency, time_alternately
 from segexp.evaluation.grouping import resampling_groups
 from segexp.inference.segmenter import Segmenter
@@ -130,9 +130,9 @@ def by_nncf(each: Subject, folder: Path) -> tuple[dict[str, Any], Path]:
         images = [image[None].numpy() for image in material.calibration]
         model = nncf.quantize(openvino.Core().read_model(folder / "fp32.xml"), nncf.Dataset(images), subset_size=len(images))
         openvino.save_model(model, file, compress_to_fp16=False)
-    before = dice_of_cases(segmenter, material.cases)
+    before = dice_of_cases(segmenter, material.validation.cases)
     segmenter.network = OpenvinoRunner(file)
-    after, groups = dice_of_cases(segmenter, material.cases), resampling_groups(material.groups)
+    after, groups = dice_of_cases(segmenter, material.validation.cases), resampling_groups(material.validation.groups)
     found = {"after": bootstrap_interval(after, groups), "difference": paired_interval(after, before, groups)}
     size = sum(part.stat().st_size for part in (file, file.with_suffix(".bin")))
     return {"dice": {key: vars(value) for key, value in found.items()}, "bytes": {"file": size}}, file

@@ -8,8 +8,7 @@ from typing import Any
 from segexp.checkpoint import load_segmenter
 from segexp.deployment.exporter import certificate_path, export_segmenter
 from segexp.deployment.formats import FORMATS
-from segexp.deployment.plan import ExportRequest
-from segexp.deployment.samples import collect_export_data
+from segexp.deployment.plan import ExportRequest, collect_export_data
 from segexp.errors import SegexpError
 from segexp.inference.folder_runner import progress
 
@@ -39,7 +38,9 @@ def certificate(
             )
             if missing:
                 raise SystemExit(missing)
-            export_segmenter(segmenter, ExportRequest(kind, precision, "logits", 20, file, accept=True), material, say, progress)
+            export_segmenter(
+                segmenter, ExportRequest(kind, precision, "logits", 20, file, accept=True), material, say, progress
+            )
         except SegexpError as problem:
             return {"failed": str(problem)}
     found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

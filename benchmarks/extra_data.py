@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.console import silence_libraries
-from segexp.data.datamodule import find
-from segexp.data.splits import split_as
+from segexp.data.datamodule import find_data_cases
+from segexp.data.splits import split_from_config
 from segexp.evaluation.compare import Comparison, compare_records
 from segexp.evaluation.records import read_record
 from segexp.types import Case
@@ -62,10 +62,10 @@ def subset(name: str, root: Path, folder: Path, labelled: int) -> Subset:
         SystemExit: an image has several masks or is a page of a file, or there are too few.
     """
     data = configured([f"experiment={name}", f"data.root={root}"]).data
-    cases = find(data)
+    cases = find_data_cases(data)
     if any(len(case.masks) != 1 or case.image.page is not None for case in cases):
         raise SystemExit(f"{name}: images in files of their own, each with one mask, were expected")
-    splits = split_as(data.changed(split_seed=0), cases, 0)
+    splits = split_from_config(data.changed(split_seed=0), cases, 0)
     training = [case for case in cases if splits[case.id] == "train"]
     if len(training) <= labelled:
         raise SystemExit(f"{name}: --labelled {labelled} leaves none of its {len(training)} training images without mask")

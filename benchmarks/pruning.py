@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.checkpoint import load_segmenter
-from segexp.checkpoint.splits import select_splits, merge_data_config, scoring_set
+from segexp.checkpoint.splits import merge_data_config, scoring_set, select_splits
 from segexp.console import silence_libraries
-from segexp.data.datamodule import find
+from segexp.data.datamodule import find_data_cases
 from segexp.data.dataset import EvalDataset
 from segexp.evaluation.case_scores import case_contributions
 from segexp.evaluation.grouping import resampling_groups
@@ -50,7 +50,7 @@ def validation(segmenter: Segmenter, root: str | None) -> tuple[list[Case], Eval
     run = segmenter.origin.config
     if root:
         run = run.changed(data=merge_data_config(run.data, {"root": root}))
-    cases = select_splits("val", find(run.data), run, segmenter.origin.split_hash, other=False)["val"]
+    cases = select_splits("val", find_data_cases(run.data), run, segmenter.origin.split_hash, other=False)["val"]
     return cases, scoring_set(run.data, cases, segmenter)
 
 

@@ -229,7 +229,7 @@ def test_the_chosen_device_in_words(monkeypatch):
 def test_what_tells_of_too_little_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 46, dtype=torch.uint8)
-    assert devices.is_memory(caught.value)
-    assert devices.is_memory(MemoryError())
-    assert devices.is_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not devices.is_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert devices.is_out_of_memory(caught.value)
+    assert devices.is_out_of_memory(MemoryError())
+    assert devices.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not devices.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -3,7 +3,7 @@
 import pytest
 
 from segexp.errors import ConfigError
-from segexp.milestones import Milestone, milestone, parse_milestone
+from segexp.milestones import Milestone, parse_milestone, require_milestone
 
 
 @pytest.mark.parametrize(
@@ -11,13 +11,13 @@ from segexp.milestones import Milestone, milestone, parse_milestone
     [(0, Milestone(0.0)), (60, Milestone(60.0)), ("75%", Milestone(0.75, True)), (" 12.5% ", Milestone(0.125, True))],
 )
 def test_epochs_and_shares(given, found):
-    assert milestone("trainer.swa", given) == found
+    assert require_milestone("trainer.swa", given) == found
 
 
 @pytest.mark.parametrize("given", [-1, 0.75, "60", "120%", "x%", "%", True, None])
 def test_what_is_neither_is_refused_in_words(given):
     with pytest.raises(ConfigError) as caught:
-        milestone("trainer.swa", given)
+        require_milestone("trainer.swa", given)
     assert str(caught.value) == (
         f"trainer.swa is {given!r}. an epoch (a whole number from 0 on) or a share of the training (0% to 100%). "
         "Type trainer.swa=5 for the fifth epoch, trainer.swa=20% for a share."

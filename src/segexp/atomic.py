@@ -1,4 +1,4 @@
-"""Nothing half-written ever carries its final name: write beside it, then rename."""
+"""Atomic writing of files and folders: write under a temporary name, then rename."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a name to write to; the file gets its own name when the block ends well, and is gone when it does not.
+    """Yield a temporary path; the file is renamed to `path` at the end of the block, or deleted after an error.
 
-    The name differs between processes and threads, so that two writers of one file do not meet.
+    The name is unique for processes and threads.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
@@ -25,15 +25,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it gets its own name when the block ends well.
+    """Yield a temporary folder that is renamed to `folder` at the end of the block; missing parents are created.
 
-    Where another process was faster its folder stays: both wrote the same. Missing parents are made.
+    If another process has already created the folder, that one is kept.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
         yield draft
-        draft.chmod(0o755)  # mkdtemp gives a folder that only its owner may read
+        draft.chmod(0o755)  # mkdtemp creates a folder readable only by its owner
         try:
             draft.rename(folder)
         except OSError:

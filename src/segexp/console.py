@@ -1,4 +1,4 @@
-"""What the terminal can show, and what is kept away from it: advertisements and warnings that no user can act on."""
+"""Terminal detection, and suppression of third-party messages."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ class _Advertisement(logging.Filter):
 
 
 def silence_libraries() -> None:
-    """Silence what neither found nor mends anything; errors and our own lines stay."""
+    """Suppress third-party warnings that users cannot act on."""
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     if not any(isinstance(f, _Advertisement) for f in logger.filters):
         logger.addFilter(_Advertisement())
@@ -33,5 +33,5 @@ def silence_libraries() -> None:
 
 
 def is_terminal() -> bool:
-    """Say whether a bar can be drawn: a notebook looks like a terminal, and shows each move of the cursor as text."""
+    """Return whether a progress bar can be drawn; notebooks would show the control characters as text."""
     return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ

@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses: `trainer.gpus` and `trainer.precision`, mapped to Lightning's terms."""
+"""Selection of device and precision: `trainer.gpus` and `trainer.precision`, mapped to Lightning's terms."""
 
 import os
 import re
@@ -12,14 +12,14 @@ import torch
 from segexp.errors import ConfigError, DeviceError, listed
 
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
-"""CPU features that multiply bfloat16 in hardware; without one of them bf16 is slower than float32."""
+"""CPU features for bfloat16 in hardware; without them bf16 is slower than float32."""
 
 AMPERE = (8, 0)
-"""The first CUDA compute capability with bfloat16 units."""
+"""The first CUDA compute capability with bfloat16 support."""
 
 
-def is_memory(error: BaseException) -> bool:
-    """Say whether an error tells of too little memory, of the machine or of a device."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is caused by lack of memory, of the machine or of a device."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
@@ -28,10 +28,10 @@ def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tu
 
     Args:
         gpus: "auto" (one CUDA GPU, else Apple's MPS, else the CPU), 0 for the CPU, a count, or a list of GPU ids.
-        key: what the user typed it as, for messages.
+        key: of the configuration, for messages.
 
     Raises:
-        DeviceError: more GPUs, or other ids, than are visible.
+        DeviceError: there are not enough GPUs, or an id does not exist.
     """
     visible = torch.cuda.device_count()
     mps = torch.backends.mps.is_available()
@@ -54,7 +54,7 @@ def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tu
 
 
 def describe_device(accelerator: str, devices: int | list[int]) -> str:
-    """Return what `choose_devices` chose in words: '1 x NVIDIA A100-SXM4-80GB', 'CPU, 2 cores'."""
+    """Return a description of the selected device: '1 x NVIDIA A100-SXM4-80GB', 'CPU, 2 cores'."""
     if accelerator != "cuda":
         return f"CPU, {usable_cores()} cores" if accelerator == "cpu" else "Apple GPU"
     chosen = devices if isinstance(devices, list) else list(range(devices))
@@ -65,8 +65,8 @@ def choose_precision(precision: str | int, accelerator: str) -> str:
     """Return Lightning's `precision` for `trainer.precision`.
 
     Args:
-        precision: "auto", "32", "bf16-mixed" or "16-mixed". "auto" takes bf16-mixed where the hardware multiplies
-            bfloat16 (CPUs with AMX or AVX512-BF16, GPUs from Ampere on), 16-mixed on older CUDA GPUs, 32 elsewhere.
+        precision: "auto", "32", "bf16-mixed" or "16-mixed". "auto" is bf16-mixed with hardware support (CPUs with AMX or
+            AVX512-BF16, GPUs from Ampere on), 16-mixed on older CUDA GPUs, 32 elsewhere.
         accelerator: "cuda", "mps" or "cpu".
     """
     if precision != "auto":
@@ -82,8 +82,7 @@ def choose_workers(workers: str | int, accelerator: str) -> int:
     """Return the number of loader processes for `data.num_workers`.
 
     Args:
-        workers: "auto" or a count. "auto" loads in the training process where the CPU trains (a second one would take its
-            cores), and else leaves one core to the training, up to 16 loaders.
+        workers: "auto" or a count. "auto" is 0 for training on the CPU, else all cores but one, up to 16.
         accelerator: "cuda", "mps" or "cpu".
     """
     if workers != "auto":
@@ -92,7 +91,7 @@ def choose_workers(workers: str | int, accelerator: str) -> int:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use: its affinity, and the quota of its control group."""
+    """Return the number of usable cores, given CPU affinity and the quota of the control group."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota_file = Path("/sys/fs/cgroup/cpu.max")
     if quota_file.is_file():
@@ -103,7 +102,7 @@ def usable_cores() -> int:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the names of the CPU's features, in lower case; empty if neither torch nor the system tells."""
+    """Return the names of the CPU's features in lower case; empty if unknown."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         return frozenset(name for name, present in capabilities().items() if present is True)
@@ -115,7 +114,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def torch_build() -> str:
-    """Return this torch and what it was built for: 'torch 2.15.0, built for CUDA 13.2'."""
+    """Return the version and build of torch: 'torch 2.15.0, built for CUDA 13.2'."""
     version = torch.version
     if version.cuda:
         kind = f"built for CUDA {version.cuda}"
@@ -140,16 +139,16 @@ def _compact(gpus: list[int]) -> str:
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 FIXED = (":4096:8", ":16:8")
-"""The sizes of cuBLAS's workspace with which it repeats itself."""
+"""The workspace sizes with which cuBLAS is deterministic."""
 REFUSED = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Have torch, cuDNN and cuBLAS repeat themselves inside the context; without `wanted` nothing is touched.
+    """Make torch, cuDNN and cuBLAS deterministic inside the context, if `wanted`.
 
     Raises:
-        ConfigError: an operation has no algorithm that repeats itself.
+        ConfigError: an operation has no deterministic algorithm.
     """
     if not wanted:
         yield

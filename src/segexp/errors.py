@@ -1,4 +1,4 @@
-"""The errors a user can act on. Every message is one paragraph: what was found, what was expected, what to type."""
+"""Errors that users can act on. Every message is one paragraph: what was found, what was expected, what to type."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,28 +6,28 @@ from importlib.util import find_spec
 
 
 class SegexpError(Exception):
-    """A problem that the user can mend; the commands print its text alone and leave with `exit_code`."""
+    """An error that the user can fix; commands print only its message and exit with `exit_code`."""
 
     exit_code = 1
 
     def __init__(self, found: str, expected: str = "", do: str = "") -> None:
-        """Compose the paragraph.
+        """Compose the message.
 
         Args:
-            found: what is wrong and where: the file or key, and the value met there.
-            expected: what would have been right.
+            found: what is wrong and where: the file or key, and its value.
+            expected: what would be right.
             do: what to type or change.
         """
         self.found, self.expected, self.do = found, expected, do
         super().__init__(" ".join(sentence(part) for part in (found, expected, do) if part))
 
     def __reduce__(self) -> tuple[type["SegexpError"], tuple[str, str, str]]:
-        """Survive the trip from a worker process."""
+        """Support pickling, for worker processes."""
         return type(self), (self.found, self.expected, self.do)
 
 
 class DataError(SegexpError):
-    """The images, the masks or their layout are not what the configuration says."""
+    """The images, the masks or their layout do not match the configuration."""
 
 
 class ConfigError(SegexpError):
@@ -41,19 +41,19 @@ class CheckpointError(SegexpError):
 
 
 class DeviceError(SegexpError):
-    """The machine lacks the device that was asked for."""
+    """The requested device is not available."""
 
 
 def require_packages(*packages: str, extra: str, purpose: str) -> None:
-    """Refuse to begin where packages of an extra are missing, without importing them.
+    """Check that the packages of an extra are installed, without importing them.
 
     Args:
-        packages: by the names that they are imported by.
-        extra: of segexp that brings them.
+        packages: import names.
+        extra: of segexp that installs them.
         purpose: what they are needed for, such as "format=onnx".
 
     Raises:
-        ConfigError: naming those that are missing, and the extra.
+        ConfigError: some are missing.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
@@ -65,13 +65,13 @@ def require_packages(*packages: str, extra: str, purpose: str) -> None:
 
 
 def sentence(text: str) -> str:
-    """Return `text` closed by a full stop."""
+    """Return `text` with a final full stop."""
     text = text.strip()
     return text if text.endswith((".", "!", "?", ":")) else text + "."
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
-    """Return 'Did you mean a, b?' for the names closest to `word`, or the known names when none is close."""
+    """Return 'Did you mean a, b?' with the names closest to `word`, or the known names if none is close."""
     names = sorted(set(known))
     close = get_close_matches(word, names, n=count, cutoff=0.5)
     if close:
@@ -80,7 +80,7 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
 
 
 def listed(items: Iterable[object], limit: int = 5) -> str:
-    """Return the first `limit` items separated by commas, and how many more there are."""
+    """Return the first `limit` items separated by commas, and the number of further ones."""
     texts = [str(item) for item in items]
     more = len(texts) - limit
     return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")

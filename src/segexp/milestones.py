@@ -1,38 +1,38 @@
-"""A moment of the training, as a key says it: an epoch (60) or a share of the training (75%)."""
+"""Milestones of a training: an epoch (60) or a share of the training (75%)."""
 
 from dataclasses import dataclass
 
 from segexp.errors import ConfigError
 
 CLOSE = 1e-9
-"""Shares are quotients of steps: 3 of 4 epochs are 75 %."""
+"""Tolerance for shares, which are quotients of steps."""
 
 
 @dataclass(frozen=True)
 class Milestone:
-    """When something begins or ends.
+    """The start or end of something during training.
 
     Attributes:
         place: an epoch, from 0 on, or a share of the training, 0 to 1.
-        by_share: which of both.
+        by_share: whether `place` is a share.
     """
 
     place: float
     by_share: bool = False
 
     def reached(self, epoch: int, share: float) -> bool:
-        """Say whether an epoch (from 0 on) at whose start `share` of the training, 0 to 1, is done lies at or after it."""
+        """Return whether an epoch (from 0 on), at whose start `share` (0 to 1) is completed, is at or after the milestone."""
         return share >= self.place - CLOSE if self.by_share else epoch >= self.place
 
     def share_of(self, epochs: int | None) -> float:
-        """Return it as a share of a training of so many epochs; None for an open number, with which only shares go."""
+        """Return the milestone as a share of `epochs`; for an open number (None), epochs count as 1."""
         if self.by_share:
             return self.place
         return min(1.0, self.place / epochs) if epochs else 1.0
 
 
 def parse_milestone(given: object) -> Milestone | None:
-    """Return the moment that a whole number of epochs, from 0 on, or text such as "75%" names; None for anything else."""
+    """Parse a number of epochs or text such as "75%"; None for anything else."""
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return Milestone(float(given))
     text = given.strip() if isinstance(given, str) else ""
@@ -45,8 +45,8 @@ def parse_milestone(given: object) -> Milestone | None:
     return Milestone(share, by_share=True) if 0 <= share <= 1 else None
 
 
-def milestone(key: str, given: object) -> Milestone:
-    """Return the moment that the value of a key names: a whole number of epochs, or text such as "75%".
+def require_milestone(key: str, given: object) -> Milestone:
+    """Parse the value of a key: a number of epochs, or text such as "75%".
 
     Raises:
         ConfigError: it is neither.

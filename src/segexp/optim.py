@@ -1,8 +1,7 @@
-"""What goes into an optimizer, and how the learning rate runs over training.
+"""Parameter groups and learning rate schedules.
 
-A schedule maps the progress of training, 0 at its start and 1 at its end, to a factor of the base learning rate. It does not
-know whether progress is counted in epochs, steps or minutes. The first `warmup` of training (a share, 0.05 = 5 %) rises
-linearly from nothing; the schedule's own course takes the rest.
+A schedule maps the progress of the training (0 to 1, in epochs, steps or minutes) to a factor of the base learning rate. The
+factor rises linearly from 0 during the first `warmup` of the training (a share, 0.05 = 5 %).
 """
 
 import math
@@ -15,7 +14,7 @@ from torch import nn
 from segexp.errors import ConfigError
 
 ENCODER = "encoder"
-"""What the groups of the encoder say."""
+"""Value of the entry "part" in the groups of the encoder."""
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, encoder: Iterable[nn.Module] = ()) -> list[dict[str, Any]]:
@@ -24,18 +23,18 @@ def parameter_groups(network: nn.Module, weight_decay: float, encoder: Iterable[
     Args:
         network: any module.
         weight_decay: decay of the weights, 0 or more.
-        encoder: parts of it whose parameters get groups of their own, after the others.
+        encoder: modules whose parameters get separate groups, after the others.
 
     Returns:
-        One or two groups for `torch.optim`, and as many for the encoder, each in the order of `network.parameters()`; those
-        of the encoder say `part: encoder`.
+        One or two groups for `torch.optim`, and as many for the encoder (marked `part: encoder`), each in the order of
+        `network.parameters()`.
     """
     apart = {id(p) for part in encoder for p in part.parameters()}
     groups: list[dict[str, Any]] = []
     for inside in (False, True):
         trainable = [p for p in network.parameters() if p.requires_grad and (id(p) in apart) == inside]
         part = {"part": ENCODER} if inside else {}
-        # Weights of convolutions and linear layers are matrices or more; biases and the scales of norms are vectors.
+        # Weights of convolutions and linear layers have two or more axes; biases and norm parameters have one.
         groups += [
             {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, **part},
             {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, **part},
@@ -50,11 +49,11 @@ class Constant:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
+        check_number("warmup", self.warmup, 0, 1, below=True)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at `progress`, 0 to 1."""
-        return warm(progress, self.warmup)
+        return warmup_factor(progress, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -65,47 +64,47 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
-        check("final", self.final, 0, 1)
+        check_number("warmup", self.warmup, 0, 1, below=True)
+        check_number("final", self.final, 0, 1)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at `progress`, 0 to 1."""
-        return warm(progress, self.warmup) * cosine(1.0, self.final, after(progress, self.warmup))
+        return warmup_factor(progress, self.warmup) * cosine_value(1.0, self.final, rescale_progress(progress, self.warmup))
 
 
 @dataclass(frozen=True)
 class Poly:
-    """(1 - progress) to the power of `power`, as DeepLab trains."""
+    """(1 - progress) to the power of `power`, as in DeepLab."""
 
     warmup: float = 0.0
     power: float = 0.9
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
-        check("power", self.power, 0)
+        check_number("warmup", self.warmup, 0, 1, below=True)
+        check_number("power", self.power, 0)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at `progress`, 0 to 1."""
-        return warm(progress, self.warmup) * math.pow(1 - after(progress, self.warmup), self.power)
+        return warmup_factor(progress, self.warmup) * math.pow(1 - rescale_progress(progress, self.warmup), self.power)
 
 
 @dataclass(frozen=True)
 class Step:
-    """Multiplied by `factor` at each progress named in `at` (of the whole training, warm-up included)."""
+    """Multiplied by `factor` at each progress in `at` (of the whole training, including warm-up)."""
 
     warmup: float = 0.0
     at: Sequence[float] = (0.6, 0.85)
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
+        check_number("warmup", self.warmup, 0, 1, below=True)
         for share in self.at:
-            check("at", share, 0, 1)
-        check("factor", self.factor, 0, 1)
+            check_number("at", share, 0, 1)
+        check_number("factor", self.factor, 0, 1)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at `progress`, 0 to 1."""
-        return warm(progress, self.warmup) * math.pow(self.factor, sum(progress >= share for share in self.at))
+        return warmup_factor(progress, self.warmup) * math.pow(self.factor, sum(progress >= share for share in self.at))
 
 
 @dataclass(frozen=True)
@@ -118,22 +117,26 @@ class OneCycle:
     final: float = 1e-4
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
-        check("rise", self.rise, 0, 1, below=True)
-        check("start", self.start, 0, 1)
-        check("final", self.final, 0, 1)
+        check_number("warmup", self.warmup, 0, 1, below=True)
+        check_number("rise", self.rise, 0, 1, below=True)
+        check_number("start", self.start, 0, 1)
+        check_number("final", self.final, 0, 1)
 
     def __call__(self, progress: float) -> float:
         """Return the factor at `progress`, 0 to 1."""
-        course = after(progress, self.warmup)
+        course = rescale_progress(progress, self.warmup)
         up = course < self.rise
-        factor = cosine(self.start, 1.0, course / self.rise) if up else cosine(1.0, self.final, after(course, self.rise))
-        return warm(progress, self.warmup) * factor
+        factor = (
+            cosine_value(self.start, 1.0, course / self.rise)
+            if up
+            else cosine_value(1.0, self.final, rescale_progress(course, self.rise))
+        )
+        return warmup_factor(progress, self.warmup) * factor
 
 
 @dataclass
 class Plateau:
-    """Multiplied by `factor` whenever `patience` validations in a row brought no better value."""
+    """Multiplied by `factor` after `patience` validations without improvement."""
 
     warmup: float = 0.0
     factor: float = 0.5
@@ -144,17 +147,17 @@ class Plateau:
     waited: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        check("warmup", self.warmup, 0, 1, below=True)
-        check("factor", self.factor, 0, 1, below=True)
-        check("patience", self.patience, 1)
-        check("minimum", self.minimum, 0, 1)
+        check_number("warmup", self.warmup, 0, 1, below=True)
+        check_number("factor", self.factor, 0, 1, below=True)
+        check_number("patience", self.patience, 1)
+        check_number("minimum", self.minimum, 0, 1)
 
     def __call__(self, progress: float) -> float:
-        """Return the factor at `progress`, 0 to 1; it never falls below `minimum` by what was observed."""
-        return warm(progress, self.warmup) * self.scale
+        """Return the factor at `progress`, 0 to 1; reductions stop at `minimum`."""
+        return warmup_factor(progress, self.warmup) * self.scale
 
     def observe(self, value: float) -> None:
-        """Take the score of a validation, where higher is better; NaN counts as no better."""
+        """Observe a validation score (higher is better); NaN is no improvement."""
         if value > self.best:
             self.best, self.waited = value, 0
             return
@@ -163,34 +166,34 @@ class Plateau:
             self.scale, self.waited = max(self.scale * self.factor, self.minimum), 0
 
     def state_dict(self) -> dict[str, float]:
-        """Return what was observed so far, in plain Python."""
+        """Return the state as plain Python values."""
         return {"scale": self.scale, "best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state."""
         self.scale, self.best, self.waited = state["scale"], state["best"], int(state["waited"])
 
 
-def warm(progress: float, warmup: float) -> float:
+def warmup_factor(progress: float, warmup: float) -> float:
     """Return the factor of the linear warm-up: from 0 to 1 over the first `warmup` of training, then 1."""
     return min(max(progress, 0.0) / warmup, 1.0) if warmup > 0 else 1.0
 
 
-def after(progress: float, start: float) -> float:
-    """Return how much of the course from `start` to 1 lies behind, 0 to 1."""
+def rescale_progress(progress: float, start: float) -> float:
+    """Return the progress from `start` to 1, scaled to 0 to 1."""
     return min(max((progress - start) / (1 - start), 0.0), 1.0)
 
 
-def cosine(first: float, last: float, progress: float) -> float:
-    """Return the value between `first` and `last` on half a cosine at `progress`, 0 to 1."""
+def cosine_value(first: float, last: float, progress: float) -> float:
+    """Return the value of half a cosine from `first` to `last` at `progress`, 0 to 1."""
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def check(name: str, value: float, low: float, high: float = math.inf, below: bool = False) -> None:
-    """Check a number of a schedule's configuration.
+def check_number(name: str, value: float, low: float, high: float = math.inf, below: bool = False) -> None:
+    """Validate a number of a schedule's configuration.
 
     Raises:
-        ConfigError: `value` is not within `low` and `high`; with `below`, `high` itself is out too.
+        ConfigError: `value` is outside `low` to `high` (with `below`, `high` is excluded).
     """
     if not (low <= value < high or (value == high and not below)):
         to = "to below" if below else "to"

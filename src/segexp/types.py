@@ -1,4 +1,4 @@
-"""What flows through the house: sources, cases, samples, batches, and the facts that data tell the network.
+"""Shared data types: sources, cases, samples, batches, data specification and fingerprint.
 
 Shapes: B batch, C channels, K classes, H W pixels.
 """
@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
 
+Array = np.ndarray[Any, np.dtype[Any]]
 IGNORE = 255
-"""The class index of pixels that neither loss nor metrics look at."""
+"""The class index of pixels that are ignored by losses and metrics."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,15 +30,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its mask files: the unit that is split, scored and reported.
+    """One image with its mask files: the unit of splits, scores and reports.
 
     Attributes:
         id: unique name within the data set, made of the fields of the layout ("train/012", "Tile 1/part_003").
-        image: where the image is.
-        masks: where its masks are; several files are merged into one mask.
-        split: "train", "val", "test", or None when the layout does not say.
-        group: cases of one group (patient, scan, tile) are never split apart; None when every case stands alone.
-        classes: of overlapping labels, the class that each of the masks is of; empty if the values of a mask tell.
+        image: of the case.
+        masks: its mask files; several files are merged into one mask.
+        split: "train", "val", "test", or None if not given by the layout.
+        group: cases of one group (patient, scan, tile) stay in the same split; None for no group.
+        classes: for overlapping labels, the class of each mask; empty if the mask values determine it.
     """
 
     id: str
@@ -48,14 +51,14 @@ class Case:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What the data know and the network, the loss and the metrics need.
+    """Properties of the data needed by network, loss and metrics.
 
     Attributes:
         name: name of the data set.
         classes: class names by index; the first one is the background.
         channels: image channels, C.
         palette: one RGB colour (0-255) per class, for images.
-        overlapping: a pixel may have several classes: masks hold bit sets (`data.labels.modes`) in the place of class indices.
+        overlapping: a pixel may have several classes: masks hold bit sets (`data.labels.modes`) instead of class indices.
     """
 
     name: str
@@ -92,10 +95,10 @@ class Sample(NamedTuple):
 
 @dataclass
 class Fingerprint:
-    """What one pass over the training images found; it sets the normalisation and describes the data.
+    """Statistics of the training images, for normalisation and description.
 
-    Intensities are on the unit scale (0 to 1 for integer images), one entry per channel. `class_share` is of the known pixels;
-    where labels overlap, its first entry is the share of those without any class, and all of them may add up to more than 1.
+    Intensities are on the unit scale (0 to 1 for integer images), one entry per channel. `class_share` refers to the known
+    pixels; for overlapping labels, its first entry is the share of pixels without a class, and the sum may exceed 1.
     """
 
     count: int = 0

@@ -146,7 +146,7 @@ def test_another_question_is_another_one(explain):
     with (explain.out / NAME).open(newline="") as file:
         kept = [(row["file"], row["method"]) for row in csv.DictReader(file)]
     assert len(kept) == 6
-    assert "To be known in 1: dark.png: cell is not predicted in it" in out
+    assert "Note in 1: dark.png: cell is not predicted in it" in out
 
 
 def test_values_asked_for_later_are_made(explain):
@@ -187,7 +187,7 @@ def test_true_pixels(explain, images):
     assert "2 images explained" in out
     assert err == (
         "segexp: 1 of 3 images could not be explained: dark.png (its true mask is not known, which region=truth needs). All "
-        "others were. Mend or remove what is named; the same command again does what is missing.\n"
+        "others were. Fix or remove these files; the same command then continues.\n"
     )
     write_png(images / "dark_mask.png", np.zeros((40, 52), np.uint8))
     code, out, _ = explain("region=truth")
@@ -220,7 +220,7 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
     assert err.startswith("segexp: 4 of 7 images could not be explained: bands.tif (has 5 channels, and the network takes 1), ")
     assert "small.png (" in err
     assert "large.png (its 90x80 pixels are more than max_pixels=6000, and one pass must see all of it)" in err
-    assert err.endswith("All others were. Mend or remove what is named; the same command again does what is missing.\n")
+    assert err.endswith("All others were. Fix or remove these files; the same command then continues.\n")
     for name in ("broken.png", "small.png", "bands.tif"):
         (images / name).unlink()
     code, out, _ = explain("max_pixels=0", "method=gradcam")

@@ -76,7 +76,7 @@ def test_a_folder_of_mixed_sizes_and_formats(run, mixed, predict, tmp_path, ramp
         assert {page.compression.name for page in file.pages} == {"ADOBE_DEFLATE"}
     assert told.code == 1
     assert told.err.startswith("segexp: 1 of 10 images could not be predicted: cut.png (cannot be read (")
-    assert "All others were. Mend or remove what is named" in told.err
+    assert "All others were. Fix or remove these files" in told.err
     assert told.err.count("\n") == 1
     lines = told.out.splitlines()
     assert lines[0] == lines[-1] == "Masks: out"

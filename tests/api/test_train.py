@@ -36,7 +36,7 @@ def test_facts_about_the_data_reach_the_network(
     given: list[TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"a": 0, "b": 1, "c": 2}, "channels": 3}
-    monkeypatch.setattr("segexp.data.autoconfig.complete", lambda data: (found, f"looked at {data.root}"))
+    monkeypatch.setattr("segexp.data.autoconfig.complete_keys", lambda data: (found, f"looked at {data.root}"))
     train(tmp_path / "here", **keys(tmp_path, loss="ce"))
     (config,) = given
     assert (config.model.arguments["in_channels"], config.model.arguments["num_classes"]) == (3, 3)
@@ -47,7 +47,7 @@ def test_facts_about_the_data_reach_the_network(
 
 def test_facts_about_the_data_reach_whatever_refers_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"image": "{id}.png", "mask": "{id}_mask.png", "classes": {"a": 0, "b": 1, "c": 2}, "channels": 3}
-    monkeypatch.setattr("segexp.data.autoconfig.complete", lambda data: (found, f"looked at {data.root}"))
+    monkeypatch.setattr("segexp.data.autoconfig.complete_keys", lambda data: (found, f"looked at {data.root}"))
     composed = OmegaConf.create(
         {
             "data": {
@@ -109,7 +109,7 @@ def test_a_run_is_trained_and_gone_on_with(small: list[str], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"data": 3}, 'data is 3 (a whole number). A folder or an option of the group data was expected. Type data="DIR" or'),
+        ({"data": 3}, "data is 3 (a whole number); expected the name of an option, or a mapping of keys."),
         ({"model": 3}, "model is 3 (a whole number); expected the name of an option, or a mapping of keys."),
         ({"overrides": "model=unet"}, "overrides is 'model=unet'. A list of text was expected. Type overrides=['model=unet']."),
         ({"seed": 1.5}, "seed is 1.5 (a number); expected a whole number, 0 or more."),
@@ -134,3 +134,21 @@ def test_a_wrong_argument_is_the_sentence_of_the_command_line(
     assert files == ["test_train.py", "calls.py"], "the frames of the user, and the one that raises"
     assert caught.value.__cause__ is None
     assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == []
+
+
+def test_the_data_are_a_folder_an_option_or_keys(given: list[TrainConfig], tmp_path: Path) -> None:
+    own = tmp_path / "conf" / "data"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("defaults: [demo, _self_]\nname: mine\n")
+    sized = {"size": 64, "root": str(tmp_path / "demo")}
+    train("demo", **keys(tmp_path / "a", data=sized))
+    train(**keys(tmp_path / "b", data="demo"), overrides=[f"data.root={tmp_path / 'demo'}", "data.size=64"])
+    train("mine", **keys(tmp_path / "c", data=sized), config_dir=tmp_path / "conf")
+    assert [config.data.size for config in given] == [64, 64, 64]
+    assert [config.data.name for config in given] == ["demo", "demo", "mine"]
+    with pytest.raises(ConfigError, match="data='demo' is given besides 'liver'"):
+        train("liver", **keys(tmp_path / "d", data="demo"))
+    with pytest.raises(
+        ConfigError, match=r"data is 3 \(a whole number\). A folder or an option of the group data was expected"
+    ):
+        train(3, **keys(tmp_path / "e"))  # type: ignore[arg-type]

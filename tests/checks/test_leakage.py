@@ -7,11 +7,11 @@ import pytest
 
 from fixtures.checks import applied, typed, write
 from fixtures.configs import data_config
-from segexp.checks import split_checks
 from segexp.checks.leakage import check_groups, check_names, check_series, find_stems
+from segexp.checks.run import split_checks
 from segexp.checks.scan import scan_cases
 from segexp.config.schema import DataConfig
-from segexp.data.layout.groups import grouped
+from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.pairing import find_cases
 from segexp.data.splits import assign_splits
 from segexp.types import Case, Source
@@ -187,7 +187,7 @@ def test_parts_of_a_whole(habit):
     assert found is not None
     assert found.numbered
     assert " ".join(sorted(set(found.of.values()))) == stems
-    assert grouped(ids, found.regex, Path()) == found.of
+    assert assign_groups(ids, found.regex, Path()) == found.of
     in_splits = [f"{('train', 'val')[n % 2]}/{name}" for n, name in enumerate(ids)]
     again = find_stems(cases_of(in_splits, split=True))
     assert again is not None

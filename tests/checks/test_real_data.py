@@ -8,8 +8,8 @@ import pytest
 
 from fixtures.checks import OPEN, serious
 from fixtures.configs import data_config
-from segexp.checks import run_checks
 from segexp.checks.duplicates import find_copies
+from segexp.checks.run import run_checks
 from segexp.checks.scan import image_thumbnail, scan_cases
 from segexp.config.schema import DataConfig
 from segexp.data.io.images import read_image

@@ -14,7 +14,7 @@ from segexp.checks.run import find_equal_images, quick_checks, run_checks, run_p
 from segexp.data import statistics
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import write_png
-from segexp.data.statistics import Picture, image_stats
+from segexp.data.statistics import DecodedCase, image_stats
 from segexp.data.transforms import Augment
 from segexp.errors import ConfigError, DataError
 
@@ -391,7 +391,7 @@ def test_pictures_of_one_value_are_no_duplicates(root):
 
 def test_the_same_checksum_is_not_yet_the_same_picture(root, monkeypatch):
     made = ready(root)
-    made.glances = [statistics.ImageStats(1, False) for _ in made.glances]
+    made.image_stats = [statistics.ImageStats(1, False) for _ in made.image_stats]
     assert set(find_equal_images(made)[0]) == {made.cases[0].id}
     assert quick_checks(made) == []
 
@@ -427,14 +427,14 @@ def test_very_little_foreground_is_said_with_the_line_to_type(root):
 
 def test_a_glance_tells_pictures_apart_and_empty_masks():
     image, mask = np.arange(64, dtype=np.uint8).reshape(8, 8, 1), np.zeros((8, 8), np.uint8)
-    first = image_stats(Picture(image, mask))
-    assert first == image_stats(Picture(image.copy(), mask))
+    first = image_stats(DecodedCase(image, mask))
+    assert first == image_stats(DecodedCase(image.copy(), mask))
     others = [image + 1, image.reshape(4, 16, 1), image.astype(np.uint16), np.flipud(image)]
-    assert all(image_stats(Picture(other, mask)).checksum != first.checksum for other in others)
+    assert all(image_stats(DecodedCase(other, mask)).checksum != first.checksum for other in others)
     assert first.empty
-    assert image_stats(Picture(image, np.full((8, 8), 255, np.uint8))).empty
+    assert image_stats(DecodedCase(image, np.full((8, 8), 255, np.uint8))).empty
     mask[3, 3] = 1
-    assert not image_stats(Picture(image, mask)).empty
+    assert not image_stats(DecodedCase(image, mask)).empty
 
 
 def test_errors_are_refused_unless_they_are_allowed_and_notes_are_kept_for_the_check(root):

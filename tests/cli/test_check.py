@@ -81,7 +81,7 @@ def test_a_configuration_that_a_person_changed_stays(check, data, tmp_path):
     assert "it stays" not in check(*words)[1]
     file.write_text(written.replace("size: null", "size: 32"))
     _, out, _ = check(*words)
-    assert "there/data/slices.yaml is there and differs from what would be proposed; it stays." in out
+    assert "there/data/slices.yaml exists and differs from the proposal; it is kept." in out
     assert "size: 32" in file.read_text()
     assert check(*words, "propose=false")[1].count("Proposed") == 0
 
@@ -108,7 +108,7 @@ def test_a_trial_fit(check, data, small, tmp_path):
     words = [word for word in small if not word.startswith("data")]
     code, out, _ = check(*liver(data, "fit=true", "optimizer.lr=0.01", *words))
     assert code == 0
-    assert "Trial fit on train/" in out
+    assert "Overfit test on train/" in out
     assert "learning works." in out
     assert any(line.startswith("step ") and "Dice" in line for line in out.splitlines())
     page = (tmp_path / "checks" / "liver" / "check.html").read_text()

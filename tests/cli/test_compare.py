@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segexp.api.compare import command_words
-from segexp.cli.compare import sorted_words
+from segexp.cli.compare import separate_runs
 from segexp.config.schema import CompareConfig
 
 IDS = [f"{n:02}" for n in range(10)]
@@ -110,7 +110,7 @@ def test_a_name_with_signs_is_a_run_when_it_is_there(make_run, runs, typed):
 
 
 def test_words_are_told_apart(runs):
-    assert sorted_words(["a", "metric=dice", "nowhere", "runs/lr=3/x", "--cfg", "job", "hydra/launcher=basic"]) == (
+    assert separate_runs(["a", "metric=dice", "nowhere", "runs/lr=3/x", "--cfg", "job", "hydra/launcher=basic"]) == (
         ["a", "nowhere", "runs/lr=3/x"],
         ["metric=dice", "--cfg", "job", "hydra/launcher=basic"],
     )

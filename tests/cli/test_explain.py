@@ -16,7 +16,7 @@ from segexp.config.schema import ExplainConfig
 def test_help(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Show what in a picture speaks for a class")
+    assert out.startswith("Show the evidence for a class")
     assert out.endswith(f"segexp {__version__}\n")
 
 

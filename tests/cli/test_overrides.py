@@ -3,13 +3,13 @@
 import pytest
 
 from segexp.cli.overrides import parse
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 
 TABLE = "data.classes={cell: 0, edge: 255}"
 
 
 def classes(*words):
-    return plain(compose("train", parse(words).overrides))["data"]
+    return to_plain(compose("train", parse(words).overrides))["data"]
 
 
 @pytest.mark.parametrize("data", ["liver", "landcover", "auto"])
@@ -42,7 +42,7 @@ def test_points_of_a_weight_take_the_place_of_the_files():
     typed = "loss.terms.dice.weight={0: 0.0, 50%: 1.0}"
     assert parse([typed]).overrides == ["++loss.terms.dice.weight=null", f"+{typed}"]
     assert parse(["loss.terms.dice.weight=[[0,1],[9,0]]"]).overrides == ["loss.terms.dice.weight=[[0,1],[9,0]]"]
-    loss = plain(compose("train", parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
+    loss = to_plain(compose("train", parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
     assert loss["terms"]["dice"]["weight"] == {0: 0.0, 50: 1.0}
     assert loss["terms"]["ce"]["weight"] == 1.0
 

@@ -65,15 +65,15 @@ def read(path):
 def scored(run, root):
     """The masks that scoring the validation split sees, and their confusion matrices."""
     from segexp.checkpoint import load_segmenter
-    from segexp.data.cache import ReadingStore
-    from segexp.data.datamodule import find, make_reader
+    from segexp.data.cache import UncachedStore
+    from segexp.data.datamodule import find_data_cases, make_reader
     from segexp.data.dataset import EvalDataset
     from segexp.evaluation.scoring import score_cases
 
     segmenter = load_segmenter(run)
     data = segmenter.facts["config"]["data"] | {"root": str(root)}
-    cases = [case for case in find(data) if case.split == "val"]
-    prepared = EvalDataset(ReadingStore(make_reader(data), cases), range(len(cases)), segmenter.preprocessing)
+    cases = [case for case in find_data_cases(data) if case.split == "val"]
+    prepared = EvalDataset(UncachedStore(make_reader(data), cases), range(len(cases)), segmenter.preprocessing)
     masks = score_cases(segmenter, prepared, range(len(cases))).kept
     return {case.image.path: masks[position] for position, case in enumerate(cases)}
 
@@ -175,8 +175,8 @@ def test_another_number_of_channels(one, tmp_path, monkeypatch, capfd):
     tifffile.imwrite("in/five.tif", np.zeros((5, 40, 40), np.uint8), photometric="minisblack", planarconfig="separate")
     assert main([f"checkpoint={one}", "input=in", "output=out", "gpus=0"]) == 1
     assert capfd.readouterr().err == (
-        "segexp: 1 of 1 image could not be predicted: five.tif (has 5 channels, and the network takes 1). Mend or remove what "
-        "is named; the same command again does what is missing.\n"
+        "segexp: 1 of 1 image could not be predicted: five.tif (has 5 channels, and the network takes 1). Fix or remove these "
+        "files; the same command then continues.\n"
     )
     assert [row["flags"] for row in rows(tmp_path / "out")] == [
         "not predicted: in/five.tif has 5 channels, and the network takes 1"

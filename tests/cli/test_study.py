@@ -10,7 +10,7 @@ import types
 import pytest
 
 from segexp.cli.overrides import parse
-from segexp.cli.study import Study, check_fixed, plan_study, rows, status
+from segexp.cli.study import Study, check_fixed, job_rows, job_status, plan_study
 from segexp.cli.summary import summarize
 from segexp.cli.train import main
 from segexp.errors import DataError
@@ -112,7 +112,7 @@ def test_a_failing_job_leaves_the_others_standing_and_is_named(study, tmp_path):
     end = study.out[study.out.index("Each job") :]
     assert "Failed: seed-2. mask 7 is odd. type this." in end
     assert "Failed: seed-3. unexpected ZeroDivisionError in test_study.py" in end
-    assert "2 of 4 jobs are not done. The same command again tries them" in end
+    assert "2 of 4 jobs are not done. Repeat the command to retry them" in end
     assert "Traceback" not in study.out + study.err
 
     assert study("seed=1,2,3,4", "study=mine", problems={3: problems[3]}) == 1
@@ -132,7 +132,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(study, tmp_path):
     assert study("seed=1,2,3", "study=mine", problems={2: KeyboardInterrupt()}) == 130
     assert study.ran == ["seed-1", "seed-2"]
     assert "unfinished" in study.out
-    assert "1 of 2 jobs are not done. The same command again" in study.out
+    assert "1 of 2 jobs are not done. Repeat the command" in study.out
     assert study("seed=1,2,3", "study=mine") == 0
     assert study.ran == ["seed-2", "seed-3"]
     assert study.configs["seed-2"].resume == str(tmp_path / "runs" / "studies" / "mine" / "seed-2")
@@ -192,13 +192,13 @@ def test_check_fixed_without_a_study_is_silent(tmp_path):
 
 
 def test_status_is_read_from_the_folder(tmp_path):
-    assert status(tmp_path, 0.0) == "unfinished"
+    assert job_status(tmp_path, 0.0) == "unfinished"
     (tmp_path / "failed.txt").write_text("x")
-    assert status(tmp_path, 0.0) == "failed"
+    assert job_status(tmp_path, 0.0) == "failed"
     (tmp_path / "metrics.json").write_text("{}")
     os.utime(tmp_path / "metrics.json", (100, 100))
-    assert status(tmp_path, 99.0) == "done"
-    assert status(tmp_path, 101.0) == "skipped"
+    assert job_status(tmp_path, 99.0) == "done"
+    assert job_status(tmp_path, 101.0) == "skipped"
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"scores": 3}', '{"scores": {"val/dice": null}, "seconds": "long"}'])
@@ -208,7 +208,7 @@ def test_odd_metrics_do_not_stop_the_summary(tmp_path, text, capsys):
     (job / ".hydra" / "overrides.yaml").write_text("- seed=1\n- data=liver\n- study=x\n")
     (job / "metrics.json").write_text(text)
     made = Study(parse(["-m", "seed=1,2"]), tmp_path, ["data=liver"], 0.0)
-    (row,) = rows(made)
+    (row,) = job_rows(made)
     assert (row["job"], row["status"], row["seed"]) == ("seed-1", "done", "1")
     assert "data" not in row
     assert summarize(made) == 0

@@ -9,7 +9,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from segexp.config.annotations import check_value, expectation, kind, matches
+from segexp.config.annotations import check_value, expectation, matches, type_name
 
 
 class Colour(Enum):
@@ -117,4 +117,4 @@ def test_the_sentence_names_key_value_and_expectation():
     ("value", "word"), [(True, "true or false"), (1, "a whole number"), ([1], "a list"), ({}, "a mapping")]
 )
 def test_kinds_as_yaml_users_say_them(value, word):
-    assert kind(value) == word
+    assert type_name(value) == word

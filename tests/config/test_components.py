@@ -12,12 +12,12 @@ from segexp.config.components import (
     check_measures,
     check_signature,
     check_targets,
+    component_nodes,
     fit_to_targets,
     instantiate,
     locate,
-    nodes,
 )
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 from segexp.config.validation import validate
 from segexp.errors import CheckpointError, ConfigError
 
@@ -43,7 +43,7 @@ def made(tmp_path, monkeypatch):
         typed = [word.lstrip("+~").partition("=")[0] for word in words]
         config = compose("train", parse(["data=liver", "data.root=x", *words]).overrides)
         fit_to_targets(config, typed)
-        return plain(config)
+        return to_plain(config)
 
     yield compose_it
     sys.modules.pop("mine", None)
@@ -208,7 +208,7 @@ def test_functions_that_take_anything_accept_any_key(package):
 
 def test_nodes_finds_nested_targets_with_their_keys():
     config = {"a": {"_target_": "x.Y", "terms": [{"loss": {"_target_": "x.Z"}}]}, "b": 1}
-    assert [(key, node["_target_"]) for key, node in nodes(config)] == [("a", "x.Y"), ("a.terms[0].loss", "x.Z")]
+    assert [(key, node["_target_"]) for key, node in component_nodes(config)] == [("a", "x.Y"), ("a.terms[0].loss", "x.Z")]
 
 
 def test_instantiate_builds_nested_objects_from_plain_values():

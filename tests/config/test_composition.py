@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from segexp.config import composition
-from segexp.config.composition import conf_dir, plain, register_resolvers, scales
+from segexp.config.composition import conf_dir, register_resolvers, scales, to_plain
 from segexp.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_plain_resolves_everything():
             "first": "${segexp.first:${data.none},here}",
         }
     )
-    values = plain(composed)
+    values = to_plain(composed)
     assert values["data"]["n"] == 3
     assert values["unknown"] is None
     assert values["list"] == [1, {"x": 3}]
@@ -53,7 +53,7 @@ def test_plain_resolves_everything():
 )
 def test_what_cannot_be_resolved_names_the_key(node, expected):
     with pytest.raises(ConfigError) as caught:
-        plain(OmegaConf.create(node))
+        to_plain(OmegaConf.create(node))
     assert expected in str(caught.value)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from segexp.config.composition import compose, defaults_of, plain
+from segexp.config.composition import compose, defaults_of, to_plain
 from segexp.config.schema import COMMANDS, TrainConfig
 from segexp.config.validation import validate
 
@@ -29,7 +29,7 @@ def filled(*overrides):
             OmegaConf.update(config, f"data.{key}", OmegaConf.create(f"x: {value}").x)
     if "distill" in config and OmegaConf.is_missing(config.distill, "teacher"):
         config.distill.teacher = "somewhere"
-    return plain(config)
+    return to_plain(config)
 
 
 def name_of(file):

@@ -29,7 +29,7 @@ def test_a_network_that_has_not_all_of_it_keeps_what_its_file_says(folder):
     config = composed()
     said = fit_to_choices(config, {"model", "experiment"}, CHOICES, [folder])
     assert said == [
-        "experiment=mine says model.stride=4, model.width=8 to its own network; this one has other settings and keeps them."
+        "experiment=mine sets model.stride=4, model.width=8 for its own network; the chosen one keeps its settings."
     ]
     assert config.model == {"_target_": "torch.nn.MaxPool2d", "kernel_size": 2, "stride": 7}
 
@@ -57,7 +57,7 @@ def test_what_was_typed_stays(folder):
     assert fit_to_choices(config, {"model", "model.width"}, CHOICES, [folder]) == []
     assert config.model.width == 8
     config = composed(width=8, stride=5)
-    assert "model.width=8 to" in fit_to_choices(config, {"model", "model.stride"}, CHOICES, [folder])[0]
+    assert "model.width=8 for" in fit_to_choices(config, {"model", "model.stride"}, CHOICES, [folder])[0]
     assert config.model == {"_target_": "torch.nn.MaxPool2d", "kernel_size": 2, "stride": 5}
 
 
@@ -130,8 +130,7 @@ def test_a_loss_without_the_term_is_as_its_file_says(losses, name):
     config = chosen(losses, loss=name)
     said = fit_to_choices(config, {"loss", "experiment"}, {"experiment": "mine", "loss": name}, [losses])
     assert said == [
-        "experiment=mine says loss.terms.ce.loss.class_weights=[1, 8] to its own loss; this one has other settings and keeps "
-        "them."
+        "experiment=mine sets loss.terms.ce.loss.class_weights=[1, 8] for its own loss; the chosen one keeps its settings."
     ]
     assert config.loss == OmegaConf.load(losses / "loss" / f"{name}.yaml")
 
@@ -140,9 +139,7 @@ def test_a_loss_without_the_term_is_as_its_file_says(losses, name):
 def test_a_typed_augmentation_is_the_whole_of_it(losses, name):
     config = chosen(losses, augment=name, loss="ce_dice")
     said = fit_to_choices(config, {"augment"}, {"experiment": "mine", "augment": name}, [losses])
-    assert said == [
-        "experiment=mine says augment.transforms to its own augmentation; this one has other settings and keeps them."
-    ]
+    assert said == ["experiment=mine sets augment.transforms for its own augmentation; the chosen one keeps its settings."]
     assert config.augment == OmegaConf.load(losses / "augment" / f"{name}.yaml")
     assert config.loss.terms.ce.loss.class_weights == [1, 8], "nobody typed a loss"
 
@@ -179,9 +176,7 @@ def test_a_learning_rate_is_that_of_one_optimizer(experiment, typed, rate, optim
     given = config.optimizer.lr
     said = fit_to_choices(config, {"optimizer"}, {"experiment": experiment, "optimizer": typed}, [optimizers])
     assert config.optimizer.lr == rate
-    expected = (
-        f"experiment={experiment} says optimizer.lr={given} to its own optimizer; this one has other settings and keeps them."
-    )
+    expected = f"experiment={experiment} sets optimizer.lr={given} for its own optimizer; the chosen one keeps its settings."
     assert said == ([] if given == rate else [expected])
 
 

@@ -1,7 +1,7 @@
 """`class_weights: auto` inside a loss's configuration."""
 
 from fixtures.configs import train_config
-from segexp.config.learned import asks_for_weights, with_class_weights
+from segexp.config.learned import needs_class_weights, resolve_class_weights
 from segexp.config.validation import validate
 
 CE = "segexp.losses.CrossEntropy"
@@ -13,18 +13,18 @@ def summed(weights):
 
 
 def test_it_is_found_wherever_it_is():
-    assert asks_for_weights({"_target_": CE, "class_weights": "auto"})
-    assert asks_for_weights(summed("auto"))
-    assert not asks_for_weights(summed([1, 2]))
-    assert not asks_for_weights({"_target_": CE})
+    assert needs_class_weights({"_target_": CE, "class_weights": "auto"})
+    assert needs_class_weights(summed("auto"))
+    assert not needs_class_weights(summed([1, 2]))
+    assert not needs_class_weights({"_target_": CE})
 
 
 def test_weights_take_its_place_and_all_else_stays():
     node = summed("auto")
-    assert with_class_weights(node, (1.0, 3.0)) == summed([1.0, 3.0])
+    assert resolve_class_weights(node, (1.0, 3.0)) == summed([1.0, 3.0])
     assert node == summed("auto"), "the original is left as it was"
     for other in (summed(None), summed([2, 1]), {"_target_": "x.Y", "other": "auto", "list": [{"class_weights": "auto"}]}):
-        assert with_class_weights(other, [1.0, 3.0]) == other
+        assert resolve_class_weights(other, [1.0, 3.0]) == other
 
 
 def test_the_validation_takes_it_for_a_list():

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segexp.config.saved_runs import as_yaml, composed, defaults, read_saved_run, study_command, study_words
+from segexp.config.saved_runs import (
+    as_yaml,
+    config_of_choices,
+    read_saved_config,
+    read_saved_run,
+    study_command,
+    study_overrides,
+)
 
 
 @pytest.fixture
@@ -53,9 +60,9 @@ def test_broken_overrides_are_none(kept):
 
 
 def test_words_of_a_study(tmp_path):
-    assert study_words(tmp_path) == ()
+    assert study_overrides(tmp_path) == ()
     (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": {"overrides": {"task": ["seed=1,2"]}}}))
-    assert study_words(tmp_path) == ("seed=1,2",)
+    assert study_overrides(tmp_path) == ("seed=1,2",)
 
 
 def test_the_command_that_goes_on_with_a_study(tmp_path):
@@ -79,7 +86,7 @@ def test_the_command_that_goes_on_with_a_study(tmp_path):
 
 
 def test_defaults_are_those_of_the_chosen_options():
-    found = defaults({"model": "unetpp", "optimizer": "sgd", "experiment": "liver"})
+    found = config_of_choices({"model": "unetpp", "optimizer": "sgd", "experiment": "liver"})
     assert found["model"]["_target_"] == "segexp.models.UNetPlusPlus"
     assert found["optimizer"]["_target_"] == "torch.optim.SGD"
     assert found["data"]["name"] == "demo", "an experiment is left out"
@@ -88,33 +95,33 @@ def test_defaults_are_those_of_the_chosen_options():
 def test_options_of_the_user_are_found(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.yaml").write_text("_target_: my_nets.Tiny\nwidth: 8\n")
-    assert defaults({"model": "tiny"}, [tmp_path])["model"]["width"] == 8
-    assert defaults({"model": "tiny"}) is None
+    assert config_of_choices({"model": "tiny"}, [tmp_path])["model"]["width"] == 8
+    assert config_of_choices({"model": "tiny"}) is None
 
 
 def test_composing_leaves_a_running_hydra_alone():
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from segexp.config.composition import conf_dir, hydra_aside
+    from segexp.config.composition import conf_dir, suspend_hydra
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         running = GlobalHydra.instance().hydra
-        assert defaults({"model": "unet"})["model"]["_target_"] == "segexp.models.UNet"
+        assert config_of_choices({"model": "unet"})["model"]["_target_"] == "segexp.models.UNet"
         assert GlobalHydra.instance().hydra is running
-        with pytest.raises(RuntimeError), hydra_aside():
+        with pytest.raises(RuntimeError), suspend_hydra():
             raise RuntimeError
         assert GlobalHydra.instance().hydra is running
     assert not GlobalHydra.instance().is_initialized()
 
 
 def test_the_composed_configuration_has_its_references_resolved(kept):
-    assert composed(kept(config="a: 1\nb: ${a}\nc: {x: 0, y: 1}\nd: ${segexp.count:${c}}\n"))["d"] == 2
+    assert read_saved_config(kept(config="a: 1\nb: ${a}\nc: {x: 0, y: 1}\nd: ${segexp.count:${c}}\n"))["d"] == 2
 
 
 def test_a_configuration_that_cannot_be_read_is_empty(kept, tmp_path):
-    assert composed(tmp_path) == {}
-    assert composed(kept(config="a: ${gone}\n")) == {}
+    assert read_saved_config(tmp_path) == {}
+    assert read_saved_config(kept(config="a: ${gone}\n")) == {}
 
 
 def test_yaml_is_plain():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.config.suggestions import known_keys, malformed, options, unknown_key, unknown_option
+from segexp.config.suggestions import known_keys, malformed_override, options, unknown_key, unknown_option
 from segexp.errors import ConfigError
 
 
@@ -113,7 +113,7 @@ def test_unknown_main_configurations_name_the_folders(conf, mine):
     ],
 )
 def test_malformed_overrides_say_how_to_quote(conf, typed, expected):
-    assert expected in str(malformed(typed, [conf]))
+    assert expected in str(malformed_override(typed, [conf]))
 
 
 def test_an_option_that_an_extra_brings(conf):

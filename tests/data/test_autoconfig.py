@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fixtures.configs import data_config
-from segexp.data.autoconfig import DEMO, FACTS, complete
-from segexp.data.datamodule import find, make_reader
+from segexp.data.autoconfig import DEMO, FACTS, complete_keys
+from segexp.data.datamodule import find_data_cases, make_reader
 from segexp.data.synthetic import datasets
 from segexp.errors import DataError
 
@@ -20,7 +20,7 @@ def few(monkeypatch):
 
 
 def test_a_layout_that_is_given_stays_and_nothing_is_looked_at():
-    assert complete(data_config(OPEN, root="/nowhere", image="{id}.png")) == ({}, "")
+    assert complete_keys(data_config(OPEN, root="/nowhere", image="{id}.png")) == ({}, "")
 
 
 def test_every_family_has_its_layout():
@@ -31,11 +31,11 @@ def test_every_family_has_its_layout():
 @pytest.mark.parametrize("family", datasets.FAMILIES)
 def test_a_family_is_generated_and_described_so_that_it_can_be_read(tmp_path, few, family):
     data = data_config(OPEN, root=str(tmp_path), family=family)
-    found, sentence = complete(data)
+    found, sentence = complete_keys(data)
     assert Path(found["root"]).parent == tmp_path
     assert sentence == f"Generated pictures ({family}) in {found['root']}"
     full = data.changed(**found)
-    cases = find(full)
+    cases = find_data_cases(full)
     assert len(cases) == 6
     for case in cases:
         picture = make_reader(full)(case)
@@ -46,14 +46,14 @@ def test_a_family_is_generated_and_described_so_that_it_can_be_read(tmp_path, fe
 
 
 def test_what_the_user_says_of_a_family_wins(tmp_path, few):
-    found, _ = complete(data_config(OPEN, root=str(tmp_path), family="organ", classes={"rest": 0, "liver": 255}))
+    found, _ = complete_keys(data_config(OPEN, root=str(tmp_path), family="organ", classes={"rest": 0, "liver": 255}))
     assert found["classes"] == {"rest": 0, "liver": 255}
     assert found["image"] == DEMO["organ"]["image"]
 
 
 def test_an_open_layout_is_recognised_and_the_reason_told(tmp_path):
     root = datasets.make_demo(tmp_path, "organ", count=6, size=64)
-    found, sentence = complete(data_config(OPEN, root=str(root)))
+    found, sentence = complete_keys(data_config(OPEN, root=str(root)))
     assert {key: found[key] for key in ("image", "mask", "channels")} == {
         "image": "{split}/{id}.png",
         "mask": "{split}/{id}_mask.png",
@@ -61,16 +61,16 @@ def test_an_open_layout_is_recognised_and_the_reason_told(tmp_path):
     }
     assert sentence.startswith(f"Layout of {root}: ")
     assert len(sentence) > 60
-    assert len(find(data_config({**OPEN, **found}, root=str(root)))) == 6
+    assert len(find_data_cases(data_config({**OPEN, **found}, root=str(root)))) == 6
 
 
 def test_what_the_user_says_of_a_recognised_folder_wins(tmp_path):
     root = datasets.make_demo(tmp_path, "organ", count=6, size=64)
-    found, _ = complete(data_config(OPEN, root=str(root), channels=3, classes={"air": 0, "liver": 255}))
+    found, _ = complete_keys(data_config(OPEN, root=str(root), channels=3, classes={"air": 0, "liver": 255}))
     assert (found["channels"], found["classes"]) == (3, {"air": 0, "liver": 255})
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
-        complete(data_config(OPEN, root=str(tmp_path / "nowhere")))
+        complete_keys(data_config(OPEN, root=str(tmp_path / "nowhere")))
     assert str(tmp_path / "nowhere") in str(caught.value)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from segexp.data import cache as store
-from segexp.data.cache import DiskStore, RamStore, ReadingStore, available_memory, cache_folder, choose_cache, store_key
+from segexp.data.cache import DiskStore, RamStore, UncachedStore, available_memory, cache_folder, choose_cache, store_key
 from segexp.data.preprocessing import resize_image, resize_mask
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.types import Case, Source
 
 KINDS = [(dtype, channels) for dtype in (np.uint8, np.uint16, np.float32) for channels in (1, 3)]
@@ -19,7 +19,7 @@ KINDS = [(dtype, channels) for dtype in (np.uint8, np.uint16, np.float32) for ch
 def picture(n, dtype=np.uint8, channels=3):
     rng = np.random.default_rng(n)
     size = (17 + n, 23)
-    return Picture((rng.random((*size, channels)) * 60000).astype(dtype), rng.integers(0, 4, (31 + n, 19)).astype(np.uint8))
+    return DecodedCase((rng.random((*size, channels)) * 60000).astype(dtype), rng.integers(0, 4, (31 + n, 19)).astype(np.uint8))
 
 
 def same(a, b):
@@ -36,7 +36,7 @@ def test_all_stores_give_identical_pictures(tmp_path, dtype, channels):
         RamStore(iter(truth)),
         DiskStore.write(tmp_path / "s", iter(truth)),
         DiskStore(tmp_path / "s"),
-        ReadingStore(lambda case: truth[int(case.id)], cases),
+        UncachedStore(lambda case: truth[int(case.id)], cases),
     )
     for made in stores:
         for n in (2, 0, 3, 1, 2):

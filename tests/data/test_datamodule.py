@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from fixtures.configs import data_config
 from segexp.data import datamodule
-from segexp.data.cache import DiskStore, RamStore, ReadingStore
+from segexp.data.cache import DiskStore, RamStore, UncachedStore
 from segexp.data.datamodule import SegmentationDataModule, init_worker
 from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix
@@ -110,7 +110,7 @@ def test_the_fingerprint_is_of_the_training_split_alone(organ):
 
 def test_setting_up_twice_reads_once(organ, monkeypatch):
     made = module(organ)
-    monkeypatch.setattr(datamodule, "find", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(datamodule, "find_data_cases", lambda _: pytest.fail("read again"))
     made.setup("fit")
 
 
@@ -176,7 +176,7 @@ def test_every_cache_gives_the_same_batches_and_samples(organ, cache):
     made = {kind: module(organ, cache=kind, size=48, crop=32, repeat=2) for kind in ("ram", "disk", "none")}
     made["disk again"] = module(organ, cache="disk", size=48, crop=32, repeat=2)
     kinds = [type(each.store) for each in made.values()]
-    assert kinds == [RamStore, DiskStore, ReadingStore, DiskStore]
+    assert kinds == [RamStore, DiskStore, UncachedStore, DiskStore]
     first = made["ram"]
     batches, samples = list(first.train_dataloader()), list(first.val_dataloader())
     assert len(batches) == 2 * len(first.members("train")) // 2
@@ -402,9 +402,9 @@ def test_crops_around_the_foreground_are_the_same_for_any_number_of_workers(orga
 
 def test_the_pass_leaves_a_glance_at_each_picture(organ):
     made = module(organ)
-    assert len(made.glances) == len(made.cases) == 12
-    assert len({seen.checksum for seen in made.glances}) == 12
-    assert [seen.empty for seen in made.glances] == [not (made.store[n].mask == 1).any() for n in range(12)]
+    assert len(made.image_stats) == len(made.cases) == 12
+    assert len({seen.checksum for seen in made.image_stats}) == 12
+    assert [seen.empty for seen in made.image_stats] == [not (made.store[n].mask == 1).any() for n in range(12)]
 
 
 # Further pictures, and several in one -------------------------------------------------------------------------------------

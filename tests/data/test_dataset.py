@@ -14,7 +14,7 @@ from segexp.data.dataset import (
     collate_train,
 )
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.data.transforms import Augment, Foreground
 
 PREPROCESSING = Preprocessing(3, value_range=(0.0, 1000.0), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -40,7 +40,7 @@ def pictures(count=6, dtype=np.uint8, sizes=((20, 30),)):
     for n in range(count):
         height, width = sizes[n % len(sizes)]
         image = (rng.random((height, width, 3)) * (255 if dtype == np.uint8 else 1000)).astype(dtype)
-        made.append(Picture(image, rng.integers(0, 3, (height, width)).astype(np.uint8)))
+        made.append(DecodedCase(image, rng.integers(0, 3, (height, width)).astype(np.uint8)))
     return made
 
 
@@ -82,7 +82,7 @@ def test_wide_images_reach_the_augmentation_on_the_unit_scale_and_bytes_as_they_
         seen.append((image.dtype, float(image.min()), float(image.max())))
         return image, mask
 
-    beyond = Picture(np.array([[[-5, 0, 500]], [[1000, 1200, 3]]], np.float32).repeat(16, 1), np.zeros((2, 16), np.uint8))
+    beyond = DecodedCase(np.array([[[-5, 0, 500]], [[1000, 1200, 3]]], np.float32).repeat(16, 1), np.zeros((2, 16), np.uint8))
     training(RamStore([beyond]), [0], look)[0, 0]
     training(RamStore(pictures(1)), [0], look)[0, 0]
     assert seen[0] == (np.float32, 0.0, 1.0)
@@ -129,7 +129,7 @@ def test_image_at_the_working_size_takes_its_mask_along():
     image = np.zeros((20, 30, 3), np.uint8)
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20, 20:40], mask[0, 0] = 2, 255
-    store = RamStore([Picture(image, mask)])
+    store = RamStore([DecodedCase(image, mask)])
     drawn = training(store, [0], leave)[0, 0]
     assert drawn[1].shape == (20, 30)
     assert set(drawn[1].unique().tolist()) <= {0, 2, 255}
@@ -303,7 +303,7 @@ def speck(dtype=np.uint8, size=(40, 60)):
     mask = np.zeros(size, np.uint8)
     mask[:2, :2] = 2
     rng = np.random.default_rng(1)
-    return Picture((rng.random((size[0] // 2, size[1] // 2, 3)) * 200).astype(dtype), mask)
+    return DecodedCase((rng.random((size[0] // 2, size[1] // 2, 3)) * 200).astype(dtype), mask)
 
 
 def cropping(share, pictures, seed=0):

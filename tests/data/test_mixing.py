@@ -9,7 +9,7 @@ from segexp.data.dataset import EpochSampler, TrainDataset, collate_train
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL, join_layers
 from segexp.data.mixing import ClassMix, CutMix, Mixed, Mosaic
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.data.transforms import Augment
 from segexp.types import IGNORE
 
@@ -174,7 +174,7 @@ def test_the_smallest_pictures(mix):
 
 def pictures(sizes=((40, 60),), dtype=np.uint8):
     made = [coded(n + 1, sizes[n % len(sizes)]) for n in range(6)]
-    return RamStore([Picture(image if dtype == np.uint8 else image.astype(dtype) / 255, mask) for image, mask in made])
+    return RamStore([DecodedCase(image if dtype == np.uint8 else image.astype(dtype) / 255, mask) for image, mask in made])
 
 
 def drawing(mix, store=None, seed=3, crop=None, repeat=2, foreground_crops=0.0):

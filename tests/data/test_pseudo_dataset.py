@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from segexp.data.cache import DiskStore, RamStore, ReadingStore, open_store
+from segexp.data.cache import DiskStore, RamStore, UncachedStore, open_store
 from segexp.data.dataset import EpochSampler, TrainDataset, collate_train
 from segexp.data.io.images import write_png
 from segexp.data.mixing import CutMix, Mixed
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.types import Case, Source
 
 PLAIN = Preprocessing(1, mean=(0.0,), std=(1.0,))
@@ -22,7 +22,7 @@ def noted(image, mask, *, key):
 
 
 def samples(count, first, repeat=1, seed=5):
-    store = RamStore([Picture(np.full((8, 8, 1), first + n, np.uint8), np.full((8, 8), n, np.uint8)) for n in range(count)])
+    store = RamStore([DecodedCase(np.full((8, 8, 1), first + n, np.uint8), np.full((8, 8), n, np.uint8)) for n in range(count)])
     return TrainDataset(store, range(count), noted, PLAIN, seed, repeat)
 
 
@@ -100,7 +100,7 @@ def cases(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cache", "kind"), [("ram", RamStore), ("disk", DiskStore), ("none", ReadingStore), ("auto", RamStore)]
+    ("cache", "kind"), [("ram", RamStore), ("disk", DiskStore), ("none", UncachedStore), ("auto", RamStore)]
 )
 def test_pictures_are_kept_as_asked_and_masks_are_read_as_they_are(cases, cache, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGEXP_CACHE", str(tmp_path / "cache"))

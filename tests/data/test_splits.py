@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.layout.pairing import find_cases
-from segexp.data.splits import assign_splits, read_split_csv, split_as, split_hash, split_table, write_split_csv
+from segexp.data.splits import assign_splits, read_split_csv, split_from_config, split_hash, split_table, write_split_csv
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case, Source
 
@@ -251,8 +251,8 @@ def test_liver_keeps_the_scans_apart(real_data: Path) -> None:
 def test_the_split_has_a_seed_of_its_own():
     cases = [Case(str(n), Source(Path(f"{n}.png")), ()) for n in range(40)]
     data = data_config(val_fraction=0.25, test_fraction=0.0, folds=None, fold=None)
-    by_run = [split_as(data, cases, seed) for seed in (1, 2)]
-    kept = [split_as(data.changed(split_seed=1), cases, seed) for seed in (1, 2)]
+    by_run = [split_from_config(data, cases, seed) for seed in (1, 2)]
+    kept = [split_from_config(data.changed(split_seed=1), cases, seed) for seed in (1, 2)]
     assert by_run[0] != by_run[1]
     assert kept == [by_run[0], by_run[0]]
-    assert split_as(data.changed(split_seed=0), cases, 1) == split_as(data, cases, 0)
+    assert split_from_config(data.changed(split_seed=0), cases, 1) == split_from_config(data, cases, 0)

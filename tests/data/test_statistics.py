@@ -10,7 +10,7 @@ from PIL import Image
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.modes import MULTILABEL
 from segexp.data.labels.multilabel import OverlappingTable
-from segexp.data.statistics import Picture, Reader, Statistics, check_masks, image_stats, read_all
+from segexp.data.statistics import DecodedCase, Reader, Statistics, check_masks, image_stats, read_all
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
@@ -162,44 +162,44 @@ def test_statistics_against_numpy(tmp_path, dtype, channels):
 
 def test_percentiles_of_large_pictures_come_from_a_sample():
     image = np.random.default_rng(0).integers(0, 256, (600, 700, 1), dtype=np.uint8)
-    statistics = measured([Picture(image, np.zeros((600, 700), np.uint8))], 1)
+    statistics = measured([DecodedCase(image, np.zeros((600, 700), np.uint8))], 1)
     assert sum(len(sample) for sample in statistics.samples) < 10_000
     assert statistics.fingerprint().p_high[0] == pytest.approx(np.percentile(image, 99.5) / 255, abs=0.01)
 
 
 def test_statistics_do_not_keep_the_pictures():
     image = np.zeros((300, 300, 1), np.uint8)
-    statistics = measured([Picture(image, np.zeros((300, 300), np.uint8))], 1)
+    statistics = measured([DecodedCase(image, np.zeros((300, 300), np.uint8))], 1)
     assert not any(np.shares_memory(sample, image) for sample in statistics.samples)
 
 
 def test_ignored_pixels_have_no_share():
     mask = np.full((16, 16), 255, np.uint8)
     mask[:4], mask[4] = 0, 1
-    found = measured([Picture(np.zeros((16, 16, 1), np.uint8), mask)], 1).fingerprint()
+    found = measured([DecodedCase(np.zeros((16, 16, 1), np.uint8), mask)], 1).fingerprint()
     assert found.class_share == [0.8, 0.2]
 
 
 def test_the_range_of_bytes_is_theirs_whatever_they_hold():
-    assert measured([Picture(np.full((4, 4, 1), 9, np.uint8), np.zeros((4, 4), np.uint8))], 1).value_range() == (0, 255)
+    assert measured([DecodedCase(np.full((4, 4, 1), 9, np.uint8), np.zeros((4, 4), np.uint8))], 1).value_range() == (0, 255)
     assert Statistics(1, 2).value_range() == (0, 255)
 
 
 def test_the_range_of_a_constant_image_is_not_empty():
-    picture = Picture(np.full((4, 4, 1), 2.5, np.float32), np.zeros((4, 4), np.uint8))
+    picture = DecodedCase(np.full((4, 4, 1), 2.5, np.float32), np.zeros((4, 4), np.uint8))
     low, high = measured([picture], 1).value_range()
     assert low == 2.5 < high
 
 
 def test_one_scale_cannot_fit_bytes_and_wide_values():
     kinds = (np.uint8, np.uint16)
-    statistics = measured([Picture(np.ones((4, 4, 1), kind), np.zeros((4, 4), np.uint8)) for kind in kinds], 1)
+    statistics = measured([DecodedCase(np.ones((4, 4, 1), kind), np.zeros((4, 4), np.uint8)) for kind in kinds], 1)
     with pytest.raises(DataError, match=r"values of different types: uint16, uint8\. All 8-bit, or none of them"):
         statistics.fingerprint()
 
 
 def test_the_fingerprint_is_plain_values():
-    found = measured([Picture(np.ones((16, 16, 2), np.float32), np.ones((16, 16), np.uint8))], 2).fingerprint().as_dict()
+    found = measured([DecodedCase(np.ones((16, 16, 2), np.float32), np.ones((16, 16), np.uint8))], 2).fingerprint().as_dict()
     assert all(type(value) in (int, float) for values in found.values() if isinstance(values, list) for value in values)
     assert found["sizes"] == {"16x16": 1}
 
@@ -212,7 +212,7 @@ def numbered(count):
 
 
 def fake_picture(case):
-    return Picture(np.full((2, 2, 1), int(case.id), np.uint8), np.zeros((2, 2), np.uint8))
+    return DecodedCase(np.full((2, 2, 1), int(case.id), np.uint8), np.zeros((2, 2), np.uint8))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
@@ -272,7 +272,7 @@ def test_other_exceptions_pass_through():
     ("value", "said"), [(1, "is all one value (class cell)"), (255, "is all one value (ignored everywhere)")]
 )
 def test_masks_that_are_all_one_class_are_refused(value, said):
-    pictures = [Picture(np.zeros((4, 4, 1), np.uint8), np.full((4, 4), value, np.uint8)) for _ in range(3)]
+    pictures = [DecodedCase(np.zeros((4, 4, 1), np.uint8), np.full((4, 4), value, np.uint8)) for _ in range(3)]
     with pytest.raises(DataError) as caught:
         check_masks(measured(pictures, 1), ("background", "cell"), "training")
     message = str(caught.value)
@@ -282,7 +282,7 @@ def test_masks_that_are_all_one_class_are_refused(value, said):
 
 
 def test_masks_with_two_classes_pass_even_if_each_mask_has_one():
-    pictures = [Picture(np.zeros((4, 4, 1), np.uint8), np.full((4, 4), value, np.uint8)) for value in (0, 1)]
+    pictures = [DecodedCase(np.zeros((4, 4, 1), np.uint8), np.full((4, 4), value, np.uint8)) for value in (0, 1)]
     check_masks(measured(pictures, 1), ("background", "cell"), "training")
 
 
@@ -303,6 +303,6 @@ def test_shares_of_overlapping_classes_may_add_up_to_more_than_one(tmp_path):
     assert not image_stats(picture).empty
     check_masks(statistics, table.names, "training")
     nothing = Statistics(1, 3, MULTILABEL)
-    nothing.add(Picture(picture.image, picture.mask * 0))
+    nothing.add(DecodedCase(picture.image, picture.mask * 0))
     with pytest.raises(DataError, match=r"Every mask of the 1 training images is all one value \(class background\)"):
         check_masks(nothing, table.names, "training")

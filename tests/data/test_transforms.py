@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from segexp.data.labels.modes import MULTILABEL
-from segexp.data.transforms import Augment, Foreground, cut
+from segexp.data.transforms import Augment, Foreground, random_crop
 from segexp.errors import ConfigError, DataError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "augment"
@@ -317,20 +317,20 @@ def test_without_foreground_nothing_is_drawn(value):
 
 def test_a_window_lies_around_the_pixel_as_far_as_the_image_goes(mask):
     def corner(around):
-        image, _ = cut(places(), mask, (20, 30), 0, rng(), around)
+        image, _ = random_crop(places(), mask, (20, 30), 0, rng(), around)
         assert image.shape == (20, 30, 2)
         return tuple(int(value) for value in image[0, 0])
 
     assert corner((30, 40)) == (20, 25)
     assert corner((0, 0)) == (0, 0)
     assert corner((59, 79)) == (40, 50)
-    image, _ = cut(places(), mask, (20, 30), 4, rng(), (30, 40))
+    image, _ = random_crop(places(), mask, (20, 30), 4, rng(), (30, 40))
     assert image.shape == (28, 38, 2)
     assert tuple(image[0, 0]) == (16, 21)  # the margin lies around the window
 
 
 def test_a_window_larger_than_the_image_is_laid_at_random_as_before(mask):
-    with_pixel, without = (cut(places(), mask, (100, 100), 0, rng(3), around) for around in ((5, 5), None))
+    with_pixel, without = (random_crop(places(), mask, (100, 100), 0, rng(3), around) for around in ((5, 5), None))
     np.testing.assert_array_equal(with_pixel[0], without[0])
     assert (with_pixel[1] == 255).sum() >= 100 * 100 - 60 * 80
 

@@ -26,7 +26,7 @@ import pytest
 import yaml
 from hydra.core.plugins import Plugins
 
-from segexp.config.overrides import written
+from segexp.config.overrides import to_overrides
 from segexp.data.synthetic.datasets import make_demo
 from segexp.training.overfit_test import LEARNED
 from segexp.training.tuner import BatchSizeTrial
@@ -339,7 +339,7 @@ def quickly(verb: str, words: list[str], kind: str) -> list[str]:
         models = next((word.removeprefix("model=").split(",") for word in words if word.startswith("model=")), ["unet"])
         own = any(word.startswith("model._target_") for word in words)
         narrow = ["model.width=4"] if verb == "train" and set(models) <= set(NARROW) and not own else []
-        narrow += [word for model in models if model in OTHERS for word in written({"model": OTHERS[model]})]
+        narrow += [word for model in models if model in OTHERS for word in to_overrides({"model": OTHERS[model]})]
         words = [*BEFORE[verb], *(["data.crop=48"] if kind == "isbi" else []), *narrow, *words]
     return [*words, *BEHIND.get(verb, [])]
 

@@ -64,4 +64,5 @@ def test_a_notebook_runs_and_shows_pictures(path, tmp_path, monkeypatch):
     assert len(pictures) >= 2
     assert all(len(picture) > 5000 for picture in pictures)
     assert "Traceback" not in printed(notebook)
+    assert "the map is 0" not in printed(notebook), "a heat map shows something"
     assert list(here.iterdir()) == []  # a lesson writes into a temporary folder only

@@ -20,7 +20,7 @@ from segexp.evaluation.case_scores import (
     parse_metric,
     read_case_scores,
 )
-from segexp.metrics.scores import class_scores, summary
+from segexp.metrics.scores import class_scores, summarise_scores
 from segexp.metrics.significance import bootstrap_interval
 
 CASES = {"a": [0.9], "b": [0.8]}
@@ -49,7 +49,7 @@ def test_the_mean_is_that_of_metrics_json():
     third = [[10, 0, 1], [0, 0, 0], [2, 0, 6]]
     confusions = np.array([[[50, 2, 1], [3, 20, 4], [1, 1, 0]], [[80, 5, 0], [4, 9, 0], [0, 0, 0]], third])
     values = class_scores(confusions).dice[:, 1:]
-    expected = summary(confusions, CLASSES)["dice"]
+    expected = summarise_scores(confusions, CLASSES)["dice"]
     assert mean_score(values) == pytest.approx(expected)
     assert np.nanmean(case_contributions(values)) == pytest.approx(expected)
     assert bootstrap_interval(case_contributions(values)).mean == pytest.approx(expected)

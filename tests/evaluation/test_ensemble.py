@@ -15,7 +15,7 @@ from fixtures.configs import data_config, train_config
 from segexp.api.loading import checkpoint_files, heterogeneity_warning, load_members
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.splits import assign_splits, split_hash, split_table, write_split_csv
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.ensemble import (
     Ensemble,
@@ -47,7 +47,7 @@ def members(tmp_path, make_trained_run):
 def store(ramp):
     truth = (ramp() > 120).astype(np.uint8)
     truth[:3] = 255
-    return [Picture(ramp()[..., None], truth)] * 2
+    return [DecodedCase(ramp()[..., None], truth)] * 2
 
 
 def counts(mask, truth):

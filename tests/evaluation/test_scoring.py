@@ -6,13 +6,13 @@ from torch import nn
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.evaluation.scoring import score_cases
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.boundary import Boundary
-from segexp.metrics.calibration import Calibration, pooled, reliability
+from segexp.metrics.calibration import Calibration, pool_reliability, reliability
 from segexp.metrics.confusion import CaseCounts, confusion
 from segexp.metrics.membrane import Membrane
 from segexp.types import DataSpec
@@ -42,7 +42,7 @@ def pictures():
         flip = rng.random((height, width)) < 0.1
         image[flip] = 250 - image[flip]
         mask[rng.random((height, width)) < 0.05] = 255
-        made.append(Picture(image[..., None], mask))
+        made.append(DecodedCase(image[..., None], mask))
     return made
 
 
@@ -70,7 +70,7 @@ def test_each_case_is_counted_at_its_own_size(pictures, segmenter):
 
 def test_the_working_size_does_not_change_what_is_counted(pictures, segmenter):
     segmenter.preprocessing = Preprocessing(1, (48, 48))
-    shrunk = [Picture(np.resize(p.image, (48, 48, 1)), p.mask) for p in pictures]
+    shrunk = [DecodedCase(np.resize(p.image, (48, 48, 1)), p.mask) for p in pictures]
     scored = score_cases(segmenter, cases(shrunk, [0, 1, 2, 3], segmenter.preprocessing), keep=range(4))
     matrices, kept = scored.confusions, scored.kept
     for n, picture in enumerate(pictures):
@@ -97,7 +97,9 @@ def test_a_kept_prediction_is_what_predict_gives(pictures, segmenter):
 @pytest.mark.parametrize("max_pixels", [None, 64 * 64])
 def test_one_rule_decides_in_scoring_validation_and_prediction(segmenter, threshold, max_pixels):
     rng = np.random.default_rng(1)
-    pictures = [Picture(rng.integers(0, 256, (n, 150, 1), np.uint8), rng.integers(0, 2, (n, 150), np.uint8)) for n in (90, 131)]
+    pictures = [
+        DecodedCase(rng.integers(0, 256, (n, 150, 1), np.uint8), rng.integers(0, 2, (n, 150), np.uint8)) for n in (90, 131)
+    ]
     segmenter.max_pixels, segmenter.postprocessing = max_pixels, Postprocessing(threshold=threshold)
     scoring = cases(pictures, [0, 1], segmenter.preprocessing)
     scored = score_cases(segmenter, scoring, keep=[0, 1])
@@ -157,7 +159,7 @@ def test_measures_see_every_case_as_it_was_decided(pictures, segmenter):
             for column, values in measure(picture.mask, scored.kept[position], chance, 2, None).items():
                 np.testing.assert_array_equal(scored.columns[column][position], values)
     for name in ("pixels", "confidence", "hits", "squares"):
-        np.testing.assert_array_equal(getattr(scored.reliability, name), getattr(pooled(counts), name))
+        np.testing.assert_array_equal(getattr(scored.reliability, name), getattr(pool_reliability(counts), name))
 
 
 def test_measures_change_nothing_of_the_counts(pictures, segmenter):

@@ -12,7 +12,7 @@ from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.labels.modes import MULTILABEL
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.errors import ConfigError
 from segexp.evaluation.tune_postprocessing import (
     CHOICES,
@@ -31,7 +31,7 @@ from segexp.evaluation.tune_postprocessing import (
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.confusion import confusion, overlapping_confusion
-from segexp.metrics.scores import summary
+from segexp.metrics.scores import summarise_scores
 from segexp.metrics.significance import Interval
 from segexp.types import DataSpec
 
@@ -59,7 +59,7 @@ def segmenter(classes=2):
 
 def scoring(*pairs):
     """Cases from pairs of probabilities (H, W) or (H, W, K - 1) and truth (H, W)."""
-    pictures = [Picture(np.round(255 * seen).reshape(*truth.shape, -1).astype(np.uint8), truth) for seen, truth in pairs]
+    pictures = [DecodedCase(np.round(255 * seen).reshape(*truth.shape, -1).astype(np.uint8), truth) for seen, truth in pairs]
     return EvalDataset(RamStore(pictures), range(len(pictures)), Preprocessing(pictures[0].image.shape[2]))
 
 
@@ -179,7 +179,7 @@ def test_every_candidate_scores_what_it_would_when_applied(classes):
             probabilities = segmenter(classes).logits(sample.image, tuple(sample.mask.shape)).softmax(dim=0)
             final = torch.from_numpy(found.candidates[m].apply(probabilities))
             matrices.append(confusion(final, sample.mask, classes).numpy())
-        scores = summary(np.stack(matrices), names)
+        scores = summarise_scores(np.stack(matrices), names)
         assert found.dice[m] == pytest.approx(scores["dice"]), found.candidates[m]
         assert found.false_alarms[m] == sum(scores[f"false_alarm/{name}"] for name in names[1:])
 
@@ -470,4 +470,4 @@ def test_overlapping_classes_are_counted_as_they_are_decided():
             probabilities = MULTILABEL.probabilities_(whole.logits(sample.image, tuple(sample.mask.shape)))
             decided = torch.from_numpy(MULTILABEL.decide(probabilities, candidate))
             matrices.append(overlapping_confusion(decided, sample.mask, 3).numpy())
-        assert found.dice[m] == pytest.approx(summary(np.stack(matrices), spec.classes)["dice"], abs=1e-12)
+        assert found.dice[m] == pytest.approx(summarise_scores(np.stack(matrices), spec.classes)["dice"], abs=1e-12)

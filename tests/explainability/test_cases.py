@@ -4,7 +4,7 @@ import pytest
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.explainability.cases import explain_cases
 from segexp.explainability.explainer import make_explainer
 from segexp.types import Case, Source
@@ -16,7 +16,7 @@ def cases(known, segmenter):
     masks = [np.zeros((20, 24), np.uint8) for _ in range(2)]
     masks[0][:10] = 1
     rng = np.random.default_rng(0)
-    pictures = [Picture(rng.integers(1, 255, (20, 24, 1)).astype(np.uint8), mask) for mask in masks]
+    pictures = [DecodedCase(rng.integers(1, 255, (20, 24, 1)).astype(np.uint8), mask) for mask in masks]
     prepared = EvalDataset(RamStore(pictures), [0, 1], Preprocessing(1))
     names = [Case(f"case{n}", Source(f"{n}.png"), ()) for n in range(2)]
 

@@ -90,7 +90,7 @@ def test_two_valued_training_images(training):
 
 def test_hardly_any_image_of_the_real_sets_is_flagged(real_data):
     from segexp.data.io.images import read_image
-    from segexp.data.statistics import Picture, Statistics
+    from segexp.data.statistics import DecodedCase, Statistics
     from segexp.types import Source
 
     for pattern in ("liver/train/???.png", "skin/ISIC-2017_Training_Data/*.jpg", "isbi/train/image/*.png"):
@@ -98,7 +98,7 @@ def test_hardly_any_image_of_the_real_sets_is_flagged(real_data):
         assert images
         statistics = Statistics(1, 2)
         for image in images:
-            statistics.add(Picture(image, np.zeros(image.shape[:2], np.uint8)))
+            statistics.add(DecodedCase(image, np.zeros(image.shape[:2], np.uint8)))
         found = vars(statistics.fingerprint())
         numbers = {key: np.array(found[key]) for key in ("mean", "std", "p_low", "p_high", "low", "high")}
         known = TrainingStats(1, (0.0, 255.0), **numbers, heights=(1, 10**4), widths=(1, 10**4))

@@ -11,7 +11,7 @@ import yaml
 
 from segexp.cli.train import main
 from segexp.config.components import instantiate
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 from segexp.config.experiment import fit_to_choices
 from segexp.config.validation import validate
 from segexp.data.io.images import write_png
@@ -115,7 +115,7 @@ def fitted(experiment: str, network: str | None = None, **others: str) -> dict[s
     words = [f"experiment={experiment}", *typed, "data.root=pictures", "trainer.gpus=0", *open_facts]
     config = compose("train", words)
     fit_to_choices(config, {word.partition("=")[0] for word in words}, {"experiment": experiment, **options}, [CONF])
-    values = plain(config)
+    values = to_plain(config)
     validate(values)
     return values
 
@@ -168,7 +168,7 @@ def untrained(monkeypatch, tmp_path):
 def test_what_it_says_to_its_own_network_is_taken_back_for_another_and_that_is_said(untrained, capsys):
     assert untrained("experiment=liver", "model=fpn") == 0
     assert capsys.readouterr().out == (
-        "experiment=liver says model.width=16 to its own network; this one has other settings and keeps them.\n"
+        "experiment=liver sets model.width=16 for its own network; the chosen one keeps its settings.\n"
     )
     assert untrained("experiment=liver", "model=unetpp") == 0
     assert capsys.readouterr().out == ""

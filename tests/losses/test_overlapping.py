@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from segexp.losses import CrossEntropy, Dice, WeightedSum
-from segexp.losses.overlapping import Overlapping, of_each_class, of_two_classes
+from segexp.losses.overlapping import Overlapping, presence_shares, split_classes
 
 FILES = {path.stem: path for path in sorted((Path(__file__).resolve().parents[2] / "conf" / "loss").glob("*.yaml"))}
 
@@ -24,7 +24,7 @@ def example(classes=3, size=24):
 
 def test_each_class_meets_the_background_alone():
     logits, mask = example()
-    (cell, where_cell), (nucleus, where_nucleus) = of_each_class(logits, mask)
+    (cell, where_cell), (nucleus, where_nucleus) = split_classes(logits, mask)
     assert cell.equal(logits[:, :2])
     assert nucleus.equal(logits[:, [0, 2]])
     assert where_cell.unique().tolist() == where_nucleus.unique().tolist() == [0, 1, 255]
@@ -49,7 +49,7 @@ def test_cross_entropy_becomes_that_of_the_sigmoids():
 
 def test_a_small_class_weighs_as_much_as_the_large_one_around_it():
     logits, mask = example()
-    each = [Dice()(two, here) for two, here in of_each_class(logits, mask)]
+    each = [Dice()(two, here) for two, here in split_classes(logits, mask)]
     torch.testing.assert_close(Overlapping(Dice())(logits, mask), torch.stack(each).mean())
 
 
@@ -88,4 +88,4 @@ def test_a_byte_mask_will_do():
 
 
 def test_class_weights_are_of_absence_and_presence():
-    assert of_two_classes([0.7, 0.3, 0.1]) == pytest.approx([0.8, 0.2])
+    assert presence_shares([0.7, 0.3, 0.1]) == pytest.approx([0.8, 0.2])

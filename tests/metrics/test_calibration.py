@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segexp.errors import ConfigError
-from segexp.metrics.calibration import Calibration, pooled, reliability
+from segexp.metrics.calibration import Calibration, pool_reliability, reliability
 
 
 def two(p):
@@ -122,7 +122,7 @@ def test_bins_that_cannot_be(bins):
 def test_bins_add_up_over_cases():
     cases = [case(seed) for seed in range(5)]
     whole = reliability(np.concatenate([t for t, _ in cases]), np.concatenate([p for _, p in cases], axis=1))
-    total = pooled(reliability(t, p) for t, p in cases)
+    total = pool_reliability(reliability(t, p) for t, p in cases)
     for name in ("pixels", "hits"):
         np.testing.assert_array_equal(getattr(total, name), getattr(whole, name))
     np.testing.assert_allclose(total.ece(), whole.ece())
@@ -136,12 +136,12 @@ def test_the_mean_over_small_cases_makes_a_calibrated_network_look_bad_and_the_p
         p = rng.random((5, 5))
         parts.append(reliability((rng.random(p.shape) < p).astype(np.uint8), two(p)))
     assert np.mean([part.ece()[0] for part in parts]) > 0.2
-    assert pooled(parts).ece()[0] < 0.03
+    assert pool_reliability(parts).ece()[0] < 0.03
 
 
 def test_nothing_cannot_be_added_up():
     with pytest.raises(ValueError, match="no case to add up"):
-        pooled([])
+        pool_reliability([])
 
 
 # Against other libraries -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segexp.metrics.cases import COLUMNS, case_rows, write_cases
-from segexp.metrics.scores import class_scores, scores_of_counts, summary
+from segexp.metrics.scores import class_scores, scores_of_counts, summarise_scores
 from segexp.types import Case, Source
 
 NAMES = ("background", "cell", "wall")
@@ -84,7 +84,7 @@ def test_every_score_can_be_computed_from_the_file(written):
     for k, name in enumerate(NAMES[1:], start=1):
         empty = tp[:, k] + fn[:, k] == 0
         found[f"empty/{name}"], found[f"false_alarm/{name}"] = empty.sum(), fp[empty, k].sum()
-    expected = summary(some_confusions(4), NAMES)
+    expected = summarise_scores(some_confusions(4), NAMES)
     assert set(found) == set(expected)
     assert found == pytest.approx(expected, abs=1e-12)
 

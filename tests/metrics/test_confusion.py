@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from segexp.data.labels.modes import label_layer
-from segexp.metrics.confusion import CaseCounts, confusion, of_each_class, overlapping_confusion
-from segexp.metrics.scores import class_scores, summary
+from segexp.metrics.confusion import CaseCounts, confusion, overlapping_confusion, split_matrix
+from segexp.metrics.scores import class_scores, summarise_scores
 
 
 def sets(seed, classes, shape=(13, 17), ignored=True):
@@ -31,7 +31,7 @@ def test_each_class_is_counted_as_by_itself(classes):
         confusion(*(torch.from_numpy(label_layer(mask.numpy(), k)) for mask in (prediction, truth)), 2).numpy()
         for k in range(1, classes)
     ]
-    np.testing.assert_array_equal(of_each_class(matrix.numpy()), alone)
+    np.testing.assert_array_equal(split_matrix(matrix.numpy()), alone)
     scores, single = class_scores(matrix.numpy()[None]), class_scores(np.stack(alone))
     for name in ("tp", "fp", "fn", "dice", "iou", "precision", "recall"):
         np.testing.assert_array_equal(getattr(scores, name)[0, 1:], getattr(single, name)[:, 1])
@@ -44,7 +44,7 @@ def test_one_foreground_class_is_the_matrix_of_two_exclusive_classes():
 
 def test_the_accuracy_is_the_share_of_right_answers():
     truth, prediction = torch.tensor([[0, 1, 3, 255]]).byte(), torch.tensor([[0, 3, 3, 1]]).byte()
-    found = summary(overlapping_confusion(prediction, truth, 3).numpy()[None], ("none", "cell", "nucleus"))
+    found = summarise_scores(overlapping_confusion(prediction, truth, 3).numpy()[None], ("none", "cell", "nucleus"))
     assert found["accuracy"] == pytest.approx(5 / 6), "six questions about three known pixels, one answer is wrong"
     assert found["dice/cell"] == 1
     assert found["dice/nucleus"] == pytest.approx(2 / 3)
@@ -53,7 +53,7 @@ def test_the_accuracy_is_the_share_of_right_answers():
 def test_matrices_add_up_over_cases():
     pairs = [(sets(n, 4, ignored=n % 2 > 0), sets(n + 9, 4, ignored=False)) for n in range(3)]
     each = [overlapping_confusion(prediction, truth, 4).numpy() for truth, prediction in pairs]
-    np.testing.assert_array_equal(of_each_class(sum(each)), sum(of_each_class(one) for one in each))
+    np.testing.assert_array_equal(split_matrix(sum(each)), sum(split_matrix(one) for one in each))
 
 
 def test_the_counts_of_cases_take_either():

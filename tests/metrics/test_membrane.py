@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from segexp.errors import ConfigError
-from segexp.metrics.membrane import Membrane, cells_of, overlaps, rand_error, thin, v_info, v_rand
+from segexp.metrics.membrane import Membrane, label_cells, overlaps, rand_error, thin_borders, v_info, v_rand
 
 DECIDED = ("v_rand", "v_info", "rand_error", "pixel_error", "warping_error")
 
@@ -40,14 +40,14 @@ def tissue(seed, shape=(90, 120), count=25, thickness=2):
 
 
 def test_cells_are_4_connected():
-    assert cells_of(walls("..#..", "..#..", "##...") == 1).tolist() == [[1, 1, 0, 2, 2], [1, 1, 0, 2, 2], [0, 0, 2, 2, 2]]
-    assert cells_of(walls("#.", ".#") == 1).max() == 2
+    assert label_cells(walls("..#..", "..#..", "##...") == 1).tolist() == [[1, 1, 0, 2, 2], [1, 1, 0, 2, 2], [0, 0, 2, 2, 2]]
+    assert label_cells(walls("#.", ".#") == 1).max() == 2
 
 
 def test_thinning_gives_the_membrane_to_the_nearest_cell():
-    labels = cells_of(walls("..#####...") == 1)
-    assert thin(labels).tolist() in ([[1] * 4 + [2] * 6], [[1] * 5 + [2] * 5])
-    assert thin(np.zeros((2, 2), np.int32)).tolist() == [[1, 1], [1, 1]]
+    labels = label_cells(walls("..#####...") == 1)
+    assert thin_borders(labels).tolist() in ([[1] * 4 + [2] * 6], [[1] * 5 + [2] * 5])
+    assert thin_borders(np.zeros((2, 2), np.int32)).tolist() == [[1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("thick", [1, 3, 5])
@@ -86,9 +86,11 @@ def test_a_cell_that_was_split():
     truth = walls("..#...", "..#...", "..#...")
     prediction = walls("..#.#.", "..#.#.", "..#.#.")
     found = score(truth, prediction)
-    wall = cells_of(prediction == 1)[0].tolist()
+    wall = label_cells(prediction == 1)[0].tolist()
     assert wall == [1, 1, 0, 2, 0, 3]
-    left = int((thin(cells_of(prediction == 1))[0] == 2).sum()) - 1  # of the three columns right of the true membrane
+    left = (
+        int((thin_borders(label_cells(prediction == 1))[0] == 2).sum()) - 1
+    )  # of the three columns right of the true membrane
     parts = np.array([6, 3 * (2 if left else 1), 3 * (1 if left else 2)]) / 15
     same = np.square(parts).sum()
     assert found["v_rand"] == pytest.approx(2 * same / (same + (36 + 81) / 225))
@@ -229,7 +231,7 @@ def skimage():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_rand_error_is_that_of_scikit_image(skimage, seed):
     truth, prediction, _ = tissue(seed)
-    theirs = skimage.adapted_rand_error(cells_of(truth == 1), cells_of(prediction == 1))[0]
+    theirs = skimage.adapted_rand_error(label_cells(truth == 1), label_cells(prediction == 1))[0]
     found = score(truth, prediction)["rand_error"]
     assert 0 < found < 0.5
     assert found == pytest.approx(theirs, rel=1e-9)
@@ -239,7 +241,7 @@ def test_the_rand_error_is_that_of_scikit_image(skimage, seed):
 def test_v_rand_is_that_of_scikit_image_up_to_pairs_of_a_pixel_with_itself(skimage, seed):
     # Theirs counts pairs of different pixels, the challenge's formula squares: 1 / pixels apart.
     truth, prediction, _ = tissue(seed)
-    cells, segments = cells_of(truth == 1), thin(cells_of(prediction == 1))
+    cells, segments = label_cells(truth == 1), thin_borders(label_cells(prediction == 1))
     error = skimage.adapted_rand_error(cells, segments)[0]
     assert 1 - score(truth, prediction)["v_rand"] == pytest.approx(error, abs=1e-3)
     assert rand_error(overlaps(cells, segments)) == pytest.approx(error, rel=1e-9)
@@ -248,7 +250,7 @@ def test_v_rand_is_that_of_scikit_image_up_to_pairs_of_a_pixel_with_itself(skima
 @pytest.mark.parametrize("seed", range(4))
 def test_v_info_from_scikit_images_conditional_entropies(skimage, seed):
     truth, prediction, _ = tissue(seed)
-    cells, segments = cells_of(truth == 1), thin(cells_of(prediction == 1))
+    cells, segments = label_cells(truth == 1), thin_borders(label_cells(prediction == 1))
     split, merge = skimage.variation_of_information(cells, segments, ignore_labels=[0])  # H(S | T), H(T | S), in bits
     sizes = np.bincount(cells[cells > 0]), np.bincount(segments[cells > 0])
     of_cells, of_segments = (-sum(n / s.sum() * math.log2(n / s.sum()) for n in s if n) for s in sizes)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segexp.metrics.confusion import confusion
-from segexp.metrics.scores import class_scores, means, scores_of_counts, summary
+from segexp.metrics.scores import class_scores, mean_scores, scores_of_counts, summarise_scores
 
 NAMES = ("background", "cell", "wall")
 NAN = float("nan")
@@ -48,7 +48,7 @@ def test_scores_by_hand():
 
 
 def test_summary_by_hand():
-    found = summary(BOTH, NAMES)
+    found = summarise_scores(BOTH, NAMES)
     expected = {
         "dice/cell": 0.75,  # case 1 has no cell and is left out
         "dice/wall": (0.8 + 0) / 2,  # a class that is there and was missed is 0
@@ -83,14 +83,14 @@ def test_summary_by_hand():
 
 def test_a_perfect_prediction_scores_one_everywhere():
     _, truth = pictures()
-    found = summary(confusion(truth, truth, 3)[None].numpy(), NAMES)
+    found = summarise_scores(confusion(truth, truth, 3)[None].numpy(), NAMES)
     for name in ("dice", "iou", "precision", "recall", "accuracy", "dice_pooled", "iou_pooled", "accuracy_pooled"):
         assert found[name] == 1
 
 
 def test_the_background_is_in_no_score_but_accuracy():
     nearly_all_background = np.array([[[9990, 0], [10, 0]]])
-    found = summary(nearly_all_background, ("background", "cell"))
+    found = summarise_scores(nearly_all_background, ("background", "cell"))
     assert found["dice"] == found["iou"] == found["recall"] == found["dice_pooled"] == 0
     assert math.isnan(found["precision"])
     assert found["accuracy"] == 0.999
@@ -104,7 +104,7 @@ def test_empty_truth_is_left_out_counted_and_its_false_pixels_are_reported():
     clean = np.array([[[100, 0], [0, 0]]])
     alarm = np.array([[[93, 7], [0, 0]]])
     right = np.array([[[80, 0], [0, 20]]])
-    found = summary(np.concatenate([clean, alarm, right, alarm]), ("background", "cell"))
+    found = summarise_scores(np.concatenate([clean, alarm, right, alarm]), ("background", "cell"))
     assert found["dice"] == found["iou"] == found["precision"] == found["recall"] == 1
     assert found["empty/cell"] == 3
     assert found["false_alarm/cell"] == 14
@@ -113,7 +113,7 @@ def test_empty_truth_is_left_out_counted_and_its_false_pixels_are_reported():
 
 
 def test_a_class_that_no_case_has_is_no_number_and_leaves_the_mean_of_the_others():
-    found = summary(np.array([[[5, 1, 2], [0, 4, 0], [0, 0, 0]]]), NAMES)
+    found = summarise_scores(np.array([[[5, 1, 2], [0, 4, 0], [0, 0, 0]]]), NAMES)
     assert math.isnan(found["dice/wall"])
     assert math.isnan(found["iou_pooled/wall"])
     assert found["dice"] == found["dice/cell"] == pytest.approx(8 / 9)
@@ -125,7 +125,7 @@ def test_a_class_that_no_case_has_is_no_number_and_leaves_the_mean_of_the_others
 def test_without_a_labelled_pixel_every_score_is_no_number(count):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = summary(np.zeros((count, 3, 3), np.int64), NAMES)
+        found = summarise_scores(np.zeros((count, 3, 3), np.int64), NAMES)
     for name in ("dice", "iou", "precision", "recall", "accuracy", "dice_pooled", "iou_pooled", "accuracy_pooled"):
         assert math.isnan(found[name])
     assert found["cases"] == found["empty/cell"] == count
@@ -135,8 +135,8 @@ def test_ignored_pixels_change_nothing():
     prediction, truth = pictures()
     hidden = truth.clone()
     hidden[:5] = 255
-    rest = summary(confusion(prediction[5:], truth[5:], 3)[None].numpy(), NAMES)
-    assert summary(confusion(prediction, hidden, 3)[None].numpy(), NAMES) == rest
+    rest = summarise_scores(confusion(prediction[5:], truth[5:], 3)[None].numpy(), NAMES)
+    assert summarise_scores(confusion(prediction, hidden, 3)[None].numpy(), NAMES) == rest
 
 
 def test_nothing_is_smoothed():
@@ -150,18 +150,18 @@ def test_nothing_is_smoothed():
 def test_mean_over_cases_and_pooled_are_different_things():
     small_missed = np.array([[[90, 0], [10, 0]]])
     large_found = np.array([[[0, 0], [0, 1000]]])
-    found = summary(np.concatenate([small_missed, large_found]), ("background", "cell"))
+    found = summarise_scores(np.concatenate([small_missed, large_found]), ("background", "cell"))
     assert found["dice"] == 0.5
     assert found["dice_pooled"] == pytest.approx(2000 / 2010)
 
 
 def test_scores_do_not_depend_on_the_order_or_the_grouping_of_cases():
     matrices = np.stack([confusion(*pictures(seed), 3).numpy() for seed in range(7)])
-    whole = summary(matrices, NAMES)
-    assert summary(matrices[::-1], NAMES) == pytest.approx(whole, abs=1e-12)
+    whole = summarise_scores(matrices, NAMES)
+    assert summarise_scores(matrices[::-1], NAMES) == pytest.approx(whole, abs=1e-12)
     for group in (1, 3, 7):
         parts = [matrices[n : n + group] for n in range(0, 7, group)]
-        assert summary(np.concatenate(parts), NAMES) == whole
+        assert summarise_scores(np.concatenate(parts), NAMES) == whole
 
 
 def test_counts_of_any_shape_are_scored():
@@ -234,5 +234,5 @@ def test_like_sets_of_pixels():
 
 def test_means_over_cases_then_over_classes():
     values = np.array([[1.0, np.nan], [2.0, 5.0], [3.0, np.nan]])
-    assert means("hd95", values, ("background", "a", "b")) == {"hd95": 3.5, "hd95/a": 2.0, "hd95/b": 5.0}
-    assert np.isnan(list(means("hd95", np.zeros((0, 1)), ("background", "a")).values())).all()
+    assert mean_scores("hd95", values, ("background", "a", "b")) == {"hd95": 3.5, "hd95/a": 2.0, "hd95/b": 5.0}
+    assert np.isnan(list(mean_scores("hd95", np.zeros((0, 1)), ("background", "a")).values())).all()

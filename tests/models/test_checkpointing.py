@@ -9,7 +9,7 @@ from torch import nn
 
 from segexp.errors import ConfigError
 from segexp.models import DilatedNet, EncoderDecoder, ResUNet, UNet, UNetPlusPlus
-from segexp.models.checkpointing import SIDE, checkpoint_activations, checkpointed, find_blocks, record
+from segexp.models.checkpointing import SIDE, checkpoint_activations, checkpointed_blocks, find_blocks, record_pass
 
 SMALL = {"encoder": "tu-test_resnet", "decoder": {"channels": [16, 16, 8, 8, 8]}}
 KINDS = {
@@ -70,8 +70,8 @@ def test_a_step_is_the_same_with_less_memory(name):
     before = torch.random.get_rng_state()
     checkpoint_activations(other, 3, name)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert len(checkpointed(other)) >= 2
-    assert not checkpointed(plain)
+    assert len(checkpointed_blocks(other)) >= 2
+    assert not checkpointed_blocks(plain)
     assert list(other.state_dict()) == list(plain.state_dict())
     for (key, one), two in zip(plain.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(one, two), f"{key} changed in the trial"
@@ -107,7 +107,7 @@ def test_a_copy_has_blocks_of_its_own_and_weights_load_either_way():
     first, second = make("unet"), make("unet")
     checkpoint_activations(first, 3, "unet")
     twin = copy.deepcopy(first)
-    assert checkpointed(twin) == checkpointed(first)
+    assert checkpointed_blocks(twin) == checkpointed_blocks(first)
     with torch.no_grad():
         twin.stem[0][0].weight.zero_()
     assert twin.stem.forward.args[0].__self__ is twin.stem
@@ -134,7 +134,7 @@ def test_blocks_are_disjoint_and_need_less():
     image = torch.rand(2, 3, SIDE, SIDE)
     blocks = find_blocks(network, image)
     assert not [(a, b) for a in blocks for b in blocks if a != b and b.startswith(f"{a}.")]
-    found = record(network, image)
+    found = record_pass(network, image)
     assert found.peak(blocks) < 0.7 * found.peak()
     assert found.peak(blocks) > sum(found.inside(name) for name in blocks) / len(blocks)
 

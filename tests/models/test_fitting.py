@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segexp.errors import ConfigError
-from segexp.models.fitting import adapt_channels, load, match, misfit, read_state
+from segexp.models.fitting import adapt_channels, load_match, match_state, mismatch_error, read_state
 
 
 def encoder(channels=3, width=4):
@@ -15,9 +15,9 @@ def encoder(channels=3, width=4):
 
 def test_a_state_dict_fits_its_own_module():
     source, target = encoder(), encoder()
-    found = match(target, source.state_dict(), 3)
+    found = match_state(target, source.state_dict(), 3)
     assert found.fits
-    load(target, found)
+    load_match(target, found)
     assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
 
 
@@ -25,7 +25,7 @@ def test_a_state_dict_fits_its_own_module():
 def test_a_part_of_a_larger_network_is_found(prefix):
     source = encoder()
     state = {f"{prefix}{name}": value for name, value in source.state_dict().items()} | {"head.weight": torch.zeros(2)}
-    found = match(encoder(), state, 3)
+    found = match_state(encoder(), state, 3)
     assert found.fits
     assert torch.equal(found.found["stem.weight"], source.stem.weight)
 
@@ -33,23 +33,25 @@ def test_a_part_of_a_larger_network_is_found(prefix):
 def test_timm_names_and_old_files_fit():
     state = {name.replace("stages_0", "stages.0"): value for name, value in encoder().state_dict().items()}
     del state["stages.0.0.num_batches_tracked"]
-    assert match(encoder(), state, 3).fits
+    assert match_state(encoder(), state, 3).fits
 
 
 def test_a_classifier_is_no_part_of_an_encoder():
-    assert match(encoder(), {**encoder().state_dict(), "fc.weight": torch.zeros(10, 8), "fc.bias": torch.zeros(10)}, 3).fits
+    assert match_state(
+        encoder(), {**encoder().state_dict(), "fc.weight": torch.zeros(10, 8), "fc.bias": torch.zeros(10)}, 3
+    ).fits
 
 
 def test_what_does_not_fit_is_named():
     state = encoder(width=6).state_dict()
     del state["stages_0.1.bias"]
     state["stages_0.7.weight"] = torch.zeros(1)
-    found = match(encoder(), state, 3)
+    found = match_state(encoder(), state, 3)
     assert not found.fits
     assert found.missing == ["stages_0.1.bias"]
     assert found.unexpected == ["stages_0.7.weight"]
     assert found.shapes["stem.weight"] == ((6, 3, 3, 3), (4, 3, 3, 3))
-    text = str(misfit("a.pth", "resnet18", found))
+    text = str(mismatch_error("a.pth", "resnet18", found))
     assert text == (
         "The weights in a.pth do not fit the encoder resnet18: 1 of the encoder's 9 weights are missing (stages_0.1.bias); "
         "1 of the file are unexpected (stages_0.7.weight); 7 have other shapes (stem.weight is (6, 3, 3, 3) in the file and "
@@ -91,13 +93,13 @@ def test_pixels_moved_into_channels_keep_their_places():
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_the_first_convolution_is_adapted_and_no_other(channels):
     source = encoder()
-    found = match(encoder(channels), source.state_dict(), channels)
+    found = match_state(encoder(channels), source.state_dict(), channels)
     assert found.fits
     torch.testing.assert_close(found.found["stem.weight"], adapt_channels(source.stem.weight.detach(), channels))
     assert torch.equal(found.found["stages_0.1.weight"], source.stages_0[1].weight)
-    assert match(encoder(3), encoder(1).state_dict(), 3).fits, "a network for grey images onto colour"
+    assert match_state(encoder(3), encoder(1).state_dict(), 3).fits, "a network for grey images onto colour"
     wrong = {**source.state_dict(), "stages_0.1.weight": torch.zeros(8, 5, 1, 1)}
-    assert list(match(encoder(channels), wrong, channels).shapes) == ["stages_0.1.weight"]
+    assert list(match_state(encoder(channels), wrong, channels).shapes) == ["stages_0.1.weight"]
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])

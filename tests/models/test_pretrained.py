@@ -86,7 +86,7 @@ def test_the_folder_is_that_of_torch_hub(variables, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
-        pretrained.torch_ready("http://127.0.0.1:1/net-0123abcd.pth")
+        pretrained.check_torch_file("http://127.0.0.1:1/net-0123abcd.pth")
     assert caught.value.expected.endswith(f" {torch.hub.get_dir()}/checkpoints")
 
 
@@ -192,7 +192,7 @@ def test_a_download_that_breaks_off_is_the_same_message(tmp_path):
         raise OSError("No space left on device")
 
     with pytest.raises(ConfigError, match=r"a\.pth cannot be reached \(No space left on device\)"):
-        pretrained.downloaded("http://host/a.pth", tmp_path / "a.pth", broken)
+        pretrained.download_or_explain("http://host/a.pth", tmp_path / "a.pth", broken)
 
 
 def test_torch_hub(hub, closed, tmp_path):

@@ -6,7 +6,7 @@ from torch import nn
 from segexp.errors import ConfigError
 from segexp.models import TorchvisionNet
 from segexp.models.fitting import adapt_channels
-from segexp.models.torchvision_net import published
+from segexp.models.torchvision_net import imagenet_url
 
 SMALL = "mobilenet_v3_large"
 
@@ -58,7 +58,7 @@ def test_weights_from_the_folder_of_torch(channels, tmp_path, monkeypatch):
     whole = torchvision.models.mobilenet_v3_large().state_dict()
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    torch.save(whole, folder / published(SMALL).rpartition("/")[2])
+    torch.save(whole, folder / imagenet_url(SMALL).rpartition("/")[2])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     net = TorchvisionNet(channels, 2, "deeplabv3", SMALL, "imagenet")
     for name, value in net.encoder.state_dict().items():
@@ -67,8 +67,8 @@ def test_weights_from_the_folder_of_torch(channels, tmp_path, monkeypatch):
 
 
 def test_published_addresses():
-    assert published("resnet50") == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
-    assert published("resnet101") == "https://download.pytorch.org/models/resnet101-63fe2227.pth"
+    assert imagenet_url("resnet50") == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+    assert imagenet_url("resnet101") == "https://download.pytorch.org/models/resnet101-63fe2227.pth"
 
 
 def test_a_batch_of_one_trains():

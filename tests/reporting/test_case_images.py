@@ -15,7 +15,7 @@ from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.io.images import write_png
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.evaluation.scoring import score_cases
 from segexp.inference.segmenter import Segmenter
 from segexp.reporting import case_images as module
@@ -28,7 +28,7 @@ from segexp.reporting.case_images import (
     choose_cases,
     draw_views,
     error_legend,
-    evidence,
+    explained_section,
     read_case_images,
     read_explained_cases,
     save_case_images,
@@ -56,7 +56,7 @@ def written(tmp_path):
 def test_what_is_written_is_shown(written):
     told = read_explained_cases(written)
     assert (told.target, told.layer, told.titles) == ("liver", "down.3", ("<case0>   9%", "<case1>   9%"))
-    found = evidence(written)
+    found = explained_section(written)
     assert (found.target, found.layer) == ("liver", "down.3")
     assert [row.title for row in found.rows] == ["<case0> \u00b7 9%", "<case1> \u00b7 9%"]
     views = [view for row in found.rows for view in row.views]
@@ -70,16 +70,16 @@ def test_what_is_written_is_shown(written):
 
 
 def test_a_run_without_them_has_no_evidence(tmp_path):
-    assert evidence(tmp_path) is None
+    assert explained_section(tmp_path) is None
 
 
 def test_pictures_that_are_gone_are_left_out(written):
     for file in (written / EXPLAINED_FOLDER).glob("00_*.jpg"):
         file.unlink()
-    assert [row.title for row in evidence(written).rows] == ["<case1> \u00b7 9%"]
+    assert [row.title for row in explained_section(written).rows] == ["<case1> \u00b7 9%"]
     for file in (written / EXPLAINED_FOLDER).glob("*.jpg"):
         file.unlink()
-    assert evidence(written) is None
+    assert explained_section(written) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"target": "a", "layer": "b", "titles": [], "files": [3]})])
@@ -215,7 +215,7 @@ def scored():
         image[:n] = 10
         if n == 11:
             mask[:] = 0
-        pictures.append(Picture(image, mask))
+        pictures.append(DecodedCase(image, mask))
     segmenter = Segmenter(
         Threshold(), Preprocessing(1, (0.5,), (0.25,)), DataSpec("rows", ("no", "yes"), 1, ((0, 0, 0), (255, 0, 0)))
     )

@@ -19,11 +19,11 @@ from segexp.reporting.charts import (
     JobScore,
     Series,
     bar_chart,
+    compact_number,
     dot_plot,
     histogram,
     interval_bar,
     line_chart,
-    short,
     ticks,
 )
 
@@ -70,7 +70,7 @@ def test_ticks_of_a_single_value_lie_around_it():
     [(0, "0"), (256, "256"), (0.034, "0.034"), (12345, "12.3k"), (2.5e6, "2.5M"), (7.0e9, "7G"), (1234.5, "1234")],
 )
 def test_numbers_are_short(value, text):
-    assert short(value) == text
+    assert compact_number(value) == text
 
 
 def test_a_point_lies_where_its_values_are():

@@ -12,7 +12,7 @@ from segexp.evaluation.case_scores import parse_metric
 from segexp.evaluation.grouping import build_entries
 from segexp.evaluation.records import read_record
 from segexp.evaluation.summary_text import format_score
-from segexp.metrics.scores import summary
+from segexp.metrics.scores import summarise_scores
 from segexp.reporting.scores import (
     case_grid,
     decimals,
@@ -111,7 +111,7 @@ def test_the_mean_is_that_of_metrics_json():
     rng = np.random.default_rng(0)
     matrices = rng.integers(0, 50, (9, 3, 3))
     matrices[2, 2] = 0  # the truth of case 2 lacks class 2
-    expected = summary(matrices, CLASSES)["dice"]
+    expected = summarise_scores(matrices, CLASSES)["dice"]
     from segexp.evaluation.records import Record
     from segexp.metrics.cases import case_rows
     from segexp.types import Case, Source

@@ -11,7 +11,7 @@ import torch
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.errors import DataError
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
@@ -50,7 +50,8 @@ def split():
     half, none = truth.copy(), np.zeros_like(truth)
     half[4:8] = 0
     pictures = [
-        Picture((seen * 255)[..., None].astype(np.uint8), mask) for seen, mask in ((truth, truth), (half, truth), (none, none))
+        DecodedCase((seen * 255)[..., None].astype(np.uint8), mask)
+        for seen, mask in ((truth, truth), (half, truth), (none, none))
     ]
     cases = [Case(f"case{n}", Source(f"{n}.png"), (), "val", "scan") for n in range(3)]
     return cases, EvalDataset(RamStore(pictures), range(3), Preprocessing(1))

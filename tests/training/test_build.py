@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segexp.config.components import fit_to_targets
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 from segexp.config.overrides import CommandLine
 from segexp.config.schema import TrainConfig
 from segexp.config.validation import validate
@@ -15,7 +15,7 @@ from segexp.errors import ConfigError
 from segexp.inference.segmenter import Segmenter
 from segexp.losses import CrossEntropy
 from segexp.losses.balance import balanced_weights
-from segexp.models.checkpointing import checkpointed
+from segexp.models.checkpointing import checkpointed_blocks
 from segexp.training import build
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.optimizers import make_optimizer
@@ -60,7 +60,7 @@ def made(tmp_path, monkeypatch):
     def config(*words):
         composed = compose("train", CommandLine([*SMALL, *words]).expanded().overrides)
         fit_to_targets(composed, [word.partition("=")[0] for word in words])
-        return validate(plain(composed))
+        return validate(to_plain(composed))
 
     yield config
     sys.modules.pop("mine", None)
@@ -186,7 +186,7 @@ def test_what_is_on_becomes_a_callback(made, tmp_path):
     words = ["trainer.freeze_encoder=2", "trainer.swa=75%", "trainer.checkpoint_activations=true"]
     config = made(*UNET, "callbacks=none", *words)
     parts = build.build_components(config)
-    assert checkpointed(parts.network)
+    assert checkpointed_blocks(parts.network)
     checkpoints = Checkpoints(tmp_path, "val/dice")
     chosen = build.build_callbacks(config, parts, checkpoints)
     assert [type(c).__name__ for c in chosen] == [

@@ -15,7 +15,7 @@ from torch import nn
 from fixtures.configs import data_config, train_config
 from segexp.config.schema import DistillConfig
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.splits import split_as, split_hash
+from segexp.data.splits import split_from_config, split_hash
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.losses import CrossEntropy, scales_loss
@@ -103,18 +103,18 @@ def rows(cases, splits):
 def trained_on(cases, **settings):
     """A teacher that was trained with these settings of the split."""
     run = train_config({"data": {"val_fraction": 0.4, **settings}})
-    trained = split_hash(rows(cases, split_as(run.data, cases, 0)))
+    trained = split_hash(rows(cases, split_from_config(run.data, cases, 0)))
     return segmenter(origin=Provenance(Path("runs/t/checkpoints/best.ckpt"), run, trained))
 
 
 def test_the_same_split_is_said(cases):
-    splits = split_as(SPLIT, cases, 0)
+    splits = split_from_config(SPLIT, cases, 0)
     assert check_unseen(trained_on(cases), cases, splits, rows(cases, splits)) == "it learned from the same training images"
 
 
 def test_a_teacher_that_was_trained_on_what_the_student_is_scored_on_is_refused(cases):
-    splits = split_as(SPLIT, cases, 1)
-    its = split_as(SPLIT, cases, 0)
+    splits = split_from_config(SPLIT, cases, 1)
+    its = split_from_config(SPLIT, cases, 0)
     seen = [case.id for case in cases if its[case.id] == "train" and splits[case.id] == "val"]
     with pytest.raises(ConfigError) as error:
         check_unseen(trained_on(cases), cases, splits, rows(cases, splits))
@@ -124,20 +124,20 @@ def test_a_teacher_that_was_trained_on_what_the_student_is_scored_on_is_refused(
 
 
 def test_the_way_out_names_the_fold(cases):
-    splits = split_as(SPLIT.changed(folds=5, fold=1), cases, 0)
+    splits = split_from_config(SPLIT.changed(folds=5, fold=1), cases, 0)
     with pytest.raises(ConfigError, match=r"type data\.split_seed=3 data\.folds=5 data\.fold=0"):
         check_unseen(trained_on(cases, split_seed=3, folds=5, fold=0), cases, splits, rows(cases, splits))
 
 
 def test_another_split_that_gives_nothing_away_is_fine(cases):
-    its = split_as(SPLIT, cases, 0)
+    its = split_from_config(SPLIT, cases, 0)
     kept = next(id_ for id_, split in its.items() if split == "val")
     splits = {id_: "val" if id_ == kept else "train" for id_ in its}
     assert "none of the images that it learned from" in check_unseen(trained_on(cases), cases, splits, rows(cases, splits))
 
 
 def test_what_cannot_be_told_is_said(cases):
-    splits = split_as(SPLIT, cases, 0)
+    splits = split_from_config(SPLIT, cases, 0)
     found = check_unseen(trained_on(cases[:8]), cases, splits, rows(cases, splits))
     assert "cannot be told" in found
 

@@ -15,7 +15,7 @@ from fixtures.configs import train_config
 from segexp.config.schema import DataConfig, LoggerConfig, TrainerConfig
 from segexp.console import silence_libraries
 from segexp.errors import ConfigError
-from segexp.metrics.scores import summary
+from segexp.metrics.scores import summarise_scores
 from segexp.training import loggers
 from segexp.training.loggers import (
     BoardLogger,
@@ -62,7 +62,7 @@ def shown(layout, category):
 )
 def test_a_chart_shows_its_own_curves_and_no_others(tmp_path, classes, curves):
     made = board(tmp_path)
-    scores = summary(np.ones((2, len(classes), len(classes)), np.int64), classes)
+    scores = summarise_scores(np.ones((2, len(classes), len(classes)), np.int64), classes)
     made.log_metrics({f"val/{name}": value for name, value in scores.items()} | {"loss/train": 1.0, "loss/val": 1.0}, 0)
     made.finalize("success")
     written = events(tmp_path / "tensorboard").Tags()["scalars"]

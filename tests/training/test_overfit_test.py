@@ -9,10 +9,10 @@ import torch
 from fixtures.configs import data_config, train_config
 from segexp.checks.issues import CaseFacts, Examination
 from segexp.checks.run import run_checks
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 from segexp.config.schema import CheckConfig, TrainConfig
 from segexp.config.validation import validate
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.errors import DataError
 from segexp.training.overfit_test import (
     SIDES,
@@ -33,7 +33,7 @@ def config(small):
     """The training of a composed configuration of the check on the small slices, with more typed."""
 
     def made(*more):
-        values = plain(compose("check", [*small, "optimizer.lr=0.01", *more]))
+        values = to_plain(compose("check", [*small, "optimizer.lr=0.01", *more]))
         others = set(CheckConfig.model_fields) - set(TrainConfig.model_fields)
         return validate({key: value for key, value in values.items() if key not in others})
 
@@ -127,7 +127,7 @@ def picture(size=(100, 160)):
     mask = np.zeros(size, np.uint8)
     mask[60:90, 100:150] = 1
     mask[0, 0] = 255
-    return Picture(np.arange(size[0] * size[1], dtype=np.uint16).reshape(*size, 1), mask)
+    return DecodedCase(np.arange(size[0] * size[1], dtype=np.uint16).reshape(*size, 1), mask)
 
 
 def test_a_crop_lies_where_foreground_fills_half_of_it():
@@ -149,7 +149,7 @@ def test_a_whole_picture_becomes_three_times_smaller_at_most():
 
 def test_the_mask_of_a_reader_takes_the_size_of_the_image():
     wide = picture()
-    part = overfit_window(Picture(wide.image[::2, ::2], wide.mask), None, 256)
+    part = overfit_window(DecodedCase(wide.image[::2, ::2], wide.mask), None, 256)
     assert part.mask.shape == (50, 80)
 
 

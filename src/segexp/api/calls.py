@@ -6,7 +6,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from segexp.config.annotations import kind
 from segexp.errors import ConfigError, SegexpError
 
 P = ParamSpec("P")
@@ -65,10 +64,12 @@ def check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
     Raises:
         ConfigError: naming the key.
     """
+    from segexp.config.annotations import type_name  # imports pydantic, which `segexp --help` must not
+
     for name, value in keys.items():
         if name in groups and isinstance(value, bool | int | float):
             raise ConfigError(
-                f"{name} is {value!r} ({kind(value)}); expected the name of an option, or a mapping of keys",
+                f"{name} is {value!r} ({type_name(value)}); expected the name of an option, or a mapping of keys",
                 do=f"Type {name}={groups[name][0]!r}, or {name}={{KEY: VALUE}}",
             )
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.api.calls import short_traceback
 from segexp.api.run import Table
-from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
-from segexp.config.overrides import CommandLine
+from segexp.config.composition import Job, compose_job, conf_dir, to_plain, with_data
 from segexp.config.schema import CheckConfig, DataConfig, TrainConfig
-from segexp.config.suggestions import explained
+from segexp.config.suggestions import explain_errors
 from segexp.config.validation import key_problems, report, validate
 from segexp.errors import DataError, SegexpError
 
@@ -67,7 +66,8 @@ class CheckedData:
 
 @short_traceback
 def check(
-    data: "str | os.PathLike[str] | None" = None,
+    folder: "str | os.PathLike[str] | None" = None,
+    /,
     *,
     overrides: Sequence[str] = (),
     config_dir: "str | os.PathLike[str] | None" = None,
@@ -78,7 +78,7 @@ def check(
     Findings are printed and written to check.html.
 
     Args:
-        data: a folder of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
+        folder: of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
         overrides: keys as on the command line.
         config_dir: your own configuration folder.
         keys: the same keys as arguments: `fit=True`, `output=DIR`, `runs=STUDY`, `data={"classes": {...}}`, …
@@ -95,21 +95,16 @@ def check(
     Example:
         >>> segexp.check("DIR")
     """
-    from segexp.api.train import command_words
+    from segexp.api.train import command_line
 
-    words = command_words(data, keys, overrides)
-    line = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
-    with explained(line.overrides, line.folders, "check"):
+    line = command_line(folder, keys, overrides, config_dir)
+    with explain_errors(line.overrides, line.folders, "check"):
         job = compose_job("check", line.overrides, line.folders[1:], save=False)
     return check_data(job, line.folders[1:])
 
 
 def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
-    """Check the data of a composed configuration; print a report and write check.html.
-
-    Args:
-        job: composed of conf/check.yaml.
-        folders: the user's configuration folders.
+    """Check the data of a configuration composed of conf/check.yaml; print a report and write check.html.
 
     Raises:
         SegexpError: see `check`.
@@ -129,8 +124,8 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     fit_to_targets(job.config, job.typed)
     fit_to_choices(job.config, job.typed, job.choices, job.folders)
     silence_libraries()
-    values = plain(job.config)
-    own, data = settings_of(values)
+    values = to_plain(job.config)
+    own, data = check_settings(values)
     output = make_writable_folder(Path(own.output or Path("checks") / dataset_name(data)))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     examination = run_checks(data, seed=own.seed, track=_tracked(console))
@@ -193,14 +188,14 @@ def write_proposal(
         return []
     file = output / "data" / f"{proposal.name}.yaml"
     if file.is_file() and file.read_text(encoding="utf-8") != proposal.text:
-        console.print(f"\n{file} is there and differs from what would be proposed; it stays. Remove it for a new one.")
+        console.print(f"\n{file} exists and differs from the proposal; it is kept. Remove it to get a new one.")
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as part:
             part.write_text(proposal.text, encoding="utf-8")
         console.print(f"\nProposed configuration: {file}")
     command = f"python -m segexp.train --config-dir '{output}' data={proposal.name}"
-    console.print(f"To train with it{', once the errors are mended' if examination.failed else ''}: {command}")
+    console.print(f"To train with it{', once the errors are fixed' if examination.failed else ''}: {command}")
     return [proposal_section(proposal.text, command)]
 
 
@@ -221,7 +216,7 @@ def run_overfit_check(console: "Console", job: Job, examination: "Examination", 
 
     config = training_config(job, examination)
     cases = choose_cases(examination)
-    console.print(f"\nTrial fit on {', '.join(case.id for case in cases)}")
+    console.print(f"\nOverfit test on {', '.join(case.id for case in cases)}")
     result = run_overfit_test(config, cases, told)
     verdict = describe_result(result, config)
     write_png(output / "fit.png", result.picture)
@@ -249,12 +244,12 @@ def rank_disputed_masks(
     members = load_members(checkpoint_files(named), device, own.trust)
     found = rank_masks(examination, members, _tracked(console))
     write_ranking(output / FILE, found)
-    console.print("\nMasks to look at first, if a network that never saw them is right", style="bold")
+    console.print("\nMasks to review first: most disputed by networks not trained on them", style="bold")
     console.print("\n".join([*ranking_lines(found), f"All of them: {output / FILE}"]))
     return disputes_section(found.ranking, found.notes, found.spec, found.look)
 
 
-def settings_of(values: Mapping[str, Any]) -> tuple[CheckConfig, DataConfig]:
+def check_settings(values: Mapping[str, Any]) -> tuple[CheckConfig, DataConfig]:
     """Return the keys of the check and the data section.
 
     Raises:
@@ -271,7 +266,7 @@ def training_config(job: Job, examination: "Examination") -> TrainConfig:
     Raises:
         ConfigError: a key is wrong.
     """
-    values = plain(with_data(job.config, examination.data.plain()))
+    values = to_plain(with_data(job.config, examination.data.plain()))
     others = set(CheckConfig.model_fields) - set(TrainConfig.model_fields)
     return validate({key: value for key, value in values.items() if key not in others})
 
@@ -281,6 +276,6 @@ def _tracked(console: "Console") -> Callable[[Iterable[Any], int], Iterator[Any]
         from rich.progress import track
 
         shown = console.is_terminal and count > 20
-        yield from track(items, "Looking at pictures", count, console=console, transient=True, disable=not shown)
+        yield from track(items, "Checking images", count, console=console, transient=True, disable=not shown)
 
     return tracked

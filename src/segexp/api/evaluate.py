@@ -14,7 +14,7 @@ from segexp.config.validation import component_problems, report, validate_sectio
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segexp.data.dataset import Prepared
+    from segexp.data.dataset import ScoringCases
     from segexp.evaluation.scoring import Scorable
     from segexp.inference.segmenter import Segmenter
     from segexp.training.artifacts import SplitResult
@@ -60,21 +60,21 @@ def evaluate(checkpoint: Any, **keys: Any) -> Evaluation:
     """
     values = plain_values({"checkpoint": checkpoint, **keys})
     if isinstance(values.get("metrics"), str):
-        values["metrics"] = measures_of(values["metrics"])
+        values["metrics"] = measures_from_option(values["metrics"])
     report(list(component_problems("metrics", values)))
     return evaluate_checkpoint(validate_section(EvaluateConfig, values))
 
 
-def measures_of(option: str) -> dict[str, Any]:
+def measures_from_option(option: str) -> dict[str, Any]:
     """Return the components of an option of the group `metrics`.
 
     Raises:
         ConfigError: it does not exist.
     """
-    from segexp.config.composition import compose, load_option, plain
+    from segexp.config.composition import compose, load_option, to_plain
 
-    load_option("metrics", option)  # says which there are
-    return dict(plain(compose("evaluate", ["checkpoint=-", f"metrics={option}"])).get("metrics") or {})
+    load_option("metrics", option)  # raises for unknown options
+    return dict(to_plain(compose("evaluate", ["checkpoint=-", f"metrics={option}"])).get("metrics") or {})
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
@@ -91,10 +91,10 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
 
     named = as_list(config.checkpoint)
     if config.tune:
-        check_one(named)
+        check_single(named)
     files = checkpoint_files(named, exported=not config.tune)
     if config.tune:
-        check_one(files)
+        check_single(files)
         check_tunable(config.split, config.data, config.model.prune_to)
     silence_libraries()
     members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
@@ -110,26 +110,26 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
 def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
     """Score the chosen splits; `run` is the configuration of the run with the current data."""
     from segexp.checkpoint.splits import scoring_set, select_splits
-    from segexp.data.datamodule import find
+    from segexp.data.datamodule import find_data_cases
 
     other = bool(OTHER_DATA & set(config.data))
-    splits = select_splits(config.split, find(run.data), run, segmenter.origin.split_hash, other=other)
+    splits = select_splits(config.split, find_data_cases(run.data), run, segmenter.origin.split_hash, other=other)
     prepared = {split: (cases, scoring_set(run.data, cases, segmenter)) for split, cases in splits.items()}
-    outcomes = scored(config, segmenter, run, prepared)
+    outcomes = score_splits(config, segmenter, run, prepared)
     return report_scores(config, segmenter, outcomes, {"checkpoint": str(segmenter.origin.file)})
 
 
 def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
     """Score an ensemble: other data by all members, their own by those not trained on the case."""
-    from segexp.data.datamodule import find
+    from segexp.data.datamodule import find_data_cases
     from segexp.evaluation.ensemble import Ensemble, assign_members, predict_members, score_members
     from segexp.inference.predictor import Predictor
 
-    ensemble = Ensemble(Predictor(members).spec)  # members that do not fit together are refused
-    splits = assign_members(members, find(run.data), run.data, config.split)
+    ensemble = Ensemble(Predictor(members).spec)  # raises if members do not fit together
+    splits = assign_members(members, find_data_cases(run.data), run.data, config.split)
     sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
     prepared = {split: (who.cases, predict_members(run.data, who.cases, who.members)) for split, who in splits.items()}
-    outcomes = scored(config, ensemble, run, prepared)
+    outcomes = score_splits(config, ensemble, run, prepared)
     each = {split: score_members(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
     beside = {split: found for split, found in each.items() if found is not None}
     facts: dict[str, Any] = {"checkpoints": [str(member.origin.file) for member in members]}
@@ -137,8 +137,8 @@ def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: 
     return report_scores(config, ensemble, outcomes, facts, [f"{split}: {found}" for split, found in beside.items()])
 
 
-def scored(
-    config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], Prepared]]"
+def score_splits(
+    config: EvaluateConfig, segmenter: "Scorable", run: TrainConfig, splits: "Mapping[str, tuple[list[Case], ScoringCases]]"
 ) -> "dict[str, SplitResult]":
     """Score the cases of each split, with images if an output is given."""
     from segexp.inference.folder_runner import progress
@@ -169,15 +169,7 @@ def report_scores(
     origin: dict[str, Any],
     more: Sequence[str] = (),
 ) -> Evaluation:
-    """Print the scores, and write them if an output is given.
-
-    Args:
-        config: of the command.
-        segmenter: what was scored.
-        outcomes: by split.
-        origin: provenance for metrics.json.
-        more: further sentences to print.
-    """
+    """Print the scores by split and further sentences, and write them, with their origin, if an output is given."""
     from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
     from segexp.training.artifacts import all_intervals, all_scores, format_scores, write_metrics, write_outcomes
@@ -215,17 +207,21 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
     with progress(len(cases)) as advance:
         prepared = scoring_set(run.data, cases, segmenter)
         found = tuning.tune_postprocessing(segmenter, prepared, [case.group for case in cases], lambda _: advance())
-    said = [f"Post-processing on val, {len(cases)} cases", *tuning.tuning_lines(found), tuning.store_tuning(segmenter, found)]
+    text_lines = [
+        f"Post-processing on val, {len(cases)} cases",
+        *tuning.tuning_lines(found),
+        tuning.store_tuning(segmenter, found),
+    ]
     if config.output:
         table = Path(config.output) / "tuning.csv"
         tuning.write_table(table, found)
-        said.append(f"All candidates: {table}")
-    sys.stdout.write("\n".join(said) + "\n")
+        text_lines.append(f"All candidates: {table}")
+    sys.stdout.write("\n".join(text_lines) + "\n")
     scores = {"val/dice": float(found.dice[0]), "val/gain": found.gain.mean}
     return Evaluation(Scores(scores), output=Path(config.output) if config.output else None)
 
 
-def check_one(files: Sequence[object]) -> None:
+def check_single(files: Sequence[object]) -> None:
     """Refuse to tune the post-processing of several networks.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from segexp.api.calls import plain_values, short_traceback
 from segexp.api.loading import checkpoint_files, device_for, load_members
-from segexp.api.predict import truth_of
+from segexp.api.predict import make_truth_reader
 from segexp.config.schema import ExplainConfig
 from segexp.config.validation import report, validate_section
 from segexp.errors import ConfigError, DataError, listed, pluralise, require_packages
@@ -56,11 +56,11 @@ def explain(checkpoint: Any, input: Any, output: Any, **keys: Any) -> ExplainRep
     require_packages("captum", extra="explain", purpose="An explanation")
     values = plain_values({"checkpoint": checkpoint, "input": input, "output": output, **keys})
     config = validate_section(ExplainConfig, values)
-    report(list(_together(config)))
+    report(list(_key_conflicts(config)))
     return explain_inputs(config)
 
 
-def _together(config: ExplainConfig) -> Iterator[str]:
+def _key_conflicts(config: ExplainConfig) -> Iterator[str]:
     """Yield a message for each contradictory key."""
     method, box, region = config.method, config.box, config.region
     shown = list(box) if box is not None else None
@@ -87,7 +87,7 @@ def explain_inputs(config: ExplainConfig) -> ExplainReport:
         DataError: no image in the input, masks given as images, or an output that cannot be written; or, after all others,
             images that failed.
     """
-    segmenter = load_one(config)
+    segmenter = load_single(config)
     target = class_index(config.target, segmenter.spec)
     explainer = make_explainer(segmenter, target, config.method, config.layer, config.steps, config.window)
     task = ExplainTask(config, explainer)
@@ -123,7 +123,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         everything = [(job, source) for job in inventory.jobs for source in job.sources]
         items = tuple(item for item in everything if self.config.overwrite or not _done(table, writer, *item))
         self.skipped += len(everything) - len(items)
-        truth = truth_of(inventory, self.config.truth, self.segmenter.origin.config.data, wanted=True)
+        truth = make_truth_reader(inventory, self.config.truth, self.segmenter.origin.config.data, wanted=True)
         if self.asked.region == "truth":
             _check_known(truth, inventory)
         return ExplainFolder(items, writer, table, truth)
@@ -166,7 +166,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
                 f"Inside of the outlined pixels: {inside:.1%} of a map on average, where they are {share:.1%} of the image; "
                 f"the highest value in {sum(report.hits)} of {len(report.hits)}"
             )
-        for text, found in (("Nothing to explain", report.empty), ("To be known", report.noted)):
+        for text, found in (("Nothing to explain", report.empty), ("Note", report.noted)):
             if found:
                 yield f"{text} in {len(found)}: {listed(found, 4)}"
         if report.untrue:
@@ -184,11 +184,11 @@ class ExplainTask(FolderTask[ExplainFolder]):
         return DataError(
             f"{count} of {pluralise(count + others, 'image')} could not be explained: {reasons}",
             "All others were" if others else "",
-            "Mend or remove what is named; the same command again does what is missing",
+            "Fix or remove these files; the same command then continues",
         )
 
 
-def load_one(config: ExplainConfig) -> Segmenter:
+def load_single(config: ExplainConfig) -> Segmenter:
     """Load the segmenter to explain.
 
     Raises:

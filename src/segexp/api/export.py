@@ -71,8 +71,7 @@ def export_network(config: ExportConfig) -> "ExportResult":
     from segexp.console import silence_libraries
     from segexp.deployment.exporter import export_segmenter, format_export_summary
     from segexp.deployment.modules import check_8bit, describe_excluded_steps
-    from segexp.deployment.plan import ExportRequest, check_export_data
-    from segexp.deployment.samples import collect_export_data
+    from segexp.deployment.plan import ExportRequest, check_export_data, collect_export_data
     from segexp.inference.folder_runner import progress
     from segexp.inference.outputs import check_writable
 

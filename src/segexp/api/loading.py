@@ -20,11 +20,7 @@ from segexp.inference.segmenter import Segmenter
 
 @short_traceback
 def load(
-    model: "str | os.PathLike[str]",
-    *,
-    device: str = "cpu",
-    trust: Sequence[str] = (),
-    prune_to: int | None = None,
+    model: "str | os.PathLike[str]", *, device: str = "cpu", trust: Sequence[str] = (), prune_to: int | None = None
 ) -> Segmenter:
     """Load a trained network from a run, a checkpoint or an exported file.
 

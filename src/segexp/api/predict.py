@@ -74,7 +74,7 @@ class PredictTask(FolderTask[PredictFolder]):
         self.config, self.files, self.predictor = config, files, predictor
         self.data: DataConfig = predictor.members[0].origin.config.data
         self.training = TrainingStats.of(predictor.members[0])
-        self.wanted = wanted_files(config, predictor.spec)
+        self.wanted = output_options(config, predictor.spec)
         self.report, self.skipped = PredictReport(), 0
         self._reviews: dict[Path, Review] = {}
 
@@ -90,7 +90,7 @@ class PredictTask(FolderTask[PredictFolder]):
         here = inventory.output.resolve()
         if here not in self._reviews:
             self._reviews[here] = Review(inventory.output, self.predictor.spec, read_earlier(inventory.output))
-        truth = truth_of(inventory, self.config.truth, self.data, wanted=self.config.panel)
+        truth = make_truth_reader(inventory, self.config.truth, self.data, wanted=self.config.panel)
         return PredictFolder(jobs, writer, self._reviews[here], truth)
 
     def outputs(self, inventory: Inventory, folder: PredictFolder) -> Mapping[Job, Sequence[Path]]:
@@ -144,11 +144,11 @@ class PredictTask(FolderTask[PredictFolder]):
         return DataError(
             f"{count} of {pluralise(count + report.done, 'image')} could not be predicted: {reasons}{more}",
             "" if not report.done else "All others were",
-            "Mend or remove what is named; the same command again does what is missing",
+            "Fix or remove these files; the same command then continues",
         )
 
 
-def wanted_files(config: PredictConfig, spec: DataSpec) -> OutputOptions:
+def output_options(config: PredictConfig, spec: DataSpec) -> OutputOptions:
     """Return the output options of a configuration."""
     kind = "npz" if config.probabilities is True else config.probabilities or None
     return OutputOptions(
@@ -162,14 +162,10 @@ def wanted_files(config: PredictConfig, spec: DataSpec) -> OutputOptions:
     )
 
 
-def truth_of(inventory: Inventory, where: str | None, data: DataConfig, *, wanted: bool) -> Truth:
+def make_truth_reader(inventory: Inventory, where: str | None, data: DataConfig, *, wanted: bool) -> Truth:
     """Return the reader of the true masks of an input, using the class table of the training data.
 
-    Args:
-        inventory: of the input.
-        where: folder or pattern of the masks; None: next to the images.
-        data: data section of the training run.
-        wanted: False: no masks.
+    `where` is a folder or pattern (None: next to the images); nothing is read unless `wanted`.
     """
     table = label_table(data)
     if isinstance(table, OverlappingTable):

@@ -80,7 +80,7 @@ def check_unused(command: CommandLine) -> None:
         raise ConfigError(
             f"run_dir={run} already holds a run",
             "A new run needs a directory of its own",
-            f"Type resume={shlex.quote(str(run))} to go on with that run, or name another directory",
+            f"Type resume={shlex.quote(str(run))} to resume that run, or name another directory",
         )
 
 
@@ -91,11 +91,7 @@ def find_resume_state(run: Path) -> Path | None:
 
 
 def check_names(state: Path, config: dict[str, Any]) -> None:
-    """Refuse to resume a run of a version with other key names.
-
-    Args:
-        state: the checkpoint.
-        config: saved by Hydra.
+    """Refuse to resume a run whose saved configuration has key names of another version.
 
     Raises:
         CheckpointError: names the version.
@@ -117,7 +113,7 @@ def _read(run: Path) -> dict[str, Any]:
         again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
         raise CheckpointError(
             f"resume={run} has no checkpoints/last.ckpt",
-            "It stopped before its first step, so there is nothing to go on with",
+            "It stopped before its first step, so there is nothing to resume",
             f"Start again: python -m segexp.train {again}",
         )
     check_names(state, as_plain(saved["config"]))

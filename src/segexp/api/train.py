@@ -8,18 +8,19 @@ from typing import Any
 
 from segexp.api.calls import check_choices, check_overrides, plain_values, short_traceback
 from segexp.api.run import Run
-from segexp.config.annotations import kind
-from segexp.config.composition import Job, compose_job, conf_dir, plain, with_data
-from segexp.config.overrides import CommandLine, written
+from segexp.config.annotations import type_name
+from segexp.config.composition import Job, compose_job, conf_dir, to_plain, with_data
+from segexp.config.overrides import CommandLine, to_overrides
 from segexp.config.schema import DataConfig, TrainConfig
-from segexp.config.suggestions import explained, options
+from segexp.config.suggestions import explain_errors, options
 from segexp.config.validation import validate, validate_section
 from segexp.errors import ConfigError, SegexpError
 
 
 @short_traceback
 def train(
-    data: "str | os.PathLike[str] | None" = None,
+    folder: "str | os.PathLike[str] | None" = None,
+    /,
     *,
     overrides: Sequence[str] = (),
     config_dir: "str | os.PathLike[str] | None" = None,
@@ -28,11 +29,11 @@ def train(
     """Train and score a network, as `segexp train` does.
 
     Args:
-        data: a folder of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
+        folder: of images and masks, whose layout is inferred; or an option of the group `data`, such as "liver".
         overrides: keys as on the command line, such as "loss=focal_dice" or "model.width=16".
         config_dir: your own configuration folder.
-        keys: the same keys as arguments: `model="unetpp"`, `trainer={"minutes": 10}`, `seed=1`, `run_dir="runs/first"`,
-            `resume=RUN`. See the key reference.
+        keys: the same keys as arguments: `model="unetpp"`, `data={"size": 256}`, `trainer={"minutes": 10}`, `seed=1`,
+            `run_dir="runs/first"`, `resume=RUN`. See the key reference.
 
     Returns:
         The run, with its scores.
@@ -44,18 +45,17 @@ def train(
 
     Example:
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
-        >>> run = segexp.train(data="liver", overrides=["data.root=DIR", "loss=focal_dice"])
+        >>> run = segexp.train("liver", data={"root": "DIR"}, loss="focal_dice")
     """
     from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
 
-    words = command_words(data, keys, overrides)
-    command = CommandLine(words, config_dir=Path(os.fspath(config_dir)) if config_dir else None).expanded()
+    command = command_line(folder, keys, overrides, config_dir)
     resuming = command.value("resume") is not None
     if not resuming:
         check_unused(command)
     line = resume_command(command) if resuming else command
     with restore_settings_on_error(line):
-        with explained(line.overrides, line.folders):
+        with explain_errors(line.overrides, line.folders):
             job = compose_job("train", line.overrides, line.folders[1:])
         try:
             run_job(job)
@@ -66,36 +66,42 @@ def train(
     return Run(job.directory)
 
 
-def command_words(data: Any, keys: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Return the arguments of a call as overrides.
+def command_line(folder: Any, keys: Mapping[str, Any], overrides: Sequence[str], config_dir: Any) -> CommandLine:
+    """Return the arguments of a call as a command line.
 
     Args:
-        data: a folder, an option of the group `data`, or None.
+        folder: of the data, an option of the group `data`, or None.
         keys: values by key.
         overrides: as on the command line.
+        config_dir: the caller's own configuration folder, or None.
 
     Raises:
-        ConfigError: an argument of the wrong type.
+        ConfigError: an argument of the wrong type, or the data are named twice.
     """
-    known = options([conf_dir()])
+    folders = [conf_dir(), *([Path(os.fspath(config_dir))] if config_dir else [])]
+    known, keys = options(folders), dict(keys)
     check_choices(keys, known)
-    if data is not None and not isinstance(data, str | os.PathLike):
-        found = f"data is {data!r} ({kind(data)})"
-        raise ConfigError(found, "A folder or an option of the group data was expected", 'Type data="DIR" or data="liver"')
+    if folder is not None and isinstance(keys.get("data"), str | os.PathLike):
+        raise ConfigError(
+            f"data={keys['data']!r} is given besides {folder!r}", "One data set was expected", "Leave one of them out"
+        )
+    if not isinstance(keys.get("data"), Mapping):
+        folder = keys.pop("data", folder)
     words: list[str] = []
-    if data is not None:
-        text = os.fspath(data)
-        named = text in known["data"] and not Path(text).is_dir()
-        words = [f"data={text}"] if named else written({"data": "auto"}) + written({"data": {"root": str(Path(text))}})
-    return [*words, *written(plain_values(keys)), *check_overrides(overrides)]
+    if folder is not None:
+        if not isinstance(folder, str | os.PathLike):
+            found = f"data is {folder!r} ({type_name(folder)})"
+            raise ConfigError(found, "A folder or an option of the group data was expected", 'Type "DIR" or "liver"')
+        text = os.fspath(folder)
+        is_option = text in known["data"] and not Path(text).is_dir()
+        root = to_overrides({"data": {"root": str(Path(text))}})
+        words = [f"data={text}"] if is_option else ["data=auto", *root]
+    words += [*to_overrides(plain_values(keys)), *check_overrides(overrides)]
+    return CommandLine(words, config_dir=folders[1] if config_dir else None).expanded()
 
 
 def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
-    """Train a composed configuration; return the scores by "<split>/<score>".
-
-    Args:
-        job: composed.
-        resume: run directory to resume, if the configuration does not name it.
+    """Train a composed configuration, resuming the run directory `resume` if given; return the scores by "<split>/<score>".
 
     Raises:
         SegexpError: see `prepare_config` and `training.run.run`.
@@ -122,12 +128,12 @@ def prepare_config(job: Job) -> TrainConfig:
     if job.config.get("resume") is None:
         check_weights(job.config.get("model") or {})
     fit_to_targets(job.config, job.typed)
-    taken_back = fit_to_choices(job.config, job.typed, job.choices, job.folders)
+    undone = fit_to_choices(job.config, job.typed, job.choices, job.folders)
     values, found = resolve_data(job)
     config = validate(values | {"run_dir": str(job.directory)})
     choose_devices(config.trainer.gpus)  # refuses missing GPUs
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stdout.writelines(f"{said}\n" for said in (*taken_back, found) if said)
+        sys.stdout.writelines(f"{text}\n" for text in (*undone, found) if text)
     return config
 
 
@@ -137,20 +143,20 @@ def resolve_data(job: Job) -> tuple[dict[str, Any], str]:
     Network and loss refer to channels and classes by interpolation, so the data come first.
 
     Raises:
-        ConfigError: see `composition.plain`; or a key of the data section is wrong.
+        ConfigError: see `composition.to_plain`; or a key of the data section is wrong.
         DataError: the data folder is missing or has no known layout.
     """
-    from segexp.data.autoconfig import complete
+    from segexp.data.autoconfig import complete_keys
 
-    values = plain(job.config)
+    values = to_plain(job.config)
     try:
         data = validate_section(DataConfig, values["data"], "data")
     except ConfigError:
         if values["data"].get("image") and not values["data"].get("family"):
             validate(values)  # report the problems of other sections too
         raise
-    found, sentence = complete(data)
-    return (plain(with_data(job.config, found)) if found else values), sentence
+    found, sentence = complete_keys(data)
+    return (to_plain(with_data(job.config, found)) if found else values), sentence
 
 
 def discard_empty(directory: Path) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.validation import validate_section
-from segexp.data.cache import ReadingStore
+from segexp.data.cache import UncachedStore
 from segexp.data.datamodule import make_reader
 from segexp.data.dataset import EvalDataset
 from segexp.data.spacing import spacings
-from segexp.data.splits import split_as, split_hash
+from segexp.data.splits import split_from_config, split_hash
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.segmenter import Segmenter
 from segexp.types import Case, DataSpec
@@ -55,7 +55,7 @@ def reproduce_split(cases: Sequence[Case], run: TrainConfig, trained: str | None
     Raises:
         DataError: the split differs from that of the run.
     """
-    assigned = split_as(run.data, cases, run.seed)
+    assigned = split_from_config(run.data, cases, run.seed)
     if split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) != trained:
         raise DataError(
             f"The {len(cases)} cases below {run.data.root} no longer give the split that the run was trained with",
@@ -83,7 +83,7 @@ def select_splits(
     if split == "all" or (split is None and other):
         return {"all": list(cases)}
     way_out = "Bring the files back, or type split=all to score every case whatever it was used for"
-    assigned = split_as(run.data, cases, run.seed) if other else reproduce_split(cases, run, trained, way_out)
+    assigned = split_from_config(run.data, cases, run.seed) if other else reproduce_split(cases, run, trained, way_out)
     wanted = [split] if split else ["val", "test"]
     members = {name: [case for case in cases if assigned[case.id] == name] for name in wanted}
     found = {name: chosen for name, chosen in members.items() if chosen}
@@ -97,7 +97,7 @@ def select_splits(
 
 def scoring_set(data: DataConfig, members: Sequence[Case], segmenter: Segmenter) -> EvalDataset:
     """Return the evaluation data set of some cases, decoded on access."""
-    store, told = ReadingStore(make_reader(data), members), spacings(members, data.spacing)
+    store, told = UncachedStore(make_reader(data), members), spacings(members, data.spacing)
     return EvalDataset(store, range(len(members)), segmenter.preprocessing, told)
 
 

@@ -43,10 +43,8 @@ class Agreement:
     Attributes:
         inside: (N, N) of prediction i with mask j, each minus its own pixel mean.
         beyond: (N, N) of prediction i with mask j, each minus the mean over all cases.
-        difference: (N, N) of the difference of predictions i and j with that of masks i and j; negative where exchanged masks
-            would fit better.
+        difference: (N, N) of prediction i - j with mask i - j; negative where exchanged masks would fit better.
         hit: (N,) share of the labelled pixels, weighted by the prediction, that agrees with the mask.
-        own: (N,) the diagonal of `inside`.
     """
 
     inside: Array
@@ -172,23 +170,12 @@ def grid_truth(labels: Array, classes: int) -> Array:
 
 
 def cross_predict(
-    pictures: Sequence[Array],
-    labels: Array,
-    classes: int,
-    *,
-    doubted: Collection[int] = (),
-    seed: int = 0,
-    threads: int = 4,
+    pictures: Sequence[Array], labels: Array, classes: int, *, doubted: Collection[int] = (), seed: int = 0, threads: int = 4
 ) -> Array:
     """Return cross-validated predictions (N, K, G, G) float32, roughly class probabilities.
 
-    Args:
-        pictures: thumbnails (SIDE, SIDE, C) uint8, all with the same C.
-        labels: (N, SIDE, SIDE) uint8 class index, 255 = ignore.
-        classes: K.
-        doubted: positions of cases that the model is not fitted to.
-        seed: of the random features, the sampled pixels and the folds.
-        threads: for the features.
+    Thumbnails are (SIDE, SIDE, C) uint8, labels (N, SIDE, SIDE) uint8 class indices with 255 = ignore; the model is not fitted
+    to the cases at the `doubted` positions.
     """
     with ThreadPoolExecutor(threads) as pool:
         seen = list(pool.map(features, pictures))
@@ -269,13 +256,7 @@ Named = tuple[str, float, str]
 
 
 def check_alignment(scans: Sequence[CaseScan], *, seed: int = 0, threads: int = 4) -> list[Finding]:
-    """Return findings on masks that do not fit their image.
-
-    Args:
-        scans: cases; those without labels are skipped.
-        seed: of the model.
-        threads: for its features.
-    """
+    """Return findings on masks that do not fit their image; cases without labels are skipped."""
     known = [scan for scan in scans if scan.labels is not None]
     if len(known) > MOST:
         known = [known[k] for k in np.linspace(0, len(known) - 1, MOST).astype(int)]
@@ -294,11 +275,7 @@ def check_alignment(scans: Sequence[CaseScan], *, seed: int = 0, threads: int = 
 
 
 def find_misaligned(predictions: Array, truth: Array) -> dict[int, Named]:
-    """Find misaligned masks.
-
-    Args:
-        predictions: (N, K, G, G), see `cross_predict`.
-        truth: (N, K, G, G), see `grid_truth`.
+    """Find misaligned masks, given predictions and true class shares, both (N, K, G, G).
 
     Returns:
         Kind, gain and description by position of the case; for an exchange, the description is the position of the other case.
@@ -381,13 +358,9 @@ def _displacement_text(down: int, right: int) -> str:
 
 
 def _best_transform(prediction: Array, mask: Array, usual: float, low: float) -> Named | None:
-    """Return whether a mask fits like those of other cases once it is shifted or turned.
+    """Return whether a mask (K, G, G) fits like those of other cases once it is shifted or turned.
 
-    Args:
-        prediction: (K, G, G).
-        mask: (K, G, G).
-        usual: median over all cases of how well a mask fits.
-        low: lower quartile of it.
+    `usual` and `low` are median and lower quartile over all cases of how well a mask fits.
     """
     down, right, peak, own = best_shift(prediction, mask)
     way = float(np.hypot(down, right)) / GRID

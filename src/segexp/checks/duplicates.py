@@ -55,13 +55,7 @@ def perceptual_hashes(picture: Array) -> Array:
 
 
 def find_copies(pictures: Sequence[Array], together: Sequence[str | None], digests: Sequence[str]) -> list[Copy]:
-    """Return pairs of images that are near, but not exact, copies.
-
-    Args:
-        pictures: thumbnails.
-        together: the group of each image; pairs within a group are skipped.
-        digests: hash of each full image; pairs of equal hashes are skipped.
-    """
+    """Return pairs of thumbnails that are near copies, except within a group and of images with equal digests."""
     flat = [float(to_gray(picture).std()) < FLAT for picture in pictures]
     found = [
         pair
@@ -160,25 +154,13 @@ _KEEP = "or keep such pairs together by a table: 'data.groups={file: groups.csv,
 
 
 def check_equal(cases: Sequence[Case], splits: Mapping[str, str], digests: Mapping[str, str]) -> list[Finding]:
-    """Return findings on images that are equal pixel by pixel.
-
-    Args:
-        cases: all cases.
-        splits: split by case id.
-        digests: `image_digest` by case id; cases without one are skipped.
-    """
+    """Return findings on images that are equal pixel by pixel; cases without a digest are skipped."""
     pairs = [(a, b, "") for a, b in _equal(cases, digests)]
     return _by_split(pairs, splits, "duplicate", "the same picture")
 
 
 def check_contradictions(cases: Sequence[Case], digests: Mapping[str, str], masks: Mapping[str, str]) -> list[Finding]:
-    """Return findings on equal images with different masks.
-
-    Args:
-        cases: all cases.
-        digests: hash of the decoded image by case id.
-        masks: hash of the class indices by case id.
-    """
+    """Return findings on equal images with different masks, given digests of images and class indices by case id."""
     found = [(a, b) for a, b in _equal(cases, digests) if masks.get(a.id) and masks.get(b.id) and masks[a.id] != masks[b.id]]
     if not found:
         return []
@@ -200,9 +182,9 @@ def _by_split(pairs: Sequence[tuple[Case, Case, str]], splits: Mapping[str, str]
     within = [pair for pair in pairs if splits.get(pair[0].id) == splits.get(pair[1].id)]
     findings = []
     if across:
-        odd = across[0][1] if splits.get(across[0][0].id) == "train" else across[0][0]
+        copy = across[0][1] if splits.get(across[0][0].id) == "train" else across[0][0]
         text = f"{_count(across, ' in different splits')} {what}: {_named(across, splits)}"
-        do = f"Scores on such cases tell nothing; move one of each out of the data folder ({odd.image} and its mask)"
+        do = f"Scores on such cases tell nothing; move one of each out of the data folder ({copy.image} and its mask)"
         if all(case.split is None for pair in across for case in pair[:2]):
             do += f", {_KEEP}"
         findings.append(Finding("error", kind, text, do, _ids(across)))

@@ -18,13 +18,7 @@ MAX_UNPAIRED = 10
 
 
 def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
-    """Return findings on unmatched and unused files.
-
-    Args:
-        inventory: files of the data folder.
-        image: pattern of the images.
-        mask: pattern of the masks, or one per class.
-    """
+    """Return findings on unmatched and unused files; `image` and `mask` are the patterns."""
     findings = _problems(inventory.problems)
     of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
     do = f"Add what is missing or move the rest out of the folder; or correct {of_images} and {of_masks}"
@@ -85,12 +79,13 @@ def check_faults(faults: Sequence[Fault], root: Path) -> list[Finding]:
         out = relative_name(broken[0].case.image.path, root), *(relative_name(mask.path, root) for mask in broken[0].case.masks)
         do = f"Copy them again from where they came, or move each with its partner out of the folder ({' and '.join(out)})"
         findings.append(Finding("error", "unreadable", text, do, _ids(broken)))
-    if odd := [fault for fault in faults if fault.kind == "size"]:
-        text = f"{len(odd)} {'masks have' if len(odd) > 1 else 'mask has'} another size than the image: " + listed(
-            [fault.problem.found for fault in odd], MAX_UNPAIRED
+    if mismatched := [fault for fault in faults if fault.kind == "size"]:
+        text = (
+            f"{len(mismatched)} {'masks have' if len(mismatched) > 1 else 'mask has'} another size than the image: "
+            + listed([fault.problem.found for fault in mismatched], MAX_UNPAIRED)
         )
         do = "Make the masks again at the size of their images, without smoothing, or move the pairs out of the folder"
-        findings.append(Finding("error", "size", text, do, _ids(odd)))
+        findings.append(Finding("error", "size", text, do, _ids(mismatched)))
     return findings
 
 
@@ -118,36 +113,25 @@ LEAST_SIDE = 16
 
 
 def check_images(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
-    """Return findings on the images.
-
-    Args:
-        scans: scanned cases.
-        data: the data section; `channels` may be None.
-    """
+    """Return findings on the images; `data.channels` may be None."""
     if exchanged := _exchanged(scans, data):
         return exchanged
-    return [
-        *_channels(scans, data.channels),
-        *_depths(scans),
-        *_tiny(scans),
-        *_masks_as_images(scans),
-        *_flat(scans),
-    ]
+    return [*_channels(scans, data.channels), *_depths(scans), *_tiny(scans), *_masks_as_images(scans), *_flat(scans)]
 
 
 def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
     by_count: dict[int, list[str]] = defaultdict(list)
-    odd = []
+    mismatched = []
     for scan in scans:
         by_count[scan.facts.channels].append(scan.case.id)
         if channels is not None and scan.stored != channels and {scan.stored, channels} != {1, 3}:
-            odd.append(scan.case.id)
+            mismatched.append(scan.case.id)
     common = max(by_count, key=lambda count: len(by_count[count]), default=0)
-    if odd:
+    if mismatched:
         kinds = listed([f"{len(ids)} with {count} ({listed(ids, 3)})" for count, ids in sorted(by_count.items())])
-        text = f"{len(odd)} images cannot be read with data.channels={channels}: {kinds}"
+        text = f"{len(mismatched)} images cannot be read with data.channels={channels}: {kinds}"
         do = f"Type data.channels={common}" + (" and sort out the others" if len(by_count) > 1 else "")
-        return [Finding("error", "channels", text, do, tuple(odd))]
+        return [Finding("error", "channels", text, do, tuple(mismatched))]
     if len(by_count) > 1:
         rare = {count: ids for count, ids in by_count.items() if count != common}
         few = tuple(id_ for ids in rare.values() for id_ in ids)

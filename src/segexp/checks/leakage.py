@@ -12,7 +12,7 @@ from typing import Any
 from segexp.checks.duplicates import neighbour_likeness
 from segexp.checks.issues import Finding
 from segexp.checks.scan import CaseScan
-from segexp.data.layout.groups import grouped
+from segexp.data.layout.groups import assign_groups
 from segexp.data.splits import SPLIT_NAMES
 from segexp.errors import SegexpError, listed
 from segexp.types import Case
@@ -89,7 +89,7 @@ def _shared_separator(rests: Sequence[str], count: int) -> str:
 def _stems_of(regex: str, ids: Sequence[str]) -> Stems | None:
     """Return the stems that an expression gives, None if they do not look like groups."""
     try:
-        of = grouped(ids, regex, Path())
+        of = assign_groups(ids, regex, Path())
     except SegexpError:
         return None
     counts = Counter(of.values())
@@ -112,12 +112,7 @@ MOST_BYTES = 2**22
 
 
 def suggest_groups(cases: Sequence[Case], root: Path) -> tuple[Any, str] | None:
-    """Return a value for `data.groups` and the reason, or None.
-
-    Args:
-        cases: all cases.
-        root: data folder, searched for tables (CSV).
-    """
+    """Return a value for `data.groups` and the reason, or None; tables (CSV) are searched in `root`."""
     ids = [case.id for case in cases]
     for file in sorted(root.glob("*.csv")):
         if file.stat().st_size <= MOST_BYTES and (found := _by_table(ids, root, file)):
@@ -153,7 +148,7 @@ def _by_table(ids: Sequence[str], root: Path, file: Path) -> dict[str, str] | No
 
 def _table_fits(ids: Sequence[str], choice: dict[str, str], root: Path) -> bool:
     try:
-        return bool(_distinct_groups(grouped(ids, choice, root).values()))
+        return bool(_distinct_groups(assign_groups(ids, choice, root).values()))
     except SegexpError:
         return False
 
@@ -187,20 +182,14 @@ def check_groups(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Findi
 
 
 def check_names(cases: Sequence[Case], splits: Mapping[str, str], root: Path | None = None) -> list[Finding]:
-    """Return findings on cases without groups that a table or their names relate to each other.
-
-    Args:
-        cases: all cases.
-        splits: split by case id.
-        root: folder searched for tables (CSV); None checks names only.
-    """
+    """Return findings on ungrouped cases that a table (CSV in `root`, unless None) or their names relate to each other."""
     if any(case.group is not None for case in cases):
         return []
     suggested = suggest_groups(cases, root) if root is not None else None
     if suggested is None or not isinstance(suggested[0], dict):
         return check_stems(cases, splits)
     choice = suggested[0]
-    of = grouped([case.id for case in cases], choice, root or Path())
+    of = assign_groups([case.id for case in cases], choice, root or Path())
     line = f"'data.groups={{{', '.join(f'{key}: {_quoted(value)}' for key, value in choice.items())}}}'"
     divided = _groups_across_splits(of, splits)
     on_disk = all(case.split is not None for case in cases)
@@ -289,13 +278,7 @@ def _describe_divided(divided: Mapping[str, Mapping[str, Sequence[str]]]) -> str
 
 
 def _resplit_advice(splits: Mapping[str, str], of: Mapping[str, str], line: str = "") -> str:
-    """Return advice for splitting the cases by group.
-
-    Args:
-        splits: split by case id.
-        of: group by case id.
-        line: override that declares the groups, if they are not declared yet.
-    """
+    """Return advice for splitting the cases by group; `line` is an override that declares the groups, if needed."""
     groups = {group for id_, group in of.items() if splits.get(id_) != "test"}
     if len(groups) < 2:
         return "Move the cases of a group into one split"

@@ -18,13 +18,9 @@ MAX_MASKS = 6
 
 
 def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
-    """Return findings on empty masks and absent or rare classes.
+    """Return findings on empty masks and absent or rare classes; `crops`: training uses crops.
 
-    Args:
-        scans: cases; those with unreadable or unclaimed mask values are skipped.
-        splits: split by case id.
-        table: of the classes.
-        crops: training uses crops.
+    Cases with unreadable or unclaimed mask values are skipped.
     """
     ends = two_grays(table)
     known = [scan for scan in scans if scan.facts.shares and all(m.soft(ends) or not m.unclaimed for m in scan.masks)]
@@ -184,13 +180,7 @@ RARE_VALUE = 1e-3
 
 
 def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
-    """Return findings on unclaimed values and soft masks.
-
-    Args:
-        scans: scanned cases.
-        table: of the classes.
-        recognised: the classes were inferred from the masks.
-    """
+    """Return findings on unclaimed values and soft masks; `recognised`: the classes were inferred from the masks."""
     images = {scan.digest for scan in scans} - {""}
     pictures = [(scan.case.id, scan.masks[0]) for scan in scans if scan.raw_digest in images and scan.masks[0].unclaimed]
     masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]

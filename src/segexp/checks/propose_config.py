@@ -47,12 +47,9 @@ class Resolution:
 
 
 def choose_resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, float], training: int) -> Resolution:
-    """Choose size, crop and repeat.
+    """Choose size, crop and repeat for a number of training images.
 
-    Args:
-        sizes: (height, width) of the images.
-        widths: thickness in pixels of each foreground class, see `thickness`.
-        training: number of training images.
+    Sizes are (height, width) of the images; widths the thickness in pixels of each foreground class, see `thickness`.
     """
     longest = median(max(size) for size in sizes)
     thin, width = min(widths.items(), key=lambda item: item[1], default=("", float("inf")))
@@ -157,10 +154,7 @@ class Proposal:
 def propose_config(examination: Examination, given: DataConfig, taken: Collection[str] = ()) -> Proposal | None:
     """Return a configuration for the examined data, None if layout or classes are unknown.
 
-    Args:
-        examination: result of `run_checks`.
-        given: the data section as configured; its values are kept.
-        taken: existing names of data sets.
+    Values of `given`, the data section as configured, are kept; the name is none of `taken`.
     """
     data = examination.data
     if not data.classes or not data.image or not examination.facts:
@@ -235,7 +229,7 @@ def _resolution(examination: Examination, classes: Mapping[str, Any]) -> Resolut
             mask = read(case).mask
         except SegexpError:  # reported as a finding
             continue
-        if examination.data.multilabel:  # each class is as thick as it is without the others
+        if examination.data.multilabel:  # measure each class separately
             masks += [has_label(mask, k) * np.uint8(k) for k in range(1, len(classes))]
         else:
             masks.append(mask)

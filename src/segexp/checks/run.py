@@ -15,13 +15,13 @@ from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.config.schema import DataConfig
-from segexp.data.autoconfig import FACTS, check_open, completed_section
+from segexp.data.autoconfig import FACTS, check_layout_known, complete_section
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import discover_layout
 from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
-from segexp.data.splits import split_as
+from segexp.data.splits import split_from_config
 from segexp.errors import DataError, SegexpError, listed
 from segexp.types import Case
 
@@ -52,9 +52,9 @@ def resolve_dataset(data: DataConfig) -> ResolvedDataset:
         DataError: the folder is missing, or no layout fits it.
         ConfigError: a pattern or the groups are wrong, or the layout of overlapping labels is open.
     """
-    check_open(data)
+    check_layout_known(data)
     if data.family:
-        data, words = completed_section(data)
+        data, words = complete_section(data)
         return ResolvedDataset(data, words, _inventory(data))
     if data.image is None:
         return _resolve_layout(data)
@@ -144,9 +144,9 @@ def run_checks(
     found.facts = {scan.case.id: scan.facts for scan in scans}
     found.findings += check_faults(faults, root)
     found.findings += _leaks(scans, found, root)
-    odd = check_images(scans, data)
-    found.findings += odd
-    if any(finding.kind == "exchanged" for finding in odd):
+    image_findings = check_images(scans, data)
+    found.findings += image_findings
+    if any(finding.kind == "exchanged" for finding in image_findings):
         table = None  # findings on exchanged masks would be meaningless
     if table:
         found.findings += _values(scans, table, recognised=resolved.recognised)
@@ -173,7 +173,7 @@ def _split(found: Examination, seed: int) -> list[Finding]:
     if not found.cases:
         return []
     try:
-        found.splits = split_as(found.data, found.cases, seed)
+        found.splits = split_from_config(found.data, found.cases, seed)
     except SegexpError as problem:
         return [problem_finding(problem, "split")]
     return check_splits(found.splits.values())
@@ -202,12 +202,8 @@ def split_checks(
 ) -> list[Finding]:
     """Return findings on duplicates and leakage that need no thumbnails, errors first.
 
-    Args:
-        cases: all cases.
-        splits: "train", "val" or "test" by case id.
-        digests: `image_digest` by case id; None skips the comparison of images.
-        mask_digests: `digest` of the class indices by case id; None skips the comparison of masks.
-        root: folder searched for tables of groups.
+    Without `digests` (`image_digest` by case id) images are not compared, without `mask_digests` masks; tables of groups are
+    searched in `root`.
     """
     return sort_findings(
         [
@@ -257,7 +253,7 @@ def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], 
     Only images with the same checksum are compared; uniform images are skipped.
     """
     alike: dict[int, list[int]] = defaultdict(list)
-    for position, seen in enumerate(data.glances):
+    for position, seen in enumerate(data.image_stats):
         alike[seen.checksum].append(position)
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
@@ -282,7 +278,7 @@ def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
         do = "It cannot be learned: check its value in data.classes, or remove it"
         yield Finding("warning", "absent", text, do)
     training = data.members("train")
-    empty = [data.cases[n].id for n in training if data.glances[n].empty]
+    empty = [data.cases[n].id for n in training if data.image_stats[n].empty]
     if len(empty) > MANY * len(training):
         text = f"{len(empty)} of {len(training)} training masks have no foreground: {listed(empty)}"
         yield Finding("warning", "empty", text, "Check that these are the right masks", tuple(empty))

@@ -13,7 +13,7 @@ from segexp.checks.issues import CaseFacts
 from segexp.data.io.images import read_image, read_mask
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
-from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
+from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
 from segexp.data.labels.spec import Value, gray, packed
 from segexp.data.statistics import read_all
 from segexp.errors import DataError
@@ -222,13 +222,7 @@ def image_digest(image: Array) -> str:
 def scan_cases(
     cases: Sequence[Case], table: Labels | None, *, track: Track = lambda seen, _: seen, threads: int = 4
 ) -> tuple[list[CaseScan], list[Fault]]:
-    """Scan all cases.
-
-    Args:
-        cases: the cases.
-        table: maps mask values to classes; None counts values only.
-        track: wraps the iterator (iterator, count), for a progress bar.
-        threads: for decoding.
+    """Scan all cases; without a table, mask values are only counted. `track` wraps the iterator (iterator, count).
 
     Returns:
         The cases with a readable image, in order, and the unusable files.
@@ -267,7 +261,7 @@ def scan_case(case: Case, table: Labels | None) -> Seen:
         indices.append(encode_leniently(raw, own, scan) if own else None)
     labels = None
     if table is not None and indices and not faults and all(mask is not None for mask in indices):
-        labels = merged(table, case, [mask for mask in indices if mask is not None])
+        labels = merge_case_masks(table, case, [mask for mask in indices if mask is not None])
     plain = one_channel(image)
     return CaseScan(
         case,

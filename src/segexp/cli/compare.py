@@ -27,7 +27,7 @@ A difference is called shown when its p-value (Wilcoxon's signed-rank test, afte
 """
 
 
-def sorted_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def separate_runs(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the arguments into runs and others: existing paths are runs."""
     runs: list[str] = []
     others: list[str] = []
@@ -55,7 +55,7 @@ def command(argv: Sequence[str]) -> int:
         if found.files:
             sys.stdout.write(f"\nWritten: {', '.join(map(str, found.files))}\n")
 
-    runs, others = sorted_words(argv)
+    runs, others = separate_runs(argv)
     line = parse([*others, *([f"runs=[{','.join(map(quoted, runs))}]"] if runs else [])])
     refuse_multirun(line, "All runs are compared at once", "Leave -m out")
     run_with_values(work, line, "compare")

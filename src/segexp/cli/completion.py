@@ -49,11 +49,6 @@ HINTS = {
 def run(option: str, words: Sequence[str], commands: Sequence[str]) -> int:
     """Run `--install-completion`, `--show-completion` or `--complete`; return the exit code.
 
-    Args:
-        option: one of these.
-        words: its arguments.
-        commands: possible first words.
-
     Raises:
         ConfigError: the shell is unknown.
     """

@@ -1,8 +1,6 @@
 """segexp evaluate: score a checkpoint or an ensemble, on its own splits or on other data."""
 
-from collections.abc import Sequence
-
-from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
+from segexp.cli.hydra_app import add_data_key, make_command, make_main
 
 HELP = """
 Score a trained network or an ensemble: every case at its original size, as in validation.
@@ -25,17 +23,4 @@ Keys
 """
 
 
-def command(argv: Sequence[str]) -> int:
-    """Run the command line; return the exit code."""
-    if asks_for_help(argv, HELP, "evaluate"):
-        return 0
-    from segexp.api.evaluate import evaluate
-    from segexp.cli.overrides import parse
-
-    line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
-    refuse_multirun(line, "One checkpoint is scored at a time", "Leave -m out")
-    run_with_values(lambda values: evaluate(**values), line, "evaluate")
-    return 0
-
-
-main = make_main(command)
+main = make_main(make_command("evaluate", HELP, "One checkpoint is scored at a time", prepare=add_data_key))

@@ -1,8 +1,6 @@
 """segexp export: export a trained network to a file that runs elsewhere."""
 
-from collections.abc import Sequence
-
-from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
+from segexp.cli.hydra_app import add_data_key, make_command, make_main
 
 HELP = """
 Export a trained network to a file that runs elsewhere, and verify that it gives the same output.
@@ -26,21 +24,8 @@ Keys
 {keys}
 
 A float32 file whose probabilities differ by more than 1e-4, or that changes the class of more than one pixel in 100,000, is
-not written, and the exit code is 1. If reduced precision fails the checks, FILE is the float32 network, and the exit code is 1 too.
+not written, and the exit code is 1. If reduced precision fails the checks, FILE is the float32 network, also with exit code 1.
 """
 
 
-def command(argv: Sequence[str]) -> int:
-    """Run the command line; return the exit code."""
-    if asks_for_help(argv, HELP, "export"):
-        return 0
-    from segexp.api.export import export
-    from segexp.cli.overrides import parse
-
-    line = parse([f"+{word}" if word.startswith("data.") else word for word in argv])
-    refuse_multirun(line, "One checkpoint is exported at a time", "Leave -m out")
-    run_with_values(lambda values: export(**values), line, "export")
-    return 0
-
-
-main = make_main(command)
+main = make_main(make_command("export", HELP, "One checkpoint is exported at a time", prepare=add_data_key))

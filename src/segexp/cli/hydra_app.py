@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from segexp import __version__
 from segexp.api.calls import debugging
 from segexp.cli.help_keys import KEYS
 from segexp.config.composition import conf_dir
-from segexp.config.suggestions import explained, options
+from segexp.config.suggestions import explain_errors, options
 from segexp.errors import ConfigError, SegexpError, sentence
 
 if TYPE_CHECKING:
@@ -50,6 +51,37 @@ def run_cli(command: Callable[[], int | None]) -> int:
             raise
         sys.stderr.write(f"{paragraph(error)}\n")
         return error.exit_code if isinstance(error, SegexpError) else 1
+
+
+def make_command(
+    verb: str, text: str, expected: str, do: str = "Leave -m out", prepare: Callable[[str], str] = str
+) -> Callable[[Sequence[str]], int]:
+    """Return a command that calls `segexp.api.VERB.VERB` with the composed values.
+
+    Args:
+        verb: the command.
+        text: its help.
+        expected: why -m is refused.
+        do: what to type instead.
+        prepare: applied to each argument.
+    """
+
+    def command(argv: Sequence[str]) -> int:
+        if asks_for_help(argv, text, verb):
+            return 0
+        from segexp.cli.overrides import parse
+
+        line = parse([prepare(word) for word in argv])
+        refuse_multirun(line, expected, do)
+        run_with_values(lambda values: getattr(import_module(f"segexp.api.{verb}"), verb)(**values), line, verb)
+        return 0
+
+    return command
+
+
+def add_data_key(word: str) -> str:
+    """Return an argument, with + for keys of the data section, which is empty in the configuration of some commands."""
+    return f"+{word}" if word.startswith("data.") else word
 
 
 def make_main(command: Callable[[Sequence[str]], int]) -> Callable[..., int]:
@@ -88,7 +120,7 @@ def run_hydra(task: Callable[["DictConfig"], None], command: "CommandLine", conf
     sys.argv = [saved[0], *command.flags, *command.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, do not print and exit
     try:
-        with explained(command.overrides, command.folders, command.config_name or config_name):
+        with explain_errors(command.overrides, command.folders, command.config_name or config_name):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
     finally:
         sys.argv = saved
@@ -108,10 +140,10 @@ def run_with_values(work: Callable[[dict[str, Any]], object], command: "CommandL
     """
 
     def task(config: "DictConfig") -> None:
-        from segexp.config.composition import plain
+        from segexp.config.composition import to_plain
 
         try:
-            work(plain(config))
+            work(to_plain(config))
         except Exception as error:
             raise Stopped(error) from error
 
@@ -147,13 +179,7 @@ def refuse_multirun(line: "CommandLine", expected: str, do: str) -> None:
 
 
 def asks_for_help(argv: Sequence[str], text: str, verb: str = "") -> bool:
-    """Print the help or the version if requested; return whether it was.
-
-    Args:
-        argv: arguments of the command.
-        text: help text with {keys} in place of the keys.
-        verb: the command.
-    """
+    """Print the help (with the keys of the command in place of {keys}) or the version if requested; return whether it was."""
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return True

@@ -38,7 +38,7 @@ Exit code 1 if an image could not be predicted; the last line names it, and all 
 """
 
 
-def exported(line: "CommandLine") -> "CommandLine":
+def replace_model_file(line: "CommandLine") -> "CommandLine":
     """Return the command line with `model=FILE` replaced by `checkpoint=FILE`.
 
     Raises:
@@ -66,7 +66,7 @@ def command(argv: Sequence[str]) -> int:
 
         predict(**values)
 
-    line = exported(parse(argv))
+    line = replace_model_file(parse(argv))
     refuse_multirun(line, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
     run_with_values(work, line, "predict")
     return 0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.cli.hydra_app import paragraph
 from segexp.config.naming import STUDIES, slug, strip_prefix, study_name
-from segexp.config.overrides import CommandLine, last_of_each, quoted
-from segexp.config.saved_runs import read_yaml, study_words
+from segexp.config.overrides import CommandLine, last_overrides, quoted
+from segexp.config.saved_runs import read_yaml, study_overrides
 from segexp.errors import ConfigError, listed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan_study(command: CommandLine) -> Study:
     Raises:
         ConfigError: a value is repeated, or the folder holds jobs with other fixed settings.
     """
-    settings = last_of_each(command)
+    settings = last_overrides(command)
     for override, text in settings.values():
         values = list(override.sweep_string_iterator()) if override.is_choice_sweep() and "glob(" not in text else []
         if len(set(values)) < len(values):
@@ -72,7 +72,7 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
     """
     if not (directory / "multirun.yaml").is_file():
         return
-    settings = last_of_each(CommandLine(list(study_words(directory))))
+    settings = last_overrides(CommandLine(list(study_overrides(directory))))
     before = {text for key, (o, text) in settings.items() if not o.is_sweep_override() and key != "study"}
     if before != set(fixed):
         raise ConfigError(
@@ -97,7 +97,7 @@ def study_job(job: "Job") -> None:
         run_job(job, resume=directory if (directory / "checkpoints" / "last.ckpt").is_file() else None)
     except Exception as error:
         failed.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
-        sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study goes on]\n")
+        sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study continues]\n")
     finally:
         _free_memory()
 
@@ -110,7 +110,7 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def rows(study: Study) -> list[dict[str, Any]]:
+def job_rows(study: Study) -> list[dict[str, Any]]:
     """Return a row per job: job, status, swept keys, and the content of metrics.json."""
     found = []
     fixed = {strip_prefix(text).partition("=")[0] for text in study.fixed} | {"study"}
@@ -118,11 +118,11 @@ def rows(study: Study) -> list[dict[str, Any]]:
         folder = file.parent.parent
         pairs = [str(text).partition("=") for text in read_yaml(file)]
         swept = {strip_prefix(key): value for key, _, value in pairs if strip_prefix(key) not in fixed}
-        found.append({"job": folder.name, "status": status(folder, study.started), **swept, **_metrics(folder)})
+        found.append({"job": folder.name, "status": job_status(folder, study.started), **swept, **_metrics(folder)})
     return found
 
 
-def status(folder: Path, started: float) -> str:
+def job_status(folder: Path, started: float) -> str:
     """Return done, skipped (done before this call), failed or unfinished."""
     metrics = folder / "metrics.json"
     if metrics.is_file():

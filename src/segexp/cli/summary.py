@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from segexp.atomic import atomic_write
-from segexp.cli.study import Study, rows
+from segexp.cli.study import Study, job_rows
 
 SHOWN = ("val/dice", "test/dice")
 """Scores of the table; study.csv has all."""
@@ -19,7 +19,7 @@ def summarize(study: Study) -> int:
     from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.study_report import write_study_report
 
-    found = rows(study)
+    found = job_rows(study)
     if not found:
         (study.directory / "multirun.yaml").unlink(missing_ok=True)
         with suppress(OSError):  # not empty, or never made
@@ -38,7 +38,7 @@ def summarize(study: Study) -> int:
         console.print(f"Failed: {escape(row['job'])}. {escape(reason.removeprefix('segexp: '))}")
     left = len(failed) + sum(row["status"] == "unfinished" for row in found)
     if left:
-        console.print(f"{left} of {len(found)} jobs are not done. The same command again tries them, and skips the others.")
+        console.print(f"{left} of {len(found)} jobs are not done. Repeat the command to retry them; finished jobs are skipped.")
     return len(failed)
 
 

@@ -36,7 +36,7 @@ def check_value(key: str, value: Any, hint: Any) -> Iterator[str]:
 
 def mismatch(key: str, value: Any, hint: Any) -> str:
     """Return the message for a value of the wrong type."""
-    shown = "null" if value is None else f"{value!r} ({kind(value)})"
+    shown = "null" if value is None else f"{value!r} ({type_name(value)})"
     return f"{key} is {shown}; expected {expectation(hint)}"
 
 
@@ -44,7 +44,7 @@ def expectation(hint: Any) -> str:
     """Describe an annotation: 'a whole number, 1 or more, or null'."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return ", ".join(filter(None, [expectation(parts[0]), bounds(*parts[1:])]))
+        return ", ".join(filter(None, [expectation(parts[0]), describe_range(*parts[1:])]))
     if origin in UNIONS:
         words = list(dict.fromkeys(expectation(part) for part in parts if getattr(part, "__name__", "") != "Tensor"))
         return (", or " if any("," in word for word in words) else " or ").join(words)
@@ -67,7 +67,7 @@ def limits(*annotations: Any) -> dict[str, float]:
     return {name: value for each in metadata for name in names if (value := getattr(each, name, None)) is not None}
 
 
-def bounds(*annotations: Any) -> str:
+def describe_range(*annotations: Any) -> str:
     """Describe the range of a number; "" without limits."""
     found = limits(*annotations)
     low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
@@ -78,7 +78,7 @@ def bounds(*annotations: Any) -> str:
     return f"{'strictly ' if 'gt' in found else ''}between {low:g} and {high:g}"
 
 
-def within(value: Any, annotation: Any) -> bool:
+def within_limits(value: Any, annotation: Any) -> bool:
     """Return whether a number is within the limits of an annotation; True for anything else."""
     if not isinstance(value, int | float):
         return True
@@ -86,7 +86,7 @@ def within(value: Any, annotation: Any) -> bool:
     return all(compared[name](value, limit) for name, limit in limits(annotation).items())
 
 
-def kind(value: object) -> str:
+def type_name(value: object) -> str:
     """Return the name of the type of a plain value."""
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
     return names.get(type(value), "a list" if isinstance(value, list | tuple) else type(value).__name__)
@@ -102,7 +102,7 @@ def matches(value: Any, hint: Any) -> bool:
     if hint is Any or hint is object or isinstance(hint, TypeVar | str):
         return True
     if origin is Annotated:
-        return matches(value, parts[0]) and all(within(value, part) for part in parts[1:])
+        return matches(value, parts[0]) and all(within_limits(value, part) for part in parts[1:])
     if origin in UNIONS:
         return any(matches(value, part) for part in parts)
     if origin is Literal:

@@ -76,25 +76,22 @@ def _import(module: str, path: str, optional: bool = False) -> ModuleType | None
         ) from error
 
 
-def nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def component_nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield dotted key and value of every mapping with a `_target_`, outermost first."""
     if isinstance(config, dict):
         if "_target_" in config:
             yield key, config
         for name, value in config.items():
-            yield from nodes(value, f"{key}.{name}" if key else str(name))
+            yield from component_nodes(value, f"{key}.{name}" if key else str(name))
     elif isinstance(config, list | tuple):
         for index, value in enumerate(config):
-            yield from nodes(value, f"{key}[{index}]")
+            yield from component_nodes(value, f"{key}[{index}]")
 
 
 def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
     """Yield a message per problem of a component: missing target, unknown, missing or invalid arguments.
 
-    Args:
-        key: dotted key of the node, for messages.
-        node: plain values with a `_target_`.
-        supplied: arguments added later, such as an optimizer's `params`.
+    `supplied` arguments are added later, such as an optimizer's `params`.
     """
     try:
         target = locate(str(node["_target_"]))
@@ -166,22 +163,18 @@ def check_targets(config: Any, trust: Collection[str] = ()) -> None:
     `BUILDERS`, defined there, so that re-exported names are refused. Interpolations are refused as well: they could create a
     `_target_`.
 
-    Args:
-        config: plain values from the checkpoint.
-        trust: packages trusted by the user.
-
     Raises:
         CheckpointError: names the target and what to type; also if its package is missing.
     """
     _check_resolved(config)
-    for key, node in nodes(config):
+    for key, node in component_nodes(config):
         path = node["_target_"]
         if not isinstance(path, str) or not path.isascii():
             raise CheckpointError(f"The checkpoint's {key}._target_ is {path!r}, not a dotted path")
         package, trusted = path.partition(".")[0], _under(path, trust)
-        _check_there(package, path, known=trusted or _under(path, TRUSTED))
+        _check_installed(package, path, known=trusted or _under(path, TRUSTED))
         if trusted:
-            _located(path)
+            _locate_trusted(path)
         elif not _under(path, TRUSTED) or not _is_network(path):
             raise CheckpointError(
                 f"The checkpoint asks to run {path} ({key}._target_), which is not a known network",
@@ -197,7 +190,7 @@ def check_measures(config: Any, trust: Collection[str] = ()) -> None:
         CheckpointError: names the target and what to type.
     """
     _check_resolved(config)
-    for key, node in nodes(config, "metrics"):
+    for key, node in component_nodes(config, "metrics"):
         path = node["_target_"]
         if path not in MEASURES and not (isinstance(path, str) and _under(path, trust)):
             raise CheckpointError(
@@ -220,7 +213,7 @@ def _under(path: str, packages: Collection[str]) -> bool:
     return any(path == package or path.startswith(f"{package}.") for package in packages)
 
 
-def _check_there(package: str, path: str, *, known: bool) -> None:
+def _check_installed(package: str, path: str, *, known: bool) -> None:
     """Refuse a target whose package is missing, without importing anything.
 
     Raises:
@@ -236,7 +229,7 @@ def _check_there(package: str, path: str, *, known: bool) -> None:
     )
 
 
-def _located(path: str) -> Any:
+def _locate_trusted(path: str) -> Any:
     try:
         return locate(path)
     except ConfigError as error:
@@ -246,7 +239,7 @@ def _located(path: str) -> Any:
 def _is_network(path: str) -> bool:
     from torch import nn
 
-    target = _located(path)
+    target = _locate_trusted(path)
     home = getattr(target, "__module__", None) or ""
     if inspect.isclass(target):
         return _under(home, TRUSTED) and issubclass(target, nn.Module)
@@ -275,22 +268,18 @@ def fit_to_targets(config: "DictConfig", typed: Collection[str]) -> None:
     """Remove from each section whose `_target_` was typed the arguments of the previous class, in place.
 
     Arguments of the new class and typed keys are kept.
-
-    Args:
-        config: composed.
-        typed: keys on the command line.
     """
     from omegaconf import DictConfig, OmegaConf, open_dict
 
     for key in typed:
         section = key.removesuffix("._target_")
         node: Any = OmegaConf.select(config, section) if section != key else None
-        taken = _taken(str(node.get("_target_"))) if isinstance(node, DictConfig) else None
-        if taken is None:
+        kept = _kept_arguments(str(node.get("_target_"))) if isinstance(node, DictConfig) else None
+        if kept is None:
             continue
         wanted = {name[len(section) + 1 :].partition(".")[0] for name in typed if name.startswith(f"{section}.")}
         with open_dict(node):
-            for name in set(map(str, node)) - RESERVED - taken - wanted:
+            for name in set(map(str, node)) - RESERVED - kept - wanted:
                 del node[name]
 
 
@@ -313,7 +302,7 @@ def arguments(path: str) -> Arguments | None:
     return Arguments(names, any(each.kind is each.VAR_KEYWORD for each in found.values()))
 
 
-def _taken(path: str) -> set[str] | None:
+def _kept_arguments(path: str) -> set[str] | None:
     """Return the arguments that a class keeps from a file written for another; None if unknown."""
     known = arguments(path)
     return known and (known.names | FACTS if known.takes_any else known.names)

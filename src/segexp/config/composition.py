@@ -131,7 +131,7 @@ def compose(
     words = list(overrides)
     if folders:
         words.append(f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]")
-    with hydra_aside(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+    with suspend_hydra(), hydra.initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         return hydra.compose(command, overrides=words, return_hydra_config=with_hydra)
 
 
@@ -194,7 +194,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
 
 
 @contextmanager
-def hydra_aside() -> Iterator[None]:
+def suspend_hydra() -> Iterator[None]:
     """Allow composing another configuration while Hydra runs a job."""
     from hydra.core.global_hydra import GlobalHydra
 
@@ -203,11 +203,11 @@ def hydra_aside() -> Iterator[None]:
     try:
         yield
     finally:
-        state = GlobalHydra.instance()  # composing may have put another one in its place
+        state = GlobalHydra.instance()  # composing may have replaced the instance
         state.hydra = running
 
 
-def plain(config: "DictConfig") -> dict[str, Any]:
+def to_plain(config: "DictConfig") -> dict[str, Any]:
     """Return a composed configuration as resolved plain values.
 
     Raises:

@@ -35,15 +35,12 @@ def fit_to_choices(
     """
     if choices.get("experiment") is None:
         return []
-    return [said for group in NAMES if group in typed and (said := _taken_back(group, config, typed, choices, folders))]
+    messages = [_undo_settings(group, config, typed, choices, folders) for group in NAMES if group in typed]
+    return [message for message in messages if message]
 
 
-def _taken_back(
-    group: str,
-    config: "DictConfig",
-    typed: Collection[str],
-    choices: Mapping[str, str | None],
-    folders: Collection[Path],
+def _undo_settings(
+    group: str, config: "DictConfig", typed: Collection[str], choices: Mapping[str, str | None], folders: Collection[Path]
 ) -> str:
     from omegaconf import DictConfig, open_dict
 
@@ -52,32 +49,32 @@ def _taken_back(
         return ""
     wanted = {key.split(".")[1] for key in typed if key.startswith(f"{group}.")}
     section = _section(folders, "experiment", experiment, group)
-    said = {name: section[name] for name in sorted(set(section) & set(map(str, node)) - wanted - RESERVED)}
+    settings = {name: section[name] for name in sorted(set(section) & set(map(str, node)) - wanted - RESERVED)}
     own = _section(folders, group, str(choices.get(group)))
-    if not said or _fits(group, said, own, str(node.get("_target_"))):
+    if not settings or _fits(group, settings, own, str(node.get("_target_"))):
         return ""
     if group == "optimizer" and choices.get(group) == _default(folders, experiment, group):
         return ""
     with open_dict(node):
-        for name in said:
+        for name in settings:
             node.pop(name)
             if name in own:
                 node[name] = own[name]
-    words = listed(_words(group, said))
-    return f"experiment={experiment} says {words} to its own {NAMES[group]}; this one has other settings and keeps them."
+    words = listed(_setting_words(group, settings))
+    return f"experiment={experiment} sets {words} for its own {NAMES[group]}; the chosen one keeps its settings."
 
 
-def _fits(group: str, said: Mapping[str, object], own: Mapping[str, object], target: str) -> bool:
+def _fits(group: str, settings: Mapping[str, object], own: Mapping[str, object], target: str) -> bool:
     """Return whether an option (`own` is its file) has all settings of the experiment."""
     if group in ("augment", "optimizer"):
         return False
     known = arguments(target)
-    return known is None or (known.names >= set(said) and _has(own, said))
+    return known is None or (known.names >= set(settings) and _has(own, settings))
 
 
-def _has(own: Mapping[str, object], said: Mapping[str, object]) -> bool:
+def _has(own: Mapping[str, object], settings: Mapping[str, object]) -> bool:
     """Return whether nested sections of the settings exist in the file of the option."""
-    for name, value in said.items():
+    for name, value in settings.items():
         if isinstance(value, Mapping):
             there = own.get(name)
             if not isinstance(there, Mapping) or not set(value) <= set(there) or not _has(there, value):
@@ -85,11 +82,11 @@ def _has(own: Mapping[str, object], said: Mapping[str, object]) -> bool:
     return True
 
 
-def _words(key: str, value: object) -> Iterator[str]:
+def _setting_words(key: str, value: object) -> Iterator[str]:
     """Yield "key=value" for each value; lists of mappings are named only."""
     if isinstance(value, Mapping):
         for name, each in value.items():
-            yield from _words(f"{key}.{name}", each)
+            yield from _setting_words(f"{key}.{name}", each)
     elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         yield key
     else:

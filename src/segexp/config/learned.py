@@ -3,29 +3,29 @@
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.config.components import nodes
+from segexp.config.components import component_nodes
 
 AUTO = "auto"
 LR = 1e-3
 """Learning rate used until `auto` is resolved."""
 
 
-def asks_for_weights(loss: Any) -> bool:
+def needs_class_weights(loss: Any) -> bool:
     """Return whether a loss, or one inside it, has `class_weights: auto`."""
-    return any(node.get("class_weights") == AUTO for _, node in nodes(loss))
+    return any(node.get("class_weights") == AUTO for _, node in component_nodes(loss))
 
 
-def with_class_weights(loss: Any, weights: Sequence[float]) -> Any:
+def resolve_class_weights(loss: Any, weights: Sequence[float]) -> Any:
     """Return a copy with each `class_weights: auto` replaced by a list of weights, background first."""
     if isinstance(loss, dict):
         known = "_target_" in loss
         return {
-            key: list(weights) if known and key == "class_weights" and value == AUTO else with_class_weights(value, weights)
+            key: list(weights) if known and key == "class_weights" and value == AUTO else resolve_class_weights(value, weights)
             for key, value in loss.items()
         }
-    return [with_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss
+    return [resolve_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss
 
 
-def with_lr(optimizer: Any) -> Any:
+def resolve_auto_lr(optimizer: Any) -> Any:
     """Return the optimizer section with a number in place of `lr: auto`."""
     return {**optimizer, "lr": LR} if isinstance(optimizer, dict) and optimizer.get("lr") == AUTO else optimizer

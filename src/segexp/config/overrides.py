@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.config.composition import conf_dir
 from segexp.config.naming import strip_prefix
-from segexp.config.suggestions import malformed
+from segexp.config.suggestions import malformed_override
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -51,7 +51,7 @@ class CommandLine:
             try:
                 done += parser.parse_overrides([text])
             except OverrideParseException as error:
-                raise malformed(text, self.folders) from error
+                raise malformed_override(text, self.folders) from error
         return done
 
     @property
@@ -87,7 +87,7 @@ class CommandLine:
         return replace(self, overrides=overrides)
 
 
-def written(keys: Mapping[str, Any]) -> list[str]:
+def to_overrides(keys: Mapping[str, Any]) -> list[str]:
     """Return Python values as overrides: {"model": "unet", "trainer": {"minutes": 10}} is model=unet trainer.minutes=10."""
     return list(_written(keys, ""))
 
@@ -126,6 +126,6 @@ def quoted(text: str) -> str:
     return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
-def last_of_each(command: CommandLine) -> dict[str, tuple["Override", str]]:
+def last_overrides(command: CommandLine) -> dict[str, tuple["Override", str]]:
     """Return the last override of each key, parsed and as typed."""
     return {key: (o, text) for key, o, text in zip(command.keys, command.parsed, command.overrides, strict=True)}

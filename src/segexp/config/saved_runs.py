@@ -45,7 +45,7 @@ def read_saved_run(directory: Path) -> SavedRun | None:
     return SavedRun(tuple(map(str, words)), choices, tuple(folders), str(runtime.get("cwd", "")))
 
 
-def study_words(directory: Path) -> tuple[str, ...]:
+def study_overrides(directory: Path) -> tuple[str, ...]:
     """Return the overrides of a study from its `multirun.yaml`; () if it is missing or broken."""
     overrides = as_plain(as_plain(read_yaml(directory / "multirun.yaml")).get("hydra")).get("overrides")
     words = as_plain(overrides).get("task")
@@ -53,16 +53,11 @@ def study_words(directory: Path) -> tuple[str, ...]:
 
 
 def study_command(directory: Path, change: Callable[[str], str] = str) -> tuple[str, str]:
-    """Return the command that continues a study in its own folder, and its working directory.
+    """Return the command that continues a study in its own folder ("" if `multirun.yaml` is broken), and its working directory.
 
-    Args:
-        directory: of the study.
-        change: maps each override to the one to type now.
-
-    Returns:
-        The command ("" if `multirun.yaml` is missing or broken) and the directory ("" if unknown).
+    `change` maps each override to the one to type now; the directory is "" if unknown.
     """
-    words = [change(word) for word in study_words(directory)]
+    words = [change(word) for word in study_overrides(directory)]
     if not words:
         return "", ""
     jobs = sorted(file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml"))
@@ -81,20 +76,12 @@ def read_yaml(path: Path) -> Any:
 
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception:  # a file that somebody edited can fail anywhere in the parser
+    except Exception:  # edited files can raise anything
         return None
 
 
-def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """Return the configuration of the chosen options alone, without experiment and overrides.
-
-    Args:
-        choices: option by group; the experiment is ignored.
-        folders: the user's configuration folders.
-
-    Returns:
-        Plain values; None if an option no longer exists.
-    """
+def config_of_choices(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
+    """Return the configuration of the chosen options without experiment and overrides; None if an option no longer exists."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -106,7 +93,7 @@ def defaults(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[s
         return None
 
 
-def composed(directory: Path) -> dict[str, Any]:
+def read_saved_config(directory: Path) -> dict[str, Any]:
     """Return the resolved configuration that Hydra saved in a run directory, under current key names; {} if broken.
 
     Inferred facts about the data (`data=auto`) are not included.
@@ -116,7 +103,7 @@ def composed(directory: Path) -> dict[str, Any]:
     register_resolvers()
     try:
         return upgrade(as_plain(OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True)))
-    except Exception:  # a file that somebody edited can fail anywhere in the parser
+    except Exception:  # edited files can raise anything
         return {}
 
 

@@ -255,11 +255,7 @@ class TrainConfig(Section):
         return {name: empty[name] if name in empty and not value else value for name, value in values.items()}
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """Return a validated copy with inferred values such as classes, batch size, learning rate or class weights.
-
-        Args:
-            changes: values by dotted key, such as {"data.batch_size": 12, "optimizer.lr": 2e-3}.
-        """
+        """Return a validated copy with inferred values by dotted key, such as {"data.batch_size": 12, "optimizer.lr": 2e-3}."""
         values = self.plain()
         for name, value in changes.items():
             *sections, last = name.split(".")
@@ -284,8 +280,7 @@ class CheckConfig(Section):
     seed: Whole = key(0, "random seed of the split, as in training")
     output: str | None = key(None, "output folder of check.html; by default checks/<data name>")
     fit: bool = key(
-        False,
-        "true: overfit four training images in under two minutes, with model, loss, optimizer and trainer as in training",
+        False, "true: overfit four training images in under two minutes, with model, loss, optimizer and trainer as in training"
     )
     runs: Texts | None = key(
         None,

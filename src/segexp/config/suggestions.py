@@ -71,13 +71,8 @@ def _flat(node: dict[Any, Any], prefix: str) -> list[str]:
 
 
 @contextmanager
-def explained(overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> Iterator[None]:
-    """Convert Hydra and OmegaConf exceptions in the block to ConfigError.
-
-    Args:
-        overrides: composed in the block.
-        folders: configuration folders.
-        main: main configuration.
+def explain_errors(overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> Iterator[None]:
+    """Convert Hydra and OmegaConf exceptions in the block, which composes `overrides`, to ConfigError.
 
     Raises:
         ConfigError: the overrides do not fit the configuration.
@@ -88,10 +83,10 @@ def explained(overrides: Sequence[str], folders: Sequence[Path], main: str = "tr
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain(error, overrides, folders, main) from error
+        raise explain_error(error, overrides, folders, main) from error
 
 
-def malformed(text: str, folders: Iterable[Path]) -> ConfigError:
+def malformed_override(text: str, folders: Iterable[Path]) -> ConfigError:
     """Explain an override that cannot be parsed."""
     key, equals, value = strip_prefix(text).partition("=")
     if not equals:
@@ -154,13 +149,7 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
 
 
 def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[Path]) -> ConfigError:
-    """Explain a missing option or main configuration.
-
-    Args:
-        missing: "group/option", or the name of a main configuration.
-        known: options of the group, None for a main configuration.
-        folders: configuration folders.
-    """
+    """Explain a missing "group/option" (of the `known` ones), or a missing main configuration (`known` is None)."""
     group, _, option = missing.rpartition("/")
     places = " and ".join(str(folder) for folder in folders)
     if known is None or not group:
@@ -179,7 +168,7 @@ def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[
     )
 
 
-def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
+def explain_error(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
     """Convert an exception raised by the composition of `overrides` to a ConfigError."""
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
 
@@ -187,7 +176,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path],
     if isinstance(error, MissingConfigException):
         return unknown_option(str(error.missing_cfg_file), error.options, folders)
     if isinstance(error, OverrideParseException):
-        return malformed(error.override, folders)
+        return malformed_override(error.override, folders)
     if isinstance(error, SearchPathException):
         return ConfigError(f"--config-dir {folders[-1]} is not a folder", do="Name a folder of configuration groups")
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text):

@@ -9,14 +9,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from segexp.config.annotations import UNIONS, expectation, mismatch
-from segexp.config.components import check_signature, misplaced_targets, nodes
+from segexp.config.components import check_signature, component_nodes, misplaced_targets
 from segexp.config.composition import GROUPS, options_with_key
-from segexp.config.learned import with_class_weights, with_lr
+from segexp.config.learned import resolve_auto_lr, resolve_class_weights
 from segexp.config.migration import new_name
 from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
 from segexp.config.trainer_arguments import ARGUMENTS, OWN
 from segexp.errors import ConfigError, listed, nearest
-from segexp.milestones import milestone
+from segexp.milestones import require_milestone
 
 Model = TypeVar("Model", bound=Section)
 
@@ -40,10 +40,9 @@ def report(problems: Sequence[str]) -> None:
 
 
 def validate(values: Mapping[str, Any]) -> TrainConfig:
-    """Validate a training configuration: keys, types, ranges, every `_target_` with its arguments, and combinations of keys.
+    """Validate plain values, with the facts about the data, as a training configuration.
 
-    Args:
-        values: plain values, with the facts about the data filled in.
+    Checks keys, types, ranges, every `_target_` with its arguments, and combinations of keys.
 
     Raises:
         ConfigError: one numbered sentence per problem.
@@ -70,14 +69,7 @@ def validate_section(model: type[Model], values: Mapping[str, Any], section: str
 
 
 def key_problems(model: type[Section], values: Mapping[str, Any], section: str = "", *, groups: bool = True) -> Iterator[str]:
-    """Yield a message per unknown, missing or invalid key.
-
-    Args:
-        model: of the section.
-        values: plain values.
-        section: their dotted key, for messages.
-        groups: include keys that hold other sections.
-    """
+    """Yield a message per unknown, missing or invalid key; `groups`: include keys that hold other sections."""
     known = {field.alias or name: field for name, field in model.model_fields.items()}
     if not groups:
         known = {name: field for name, field in known.items() if name not in GROUPS}
@@ -118,10 +110,10 @@ def component_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield a message per problem of a component: missing class, unknown, missing or invalid arguments."""
     node = values.get(group)
     if group == "loss":  # as many weights as "auto" will give
-        node = with_class_weights(node, [1.0] * weighed_classes(values.get("data") or {}))
+        node = resolve_class_weights(node, [1.0] * weighed_classes(values.get("data") or {}))
     if group == "optimizer":
-        node = with_lr(node)
-    for key, inner in nodes(node, group):
+        node = resolve_auto_lr(node)
+    for key, inner in component_nodes(node, group):
         yield from check_signature(key, inner, SUPPLIED.get(group, ()) if key == group else ())
 
 
@@ -135,9 +127,9 @@ def higher_is_better(classes: Sequence[str]) -> list[str]:
     """Return the scores that can select the best weights."""
     import numpy as np
 
-    from segexp.metrics.scores import summary
+    from segexp.metrics.scores import summarise_scores
 
-    scores = summary(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
+    scores = summarise_scores(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
     return [name for name in scores if name.partition("/")[0] not in ("cases", "empty", "false_alarm")]
 
 
@@ -275,7 +267,7 @@ def combined_problems(config: TrainConfig) -> Iterator[str]:
         yield "data.channels is null. Type data.channels=1 for gray images, data.channels=3 for colour"
     if data.classes and trainer.monitor not in (known := higher_is_better(list(map(str, data.classes)))):
         yield f"trainer.monitor is {trainer.monitor!r}, which is no score. {nearest(trainer.monitor, known)}"
-    for key, node in nodes(config.loss.plain(), "loss"):
+    for key, node in component_nodes(config.loss.plain(), "loss"):
         weights = node.get("class_weights")
         if not isinstance(weights, list) or data.num_classes is None or len(weights) == weighed_classes(data):
             continue
@@ -298,7 +290,7 @@ def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
         if given is None:
             continue
         try:
-            found = milestone(f"trainer.{key}", given)
+            found = require_milestone(f"trainer.{key}", given)
         except ConfigError as problem:
             yield str(problem)
             continue

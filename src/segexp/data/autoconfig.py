@@ -33,17 +33,16 @@ DEMO: dict[str, dict[str, Any]] = {
 """Layouts of the demo families: those of ISBI, liver and ISIC."""
 
 
-def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
+def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
     """Return values for the open keys, and a sentence that describes the layout.
 
-    Args:
-        data: without `image` the layout is inferred; with `family`, demo images are generated below `root` if missing.
+    Without `image` the layout is inferred; with `family`, demo images are generated below `root` if missing.
 
     Raises:
         DataError: the folder is missing or its layout is unknown.
         ConfigError: the layout of overlapping labels is open.
     """
-    check_open(data)
+    check_layout_known(data)
     root = Path(data.root)
     given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
     if data.family:
@@ -59,13 +58,13 @@ def complete(data: DataConfig) -> tuple[dict[str, Any], str]:
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
 
 
-def completed_section(data: DataConfig) -> tuple[DataConfig, str]:
-    """Return the completed data section and the sentence of `complete`."""
-    found, sentence = complete(data)
+def complete_section(data: DataConfig) -> tuple[DataConfig, str]:
+    """Return the completed data section and the sentence of `complete_keys`."""
+    found, sentence = complete_keys(data)
     return (data.changed(**found) if found else data), sentence
 
 
-def check_open(data: DataConfig) -> None:
+def check_layout_known(data: DataConfig) -> None:
     """Refuse to infer the layout of overlapping labels.
 
     Raises:

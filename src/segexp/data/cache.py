@@ -15,7 +15,7 @@ import numpy as np
 
 from segexp import __version__
 from segexp.atomic import atomic_folder
-from segexp.data.statistics import Picture, read_all
+from segexp.data.statistics import DecodedCase, read_all
 from segexp.errors import DataError
 from segexp.types import Case
 
@@ -23,27 +23,27 @@ from segexp.types import Case
 class Store(Protocol):
     """Decoded cases by position."""
 
-    def __getitem__(self, position: int) -> Picture:
+    def __getitem__(self, position: int) -> DecodedCase:
         """Return one case."""
 
 
 class RamStore:
     """Cases held in memory."""
 
-    def __init__(self, pictures: Iterable[Picture]) -> None:
+    def __init__(self, pictures: Iterable[DecodedCase]) -> None:
         self.pictures = list(pictures)
 
-    def __getitem__(self, position: int) -> Picture:
+    def __getitem__(self, position: int) -> DecodedCase:
         return self.pictures[position]
 
 
-class ReadingStore:
+class UncachedStore:
     """Cases decoded at every access."""
 
-    def __init__(self, reader: Callable[[Case], Picture], cases: Sequence[Case]) -> None:
+    def __init__(self, reader: Callable[[Case], DecodedCase], cases: Sequence[Case]) -> None:
         self.reader, self.cases = reader, list(cases)
 
-    def __getitem__(self, position: int) -> Picture:
+    def __getitem__(self, position: int) -> DecodedCase:
         return self.reader(self.cases[position])
 
 
@@ -58,11 +58,11 @@ class DiskStore:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_bytes": None}
 
-    def __getitem__(self, position: int) -> Picture:
+    def __getitem__(self, position: int) -> DecodedCase:
         if self._bytes is None:
             self._bytes = np.memmap(self.folder / "pictures.bin", mode="r")
         image, mask = (self._array(*entry) for entry in self.entries[position])
-        return Picture(image, mask)
+        return DecodedCase(image, mask)
 
     def _array(self, start: int, shape: list[int], dtype: str) -> np.ndarray:
         assert self._bytes is not None, "opened by __getitem__"
@@ -71,7 +71,7 @@ class DiskStore:
         return np.asarray(self._bytes[start : start + length]).view(kind).reshape(shape)
 
     @classmethod
-    def write(cls, folder: Path, pictures: Iterable[Picture]) -> "DiskStore":
+    def write(cls, folder: Path, pictures: Iterable[DecodedCase]) -> "DiskStore":
         """Write all cases to a folder, atomically."""
         with atomic_folder(folder) as part:
             entries, position = [], 0
@@ -90,10 +90,10 @@ class DiskStore:
 
 
 def open_store(
-    reader: Callable[[Case], Picture],
+    reader: Callable[[Case], DecodedCase],
     cases: Sequence[Case],
     cache: str,
-    visit: Callable[[Iterator[Picture]], Iterator[Picture]] | None = None,
+    visit: Callable[[Iterator[DecodedCase]], Iterator[DecodedCase]] | None = None,
     samples: int = 8,
 ) -> Store:
     """Return the decoded cases, cached as `data.cache` says.
@@ -114,7 +114,7 @@ def open_store(
     if mode == "ram":
         return RamStore(wrap(read_all(reader, cases)))
     if mode == "none":
-        store: Store = ReadingStore(reader, cases)
+        store: Store = UncachedStore(reader, cases)
         decoded = read_all(reader, cases)
     else:
         folder = cache_folder() / store_key(cases, reader)
@@ -123,7 +123,7 @@ def open_store(
                 return DiskStore.write(folder, wrap(read_all(reader, cases)))
         except OSError as problem:
             raise DataError(
-                f"The decoded pictures cannot be kept in {folder.parent} ({problem.strerror})",
+                f"The image cache cannot be written in {folder.parent} ({problem.strerror})",
                 "A folder that can be written and has room was expected",
                 "Type data.cache=ram or data.cache=none",
             ) from problem

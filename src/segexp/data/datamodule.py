@@ -17,14 +17,7 @@ from torch.utils.data import DataLoader
 from segexp.config.learned import AUTO
 from segexp.config.schema import DataConfig
 from segexp.data.cache import Store, open_store
-from segexp.data.dataset import (
-    EpochSampler,
-    EvalDataset,
-    ShareSampler,
-    TrainDataset,
-    collate_eval,
-    collate_train,
-)
+from segexp.data.dataset import EpochSampler, EvalDataset, ShareSampler, TrainDataset, collate_eval, collate_train
 from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
 from segexp.data.labels.multilabel import label_table
@@ -33,17 +26,17 @@ from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
-from segexp.data.splits import split_as, split_hash, split_table
-from segexp.data.statistics import ImageStats, Picture, Reader, Statistics, check_masks, image_stats
+from segexp.data.splits import split_from_config, split_hash, split_table
+from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
 from segexp.errors import ConfigError
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
-Track = Callable[[Iterator[Picture], int], Iterator[Picture]]
+Track = Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]]
 
 
-def find(data: DataConfig) -> list[Case]:
+def find_data_cases(data: DataConfig) -> list[Case]:
     """Return the cases of a data section.
 
     Raises:
@@ -101,7 +94,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.spec = make_data_spec(data, self.reader)
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
-        self.glances: list[ImageStats] = []
+        self.image_stats: list[ImageStats] = []
         self.fingerprint = Fingerprint()
         self.preprocessing: Preprocessing
         self.store: Store
@@ -125,10 +118,10 @@ class SegmentationDataModule(pl.LightningDataModule):
         """
         from segexp.config.composition import load_option
         from segexp.config.validation import validate_section
-        from segexp.data.autoconfig import completed_section
+        from segexp.data.autoconfig import complete_section
 
         given = {"name": Path(root).resolve().name, **keys, "root": str(root)}
-        data, _ = completed_section(validate_section(DataConfig, given, "data"))
+        data, _ = complete_section(validate_section(DataConfig, given, "data"))
         transforms = load_option("augment", augment)["transforms"] if isinstance(augment, str) else augment
         return cls(data, Augment(transforms, crop=data.crop), seed=seed)
 
@@ -141,8 +134,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         """
         if self.cases:
             return
-        self.cases = find(self.data)
-        self.splits = split_as(self.data, self.cases, self.seed)
+        self.cases = find_data_cases(self.data)
+        self.splits = split_from_config(self.data, self.cases, self.seed)
         self._check_sizes()
         statistics = Statistics(self.spec.channels, self.spec.num_classes, label_mode(self.spec))
         self.store = self._fill(statistics)
@@ -172,11 +165,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         return dict(zip([case.id for case in cases], spacings(cases, self.data.spacing), strict=True))
 
     def add_pseudo_labels(self, cases: Sequence[Case], share: float) -> None:
-        """Add cases to training only; neither splits nor fingerprint include them.
+        """Add cases to training only, up to a share of the samples of an epoch; splits and fingerprint do not change.
 
-        Args:
-            cases: with one mask each of class indices or bit sets, 255 = ignore.
-            share: maximum share of them among the samples of an epoch.
+        The masks hold class indices or bit sets, 255 = ignore.
         """
         reader = PseudoReader(self.spec.channels, self.reader.size)
         self.pseudo = open_store(reader, cases, self.data.cache, samples=4), len(cases), share
@@ -301,9 +292,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Decode every case once; measure the training split and cache all."""
         training = set(self.members("train"))
 
-        def visit(pictures: Iterator[Picture]) -> Iterator[Picture]:
+        def visit(pictures: Iterator[DecodedCase]) -> Iterator[DecodedCase]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
-                self.glances.append(image_stats(picture))
+                self.image_stats.append(image_stats(picture))
                 if position in training:
                     statistics.add(picture)
                 yield picture

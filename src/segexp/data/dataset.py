@@ -19,12 +19,12 @@ from segexp.data.transforms import Draw, Foreground
 from segexp.types import IGNORE, Batch, Sample
 
 Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
-Drawn = tuple[torch.Tensor, torch.Tensor, int]
+TrainSample = tuple[torch.Tensor, torch.Tensor, int]
 Key = tuple[int, ...]
 """Key of the random generator of a sample; begins with (seed, epoch)."""
 
 
-class Drawing(Protocol):
+class SampleSource(Protocol):
     """Training samples in two steps, drawing and normalisation, so that mixing can happen in between."""
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Drawing(Protocol):
         """Return network input and target: (C, h, w) float32, normalised, and (h, w) int64."""
 
 
-class TrainDataset(Dataset[Drawn]):
+class TrainDataset(Dataset[TrainSample]):
     """Augmented training samples, indexed by (epoch, position), so that workers need no state."""
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainDataset(Dataset[Drawn]):
     def __len__(self) -> int:
         return len(self.members) * self.repeat
 
-    def __getitem__(self, key: tuple[int, int]) -> Drawn:
+    def __getitem__(self, key: tuple[int, int]) -> TrainSample:
         """Return image (C, h, w) float32, mask (h, w) int64 and the position of the case in the split."""
         epoch, position = key
         image, mask, member = self.draw(position, (self.seed, epoch, position))
@@ -101,7 +101,7 @@ class TrainDataset(Dataset[Drawn]):
         return partial(self.foreground[member].draw, mask, self.foreground_crops)
 
 
-class Prepared(Protocol):
+class ScoringCases(Protocol):
     """Cases to score: an `EvalDataset`, or cases predicted by an ensemble."""
 
     store: Store
@@ -128,14 +128,7 @@ class EvalDataset(Dataset[Sample]):
         preprocessing: Preprocessing,
         spacings: Sequence[tuple[float, float] | None] = (),
     ) -> None:
-        """Create the dataset.
-
-        Args:
-            store: all decoded cases.
-            members: positions in the store.
-            preprocessing: applied to the images.
-            spacings: pixel size (row, column) of each member, None if unknown; () if all are unknown.
-        """
+        """Create the dataset of some positions in the store; `spacings` are pixel sizes (row, column), None if unknown."""
         self.store, self.members, self.preprocessing = store, list(members), preprocessing
         self.spacings = list(spacings) or [None] * len(self.members)
 
@@ -181,7 +174,7 @@ class ShareSampler(Sampler[int]):
         return iter(self.positions)
 
 
-def collate_train(drawn: Sequence[Drawn]) -> Batch:
+def collate_train(drawn: Sequence[TrainSample]) -> Batch:
     """Stack samples; smaller ones are padded at the right and bottom with ignored pixels."""
     height = max(image.shape[-2] for image, _, _ in drawn)
     width = max(image.shape[-1] for image, _, _ in drawn)

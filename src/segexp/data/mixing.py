@@ -13,9 +13,9 @@ import numpy as np
 from annotated_types import Interval
 from torch.utils.data import Dataset
 
-from segexp.data.dataset import Drawing, Drawn, Key
+from segexp.data.dataset import Key, SampleSource, TrainSample
 from segexp.data.labels.modes import MULTICLASS, LabelMode
-from segexp.data.transforms import Array, cut
+from segexp.data.transforms import Array, random_crop
 from segexp.types import IGNORE
 
 Pair = tuple[Array, Array]
@@ -105,28 +105,21 @@ class Mosaic:
         corners = [(down, across) for down in rows for across in columns]
         for number, pair in zip(rng.permutation(len(corners)), (own, *others), strict=True):
             place = corners[int(number)]
-            image[place], mask[place] = cut(*pair, mask[place].shape, 0, rng)
+            image[place], mask[place] = random_crop(*pair, mask[place].shape, 0, rng)
         return image, mask
 
 
-class Mixed(Dataset[Drawn]):
+class Mixed(Dataset[TrainSample]):
     """Training samples with mixing, indexed by (epoch, position)."""
 
-    def __init__(self, pictures: Drawing, mix: Mix, seed: int, labelling: LabelMode = MULTICLASS) -> None:
-        """Create the dataset.
-
-        Args:
-            pictures: unmixed samples.
-            mix: the mixing augmentation.
-            seed: of the run.
-            labelling: meaning of mask values.
-        """
+    def __init__(self, pictures: SampleSource, mix: Mix, seed: int, labelling: LabelMode = MULTICLASS) -> None:
+        """Mix samples of single images; `labelling` is the meaning of mask values."""
         self.pictures, self.mix, self.seed, self.label_mode = pictures, mix, seed, labelling
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: tuple[int, int]) -> Drawn:
+    def __getitem__(self, key: tuple[int, int]) -> TrainSample:
         """Return image (C, h, w) float32, mask (h, w) int64 and the position of the first case in the split."""
         epoch, position = key
         whole: Key = (self.seed, epoch, position)
@@ -146,4 +139,4 @@ class Mixed(Dataset[Drawn]):
 
 def _fitted(pair: Pair, size: Sequence[int], rng: np.random.Generator) -> Pair:
     """Return a pair cropped at random, or padded by mirroring (ignored in the mask), to a size."""
-    return pair if pair[1].shape == tuple(size) else cut(*pair, size, 0, rng)
+    return pair if pair[1].shape == tuple(size) else random_crop(*pair, size, 0, rng)

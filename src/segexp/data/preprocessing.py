@@ -107,7 +107,7 @@ def preprocessing_for(
             f"One of {', '.join(NORMALIZATIONS)}, or fixed values were expected",
             "Type for example data.normalize=dataset or 'data.normalize={mean: 0.5, std: 0.5}'",
         )
-    std = tuple(value if value > 1e-6 else 1.0 for value in std)  # a constant channel is centred, not blown up
+    std = tuple(value if value > 1e-6 else 1.0 for value in std)  # constant channels are only centred
     return Preprocessing(channels, size, value_range, low, high, mean, std)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from segexp.data.dataset import Drawn, Key, TrainDataset
+from segexp.data.dataset import Key, TrainDataset, TrainSample
 from segexp.data.io.images import read_image, read_mask
 from segexp.data.preprocessing import Size, resize_image, working_size
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.types import Case
 
 
@@ -28,7 +28,7 @@ class PseudoReader:
     channels: int
     size: Size = None
 
-    def __call__(self, case: Case) -> Picture:
+    def __call__(self, case: Case) -> DecodedCase:
         """Read image (h, w, C) and mask (H, W) of a case.
 
         Raises:
@@ -36,10 +36,10 @@ class PseudoReader:
         """
         image = read_image(case.image, self.channels)
         size = working_size(self.size, image.shape[:2], str(case.image))
-        return Picture(resize_image(image, size), read_mask(case.masks[0]))
+        return DecodedCase(resize_image(image, size), read_mask(case.masks[0]))
 
 
-class ConcatLabeledPseudo(Dataset[Drawn]):
+class ConcatLabeledPseudo(Dataset[TrainSample]):
     """All labelled samples of an epoch, plus pseudo-labelled ones up to a share of the epoch.
 
     The latter are drawn without replacement from (seed, epoch).
@@ -54,7 +54,7 @@ class ConcatLabeledPseudo(Dataset[Drawn]):
     def __len__(self) -> int:
         return len(self.labelled) + self.count
 
-    def __getitem__(self, key: tuple[int, int]) -> Drawn:
+    def __getitem__(self, key: tuple[int, int]) -> TrainSample:
         """Return image (C, h, w) float32, mask (h, w) int64 and the case position, labelled cases first."""
         epoch, position = key
         image, mask, member = self.draw(position, (self.labelled.seed, epoch, position))
@@ -75,6 +75,6 @@ class ConcatLabeledPseudo(Dataset[Drawn]):
     def _drawn(self, epoch: Key) -> np.ndarray:
         """Return the order of the pseudo-labelled samples in an epoch (seed, epoch), cached."""
         if self._order[0] != epoch:
-            stream = np.random.SeedSequence((*epoch, 0, 0, 1))  # longer than the key of any sample
+            stream = np.random.SeedSequence((*epoch, 0, 0, 1))  # longer than any sample key, so streams differ
             self._order = (epoch, np.random.default_rng(stream).permutation(len(self.others)))
         return self._order[1]

@@ -9,17 +9,13 @@ Spacing = tuple[float, float]
 """Pixel size along rows and columns, in any unit."""
 
 
-def spacings(cases: Sequence[Case], told: float | Sequence[float] | None) -> list[Spacing | None]:
-    """Return the pixel spacing of each image at its original size, None if unknown.
+def spacings(cases: Sequence[Case], configured: float | Sequence[float] | None) -> list[Spacing | None]:
+    """Return the pixel spacing of each image at its original size, None if unknown; `configured` is `data.spacing`.
 
     Resolutions in PNG, JPEG and TIFF headers are ignored: they usually describe a printer.
-
-    Args:
-        cases: the cases.
-        told: `data.spacing`: a number, (row, column), or None.
     """
-    if told is not None:
-        row, column = (told, told) if isinstance(told, int | float) else told
+    if configured is not None:
+        row, column = (configured, configured) if isinstance(configured, int | float) else configured
         return [(float(row), float(column))] * len(cases)
     found = {path: nifti.spacing(path) for path in {case.image.path for case in cases} if nifti.is_nifti(path)}
     return [found.get(case.image.path) for case in cases]

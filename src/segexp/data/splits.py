@@ -50,9 +50,9 @@ def assign_splits(
         raise DataError("There are no cases to split", do="Check data.root, data.image and data.mask")
     splits = {case.id: case.split for case in cases if case.split is not None}
     if splits and len(splits) < len(cases):
-        odd = next(case.id for case in cases if case.split is None)
+        unassigned = next(case.id for case in cases if case.split is None)
         raise DataError(
-            f"{odd} has no split while {next(iter(splits))} has one", "All cases have one, or none", "Check data.image"
+            f"{unassigned} has no split while {next(iter(splits))} has one", "All cases have one, or none", "Check data.image"
         )
     pool = [case for case in cases if splits.get(case.id, "train") == "train" or (folds and splits[case.id] == "val")]
     if not pool:
@@ -75,7 +75,7 @@ def assign_splits(
     return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
 
 
-def split_as(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, str]:
+def split_from_config(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, str]:
     """Assign splits as a data section says, see `assign_splits`; `seed` of the run replaces a missing `split_seed`."""
     return assign_splits(
         cases,

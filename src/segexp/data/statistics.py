@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedCase:
     """A decoded case: image (h, w, C) at working size, mask (H, W) uint8 class index or bit set at its original size."""
 
     image: np.ndarray
@@ -44,7 +44,7 @@ class Reader:
     labels: Labels
     size: Size = None
 
-    def __call__(self, case: Case) -> Picture:
+    def __call__(self, case: Case) -> DecodedCase:
         """Read image and masks of a case; without masks all pixels are ignored.
 
         Raises:
@@ -53,7 +53,7 @@ class Reader:
         image = read_image(case.image, self.channels)
         size = image.shape[:2]
         mask = self.labels.read(case, size) if case.masks else np.full(size, IGNORE, np.uint8)
-        return Picture(resize_image(image, working_size(self.size, size, str(case.image))), mask)
+        return DecodedCase(resize_image(image, working_size(self.size, size, str(case.image))), mask)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ImageStats:
     empty: bool
 
 
-def image_stats(picture: Picture) -> ImageStats:
+def image_stats(picture: DecodedCase) -> ImageStats:
     """Return checksum and emptiness of a decoded case."""
     start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
     foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
@@ -100,7 +100,7 @@ class Statistics:
         self.low, self.high = np.full(self.channels, np.inf), np.full(self.channels, -np.inf)
         self.class_pixels = np.zeros(self.classes, np.int64)
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: DecodedCase) -> None:
         """Add one case."""
         values = picture.image.reshape(-1, self.channels)
         wide = values.astype(np.float64)
@@ -115,7 +115,7 @@ class Statistics:
         self.dtypes.add(str(picture.image.dtype))
         size = f"{picture.mask.shape[0]}x{picture.mask.shape[1]}"
         self.sizes[size] = self.sizes.get(size, 0) + 1
-        self.samples.append(values[:: max(1, len(values) // 4096)].copy())  # a view would keep every picture in memory
+        self.samples.append(values[:: max(1, len(values) // 4096)].copy())  # a view would keep every image in memory
 
     def value_range(self) -> tuple[float, float]:
         """Return the file values that map to 0 and 1; always (0, 255) for 8-bit images.

@@ -40,23 +40,17 @@ class Foreground:
         self.until = {int(k): np.cumsum(np.count_nonzero(labelling.has(mask, int(k)), axis=1)) for k in present}
 
     def draw(self, mask: Array, share: float, rng: np.random.Generator) -> Place | None:
-        """Return, with probability `share`, a random pixel of a random class (uniform over classes); else None.
-
-        Args:
-            mask: the indexed mask.
-            share: from 0 to 1.
-            rng: random generator.
-        """
+        """Return, with probability `share`, a random pixel of a random class (uniform over classes) of the mask; else None."""
         if rng.random() >= share or not self.until:
             return None
         index, until = list(self.until.items())[int(rng.integers(len(self.until)))]
         number = int(rng.integers(until[-1]))
         row = int(np.searchsorted(until, number, side="right"))
         columns = np.flatnonzero(self.label_mode.has(mask[row], index))
-        return row, int(columns[number - int(until[row])])  # counted from the row's end
+        return row, int(columns[number - int(until[row])])  # negative index: from the end of the row
 
 
-def cut(
+def random_crop(
     image: Array, mask: Array, size: Sequence[int], margin: int, rng: np.random.Generator, around: Place | None = None
 ) -> tuple[Array, Array]:
     """Crop a random window plus a margin from an image and its mask.
@@ -91,7 +85,7 @@ def cut(
     return image, mask
 
 
-def sides(crop: int | Sequence[int] | None) -> tuple[int, int] | None:
+def crop_size(crop: int | Sequence[int] | None) -> tuple[int, int] | None:
     """Return height and width of `data.crop`: a side, a pair, or None.
 
     Raises:
@@ -140,7 +134,7 @@ class Augment:
         Raises:
             ConfigError: a name or an argument does not exist, or a value is refused.
         """
-        self.crop = sides(crop)
+        self.crop = crop_size(crop)
         self.transforms = [_build(spec) for spec in transforms]
         leaves = _leaves(self.transforms)
         spatial = _albumentations().DualTransform
@@ -165,11 +159,11 @@ class Augment:
         size = self.crop or image.shape[:2]
         window = (max(size), max(size)) if self.turns and self.crop else size
         margin = -(-max(window) // MARGIN) if self.bends else 0
-        image, mask = cut(image, mask, window, margin, rng, around(rng) if around else None)
+        image, mask = random_crop(image, mask, window, margin, rng, around(rng) if around else None)
         image = _to_unit(image)
         if self.compose is not None:
             _require_unit(image)
-            # One generator for all: with a seed of its own, each transform would repeat the other's draws.
+            # One shared generator: with separate seeds, all transforms would draw the same numbers.
             self.compose.set_random_state(rng, random.Random(int(sequence.generate_state(1, np.uint64)[0])))
             image, mask = _apply(self.compose, image, mask)
         height, width = self.crop or (image.shape[0] - 2 * margin, image.shape[1] - 2 * margin)

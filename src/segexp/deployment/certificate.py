@@ -35,6 +35,7 @@ from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
 from segexp.metrics.significance import Interval, bootstrap_interval, paired_interval
 from segexp.reporting.export_report import RUNTIME_NAMES
+from segexp.types import Array
 
 FALL = 0.01
 """Largest accepted loss of Dice for a low-precision export."""
@@ -139,7 +140,6 @@ def _plain(interval: Interval) -> dict[str, Any]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, "cases": interval.cases}
 
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Done = Callable[[], None]
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
 from segexp.checkpoint.files import sidecar_path
 from segexp.data.preprocessing import working_size
 from segexp.deployment.certificate import (
     ExportedModel,
-    ValidationData,
     certificate_lines,
     certificate_record,
     certify,
@@ -30,6 +28,7 @@ from segexp.deployment.runtime import Runner, open_runner
 from segexp.inference.segmenter import Segmenter
 from segexp.reporting.export_report import certificate_page
 from segexp.reporting.rendering import write_page
+from segexp.types import Array
 from segexp.visualization.masks import overlay, overlay_bits
 
 
@@ -92,7 +91,6 @@ def certificate_page_path(output: Path) -> Path:
 MOST = 512
 """Largest side (pixels) of the test images, before the enlargement by a quarter."""
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
 
 
@@ -197,14 +195,13 @@ def measure_file(
     own = open_runner(file, wanted.kind, precision)
     subject = ExportedModel(segmenter, own, wanted.returns, size_of(file), fp32)
     size = trial_size(segmenter, material, wanted.returns)
-    found = certify(subject, material.images, size, validation_data(material), done)
-    look = side_by_side(segmenter, own, material.images[0]) if wanted.returns == "logits" and material.cases is not None else ()
+    found = certify(subject, material.images, size, material.validation, done)
+    look = (
+        side_by_side(segmenter, own, material.images[0])
+        if wanted.returns == "logits" and material.validation is not None
+        else ()
+    )
     return ExportResult(file, precision, found, quantised, look)
-
-
-def validation_data(material: ExportData) -> ValidationData | None:
-    """Return the validation data, or None if absent."""
-    return None if material.cases is None else ValidationData(material.cases, material.groups, material.picture)
 
 
 def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple[str, Array]]:
@@ -225,4 +222,4 @@ def trial_size(segmenter: Segmenter, material: ExportData, returns: Returns) -> 
 
 
 def _count(material: ExportData) -> int:
-    return 2 * len(material.cases) if material.cases is not None else 0
+    return 2 * len(material.validation.cases) if material.validation is not None else 0

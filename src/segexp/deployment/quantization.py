@@ -20,6 +20,7 @@ from torch import Tensor
 from segexp.deployment.formats import INPUT, silence_exporters
 from segexp.deployment.runtime import OnnxRunner
 from segexp.errors import ConfigError
+from segexp.types import Array
 
 FEWEST = 8
 """Minimum number of calibration images."""
@@ -30,7 +31,6 @@ KINDS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 HALF = 0.5
 """Largest share of these operations kept in float32; beyond it the file is hardly smaller or faster."""
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Say = Callable[[str], None]
 
 
@@ -85,9 +85,7 @@ def check_calibration(count: int, available: int) -> None:
         )
 
 
-def quantise(
-    source: Path, target: Path, images: Sequence[Tensor], say: Say = lambda _: None, done: Callable[[], None] = lambda: None
-) -> QuantisationResult:
+def quantise(source: Path, target: Path, images: Sequence[Tensor], say: Say = lambda _: None) -> QuantisationResult:
     """Write an ONNX file in INT8, keeping sensitive layers in float32.
 
     Everything is quantised first. If that changes the probabilities by more than `CLOSE` on average, each layer is quantised
@@ -99,7 +97,6 @@ def quantise(
         target: the file to write.
         images: for calibration, (C, h, w) each.
         say: receives progress messages.
-        done: called after each layer.
     """
     with silence_exporters(), silence_onnxruntime():
         prepared = _prepared(source, target.parent)
@@ -117,7 +114,7 @@ def quantise(
             say(
                 f"All {len(layers)} layers in INT8 change the probabilities by {tried[0]:.4f} on average; each is tried alone …"
             )
-            order = rank_layers_by_error(layers, difference, done)
+            order = rank_layers_by_error(layers, difference)
             count = 1
             while count <= HALF * len(layers) and min(tried.values()) > CLOSE:
                 kept[count] = tuple(order[:count])
@@ -129,14 +126,9 @@ def quantise(
     return QuantisationResult(kept[best], len(layers), tried[best], tried)
 
 
-def rank_layers_by_error(
-    layers: Sequence[str], difference: Callable[[Sequence[str]], float], done: Callable[[], None]
-) -> list[str]:
+def rank_layers_by_error(layers: Sequence[str], difference: Callable[[Sequence[str]], float]) -> list[str]:
     """Return the layers sorted by the error that their quantisation alone causes, largest first."""
-    harm = {}
-    for layer in layers:
-        harm[layer] = difference([other for other in layers if other != layer])
-        done()
+    harm = {layer: difference([other for other in layers if other != layer]) for layer in layers}
     return sorted(layers, key=lambda layer: -harm[layer])
 
 

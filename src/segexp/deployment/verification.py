@@ -14,12 +14,11 @@ from torch import Tensor
 
 from segexp.data.labels.modes import LabelMode
 from segexp.inference.postprocessing import Postprocessing
+from segexp.types import Array
 
 BATCHES = (1, 3)
 LARGEST, CHANGED = 1e-4, 1e-5
 """Tolerances of a float export: largest difference of a probability, and share of pixels whose class changes."""
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

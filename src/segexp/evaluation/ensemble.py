@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from segexp.checkpoint.splits import reproduce_split
-from segexp.config.saved_runs import composed, read_saved_run
+from segexp.config.saved_runs import read_saved_config, read_saved_run
 from segexp.config.schema import DataConfig
-from segexp.data.cache import ReadingStore, Store
+from segexp.data.cache import Store, UncachedStore
 from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
@@ -31,9 +31,8 @@ from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
 from segexp.metrics.scores import class_scores
 from segexp.metrics.significance import Interval, bootstrap_interval
-from segexp.types import Case, DataSpec, Sample, Source
+from segexp.types import Array, Case, DataSpec, Sample, Source
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Spacing = tuple[float, float]
 
 
@@ -131,7 +130,7 @@ def predict_members(data: DataConfig, cases: Sequence[Case], members: Sequence[S
         cases: N.
         members: of each case.
     """
-    store = ReadingStore(make_reader(data.changed(size=None)), cases)
+    store = UncachedStore(make_reader(data.changed(size=None)), cases)
     return MemberPredictions(store, members, spacings(cases, data.spacing))
 
 
@@ -178,7 +177,7 @@ def differing_settings(files: Iterable[Path]) -> list[str]:
 
 def read_settings(runs: Sequence[Path]) -> list[Record]:
     """Return records that hold only the settings of runs, finished or not; runs without saved settings are left out."""
-    return [Record(run, {}, {}, [], config=config) for run in runs if (config := composed(run))]
+    return [Record(run, {}, {}, [], config=config) for run in runs if (config := read_saved_config(run))]
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,7 @@ from segexp.errors import DataError, listed, pluralise
 from segexp.evaluation.summary_text import format_score
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
-from segexp.types import IGNORE, Case, DataSpec
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from segexp.types import IGNORE, Array, Case, DataSpec
 
 SLACK = 1e-3
 """Smoothing as a share of the pixels, so that a few uncertain pixels do not lower the quality of a mask without the class."""
@@ -87,9 +85,9 @@ def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array,
         labelling: label mode of the masks.
     """
     found = []
-    asked = zip(labelling.questions(mask, len(probabilities)), labelling.questions(prediction, len(probabilities)), strict=True)
+    asked = zip(labelling.decisions(mask, len(probabilities)), labelling.decisions(prediction, len(probabilities)), strict=True)
     for (own, answer), (_, guess) in asked:
-        chances, known = labelling.chances(probabilities, own).numpy(), answer != IGNORE
+        chances, known = labelling.decision_probabilities(probabilities, own).numpy(), answer != IGNORE
         for k in range(1, len(own)):
             chance = chances[k][known].astype(np.float64)
             best = _soft_dice((guess == k)[known], chance)

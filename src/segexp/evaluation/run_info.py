@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.atomic import atomic_write
-from segexp.config.saved_runs import as_plain, composed
+from segexp.config.saved_runs import as_plain, read_saved_config
 from segexp.errors import SegexpError
 from segexp.evaluation.records import Record
 from segexp.visualization import Colour
@@ -46,7 +46,7 @@ def read_run_info(record: Record) -> RunInfo:
     """Return the metadata of a run; for an evaluation, that of the run that was scored."""
     directory = training_directory(record)
     content = _json(directory / FILE) or _checkpoint(directory)
-    spec, config = as_plain(content.get("spec")), as_plain(content.get("config")) or composed(directory)
+    spec, config = as_plain(content.get("spec")), as_plain(content.get("config")) or read_saved_config(directory)
     used = ("config", "spec", "fingerprint", "versions", "preprocessing", "schema")
     return RunInfo(
         config,

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from segexp.data.dataset import Prepared
+from segexp.data.dataset import ScoringCases
 from segexp.data.labels.modes import LabelMode
 from segexp.inference.postprocessing import Postprocessing
-from segexp.metrics.calibration import Calibration, Reliability, pooled
+from segexp.metrics.calibration import Calibration, Reliability, pool_reliability
 from segexp.metrics.measures import Measure
 from segexp.types import DataSpec
 
@@ -53,7 +53,7 @@ class ScoringResult:
 
 def score_cases(
     segmenter: Scorable,
-    cases: Prepared,
+    cases: ScoringCases,
     keep: Collection[int] = (),
     done: Callable[[int], None] = lambda _: None,
     measures: Sequence[Measure] = (),
@@ -81,7 +81,7 @@ def score_cases(
         matrices[position] = labelling.confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
         truth, chance = sample.mask.numpy(), probabilities.cpu().numpy() if asked else None
         for measure in measures:
-            found = labelling.measured(measure, truth, prediction, chance, k, cases.spacing(position))
+            found = labelling.measure_case(measure, truth, prediction, chance, k, cases.spacing(position))
             for column, values in found.items():
                 columns[column][position] = values
         if bins is not None and chance is not None:
@@ -89,4 +89,4 @@ def score_cases(
         if position in keep:
             kept[position] = prediction
         done(position)
-    return ScoringResult(matrices, kept, columns, pooled(counts) if counts else None)
+    return ScoringResult(matrices, kept, columns, pool_reliability(counts) if counts else None)

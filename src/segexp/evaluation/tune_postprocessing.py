@@ -23,7 +23,7 @@ from segexp.atomic import atomic_write
 from segexp.checkpoint import store_postprocessing
 from segexp.checkpoint.splits import reproduce_split
 from segexp.config.schema import TrainConfig
-from segexp.data.datamodule import find
+from segexp.data.datamodule import find_data_cases
 from segexp.data.dataset import EvalDataset
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing, components, decide, drop_components, fill_holes
@@ -200,7 +200,7 @@ def tune_postprocessing(
         done: called with the position of each finished case.
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
-    area = typical_area(part for n in cases.members for _, part in labelling.questions(cases.store[n].mask, k))
+    area = typical_area(part for n in cases.members for _, part in labelling.decisions(cases.store[n].mask, k))
     candidates = candidates_for(2 if segmenter.spec.overlapping else k, area)
     counts = np.zeros((3, len(cases), len(candidates), k), np.int64)
     segmenter.network.eval()
@@ -208,8 +208,8 @@ def tune_postprocessing(
         sample = cases[position]
         truth = sample.mask.numpy()
         probabilities = labelling.probabilities_(segmenter.logits(sample.image, (truth.shape[0], truth.shape[1])))
-        for own, there in labelling.questions(truth, k):
-            chances = labelling.chances(probabilities, own)
+        for own, there in labelling.decisions(truth, k):
+            chances = labelling.decision_probabilities(probabilities, own)
             for threshold in dict.fromkeys(each.threshold for each in candidates):
                 places = [m for m, each in enumerate(candidates) if each.threshold == threshold]
                 counted = _counted(decide(chances, threshold), [candidates[m] for m in places], there, len(own))
@@ -278,7 +278,7 @@ def validation_cases(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     Raises:
         DataError: the data differ from those of the run.
     """
-    cases = find(run.data)
+    cases = find_data_cases(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now; it is the run's own images or none"
     assigned = reproduce_split(cases, run, segmenter.origin.split_hash, way_out)
     return [case for case in cases if assigned[case.id] == "val"]

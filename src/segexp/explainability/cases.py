@@ -4,23 +4,18 @@ Shapes: H W pixels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-
-from segexp.data.dataset import Prepared
+from segexp.data.dataset import ScoringCases
 from segexp.data.preprocessing import resize_image
 from segexp.errors import DataError
 from segexp.explainability.explainer import Explainer
 from segexp.explainability.regions import class_pixels, pointing_game
-from segexp.types import Case
+from segexp.types import Array, Case
 from segexp.visualization import ExplainedCase
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def explain_cases(
-    explainer: Explainer, prepared: Prepared, cases: Sequence[Case], predicted: Mapping[int, Array]
+    explainer: Explainer, prepared: ScoringCases, cases: Sequence[Case], predicted: Mapping[int, Array]
 ) -> Iterator[ExplainedCase]:
     """Yield Seg-Grad-CAM of cases over the pixels predicted as the class.
 

@@ -16,6 +16,7 @@ from segexp.explainability.attribution import OF_LAYER, WHOLE, grad_cam, grad_ca
 from segexp.explainability.regions import region_weights
 from segexp.explainability.target_layers import AUTO, Layer, choose_layer, explainable
 from segexp.inference.segmenter import Segmenter
+from segexp.types import Array
 
 
 def upsample_map(values: Tensor, layer: Layer, network: nn.Module, size: tuple[int, int]) -> Tensor:
@@ -42,8 +43,6 @@ def _along(values: Tensor, pitch: float, network: nn.Module, length: int) -> Ten
     start = (grown - frame) // 2
     return wide[start : start + length]
 
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 STEPS = 32
 WINDOWS = 8

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from segexp.inference.inputs import Job, file_safe_names
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import unwritable
 from segexp.inference.review import Row, read_rows, write_rows
-from segexp.types import DataSpec, Source
+from segexp.types import Array, DataSpec, Source
 from segexp.visualization import ExplainedCase, explanation_sheet
 
 Key = tuple[str, str, str]
@@ -169,7 +168,6 @@ class ExplanationWriter:
         return words.get(self.asked.region, "the box")
 
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Item = tuple[Job, Source]
 
 REMEDY = "cut out what is asked about, or type method=occlusion, without gradients"

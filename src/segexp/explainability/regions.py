@@ -5,7 +5,6 @@ Shapes: H W pixels of the image at original size, h w as the network sees it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,7 @@ from torch.nn import functional
 
 from segexp.data.labels.modes import LabelMode
 from segexp.errors import ConfigError, listed, nearest
-from segexp.types import DataSpec
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from segexp.types import Array, DataSpec
 
 REGIONS = ("predicted", "truth", "box")
 

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from segexp.inference.folder_runner import (
     BUDGET,
@@ -25,7 +22,7 @@ from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import MaskWriter, PredictedImage, unwritable
 from segexp.inference.predictor import Prediction, Predictor
 from segexp.inference.review import SEVERAL, Review
-from segexp.types import Source
+from segexp.types import Array, Source
 
 
 class WriteQueue:
@@ -61,9 +58,6 @@ class WriteQueue:
             self.queue.popleft()[1].result()
         except OSError as error:
             raise unwritable(error.filename or "An output", error) from error
-
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

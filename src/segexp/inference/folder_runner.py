@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from segexp.config.schema import DataConfig
 from segexp.console import is_terminal
 from segexp.data.io.images import fit_channels, image_size, read_image
-from segexp.devices import is_memory
+from segexp.devices import is_out_of_memory
 from segexp.errors import DataError, SegexpError, listed, pluralise
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
 from segexp.inference.out_of_distribution import TrainingStats, image_flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
-from segexp.types import Source
+from segexp.types import Array, Source
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -34,9 +32,6 @@ BUDGET = 1 << 25
 MOST = 8
 """Maximum number of images in a queue."""
 THREADS = 2
-
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 Truth = Callable[[Job, Source, Sequence[int]], Array | None]
 """Reads the ground truth mask (H, W) of an image of a job, given its size (H, W, …); None if unknown."""
@@ -223,7 +218,7 @@ def failure_reason(error: Exception, remedy: str) -> str:
     """Return why an image failed, with `remedy` for lack of memory; other exceptions are re-raised."""
     if isinstance(error, SegexpError):
         return error.found
-    if is_memory(error):
+    if is_out_of_memory(error):
         return f"there is not enough memory for it; {remedy}"
     raise error
 

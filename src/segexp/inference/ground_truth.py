@@ -6,21 +6,17 @@ Shapes: H W pixels.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segexp.config.schema import DataConfig
 from segexp.data.io.images import page_count, read_mask
-from segexp.data.labels.class_table import LabelTable, merge
+from segexp.data.labels.class_table import LabelTable, merge_masks
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
 from segexp.data.layout.pairing import list_files
 from segexp.errors import ConfigError, DataError
 from segexp.inference.inputs import ENDINGS, Inventory, Job, file_safe_names, image_stem, image_suffix, masks_by_patterns
-from segexp.types import Case, Source
+from segexp.types import Array, Case, Source
 
-Array = np.ndarray[Any, np.dtype[Any]]
 DEPTH = 16
 """Maximum folder depth below the mask folder."""
 
@@ -85,7 +81,7 @@ class TruthReader:
             if mask.shape != tuple(size[:2]):
                 raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
             masks.append(mask)
-        return merge(masks) if masks else None
+        return merge_masks(masks) if masks else None
 
 
 def expand_pattern(pattern: str, job: Job) -> Path | None:

@@ -7,19 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segexp.config.schema import DataConfig
 from segexp.data.io import nifti
 from segexp.data.io.images import SUFFIXES, page_count, read_image
 from segexp.data.layout.discovery import PAIRS, STACKS
 from segexp.data.layout.pairing import list_files
-from segexp.data.layout.patterns import FIELDS, Pattern, natural, parse
+from segexp.data.layout.patterns import FIELDS, Pattern, natural_key, parse_pattern
 from segexp.errors import DataError, SegexpError, listed
 from segexp.inference.out_of_distribution import TrainingStats
-from segexp.types import Source
+from segexp.types import Array, Source
 
 ENDINGS = tuple(f".{ending}" for ending in (*reversed(nifti.ENDINGS), *SUFFIXES))
 """Suffixes of all readable formats, `.nii.gz` first."""
@@ -91,7 +88,7 @@ def masks_by_patterns(root: Path, names: Sequence[str], data: DataConfig, of_cla
 def _by_pattern(root: Path, names: Sequence[str], image: object, mask: object) -> Partners:
     if not (isinstance(image, str) and isinstance(mask, str)):
         return {}
-    images, masks = parse(image, "data.image"), parse(mask, "data.mask")
+    images, masks = parse_pattern(image, "data.image"), parse_pattern(mask, "data.mask")
     shared = [name for name in FIELDS if name in images.fields & masks.fields and name not in (images.page, masks.page)]
     masks_first = (masks.literals, masks.key) > (images.literals, images.key)
     ranked = (masks, images) if masks_first else (images, masks)
@@ -244,7 +241,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     if not chosen:
         raise _no_image(given, root, own, beside)
     left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
-    jobs, renamed = _named(root, sorted(chosen, key=natural))
+    jobs, renamed = _named(root, sorted(chosen, key=natural_key))
     counted = tuple(replace(job, pages=_pages(job.file, channels)) for job in jobs)
     return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
 
@@ -304,7 +301,7 @@ def _pages(file: Path, channels: int) -> int | None:
 
 
 def _left_out(names: set[str], why: str) -> str:
-    ordered: list[str] = sorted(names, key=natural)
+    ordered: list[str] = sorted(names, key=natural_key)
     return f"{len(names)} file{'s' if len(names) > 1 else ''} left out ({why}): {listed(ordered, 3)}" if names else ""
 
 
@@ -322,8 +319,6 @@ def _no_image(given: Path, root: Path, own: set[str], beside: set[str]) -> DataE
         found, f"Files ending in {formats}, at any depth, were expected", "Type input=DIR with the folder that holds them"
     )
 
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 FIRST = 8
 """Number of images checked."""

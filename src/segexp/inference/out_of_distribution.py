@@ -19,8 +19,7 @@ import numpy as np
 
 from segexp.data.preprocessing import to_unit
 from segexp.inference.segmenter import Segmenter
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from segexp.types import Array
 
 FAR, OUTSIDE, FLAT = 2.5, 0.25, 0.1
 FACTOR = 2

@@ -20,10 +20,8 @@ from segexp.data.io.images import write_png
 from segexp.data.labels.modes import label_layer
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.inputs import Inventory, Job, file_safe_names, image_suffix
-from segexp.types import DataSpec, Source
+from segexp.types import Array, DataSpec, Source
 from segexp.visualization import heat_map, overlay, overlay_bits, triptych
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from segexp.data.labels.modes import MULTICLASS, LabelMode, strips
+from segexp.data.labels.modes import MULTICLASS, LabelMode, row_slices
 from segexp.errors import ConfigError, listed
 from segexp.inference import views
 from segexp.inference.postprocessing import Postprocessing
@@ -137,7 +137,7 @@ def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelli
         labelling: label mode.
     """
     total = 0.0
-    for rows in strips(probabilities):
+    for rows in row_slices(probabilities):
         here = labelling.entropy(probabilities[:, rows]).clamp_(0, 1)
         total += float(here.sum(dtype=torch.float64))
         if into is not None:

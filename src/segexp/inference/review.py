@@ -7,14 +7,11 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segexp.atomic import atomic_write
 from segexp.data.labels.modes import label_mode
 from segexp.inference.outputs import unwritable
-from segexp.types import DataSpec
+from segexp.types import Array, DataSpec
 
 Row = dict[str, str]
 
@@ -43,8 +40,6 @@ def read_rows(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
 
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 NAME = "review.csv"
 SCORES = ("disagreement", "mutual_information", "entropy")

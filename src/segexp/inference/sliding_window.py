@@ -53,8 +53,8 @@ class Axis:
         """Return the weight (windows, window) float32 of each window in each of its pixels.
 
         The weight is constant in the core and falls as a Gaussian over the overlap on either side (standard deviation: one
-        quarter of the overlap); weights of a pixel sum to 1. With half overlap this equals the blending of nnU-Net and MONAI (an
-        eighth of the window). Weights of a grid are products of those of its axes.
+        quarter of the overlap); weights of a pixel sum to 1. With half overlap this equals the blending of nnU-Net and MONAI
+        (an eighth of the window). Weights of a grid are products of those of its axes.
         """
         overlap = self.overlap
         weight = torch.ones(self.window, dtype=torch.float64)

@@ -1,6 +1,6 @@
 """Losses: called as loss(logits, mask), they return a float32 scalar. They import torch, numpy and OpenCV only.
 
-What is borrowed from segmentation_models_pytorch imports it when it is made.
+Losses based on segmentation_models_pytorch import it on construction.
 """
 
 from segexp.losses.base import Loss

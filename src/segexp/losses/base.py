@@ -1,4 +1,4 @@
-"""What all losses share: float32 inside, the ignore index, class weights.
+"""Base classes of the losses: float32 arithmetic, ignore index, class weights.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -14,25 +14,25 @@ from segexp.types import IGNORE
 
 
 class Loss(nn.Module):
-    """A loss called with (logits, mask); a subclass gives its arithmetic in `compute`."""
+    """A loss called with (logits, mask); subclasses implement `compute`."""
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Compute the loss in float32, whatever the precision of the logits and inside autocast too.
+        """Compute the loss in float32, regardless of the precision of the logits and of autocast.
 
         Args:
             logits: (B, K, H, W), K at least 2.
             mask: (B, H, W) class index, 255 = ignore.
 
         Returns:
-            A scalar, 0 or more; exactly 0, with a graph, when every pixel is ignored.
+            A scalar, 0 or more; exactly 0, with a graph, if every pixel is ignored.
 
         Raises:
-            ValueError: the shapes do not belong together.
+            ValueError: the shapes do not match.
             ConfigError: the number of class weights is not K.
         """
         if logits.ndim != 4 or mask.shape != (logits.shape[0], *logits.shape[2:]):
             raise ValueError(f"logits {tuple(logits.shape)} and mask {tuple(mask.shape)}: need (B, K, H, W) and (B, H, W)")
-        # Sums over a whole batch overflow in float16 (65504), and bfloat16 keeps three digits of them.
+        # Sums over a batch overflow in float16 (65504) and have three digits in bfloat16.
         with torch.autocast(logits.device.type, enabled=False):
             return self.compute(logits.float(), mask.long())
 
@@ -42,22 +42,22 @@ class Loss(nn.Module):
 
 
 class PixelLoss(Loss):
-    """A loss that is a mean over pixels, each with the weight of its true class."""
+    """A loss that is a mean over pixels, weighted by their true class."""
 
     class_weights: Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
-        """Keep the weights.
+        """Store the weights.
 
         Args:
-            class_weights: one weight per class, 0 or more; None weighs all alike. Only their ratios matter.
+            class_weights: one weight per class, 0 or more; None for equal weights. Only their ratios matter.
 
         Raises:
             ConfigError: a weight is negative or not finite, or all are 0.
         """
         super().__init__()
-        weights = None if class_weights is None else torch.tensor(checked_weights(class_weights))
-        # Not in the state dict: a checkpoint's weights then load into a run with other class weights.
+        weights = None if class_weights is None else torch.tensor(validate_weights(class_weights))
+        # Not in the state dict, so that checkpoints load into runs with other class weights.
         self.register_buffer("class_weights", weights, persistent=False)
 
     def class_weights_for(self, logits: Tensor) -> Tensor | None:
@@ -78,20 +78,20 @@ class PixelLoss(Loss):
         return self.class_weights.to(logits.device)
 
     def pixel_weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return (B, H, W) float32: the class weight of each pixel's true class, 0 where the mask is ignored."""
+        """Return the weight (B, H, W) float32 of each pixel by its true class, 0 for ignored pixels."""
         valid = mask != IGNORE
         weights = self.class_weights_for(logits)
         return valid.float() if weights is None else weights[mask.where(valid, 0)] * valid
 
 
 def mean_by_weight(weighted_sum: Tensor, weights: Tensor) -> Tensor:
-    """Return `weighted_sum` over the sum of `weights`; 0 with a graph when the weights add up to nothing."""
+    """Return `weighted_sum` divided by the sum of `weights`; 0 with a graph if the sum is 0."""
     total = weights.sum()
     return weighted_sum / total.where(total > 0, 1.0)
 
 
-def checked_weights(class_weights: Sequence[float]) -> list[float]:
-    """Return the weights as floats.
+def validate_weights(class_weights: Sequence[float]) -> list[float]:
+    """Validate class weights and return them as floats.
 
     Raises:
         ConfigError: a weight is negative or not finite, or all are 0.
@@ -107,10 +107,10 @@ def checked_weights(class_weights: Sequence[float]) -> list[float]:
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Check a number of a loss's configuration.
+    """Validate a number of a loss's configuration.
 
     Raises:
-        ConfigError: `value` is not finite or not within `low` and `high`, both included.
+        ConfigError: `value` is not finite or outside `low` to `high` (inclusive).
     """
     if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
         above = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"

@@ -1,4 +1,4 @@
-"""Cross-entropy that looks hardest at the gaps between objects, as the U-Net paper has it.
+"""Cross-entropy with higher weights in gaps between objects, as in the U-Net paper.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -17,10 +17,9 @@ from segexp.types import IGNORE
 class BorderCrossEntropy(PixelLoss):
     """Cross-entropy with the weight map w = w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2)) (Ronneberger et al., MICCAI 2015, eq. 2).
 
-    w_c is the class weight of the pixel's true class; d1 and d2 are the pixel's distances to the two nearest objects. An
-    object is a connected component over four neighbours, of one foreground class ("foreground": cells, nuclei), or of the
-    background ("background": where the classes are the lines between things, such as the membranes between cells). The
-    second summand is for the pixels between objects, 0 inside of them. Nothing is added in an image of one object or none.
+    w_c is the class weight of the pixel's true class; d1 and d2 are the pixel's distances to the two nearest objects. Objects
+    are 4-connected components of one foreground class ("foreground": cells, nuclei) or of the background ("background": if the
+    classes are separating lines such as membranes). The second term is 0 inside objects and with fewer than two objects.
     """
 
     def __init__(
@@ -31,13 +30,13 @@ class BorderCrossEntropy(PixelLoss):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            w0: weight that narrow gaps get on top, 0 or more.
-            sigma: in pixels, 0.1 or more; gaps wider than about 2 sigma get little.
-            objects: "foreground" or "background": what the components are taken of.
-            class_weights: w_c, one per class; None is 1 for each. Unlike elsewhere their size matters, beside that of `w0`.
+            w0: additional weight of narrow gaps, 0 or more.
+            sigma: in pixels, 0.1 or more; gaps wider than about 2 sigma get little weight.
+            objects: components of the "foreground" or the "background".
+            class_weights: w_c, one per class; None for 1. In contrast to other losses their scale matters, relative to `w0`.
             label_smoothing: share of the target spread evenly over all classes, 0 to 1.
 
         Raises:
@@ -52,13 +51,13 @@ class BorderCrossEntropy(PixelLoss):
         self.w0, self.sigma, self.objects, self.label_smoothing = w0, sigma, objects, label_smoothing
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean over pixels, each with its weight."""
+        """Return the weighted mean over pixels."""
         entropy = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none", label_smoothing=self.label_smoothing)
         weights = self.weight_map(logits, mask)
         return mean_by_weight((entropy * weights).sum(), weights)
 
     def weight_map(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return w (B, H, W), 0 where the mask is ignored."""
+        """Return w (B, H, W), 0 for ignored pixels."""
         known = mask != IGNORE
         labels = mask if self.objects == "foreground" else (mask == 0).long()
         return self.pixel_weights(logits, mask) + self.w0 * gap_weights(labels, known, self.sigma) * known

@@ -1,7 +1,7 @@
-"""Losses on distances to the border of the truth. They say little where nothing is there yet: sum them with a region loss.
+"""Losses based on distances to the true border. Combine them with a region loss, since far errors have weak gradients.
 
-Both go class by class over the foreground. A class that an image lacks, or that fills it, has no border there and costs
-nothing there. Ignored pixels are in no set and have no part in the mean.
+Both treat each foreground class separately. A class that is absent from an image or fills it has no border and contributes
+nothing. Ignored pixels belong to no set and do not count.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -17,15 +17,14 @@ from segexp.types import IGNORE
 class Boundary(Loss):
     """Boundary loss: each pixel's error times its distance from the true border (Kervadec et al., MIDL 2019).
 
-    The mean over known pixels and foreground classes of |p - g| |d|, d the signed distance in pixels, p the softmax
-    probability, g the truth (0 or 1). The paper's own value is the mean of p d, which can be negative; it differs by the mean
-    of g d, which does not depend on the network. With that kept the loss is 0 or more and 0 for a right answer, and its
-    gradients are the paper's.
+    The mean over known pixels and foreground classes of |p - g| |d|, with the signed distance d in pixels, the softmax
+    probability p and the ground truth g (0 or 1). It differs from the paper's mean of p d, which can be negative, by the mean
+    of g d, which does not depend on the network; so it is 0 for a correct prediction and has the paper's gradients.
     """
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the mean of (p - g) d, in pixels."""
-        probability, truth, known = foreground(logits, mask)
+        probability, truth, known = foreground_maps(logits, mask)
         distance = signed_distance(truth, known).to(logits.dtype)
         return mean_known((probability - truth.to(logits.dtype)) * distance, known)
 
@@ -34,15 +33,15 @@ class HausdorffDT(Loss):
     """Hausdorff loss by distance transforms (Karimi and Salcudean, IEEE TMI 2019).
 
     The mean over known pixels and foreground classes of (p - g)^2 (d_p^alpha + d_g^alpha): d_g is each pixel's distance in
-    pixels from the true border, d_p from that of the pixels with p above one half, taken anew at every call and without a
-    gradient. It grows with the square of the image's size, far above 1 at first.
+    pixels from the true border, d_p from the border of the pixels with p above 0.5, recomputed at every call and without a
+    gradient. It grows with the square of the image size and is far above 1 at first.
     """
 
     def __init__(self, alpha: float = 2.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            alpha: exponent of the distances, 0 or more; how much large errors are punished. The paper has 2.
+            alpha: exponent of the distances, 0 or more; 2 in the paper.
 
         Raises:
             ConfigError: `alpha` is negative.
@@ -53,19 +52,19 @@ class HausdorffDT(Loss):
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the mean of (p - g)^2 (d_p^alpha + d_g^alpha)."""
-        probability, truth, known = foreground(logits, mask)
+        probability, truth, known = foreground_maps(logits, mask)
         maps = [border_distance(sets, known).to(logits.dtype) for sets in (truth, probability > 0.5)]
-        distance = sum(d**self.alpha * (d > 0) for d in maps)  # 0^0 is 1, where there is no border at all
+        distance = sum(d**self.alpha * (d > 0) for d in maps)  # 0^0 is 1, but 0 is needed without a border
         return mean_known((probability - truth.to(logits.dtype)) ** 2 * distance, known)
 
 
-def foreground(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return probabilities and truth (bool), (B, K - 1, H, W) each, and where the mask is known, (B, 1, H, W) bool."""
+def foreground_maps(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return probabilities and ground truth (bool), (B, K - 1, H, W) each, and the known pixels, (B, 1, H, W) bool."""
     classes = torch.arange(1, logits.shape[1], device=logits.device).view(-1, 1, 1)
     truth = mask.unsqueeze(1) == classes
     return logits.softmax(dim=1)[:, 1:], truth, (mask != IGNORE).unsqueeze(1)
 
 
 def mean_known(values: Tensor, known: Tensor) -> Tensor:
-    """Return the mean of values (B, C, H, W) over known pixels and channels; 0 with a graph when there is no such pixel."""
+    """Return the mean of values (B, C, H, W) over known pixels and channels; 0 with a graph if there is none."""
     return (values * known).sum() / (known.sum() * values.shape[1]).clamp_min(1)

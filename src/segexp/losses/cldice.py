@@ -1,4 +1,4 @@
-"""clDice: do the centre lines of prediction and truth lie within the other? For tubes, roads, membranes.
+"""clDice: overlap of the centre lines of prediction and ground truth, for vessels, roads and membranes.
 
 Shapes: B batch, K classes, C foreground classes, H W pixels.
 """
@@ -14,21 +14,20 @@ from segexp.types import IGNORE
 
 
 class ClDice(Loss):
-    """One minus soft clDice (Shit et al., CVPR 2021): the harmonic mean of two shares of soft skeletons.
+    """One minus soft clDice (Shit et al., CVPR 2021): the harmonic mean of topology precision and sensitivity.
 
-    Topology precision is the share of the prediction's skeleton that lies in the true class, topology sensitivity that of
-    the truth's skeleton in the prediction. The mean is over the foreground classes that are present in the mask, as in
-    `Dice`; 0 when none is. Alone it leaves most pixels without a gradient: sum it with Dice, as the paper does, with at most
-    half of the weight.
+    These are the shares of the predicted soft skeleton inside the true class, and of the true skeleton inside the prediction.
+    The mean is over the foreground classes present in the mask, as in `Dice`; 0 if there are none. Most pixels have no
+    gradient: combine it with Dice, as in the paper, with at most half of the weight.
     """
 
     def __init__(self, iterations: int = 5, per_image: bool = False, smooth: float = 1.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            iterations: steps of the soft skeleton, 1 or more: at least half the width in pixels of the widest structure.
-            per_image: False sums each class over the batch before the shares are taken; True takes them in each image.
-            smooth: pixels added above and below each share, above 0.
+            iterations: of the soft skeleton, 1 or more: at least half the width in pixels of the widest structure.
+            per_image: False sums each class over the batch before the shares are computed; True computes them per image.
+            smooth: pixels added to numerator and denominator of each share, above 0.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -60,11 +59,11 @@ class ClDice(Loss):
 
 
 def soft_skeleton(image: Tensor, ignored: Tensor, iterations: int) -> Tensor:
-    """Return what repeated soft erosions leave behind of an opening (the paper's algorithm 1).
+    """Return the soft skeleton: the residues of openings under repeated soft erosion (the paper's algorithm 1).
 
     Args:
         image: (B, C, H, W), 0 to 1.
-        ignored: (B, 1, H, W) bool: pixels that, like those beyond the edge, take no part.
+        ignored: (B, 1, H, W) bool: pixels excluded like those beyond the edge.
         iterations: number of erosions.
 
     Returns:
@@ -72,20 +71,20 @@ def soft_skeleton(image: Tensor, ignored: Tensor, iterations: int) -> Tensor:
     """
     skeleton = torch.zeros_like(image)
     for _ in range(iterations + 1):
-        smaller = eroded(image, ignored)
-        ridge = F.relu(image - dilated(smaller, ignored))
+        smaller = soft_erode(image, ignored)
+        ridge = F.relu(image - soft_dilate(smaller, ignored))
         skeleton = skeleton + F.relu(ridge - skeleton * ridge)
         image = smaller
     return skeleton.masked_fill(ignored, 0)
 
 
-def eroded(image: Tensor, ignored: Tensor) -> Tensor:
-    """Return the least of each pixel and its four neighbours."""
+def soft_erode(image: Tensor, ignored: Tensor) -> Tensor:
+    """Return the minimum of each pixel and its four neighbours."""
     known = -image.masked_fill(ignored, 1)
     column, row = F.max_pool2d(known, (3, 1), 1, (1, 0)), F.max_pool2d(known, (1, 3), 1, (0, 1))
     return -torch.maximum(column, row)
 
 
-def dilated(image: Tensor, ignored: Tensor) -> Tensor:
-    """Return the greatest of each pixel and its eight neighbours."""
+def soft_dilate(image: Tensor, ignored: Tensor) -> Tensor:
+    """Return the maximum of each pixel and its eight neighbours."""
     return F.max_pool2d(image.masked_fill(ignored, 0), 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Sums: of several losses, and of one loss over the heads of deep supervision."""
+"""Weighted sums of several losses, and of one loss over the heads of deep supervision."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,20 +15,19 @@ class WeightedSum(nn.Module):
     """A weighted sum of named losses, whose weights may change over the epochs.
 
     Attributes:
-        weights: of now, by name.
+        weights: current weights by name.
     """
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep the terms.
+        """Store the terms.
 
         Args:
             terms: name -> {"weight": a number of 0 or more, or points of it, "loss": the loss}. The points are epochs, from
-                0 on, or shares of the training: {0: 1.0, 99: 0.01} falls by 0.01 per epoch as the region's weight of
-                Kervadec et al. 2019 does; {"0%": 0.0, "50%": 1.0} rises until half of the training is done, also where
-                that is counted in minutes.
+                0 on, or shares of the training: {0: 1.0, 99: 0.01} falls by 0.01 per epoch, as in Kervadec et al. 2019;
+                {"0%": 0.0, "50%": 1.0} rises during the first half of the training.
 
         Raises:
-            ConfigError: there is no term, a term lacks its weight or loss, a weight is negative, or all are 0 throughout.
+            ConfigError: there is no term, a term lacks its weight or loss, a weight is negative, or all are always 0.
         """
         super().__init__()
         if not terms:
@@ -50,7 +49,7 @@ class WeightedSum(nn.Module):
         self.begin_epoch(0, 0.0)
 
     def begin_epoch(self, epoch: int, share: float) -> None:
-        """Set the weights of an epoch (from 0 on), at whose start `share` of the training, 0 to 1, is done."""
+        """Set the weights of an epoch (from 0 on), at whose start `share` of the training (0 to 1) is completed."""
         self.weights = {name: each(epoch, share) for name, each in self.courses.items()}
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -58,9 +57,7 @@ class WeightedSum(nn.Module):
         return torch.stack(list(self.parts(logits, mask).values())).sum()
 
     def parts(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Return what each term contributes, its weight included: the values add up to the loss.
-
-        A term whose weight is 0 is not computed.
+        """Return the weighted contribution of each term; terms of weight 0 are not computed.
 
         Args:
             logits: (B, K, H, W).
@@ -82,23 +79,22 @@ def scales_loss(
 
     Args:
         loss: any loss, called as loss(logits, mask).
-        scales: logits of each head, finest first; a head may be smaller than the mask, which is then reduced by nearest
-            neighbour.
+        scales: logits of each head, finest first; for smaller heads the mask is reduced by nearest neighbour.
         mask: (B, H, W) class index, 255 = ignore.
-        weights: one number of 0 or more per head, of which only the ratios count; None weighs all alike, as UNet++ does.
+        weights: one number of 0 or more per head, of which only the ratios count; None for equal weights, as in UNet++.
 
     Raises:
-        ValueError: the number of weights is not the number of heads, or they add up to nothing.
+        ValueError: the number of weights is not the number of heads, or their sum is 0.
     """
     weights = [1.0] * len(scales) if weights is None else weights
     if len(weights) != len(scales) or sum(weights) <= 0:
         raise ValueError(f"{len(scales)} heads and weights {list(weights)}: need one weight per head and a positive sum")
-    values = [w * loss(logits, resized(mask, logits.shape[2:])) for w, logits in zip(weights, scales, strict=True)]
+    values = [w * loss(logits, resize_mask(mask, logits.shape[2:])) for w, logits in zip(weights, scales, strict=True)]
     return torch.stack(values).sum() / sum(weights)
 
 
-def resized(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a mask (B, H, W) at another size, by nearest neighbour."""
+def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a mask (B, H, W) by nearest neighbour."""
     if tuple(mask.shape[1:]) == tuple(size):
         return mask
     small = F.interpolate(mask.unsqueeze(1).float(), size=tuple(size), mode="nearest-exact")

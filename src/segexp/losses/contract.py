@@ -1,7 +1,7 @@
-"""Does a loss keep the contract? A small example forward and back, before hours are spent on one that does not.
+"""Check the contract of a custom loss with a small example, forward and backward.
 
-The contract: logits (B, K, H, W) and a mask (B, H, W) of class indices, 255 = ignore, to a scalar that can be differentiated;
-ignored pixels count for nothing, also where there are no others.
+The contract: logits (B, K, H, W) and a mask (B, H, W) of class indices, 255 = ignore, to a differentiable scalar that does not
+depend on ignored pixels, even if there are no others.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -19,15 +19,15 @@ SIZE = (16, 16)
 
 
 def check_losses(loss: nn.Module, key: str, classes: int) -> None:
-    """Try a loss, or each term of a sum, where it does not come with segexp.
+    """Test a custom loss, or each custom term of a sum.
 
     Args:
-        loss: anything that was built as one.
+        loss: the object built from the configuration.
         key: of the configuration, for messages.
         classes: K.
 
     Raises:
-        ConfigError: naming the part of the contract that is broken, and how to mend it.
+        ConfigError: naming the violated part of the contract and how to fix it.
     """
     if isinstance(loss, WeightedSum):
         for name, term in loss.losses.items():
@@ -37,15 +37,15 @@ def check_losses(loss: nn.Module, key: str, classes: int) -> None:
 
 
 def check_loss(loss: nn.Module, name: str, classes: int) -> None:
-    """Try a loss on a small random example; neither the loss nor any random generator is changed.
+    """Test a loss on a small random example; the loss and all random generators are unchanged.
 
     Args:
-        loss: anything that was built as one.
+        loss: the object built from the configuration.
         name: for messages.
         classes: K.
 
     Raises:
-        ConfigError: naming the part of the contract that is broken, and how to mend it.
+        ConfigError: naming the violated part of the contract and how to fix it.
     """
     if not isinstance(loss, nn.Module):
         raise _broken(
@@ -64,7 +64,7 @@ def check_loss(loss: nn.Module, name: str, classes: int) -> None:
 
 
 def _check_ignored(loss: nn.Module, name: str, logits: Tensor, mask: Tensor) -> None:
-    """Pixels of 255 make no difference, and a mask of nothing else does no harm."""
+    """Check that pixels of 255 are ignored, also if there are no others."""
     part = mask.clone()
     part[:, :5] = IGNORE
     _gradient(loss, name, logits, part, f"a mask in which some pixels are ignored ({IGNORE})")
@@ -83,7 +83,7 @@ def _check_ignored(loss: nn.Module, name: str, logits: Tensor, mask: Tensor) -> 
 
 
 def _gradient(loss: nn.Module, name: str, logits: Tensor, mask: Tensor, what: str) -> Tensor:
-    """Return the gradient of the loss (B, K, H, W) after checking what the loss returned."""
+    """Return the gradient of the loss (B, K, H, W) after checking the returned value."""
     given, truth = logits.clone().requires_grad_(), mask.clone()
     do = "Divide by a number of pixels that is at least 1, as in total / valid.sum().clamp_min(1)"
     try:

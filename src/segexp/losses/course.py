@@ -1,4 +1,4 @@
-"""A weight that may change over the training: one number, or points by epoch or by share, linear between them."""
+"""A weight that may change over the training: a number, or points by epoch or share with linear interpolation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,15 @@ from segexp.losses.base import check_range
 from segexp.milestones import parse_milestone
 
 Points = float | Mapping[Any, Any] | Sequence[Any]
-"""As in a config: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""
+"""As in a configuration: 0.5, {0: 1.0, 99: 0.01}, [[0, 1.0], [99, 0.01]] or {"0%": 0.0, "50%": 1.0}."""
 
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """Piecewise linear between its points, constant before the first and after the last.
-
-    It keeps no state: the same place in the training has the same value, whether it was resumed before or not.
+    """Piecewise linear between its points, constant before the first and after the last; stateless.
 
     Attributes:
-        points: (place, value) from the first to the last; an epoch counts from 0, a share runs from 0 to 1.
+        points: (place, value) in order; epochs count from 0, shares run from 0 to 1.
         by_share: places are shares of the training, not epochs.
     """
 
@@ -29,20 +27,20 @@ class WeightSchedule:
     by_share: bool = False
 
     def __call__(self, epoch: int, share: float) -> float:
-        """Return the value in an epoch (from 0 on) at whose start `share` of the training, 0 to 1, is done."""
+        """Return the value in an epoch (from 0 on) at whose start `share` of the training (0 to 1) is completed."""
         places, values = zip(*self.points, strict=True)
         return float(np.interp(share if self.by_share else epoch, places, values))
 
 
 def weight_schedule(name: str, given: Points) -> WeightSchedule:
-    """Return the course that a config describes.
+    """Parse the schedule of a configuration.
 
     Args:
         name: of the key, for messages, without "loss." before it.
         given: see `Points`.
 
     Raises:
-        ConfigError: a value is negative, a place is neither an epoch nor a share, or one is named twice.
+        ConfigError: a value is negative, a place is neither an epoch nor a share, or occurs twice.
     """
     if isinstance(given, int | float):
         check_range(name, given, 0)
@@ -75,7 +73,7 @@ def _pairs(name: str, given: Mapping[Any, Any] | Sequence[Any]) -> Iterable[tupl
 
 
 def _place(name: str, key: Any) -> tuple[float, bool]:
-    """Return where a point lies, and whether that is a share of the training."""
+    """Return the place of a point, and whether it is a share of the training."""
     if (found := parse_milestone(key)) is not None:
         return found.place, found.by_share
     raise ConfigError(

@@ -1,8 +1,7 @@
-"""Exact Euclidean distances, in pixels, for the losses that look at borders and gaps.
+"""Exact Euclidean distances in pixels, for losses on borders and gaps.
 
-They come from OpenCV on the CPU, one image at a time: masks on another device are brought there and the distances taken
-back. They have no gradient. Distances are straight lines, so an ignored pixel lies in no set and hides none: what it is
-given counts for nothing.
+They are computed by OpenCV on the CPU, image by image, without gradients. Distances are straight lines, so ignored pixels
+belong to no set and hide none; their own values are meaningless.
 
 Shapes: N images, H W pixels; ... any number of axes.
 """
@@ -16,7 +15,7 @@ from torch import Tensor
 
 
 def distance_to(pixels: np.ndarray) -> np.ndarray:
-    """Return how far each pixel is from the nearest pixel of a set, between pixel centres.
+    """Return the distance of each pixel to the nearest pixel of a set, between pixel centres.
 
     Args:
         pixels: (H, W) bool, not empty.
@@ -31,15 +30,15 @@ def distance_to(pixels: np.ndarray) -> np.ndarray:
 def signed_distance(sets: Tensor, known: Tensor) -> Tensor:
     """Return the level set function of each set: positive outside, 0 or less inside (Kervadec et al., MIDL 2019).
 
-    Outside it is the distance to the nearest pixel of the set; inside, minus the distance to the nearest pixel that is not,
-    plus 1, so that the set's outermost pixels have 0, as in the paper's own code.
+    Outside it is the distance to the nearest pixel of the set; inside, 1 minus the distance to the nearest pixel outside, so
+    that the outermost pixels of the set have 0, as in the paper's code.
 
     Args:
         sets: (..., H, W) bool.
-        known: bool, of a shape that broadcasts to that of `sets`; False where the mask is ignored.
+        known: bool, broadcastable to `sets`; False for ignored pixels.
 
     Returns:
-        (..., H, W) float32; 0 all over where the known pixels are all of the set or none is, for then there is no border.
+        (..., H, W) float32; 0 everywhere without a border (all or no known pixels in the set).
     """
 
     def one(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -50,14 +49,14 @@ def signed_distance(sets: Tensor, known: Tensor) -> Tensor:
 
 
 def border_distance(sets: Tensor, known: Tensor) -> Tensor:
-    """Return how far each pixel is from the nearest known pixel on the other side of its set's border.
+    """Return the distance of each pixel to the nearest known pixel on the other side of its set's border.
 
     Args:
         sets: (..., H, W) bool.
-        known: bool, of a shape that broadcasts to that of `sets`; False where the mask is ignored.
+        known: bool, broadcastable to `sets`; False for ignored pixels.
 
     Returns:
-        (..., H, W) float32, at least 1 at known pixels; 0 all over where the known pixels are all of the set or none is.
+        (..., H, W) float32, at least 1 at known pixels; 0 everywhere without a border.
     """
     return _each(lambda inside, outside: np.maximum(distance_to(inside), distance_to(outside)), sets, known)
 
@@ -65,19 +64,17 @@ def border_distance(sets: Tensor, known: Tensor) -> Tensor:
 def gap_weights(labels: Tensor, known: Tensor, sigma: float) -> Tensor:
     """Return exp(-(d1 + d2)^2 / (2 sigma^2)), d1 and d2 the distances to the two nearest objects (Ronneberger et al. 2015).
 
-    An object is a connected component, over the four neighbours, of pixels of one label: two that touch only at their
-    corners are two, and a line that is connected over its corners parts those on its sides.
+    Objects are 4-connected components of pixels of one label. Each object takes a fraction of a millisecond, so masks of
+    thousands of specks are slow.
 
     Args:
-        labels: (N, H, W) integers: 0 where no object is, else the class of the object.
-        known: (N, H, W) bool, False where the mask is ignored; ignored pixels are of no object.
+        labels: (N, H, W) integers: 0 outside of objects, else the class of the object.
+        known: (N, H, W) bool, False for ignored pixels, which belong to no object.
         sigma: in pixels, above 0.
 
-    The time goes with the number of objects, a fraction of a millisecond each: a mask of thousands of specks is slow.
-
     Returns:
-        (N, H, W) float32 from 0 to exp(-2 / sigma^2); 0 inside objects, where there are fewer than two of them, and 5 sigma or
-        more from the second nearest, where it would be below 4e-6.
+        (N, H, W) float32 from 0 to exp(-2 / sigma^2); 0 inside objects, with fewer than two objects, and 5 sigma or more from
+        the second nearest (below 4e-6).
     """
     values = (labels * known).to(torch.uint8).cpu().numpy()
     maps = np.stack([_gaps(picture, sigma) for picture in values])
@@ -85,7 +82,7 @@ def gap_weights(labels: Tensor, known: Tensor, sigma: float) -> Tensor:
 
 
 def _gaps(labels: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the weights of one image (H, W) uint8; what it costs goes with the size of the objects' boxes."""
+    """Return the weights of one image (H, W) uint8, computed within the boxes of the objects."""
     reach = int(np.ceil(5 * sigma))
     first = np.full(labels.shape, np.inf, np.float32)
     second = first.copy()
@@ -102,7 +99,7 @@ def _gaps(labels: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _each(one: Callable[[np.ndarray, np.ndarray], np.ndarray], sets: Tensor, known: Tensor) -> Tensor:
-    """Return `one`(inside, outside) of each image, 0 where either has no pixel."""
+    """Return `one`(inside, outside) of each image, 0 if either is empty."""
     pictures = ((part & known).flatten(0, -3).cpu().numpy() for part in (sets, ~sets))
     maps = np.zeros((sets.shape[:-2].numel(), *sets.shape[-2:]), np.float32)
     for place, (inside, outside) in enumerate(zip(*pictures, strict=True)):

@@ -1,6 +1,6 @@
-"""Losses of segmentation_models_pytorch, kept to the laws of this package: ignored pixels, empty classes, no class at all.
+"""Losses of segmentation_models_pytorch, adapted to ignored pixels, empty classes and empty masks.
 
-The library takes 2.7 seconds to import, so it is imported where one of its losses is made.
+The library takes 2.7 seconds to import and is imported on construction.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -19,18 +19,18 @@ from segexp.types import IGNORE
 class Tversky(Loss):
     """Tversky loss (Salehi et al., MLMI 2017), the library's `TverskyLoss`.
 
-    One minus overlap / (overlap + alpha false positives + beta false negatives), each class summed over the batch. The mean
-    is over the classes that are present in the mask, as in `Dice`; the library counts an absent class as a perfect one.
+    One minus overlap / (overlap + alpha false positives + beta false negatives), each class summed over the batch. The mean is
+    over the classes present in the mask, as in `Dice`; the library counts absent classes as perfect.
     """
 
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, include_background: bool = False, smooth: float = 1.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
             alpha: factor of the false positives, 0 or more.
             beta: factor of the false negatives, 0 or more; larger than `alpha` it favours recall.
             include_background: whether class 0 counts as a class.
-            smooth: pixels added above and below the fraction.
+            smooth: pixels added to numerator and denominator.
 
         Raises:
             ConfigError: an argument is negative.
@@ -45,21 +45,21 @@ class Tversky(Loss):
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the mean over the classes present."""
-        return over_classes_present(self.make, self.first, logits, mask)
+        return mean_over_present(self.make, self.first, logits, mask)
 
 
 class Jaccard(Loss):
-    """One minus the soft Jaccard index, also called IoU: the library's `JaccardLoss`.
+    """One minus the soft Jaccard index (IoU): the library's `JaccardLoss`.
 
-    Each class is summed over the batch; the mean is over the classes that are present in the mask, as in `Dice`.
+    Each class is summed over the batch; the mean is over the classes present in the mask, as in `Dice`.
     """
 
     def __init__(self, include_background: bool = False, smooth: float = 1.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
             include_background: whether class 0 counts as a class.
-            smooth: pixels added above and below the fraction.
+            smooth: pixels added to numerator and denominator.
 
         Raises:
             ConfigError: `smooth` is negative.
@@ -73,22 +73,17 @@ class Jaccard(Loss):
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the mean over the classes present."""
-        return over_classes_present(self.make, self.first, logits, mask)
+        return mean_over_present(self.make, self.first, logits, mask)
 
 
 class Lovasz(Loss):
     """Lovász-Softmax loss, a convex surrogate of the Jaccard index (Berman et al., CVPR 2018): the library's `LovaszLoss`.
 
-    The mean is over the classes present in the mask, the background among them, as in the paper.
+    The mean is over the classes present in the mask, including the background, as in the paper.
     """
 
     def __init__(self, per_image: bool = False) -> None:
-        """Make the loss.
-
-        Args:
-            per_image: False takes the index over the batch; True in each image, and the mean over the images that have a
-                pixel that is not ignored.
-        """
+        """Build the loss; `per_image` computes the index per image (with known pixels) instead of over the batch."""
         from segmentation_models_pytorch.losses import LovaszLoss
 
         super().__init__()
@@ -97,30 +92,30 @@ class Lovasz(Loss):
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the mean over the classes present, and over images if `per_image`."""
-        # Without a known pixel the library gives an empty tensor.
+        # Without known pixels the library returns an empty tensor.
         size = 1 if self.per_image else len(logits)
         parts = [slice(start, start + size) for start in range(0, len(logits), size)]
         values = [self.library(logits[part], mask[part]) for part in parts if (mask[part] != IGNORE).any()]
-        return torch.stack(values).mean() if values else nothing(logits)
+        return torch.stack(values).mean() if values else zero_loss(logits)
 
 
 class MCC(Loss):
-    """One minus the Matthews correlation of prediction and truth (Abhishek and Hamarneh, ISBI 2021): the library's `MCCLoss`.
+    """One minus the Matthews correlation coefficient (Abhishek and Hamarneh, ISBI 2021): the library's `MCCLoss`.
 
-    From 0 for a right answer over 1 for one that has nothing to do with the truth to 2. The library's is for two classes;
-    here it is taken for each foreground class against the rest, over the known pixels of the batch, and averaged over those
-    that are present somewhere and absent somewhere: the others have no correlation with anything.
+    It ranges from 0 (correct) over 1 (uncorrelated) to 2. The library's loss is binary; here it is applied to each foreground
+    class against the rest, over the known pixels of the batch, and averaged over the classes that are neither absent nor
+    everywhere.
     """
 
     def __init__(self) -> None:
-        """Make the loss."""
+        """Build the loss."""
         from segmentation_models_pytorch.losses import MCCLoss
 
         super().__init__()
         self.library = MCCLoss()
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean over the foreground classes that have pixels, but not all of them."""
+        """Return the mean over the foreground classes that are neither absent nor everywhere."""
         known = mask != IGNORE
         probability, truth = logits.softmax(dim=1).movedim(1, -1)[known], mask[known]
         values = []
@@ -128,15 +123,15 @@ class MCC(Loss):
             here = truth == k
             if here.any() and not here.all():
                 values.append(self.library(probability[:, k].unsqueeze(0), here.unsqueeze(0).to(logits.dtype)))
-        return torch.stack(values).mean() if values else nothing(logits)
+        return torch.stack(values).mean() if values else zero_loss(logits)
 
 
-def over_classes_present(make: Callable[..., Any], first: int, logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the classes present of a library's loss whose mean counts the absent ones as 0.
+def mean_over_present(make: Callable[..., Any], first: int, logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over the classes present of a library loss whose mean counts absent classes as 0.
 
     Args:
-        make: called with `classes`, the classes to look at; gives the loss.
-        first: the first of these classes; the others follow to K - 1.
+        make: called with `classes`; returns the loss.
+        first: the first class; the others follow up to K - 1.
         logits: (B, K, H, W).
         mask: (B, H, W) class index, 255 = ignore.
     """
@@ -146,6 +141,6 @@ def over_classes_present(make: Callable[..., Any], first: int, logits: Tensor, m
     return value * len(classes) / torch.as_tensor(present).clamp_min(1)
 
 
-def nothing(logits: Tensor) -> Tensor:
+def zero_loss(logits: Tensor) -> Tensor:
     """Return 0 with a graph, whose gradients are 0."""
     return logits.sum() * 0

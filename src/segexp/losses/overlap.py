@@ -1,6 +1,6 @@
-"""Losses on the overlap of regions: soft Dice, focal Tversky; what they count.
+"""Losses on the overlap of regions: soft Dice and focal Tversky.
 
-Shapes: B batch, K classes, C classes looked at, H W pixels.
+Shapes: B batch, K classes, C counted classes, H W pixels.
 """
 
 from typing import NamedTuple
@@ -15,19 +15,18 @@ from segexp.types import IGNORE
 class Dice(Loss):
     """One minus the soft Dice score of the softmax probabilities (Milletari et al., "V-Net", 3DV 2016; plain sums here).
 
-    The mean is over the classes that are present in the mask. A class without a single pixel there has no overlap to
-    improve; what is wrongly predicted for it is the affair of the pixel-wise loss beside this one. When no class is
-    present (only background, or all ignored) the loss is 0.
+    The mean is over the classes present in the mask: an absent class has no overlap to improve, and false positives for it are
+    left to a pixel-wise loss. If no class is present (only background, or all ignored) the loss is 0.
     """
 
     def __init__(self, include_background: bool = False, per_image: bool = False, smooth: float = 1.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
             include_background: whether class 0 counts as a class.
-            per_image: False sums each class over the batch before the ratio is taken, which is steadier for small
-                objects; True takes it in each image.
-            smooth: pixels added above and below the fraction; keeps the slope finite for objects of few pixels.
+            per_image: False sums each class over the batch before the ratio is computed, which is more stable for small
+                objects; True computes it per image.
+            smooth: pixels added to numerator and denominator; keeps the slope finite for small objects.
 
         Raises:
             ConfigError: `smooth` is negative.
@@ -46,7 +45,7 @@ class Dice(Loss):
 class FocalTversky(Loss):
     """Focal Tversky loss: (1 - Tversky index)^(1 / gamma) of each class (Abraham and Khan, ISBI 2019).
 
-    The mean is over the classes that are present in the mask, as in `Dice`; the paper has the sum.
+    The mean is over the classes present in the mask, as in `Dice`; the paper uses the sum.
     """
 
     def __init__(
@@ -58,16 +57,16 @@ class FocalTversky(Loss):
         per_image: bool = False,
         smooth: float = 1.0,
     ) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            alpha: factor of the false positives, 0 or more, as Salehi et al. 2017 have it; this paper swaps the two names.
+            alpha: factor of the false positives, 0 or more, as in Salehi et al. 2017 (this paper swaps the names).
             beta: factor of the false negatives, 0 or more. 0.5 and 0.5 are the Dice score.
-            gamma: above 0; above 1 the slope grows as the overlap gets good, below 1 good classes are played down.
-                1 is the plain Tversky loss, the paper has 4/3.
+            gamma: above 0; above 1 the slope increases with good overlap, below 1 well-segmented classes are down-weighted.
+                1 is the Tversky loss; 4/3 in the paper.
             include_background: whether class 0 counts as a class.
-            per_image: False sums each class over the batch before the index is taken, True takes it in each image.
-            smooth: pixels added above and below the fraction.
+            per_image: False sums each class over the batch before the index is computed, True computes it per image.
+            smooth: pixels added to numerator and denominator.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -82,12 +81,12 @@ class FocalTversky(Loss):
         """Return (1 - index)^(1 / gamma), averaged over the classes present."""
         sums = soft_sums(logits, mask, self.first, self.per_image)
         missing = 1 - tversky_index(sums, self.alpha, self.beta, self.smooth)
-        # For gamma above 1 the slope of the power is infinite at 0, where the answer is right or the class absent.
+        # For gamma above 1 the slope of the power is infinite at 0 (correct prediction or absent class).
         return mean_present(missing.clamp_min(1e-7) ** (1 / self.gamma), sums.true)
 
 
 class Sums(NamedTuple):
-    """Pixels of each class, (C,) or (B, C): overlap of prediction and truth, predicted (both soft), true."""
+    """Pixels of each class, (C,) or (B, C): overlap of prediction and ground truth, predicted (both soft), true."""
 
     overlap: Tensor
     predicted: Tensor
@@ -110,6 +109,6 @@ def tversky_index(sums: Sums, alpha: float, beta: float, smooth: float) -> Tenso
 
 
 def mean_present(values: Tensor, true: Tensor) -> Tensor:
-    """Return the mean of the values whose class is present (`true` above 0); 0 with a graph when none is."""
+    """Return the mean of the values of present classes (`true` above 0); 0 with a graph if there are none."""
     present = true > 0
     return (values * present).sum() / present.sum().clamp_min(1)

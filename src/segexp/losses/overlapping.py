@@ -1,4 +1,4 @@
-"""Any loss for two classes, for classes that may overlap.
+"""Adapter of binary losses to overlapping classes.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -12,15 +12,14 @@ from segexp.types import IGNORE
 
 
 class Overlapping(nn.Module):
-    """The mean over the foreground classes of a loss that sees each of them against the background alone.
+    """The mean of a binary loss over the foreground classes, each against the background.
 
-    Class k is learned from the logits (l_0, l_k), whose softmax is sigmoid(l_k - l_0), and from its own bit of the mask. Each
-    class has a call of its own: in one call for all of them, a loss that adds up over its batch, such as Dice, would let a
-    large class drown a small one inside it.
+    Class k uses the logits (l_0, l_k), whose softmax is sigmoid(l_k - l_0), and its own bit of the mask. Each class is computed
+    by a separate call: in a joint call, a loss that sums over its batch, such as Dice, would let large classes dominate.
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        """Take any loss (logits (B, 2, H, W), mask (B, H, W) of 0, 1 and 255) to a scalar."""
+        """Wrap a loss (logits (B, 2, H, W), mask (B, H, W) of 0, 1 and 255) to a scalar."""
         super().__init__()
         self.loss = loss
 
@@ -31,28 +30,28 @@ class Overlapping(nn.Module):
             logits: (B, K, H, W), K at least 2.
             mask: (B, H, W) bit sets, see `segexp.data.labels.modes`; 255 = ignore.
         """
-        return torch.stack([self.loss(two, here) for two, here in of_each_class(logits, mask)]).mean()
+        return torch.stack([self.loss(two, here) for two, here in split_classes(logits, mask)]).mean()
 
     def parts(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Return what each term of a sum contributes; nothing where the loss is no sum."""
+        """Return the contribution of each term of a sum; empty for other losses."""
         terms = getattr(self.loss, "parts", None)
         if terms is None:
             return {}
-        found: list[dict[str, Tensor]] = [terms(two, here) for two, here in of_each_class(logits, mask)]
+        found: list[dict[str, Tensor]] = [terms(two, here) for two, here in split_classes(logits, mask)]
         return {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
 
 
-def of_two_classes(shares: Sequence[float]) -> list[float]:
-    """Return the shares of a class's absence and presence, the mean over the foreground classes, for weights of the two.
+def presence_shares(shares: Sequence[float]) -> list[float]:
+    """Return the mean shares of absence and presence over the foreground classes, for binary class weights.
 
     Args:
-        shares: of the training pixels that have none, and each of the K - 1 foreground classes.
+        shares: of the training pixels without a class, and of each of the K - 1 foreground classes.
     """
     present = sum(shares[1:]) / (len(shares) - 1)
     return [1 - present, present]
 
 
-def of_each_class(logits: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def split_classes(logits: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield for each foreground class its logits (B, 2, H, W) and its mask (B, H, W) of 0 and 1, 255 = ignore."""
     for k in range(1, logits.shape[1]):
         present = mask.long() >> (k - 1) & 1

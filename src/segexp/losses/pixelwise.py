@@ -1,4 +1,4 @@
-"""Losses that are means over pixels: cross-entropy, that of the hardest pixels, binary cross-entropy, focal loss."""
+"""Pixel-wise losses: cross-entropy, online hard example mining, binary cross-entropy, focal loss."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class CrossEntropy(PixelLoss):
     """Cross-entropy of the softmax."""
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
             class_weights: one weight per class, or None.
@@ -36,7 +36,7 @@ class CrossEntropy(PixelLoss):
             mask,
             self.class_weights_for(logits),
             ignore_index=IGNORE,
-            # The mean of torch is NaN when every pixel is ignored, and its sum on a GPU has no order that repeats itself.
+            # torch's mean is NaN if every pixel is ignored, and its sum is not deterministic on a GPU.
             reduction="none" if torch.are_deterministic_algorithms_enabled() else "sum",
             label_smoothing=self.label_smoothing,
         ).sum()
@@ -44,10 +44,9 @@ class CrossEntropy(PixelLoss):
 
 
 class OHEM(PixelLoss):
-    """Cross-entropy of the hardest pixels alone: online hard example mining (Shrivastava et al., CVPR 2016).
+    """Cross-entropy of the hardest pixels: online hard example mining (Shrivastava et al., CVPR 2016).
 
-    For each pixel it is decided anew at every call, over the batch, as Wu et al. 2016 do for segmentation. Pixels that are
-    left out get no gradient at that step.
+    Pixels are selected at every call over the batch, as in Wu et al. 2016 for segmentation; the others get no gradient.
     """
 
     def __init__(
@@ -57,13 +56,13 @@ class OHEM(PixelLoss):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            keep: share of the known pixels of a batch, 0 to 1, that is always kept: those with the least probability of their
-                true class. At least one pixel is.
-            threshold: probability of the true class, 0 to 1, below which a pixel is kept as well; None keeps the share alone.
-            class_weights: one weight per class, or None; without influence on which pixels are kept.
+            keep: minimum share of the known pixels of a batch, 0 to 1: those with the lowest probability of their true class.
+                At least one pixel is kept.
+            threshold: pixels with a lower probability of the true class (0 to 1) are kept as well; None for the share only.
+            class_weights: one weight per class, or None; does not affect the selection.
             label_smoothing: share of the target spread evenly over all classes, 0 to 1; likewise.
 
         Raises:
@@ -83,10 +82,10 @@ class OHEM(PixelLoss):
         return mean_by_weight((entropy * weights).sum(), weights)
 
     def hard(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return (B, H, W) bool: the pixels kept; of equally hard ones, all or none."""
+        """Return the selected pixels (B, H, W) bool; of equally hard ones, all or none."""
         hardness = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").where(mask != IGNORE, -1)
         kept = max(1, math.ceil(int((mask != IGNORE).sum()) * self.keep))
-        least = hardness.flatten().kthvalue(hardness.numel() - kept + 1).values  # sorting takes six times as long
+        least = hardness.flatten().kthvalue(hardness.numel() - kept + 1).values  # six times as fast as sorting
         if self.threshold is not None:
             least = least.clamp_max(-math.log(max(self.threshold, 1e-38)))
         return hardness >= least
@@ -95,18 +94,18 @@ class OHEM(PixelLoss):
 class BCE(PixelLoss):
     """Binary cross-entropy of each foreground class against the rest.
 
-    The logit of class k against the rest is the log-odds of its softmax probability, l_k - logsumexp of the others. With
-    two classes that is l_1 - l_0, so the loss equals `BCEWithLogitsLoss` on a network with one output; with more, it is the
-    mean over the K - 1 foreground classes. Predictions stay those of the softmax.
+    The logit of class k is the log-odds of its softmax probability, l_k - logsumexp of the others. With two classes this is
+    l_1 - l_0, so the loss equals `BCEWithLogitsLoss` of a network with one output; with more, it is the mean over the K - 1
+    foreground classes. Predictions are those of the softmax.
     """
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
             class_weights: one weight per class, or None.
-            label_smoothing: targets are moved from 0 and 1 this share of the way to one half, 0 to 1; with two classes the
-                same as that of `CrossEntropy`.
+            label_smoothing: targets are moved by this share from 0 and 1 towards 0.5, 0 to 1; with two classes the same as in
+                `CrossEntropy`.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -131,12 +130,12 @@ class Focal(PixelLoss):
     """Focal loss: cross-entropy times (1 - p)^gamma, p the probability of the true class (Lin et al., ICCV 2017)."""
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None, class_weights: Sequence[float] | None = None) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            gamma: 0 or more; how much pixels that are already right are played down. 0 is plain cross-entropy.
-            alpha: factor of the foreground's pixels, 0 to 1; those of the background get 1 - alpha. The paper has 0.25.
-            class_weights: one weight per class, instead of `alpha`; unlike it, they are divided out of the mean.
+            gamma: 0 or more; down-weights well-classified pixels. 0 is plain cross-entropy.
+            alpha: factor of foreground pixels, 0 to 1; background pixels get 1 - alpha. 0.25 in the paper.
+            class_weights: one weight per class, instead of `alpha`; in contrast to it, they are normalised by their sum.
 
         Raises:
             ConfigError: an argument is out of its range, or both `alpha` and `class_weights` are given.

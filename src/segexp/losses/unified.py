@@ -1,4 +1,4 @@
-"""Unified focal loss: a focal cross-entropy and a focal Tversky loss with three numbers between them.
+"""Unified focal loss: a focal cross-entropy combined with a focal Tversky loss.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -16,21 +16,21 @@ from segexp.types import IGNORE
 class UnifiedFocal(Loss):
     """Asymmetric unified focal loss (Yeung et al., Computerized Medical Imaging and Graphics 2022).
 
-    Foreground classes are the paper's rare ones. The cross-entropy is played down where it is small on the background only,
-    and the Tversky loss is sharpened where it is small on the foreground only, so a rare class is not silenced. The Tversky
-    part is averaged over the classes present in the mask, the background among them.
+    Foreground classes are the paper's rare classes. Small values of the cross-entropy are suppressed for the background only,
+    and small values of the Tversky loss are enhanced for the foreground only. The Tversky part is averaged over the classes
+    present in the mask, including the background.
     """
 
     def __init__(self, weight: float = 0.5, delta: float = 0.6, gamma: float = 0.5, per_image: bool = False) -> None:
-        """Make the loss.
+        """Build the loss.
 
         Args:
-            weight: the paper's lambda, 0 to 1: share of the cross-entropy; the Tversky loss gets the rest.
+            weight: the paper's lambda, 0 to 1: share of the cross-entropy; the rest is the Tversky loss.
             delta: 0 to 1: factor of the foreground's cross-entropy and of the false negatives; the background's
                 cross-entropy and the false positives get 1 - delta.
-            gamma: 0 or more, below 1: how much is played down and sharpened.
-            per_image: False sums each class over the batch before the Tversky index is taken; True takes it in each image, as
-                the paper's code does.
+            gamma: 0 or more, below 1: strength of suppression and enhancement.
+            per_image: False sums each class over the batch before the Tversky index is computed; True computes it per image, as
+                in the paper's code.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -44,7 +44,7 @@ class UnifiedFocal(Loss):
         self.weight, self.delta, self.gamma, self.per_image = weight, delta, gamma, per_image
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return weight times `focal` plus the rest times `tversky`."""
+        """Return weight * `focal` + (1 - weight) * `tversky`."""
         return self.weight * self.focal(logits, mask) + (1 - self.weight) * self.tversky(logits, mask)
 
     def focal(self, logits: Tensor, mask: Tensor) -> Tensor:

@@ -1,13 +1,11 @@
-"""How far the border of the prediction lies from the border of the truth: HD95, ASSD, NSD and boundary IoU.
+"""Distances between the borders of prediction and ground truth: HD95, ASSD, NSD and boundary IoU.
 
-The border of a set is its pixels with at least one of four neighbours outside of it; beyond the edge of the image is
-outside (as MONAI, DeepMind's surface-distance and Cheng's boundary IoU have it). An ignored pixel is treated like one
-beyond the edge: it belongs to neither set, so whatever is predicted there changes nothing, and two masks that are both cut
-at an ignored seam agree along it.
+Border pixels have at least one of four neighbours outside of the set; beyond the image edge is outside (as in MONAI, DeepMind's
+surface-distance and Cheng's boundary IoU). Ignored pixels are treated like those beyond the edge: they belong to neither set.
 
-The rule for empty sets is that of `segexp.metrics.scores`: a case whose truth has no pixel of a class is left out of that
-class's scores (NaN; its false pixels are in `false_alarm/<class>`). A class that is there and was missed altogether gets the
-worst value: the image's diagonal as its distances, 0 as NSD and boundary IoU; so a miss cannot vanish from a mean.
+Empty masks are treated as in `segexp.metrics.scores`: a case whose mask lacks a class is left out of that class's scores (NaN;
+false positives are in `false_alarm/<class>`). A class that is missed altogether gets the worst value: the image's diagonal as
+its distances, 0 as NSD and boundary IoU.
 
 Shapes: K classes, H W pixels.
 """
@@ -31,15 +29,15 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 class Boundary(ForegroundMeasure):
     """The boundary scores of one case.
 
-    `hd95`: 95th percentile of the distances from each border to the other, the larger of the two directions (the definition
-    of MONAI, DeepMind and Metrics Reloaded; medpy pools both directions, which hides a small border in a long one).
-    `assd`: mean of these distances, both directions pooled. `nsd`: share of both borders within `tolerance` of the other
-    (Nikolov et al. 2018, counted in border pixels). `boundary_iou`: IoU of the pixels within `band` of their own set's border
-    (Cheng et al., CVPR 2021).
+    `hd95`: 95th percentile of the distances from each border to the other, maximum of both directions (as in MONAI, DeepMind
+    and Metrics Reloaded; medpy pools both directions, which hides a small border in a long one). `assd`: mean of these
+    distances, both directions pooled. `nsd`: share of both borders within `tolerance` of the other (Nikolov et al. 2018,
+    counted in border pixels). `boundary_iou`: IoU of the pixels within `band` of their own set's border (Cheng et al., CVPR
+    2021).
 
     Attributes:
-        tolerance: distance up to which a border pixel is right, in `unit`; 0 or more.
-        unit: "pixel", or "spacing": distances and tolerance in the image's own spacing, as in millimetres.
+        tolerance: accepted distance of a border pixel, in `unit`; 0 or more.
+        unit: "pixel", or "spacing": distances and tolerance in the image's own spacing, such as millimetres.
         band: width of the band of boundary IoU as a share of the image's diagonal, rounded to pixels, at least 1.
 
     Raises:
@@ -63,12 +61,12 @@ class Boundary(ForegroundMeasure):
             raise ConfigError(f"band of the boundary measure is {self.band}", "between 0 and 1", "Set band=0.02")
 
     def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:
-        """Refuse unit "spacing" where the data give none, or not two positive numbers."""
+        """Require a valid spacing for unit "spacing"."""
         if self.unit == "spacing":
             _checked(spacing)
 
     def score(self, found: Foreground) -> dict[str, float]:
-        """Return each score of a class, NaN where the truth has none of it."""
+        """Return each score of a class, NaN if the mask lacks it."""
         size = (1.0, 1.0) if self.unit == "pixel" else _checked(found.spacing)
         return boundary_scores(found.truth, found.prediction, size, self.tolerance, self.band)
 
@@ -117,7 +115,7 @@ def surface_distances(
         float64: one distance per border pixel of the truth, and one per border pixel of the prediction.
     """
     one, other = surface(truth), surface(prediction)
-    # Pixel by pixel where borders are long, else point by point; the distance transform of OpenCV knows square pixels only.
+    # Distance transform for long borders and square pixels (as OpenCV requires), else nearest neighbours.
     if spacing[0] == spacing[1] and np.count_nonzero(one) + np.count_nonzero(other) > one.size // 32:
         return spacing[0] * _from(one, other), spacing[0] * _from(other, one)
     points, others = (np.argwhere(border) * np.asarray(spacing) for border in (one, other))
@@ -132,7 +130,7 @@ def _from(border: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _band_iou(truth: np.ndarray, prediction: np.ndarray, width: int) -> float:
-    """Return the IoU of the parts of two sets (H, W) bool that lie within `width` pixels of their own border."""
+    """Return the IoU of the bands of two sets (H, W) bool within `width` pixels of their own border."""
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     one, other = (
         mask & (cv2.erode(mask.view(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) == 0)
@@ -142,10 +140,10 @@ def _band_iou(truth: np.ndarray, prediction: np.ndarray, width: int) -> float:
 
 
 def _checked(spacing: tuple[float, float] | None) -> tuple[float, float]:
-    """Return the spacing of the data.
+    """Validate and return the spacing.
 
     Raises:
-        DataError: there is none, or it is not two positive numbers.
+        DataError: it is missing, or not two positive numbers.
     """
     if spacing is None:
         raise DataError(

@@ -1,8 +1,8 @@
-"""Whether a probability of 0.8 is right in 80 of 100 pixels: reliability bins, expected calibration error, Brier score.
+"""Calibration of probabilities: reliability bins, expected calibration error, Brier score.
 
-One class against the rest, over all known pixels of a case, whether the truth has the class or not: a false certainty in a
-image without the class is one, too. The bins add up over cases, so the error of a whole split comes from their sum
-(`pooled`), not from a mean of errors: few pixels in a bin make every single case look worse than the network is.
+One class against the rest, over all known pixels of a case, including cases without the class. Bins are summed over cases
+(`pool_reliability`), and the error of a split is computed from the sums: with few pixels per bin the mean of case errors would
+be too high.
 
 Shapes: K classes, M bins, H W pixels.
 """
@@ -20,12 +20,12 @@ from segexp.types import IGNORE
 
 @dataclass(frozen=True)
 class Reliability:
-    """Counts from which calibration is computed; add them up over cases.
+    """Counts for the calibration; additive over cases.
 
     Attributes:
         pixels: (K - 1, M) int64, known pixels whose probability of the class falls into the bin.
         confidence: (K - 1, M) float64, sum of these probabilities.
-        hits: (K - 1, M) int64, how many of these pixels are of the class.
+        hits: (K - 1, M) int64, number of these pixels that belong to the class.
         squares: (K - 1,) float64, sum over all known pixels of (probability - 1 or 0) squared.
     """
 
@@ -52,7 +52,7 @@ class Reliability:
         return _over(self.squares, self.pixels.sum(axis=1))
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean probability and share of hits of each bin, (K - 1, M) each, NaN in an empty bin: the diagram's axes."""
+        """Return mean probability and share of hits of each bin, (K - 1, M) each, NaN in empty bins."""
         return _over(self.confidence, self.pixels), _over(self.hits, self.pixels)
 
 
@@ -73,11 +73,11 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) ->
 
 
 def _counted(classes: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) -> Reliability:
-    """Count the known pixels (N,) of each class: whether they are of it, and its probability."""
+    """Count the known pixels (N,) of each class, given their membership and probability."""
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
     for hit, probability in classes:
         p = probability.astype(np.float64)
-        # Rounded to float32's seven digits: 3/5 as float32 times 5 is a hair more or less than 3.
+        # Round to the precision of float32: 3/5 as float32 times 5 is not exactly 3.
         index = np.clip(np.floor(np.round(p * bins, 6)).astype(np.int64), 0, bins - 1)
         rows.append(
             (
@@ -91,7 +91,7 @@ def _counted(classes: Iterable[tuple[np.ndarray, np.ndarray]], bins: int) -> Rel
     return Reliability(np.array(pixels), np.array(confidence), np.array(hits), np.array(squares))
 
 
-def pooled(cases: Iterable[Reliability]) -> Reliability:
+def pool_reliability(cases: Iterable[Reliability]) -> Reliability:
     """Return the sum over cases.
 
     Raises:
@@ -109,9 +109,9 @@ def pooled(cases: Iterable[Reliability]) -> Reliability:
 class Calibration(ForegroundMeasure):
     """Expected calibration error and Brier score of one case, one class against the rest.
 
-    `ece`: Guo et al., ICML 2017, with equally wide bins; for each class by itself (the class-wise error of Kull et al., NeurIPS
-    2019) rather than for the most probable class only. `brier`: Brier 1950, of one class; with two classes half of the sum
-    over both. A case without any known pixel, or without probabilities, is NaN.
+    `ece`: Guo et al., ICML 2017, with bins of equal width, class-wise (Kull et al., NeurIPS 2019) instead of for the most
+    probable class. `brier`: Brier 1950, of one class; with two classes half of the sum over both. A case without known pixels
+    or probabilities is NaN.
 
     Attributes:
         bins: number of bins, at least 1.
@@ -131,7 +131,7 @@ class Calibration(ForegroundMeasure):
             raise ConfigError(f"bins of the calibration measure is {self.bins}", "1 or more", "Set bins=15")
 
     def score(self, found: Foreground) -> dict[str, float]:
-        """Return both scores of a class; none without probabilities."""
+        """Return both scores of a class; empty without probabilities."""
         if found.probability is None:
             return {}
         known = ~found.ignored

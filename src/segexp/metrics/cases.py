@@ -1,4 +1,4 @@
-"""`cases.csv`: one row per case and class, the single source of every score of a run."""
+"""`cases.csv`: one row per case and class, from which all scores of a run are computed."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from segexp.metrics.scores import class_scores
 from segexp.types import Case
 
 COLUMNS = ("split", "id", "group", "class", "tp", "fp", "fn", "dice", "iou", "precision", "recall")
-"""The columns that are always there; those of the measures come after them."""
+"""The fixed columns; those of the measures follow."""
 
 
 def case_rows(
@@ -22,14 +22,14 @@ def case_rows(
     names: Sequence[str],
     measured: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> list[dict[str, object]]:
-    """Return the rows of `cases.csv` for one split: N cases x K classes, scores empty if they are not defined.
+    """Return the rows of `cases.csv` for one split: N cases x K classes, undefined scores are empty.
 
     Args:
         split: its name.
         cases: N.
         confusions: (N, K, K).
         names: of the K classes.
-        measured: further columns, (N, K - 1) each: nothing is measured of the background.
+        measured: further columns, (N, K - 1) each, without the background.
     """
     scores = class_scores(confusions)
     rows: list[dict[str, object]] = []
@@ -45,7 +45,7 @@ def case_rows(
 
 
 def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Write `cases.csv` whole or not at all."""
+    """Write `cases.csv` atomically."""
     columns = list(rows[0]) if rows else COLUMNS
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -54,5 +54,5 @@ def write_cases(path: Path, rows: Sequence[dict[str, object]]) -> None:
 
 
 def _text(value: float) -> str:
-    """Return a number with every digit, nothing where it is not defined."""
+    """Return a number with full precision, "" for NaN."""
     return "" if np.isnan(value) else repr(float(value))

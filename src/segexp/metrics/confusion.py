@@ -1,4 +1,4 @@
-"""The confusion matrix of one case, of classes that exclude each other and of classes that may overlap.
+"""Confusion matrices of single cases, for exclusive and overlapping classes.
 
 Shapes: K classes, H W pixels.
 """
@@ -15,11 +15,11 @@ from segexp.types import IGNORE
 
 
 def confusion(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the confusion matrix (K, K) int64 of one case: rows are the truth, columns the prediction.
+    """Return the confusion matrix (K, K) int64 of one case: rows are the ground truth, columns the prediction.
 
     Args:
         prediction: (H, W) class index, integer.
-        truth: (H, W) class index, integer; pixels of 255 are left out.
+        truth: (H, W) class index, integer; 255 = ignore.
         classes: K.
     """
     valid = truth != IGNORE
@@ -28,17 +28,16 @@ def confusion(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> to
 
 
 def overlapping_confusion(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the counts of each foreground class against its absence, as one matrix (K, K) int64.
+    """Return the counts of each foreground class against its absence as one matrix (K, K) int64.
 
-    A pixel that may hold several classes has no single row, so each foreground class is a question of its own, and every
-    known pixel is counted once for each of them: (k, k) are the pixels where class k was found and is, (0, k) those where it
-    was found and is not, (k, 0) those where it was missed, and (0, 0) the right "no", added up over the classes. Between two
-    foreground classes there is nothing to confuse: 0. So every score has its usual formula; the accuracy is the share of
-    right answers, and with one foreground class this is the matrix of two exclusive classes.
+    Each known pixel counts once for each foreground class k: (k, k) are its true positives, (0, k) the false positives, (k, 0)
+    the false negatives, and (0, 0) the true negatives summed over the classes; entries between two foreground classes are 0.
+    All scores keep their usual formulas; the accuracy is the share of correct binary decisions, and with one foreground class
+    the matrix is that of two exclusive classes.
 
     Args:
         prediction: (H, W) uint8 bit sets, see `segexp.data.labels.modes`.
-        truth: (H, W) uint8 bit sets; pixels of 255 are left out.
+        truth: (H, W) uint8 bit sets; 255 = ignore.
         classes: K.
     """
     valid = truth != IGNORE
@@ -52,28 +51,22 @@ def overlapping_confusion(prediction: torch.Tensor, truth: torch.Tensor, classes
     return matrix
 
 
-def of_each_class(matrix: np.ndarray) -> np.ndarray:
-    """Return what `overlapping_confusion` counted of each foreground class: (K - 1, 2, 2), rows truth, columns prediction.
-
-    Args:
-        matrix: (K, K), of one case or of many together.
-    """
+def split_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Split an overlapping matrix (K, K) by foreground class: (K - 1, 2, 2), rows truth, columns prediction."""
     foreground = len(matrix) - 1
     known = matrix.sum() // foreground
     missed, false, found = matrix[1:, 0], matrix[0, 1:], matrix.diagonal()[1:]
     return np.stack([known - missed - false - found, false, missed, found], axis=1).reshape(foreground, 2, 2)
 
 
-__all__ = ["CaseCounts", "confusion"]
-
 Count = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 """Prediction (H, W), truth (H, W) and K to the confusion matrix (K, K)."""
 
 
 class CaseCounts(Metric):
-    """Collects one confusion matrix per case, over all processes, whatever the batch size.
+    """Collects one confusion matrix per case, across all processes, independent of the batch size.
 
-    `compute` returns the N positions and confusions (N, K, K), sorted by position; a case seen twice counts once.
+    `compute` returns the N positions and confusions (N, K, K), sorted by position; repeated cases count once.
     """
 
     full_state_update = False
@@ -88,7 +81,7 @@ class CaseCounts(Metric):
         self._hold(-1, torch.zeros(classes, classes, dtype=torch.long))
 
     def reset(self) -> None:
-        """Forget all cases."""
+        """Remove all cases."""
         super().reset()
         self._hold(-1, torch.zeros(self.classes, self.classes, dtype=torch.long))
 
@@ -106,6 +99,6 @@ class CaseCounts(Metric):
         return indices[first].tolist(), matrices[first]  # a list: torchmetrics would squeeze a tensor of one entry
 
     def _hold(self, index: int, matrix: torch.Tensor) -> None:
-        """Keep a case. Position -1 is none: torchmetrics cannot gather from a process that holds nothing at all."""
+        """Store a case. Position -1 is a placeholder, since torchmetrics cannot gather empty states."""
         self.indices.append(torch.tensor([index], device=self.device))
         self.matrices.append(matrix[None].to(self.device))

@@ -1,4 +1,4 @@
-"""The score of the ISIC 2018 lesion boundary task: a Jaccard index that is nothing below a threshold."""
+"""The score of the ISIC 2018 lesion boundary task: a Jaccard index that is 0 below a threshold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ from segexp.metrics.scores import scores_of_counts
 
 @dataclass(frozen=True)
 class ThresholdedJaccard(ForegroundMeasure):
-    """The IoU of one case where it reaches the threshold, else 0 (Codella et al., "Skin Lesion Analysis", ISIC 2018).
+    """The IoU of one case if it reaches the threshold, else 0 (Codella et al., "Skin Lesion Analysis", ISIC 2018).
 
-    0.65 is the index below which the challenge calls a segmentation a failure. The rule for empty truth is that of
-    `segexp.metrics.scores`: NaN.
+    The challenge counts a segmentation below 0.65 as a failure. Empty masks are NaN, as in `segexp.metrics.scores`.
 
     Attributes:
-        threshold: the least IoU that counts, from 0 to 1.
+        threshold: minimum IoU, from 0 to 1.
 
     Raises:
         ConfigError: the threshold is out of its range.
@@ -36,8 +35,8 @@ class ThresholdedJaccard(ForegroundMeasure):
             raise ConfigError(f"threshold of the thresholded Jaccard is {self.threshold}", "0 to 1", "Set threshold=0.65")
 
     def score(self, found: Foreground) -> dict[str, float]:
-        """Return the score of a class, NaN where the truth has none of it."""
+        """Return the score of a class, NaN if the mask lacks it."""
         there, told = found.truth, found.prediction
         counts = (np.array(np.count_nonzero(pixels)) for pixels in (there & told, told & ~there, there & ~told))
         iou = float(scores_of_counts(*counts).iou)
-        return {"jaccard_thresholded": 0.0 if iou < self.threshold else iou}  # a comparison with NaN is false: NaN stays
+        return {"jaccard_thresholded": 0.0 if iou < self.threshold else iou}  # NaN is kept

@@ -1,4 +1,4 @@
-"""What a measure of one case is: a small object that is called with truth and prediction, its columns known beforehand.
+"""Interface of case measures: callables on mask and prediction with fixed column names.
 
 Shapes: N cases, K classes, H W pixels.
 """
@@ -17,7 +17,7 @@ from segexp.types import IGNORE
 
 
 class Measure(Protocol):
-    """The scores of one case beside those of its counts; see `segexp.metrics.boundary` for one."""
+    """Additional scores of one case; see `segexp.metrics.boundary` for an example."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -25,11 +25,11 @@ class Measure(Protocol):
 
     @property
     def better(self) -> Mapping[str, str]:
-        """Whether a score is better when it is "high" or "low"."""
+        """Whether "high" or "low" is better, by score."""
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether it looks at the probabilities."""
+        """Whether it uses probabilities."""
 
     def __call__(
         self,
@@ -39,14 +39,14 @@ class Measure(Protocol):
         num_classes: int,
         spacing: tuple[float, float] | None,
     ) -> Mapping[str, Sequence[float]]:
-        """Return for each column the values of the K - 1 foreground classes, NaN where one is not defined.
+        """Return for each column the values of the K - 1 foreground classes, NaN if undefined.
 
         Args:
             truth: (H, W) uint8 class index, 255 = ignore.
             prediction: (H, W) uint8 class index.
-            probabilities: (K, H, W) float32, or None if nobody has them.
+            probabilities: (K, H, W) float32, or None.
             num_classes: K.
-            spacing: size of a pixel (row, column), or None if the data give none.
+            spacing: pixel size (row, column), or None if unknown.
         """
 
 
@@ -57,10 +57,10 @@ class Foreground:
     Attributes:
         index: of the class, 1 to K - 1.
         truth: (H, W) bool.
-        prediction: (H, W) bool; no ignored pixel is in it.
-        probability: (H, W) of the class, 0 to 1; None if nobody has it.
-        ignored: (H, W) bool, pixels that count nowhere.
-        spacing: size of a pixel (row, column), or None if the data give none.
+        prediction: (H, W) bool, without ignored pixels.
+        probability: (H, W) of the class, 0 to 1; or None.
+        ignored: (H, W) bool.
+        spacing: pixel size (row, column), or None if unknown.
     """
 
     index: int
@@ -72,7 +72,7 @@ class Foreground:
 
 
 class ForegroundMeasure(ABC):
-    """A measure that looks at one foreground class at a time; a class of its own has `columns`, `better` and `score`."""
+    """A measure of single foreground classes; subclasses define `columns`, `better` and `score`."""
 
     @property
     @abstractmethod
@@ -81,10 +81,10 @@ class ForegroundMeasure(ABC):
 
     @abstractmethod
     def score(self, found: Foreground) -> Mapping[str, float]:
-        """Return the scores of one class by column; one that is left out is NaN."""
+        """Return the scores of one class by column; missing ones are NaN."""
 
     def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:  # noqa: B027 - most take any data
-        """Refuse data that do not fit; called before the classes of a case are scored."""
+        """Validate the data; called before the classes of a case are scored."""
 
     def __call__(
         self,
@@ -110,16 +110,16 @@ class ForegroundMeasure(ABC):
 
 
 def check_measures(measures: Mapping[str, Measure], num_classes: int, spacing: tuple[float, float] | None = (1.0, 1.0)) -> None:
-    """Try each measure on an image of nothing, so that what it needs and does not get is found before any training.
+    """Test each measure on a blank image, to detect errors before the training.
 
     Args:
         measures: by the name in the configuration.
         num_classes: K.
-        spacing: size of a pixel (row, column) of that image.
+        spacing: pixel size (row, column) of the image.
 
     Raises:
-        ConfigError: two columns of one name, or a measure that does not give its columns; or what the measure itself raises.
-        DataError: what the measure itself raises.
+        ConfigError: duplicate or missing columns; or raised by the measure.
+        DataError: raised by the measure.
     """
     homes = dict.fromkeys(COLUMNS, "cases.csv itself")
     for name, measure in measures.items():
@@ -141,15 +141,15 @@ def check_measures(measures: Mapping[str, Measure], num_classes: int, spacing: t
 
 
 def check_spacings(measures: Sequence[Measure], spacings: Mapping[str, tuple[float, float] | None], num_classes: int) -> None:
-    """Try each measure on an image of nothing in each spacing that the data have.
+    """Test each measure on a blank image with each spacing of the data.
 
     Args:
-        measures: of each case.
-        spacings: size of a pixel (row, column) by case, None if it is not known.
+        measures: to test.
+        spacings: pixel size (row, column) by case, None if unknown.
         num_classes: K.
 
     Raises:
-        DataError: a measure needs a spacing that a case does not have, or has wrong; the case is named.
+        DataError: the spacing of a case is missing or invalid for a measure.
     """
     cases = {spacing: case for case, spacing in reversed(list(spacings.items()))}
     for spacing, case in cases.items():
@@ -161,6 +161,6 @@ def check_spacings(measures: Sequence[Measure], spacings: Mapping[str, tuple[flo
 
 
 def _tried(measure: Measure, num_classes: int, spacing: tuple[float, float] | None) -> Mapping[str, Sequence[float]]:
-    """Return what a measure gives for an image of nothing."""
+    """Return the values of a measure for a blank image."""
     blank, even = np.zeros((8, 8), np.uint8), np.full((num_classes, 8, 8), 1 / num_classes, np.float32)
     return measure(blank, blank, even, num_classes, spacing)

@@ -1,17 +1,15 @@
-"""Scores of cells divided by membranes, as in the ISBI 2012 challenge (Arganda-Carreras et al., Front. Neuroanat. 2015).
+"""Scores of cells separated by membranes, as in the ISBI 2012 challenge (Arganda-Carreras et al., Front. Neuroanat. 2015).
 
-A foreground class is taken as the membrane and all other known pixels as cells: the 4-connected components of what is not
-membrane. A pixel of the truth's membrane counts nowhere (foreground-restricted). An ignored pixel counts nowhere either, and
-divides cells in truth and prediction alike, so whatever is predicted there changes nothing.
+A foreground class is the membrane; cells are the 4-connected components of the other known pixels. Pixels of the true membrane
+do not count (foreground-restricted). Ignored pixels do not count either, and separate cells in mask and prediction.
 
-Border thinning: a thick predicted membrane costs nothing that a thin one would not. Every pixel of it is given to the
-nearest predicted cell (Euclidean) before cells are compared, so the border is left without any width; the challenge's own
-script leaves it one pixel wide.
+Border thinning: pixels of the predicted membrane are assigned to the nearest predicted cell (Euclidean) before the comparison,
+so that its thickness does not matter; the challenge's own script keeps a width of one pixel.
 
-The rule for empty truth is that of `segexp.metrics.scores`: a case whose truth has no pixel of the class is NaN. A
-prediction without any cell is one segment.
+Empty masks are treated as in `segexp.metrics.scores`: a case whose mask lacks the class is NaN. A prediction without cells is
+one segment.
 
-Shapes: K classes, H W pixels, S segments of the prediction, T cells of the truth.
+Shapes: K classes, H W pixels, S segments of the prediction, T cells of the ground truth.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,15 +38,15 @@ BETTER = {
 class Membrane(ForegroundMeasure):
     """The membrane scores of one case.
 
-    `v_rand`, `v_info`: see these functions; of the decided mask, after border thinning. `v_rand_max`, `v_info_max`: the same,
-    the best over `thresholds` of the membrane's probability, chosen for this case by itself (the challenge chooses one for
-    its whole stack, which can only be lower). The older ones, of the decided mask without thinning: `rand_error`, 1 - F-score
-    of pairs of pixels that share a cell (the predicted membrane is one segment of its own); `pixel_error`, share of known
-    pixels on which the masks disagree; `warping_error`, share of known pixels that disagree for a topological reason.
+    `v_rand`, `v_info`: see these functions; of the decided mask, after border thinning. `v_rand_max`, `v_info_max`: the maximum
+    over `thresholds` of the membrane's probability, per case (the challenge selects one threshold for its whole stack, which
+    can only be lower). Without thinning: `rand_error`, 1 - F-score of pairs of pixels that share a cell (the predicted membrane
+    is a segment of its own); `pixel_error`, share of known pixels that differ; `warping_error`, share of known pixels that
+    differ for a topological reason.
 
     Attributes:
-        class_index: the class that is the membrane; None takes each foreground class in turn.
-        thresholds: of the membrane's probability, each between 0 and 1; none leaves the two `_max` columns out.
+        class_index: the class of the membrane; None for each foreground class in turn.
+        thresholds: of the membrane's probability, each between 0 and 1; empty omits the two `_max` columns.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -77,11 +75,11 @@ class Membrane(ForegroundMeasure):
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether there are thresholds to try."""
+        """Whether there are thresholds."""
         return bool(self.thresholds)
 
     def check(self, num_classes: int, spacing: tuple[float, float] | None) -> None:
-        """Refuse data that have no foreground class of `class_index`."""
+        """Require a foreground class with index `class_index`."""
         if self.class_index is not None and not 0 < self.class_index < num_classes:
             raise ConfigError(
                 f"class_index of the membrane measure is {self.class_index}, and the data have {num_classes} classes",
@@ -90,7 +88,7 @@ class Membrane(ForegroundMeasure):
             )
 
     def score(self, found: Foreground) -> dict[str, float]:
-        """Return each score of a class; none for one that the truth lacks or that is not the membrane."""
+        """Return each score of a class; empty if the mask lacks it or it is not the membrane."""
         if self.class_index not in (None, found.index):
             return {}
         return self._scores(found.truth, found.prediction, found.probability, found.ignored)
@@ -98,13 +96,13 @@ class Membrane(ForegroundMeasure):
     def _scores(
         self, truth: np.ndarray, prediction: np.ndarray, chance: np.ndarray | None, ignored: np.ndarray
     ) -> dict[str, float]:
-        """Return the scores of a membrane (H, W) bool and its probability; none where the truth has no membrane or no cell."""
-        cells = cells_of(truth | ignored)
+        """Return the scores of a membrane (H, W) bool and its probability; empty without a true membrane or cell."""
+        cells = label_cells(truth | ignored)
         if not truth.any() or not cells.any():
             return {}
         there, found, known = ~(truth | ignored), ~(prediction | ignored), float(np.count_nonzero(~ignored))
-        segments = cells_of(~found)
-        thinned = overlaps(cells, thin(segments))
+        segments = label_cells(~found)
+        thinned = overlaps(cells, thin_borders(segments))
         scores = {
             "v_rand": v_rand(thinned),
             "v_info": v_info(thinned),
@@ -113,19 +111,19 @@ class Membrane(ForegroundMeasure):
             "warping_error": warping_error(there, found) / known,
         }
         if chance is not None and self.thresholds:
-            tables = [overlaps(cells, thin(cells_of((chance > t) | ignored))) for t in self.thresholds]
+            tables = [overlaps(cells, thin_borders(label_cells((chance > t) | ignored))) for t in self.thresholds]
             scores |= {"v_rand_max": max(map(v_rand, tables)), "v_info_max": max(map(v_info, tables))}
         return scores
 
 
-def cells_of(membrane: np.ndarray) -> np.ndarray:
-    """Return the cells that a membrane (H, W) bool divides: labels (H, W) int32 from 1 on, 0 on the membrane."""
+def label_cells(membrane: np.ndarray) -> np.ndarray:
+    """Return the cells separated by a membrane (H, W) bool: labels (H, W) int32 from 1 on, 0 on the membrane."""
     labels: np.ndarray = cv2.connectedComponents((~membrane).astype(np.uint8), connectivity=4)[1]
     return labels
 
 
-def thin(labels: np.ndarray) -> np.ndarray:
-    """Return labels (H, W) with every 0 given to the nearest label; all 1 where there is none."""
+def thin_borders(labels: np.ndarray) -> np.ndarray:
+    """Assign each 0 of labels (H, W) to the nearest label; all 1 if there are none."""
     if not labels.any():
         return np.ones_like(labels)
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
@@ -134,7 +132,7 @@ def thin(labels: np.ndarray) -> np.ndarray:
 
 
 def overlaps(cells: np.ndarray, segments: np.ndarray) -> sparse.csr_array:
-    """Return how many pixels each cell shares with each segment, sparse (T + 1, S + 1); pixels of cell 0 are not counted."""
+    """Return the number of pixels shared by each cell and segment, sparse (T + 1, S + 1), without pixels of cell 0."""
     counted = cells > 0
     pairs = (cells[counted], segments[counted])
     return sparse.coo_array((np.ones(len(pairs[0])), pairs)).tocsr()

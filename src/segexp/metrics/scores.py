@@ -1,9 +1,8 @@
-"""Scores from counts. The one place that says what each number is a mean over, and what an empty class means.
+"""Scores from counts, with the rules for means and empty classes.
 
-The rule for empty truth: a case whose truth has no pixel of a class is left out of that class's Dice, IoU, precision and
-recall (they are NaN there); it is counted in `empty/<class>`, and the pixels falsely given to the class in such cases are
-summed in `false_alarm/<class>`. A class that is there and was missed scores 0; precision without any prediction is NaN.
-Nothing is smoothed.
+A case whose mask lacks a class is left out of that class's Dice, IoU, precision and recall (NaN); it is counted in
+`empty/<class>`, and its false positive pixels are summed in `false_alarm/<class>`. A missed class scores 0; precision without
+any prediction is NaN. Nothing is smoothed.
 
 Shapes: N cases, K classes; class 0 is the background.
 """
@@ -16,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Per case and class, float64 arrays (N, K) with NaN where a score is not defined, and the counts behind them."""
+    """Scores per case and class, float64 arrays (N, K) with NaN if undefined, and their counts."""
 
     tp: np.ndarray
     fp: np.ndarray
@@ -36,7 +35,7 @@ def class_scores(confusions: np.ndarray) -> ClassScores:
 
 
 def scores_of_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> ClassScores:
-    """Score integer counts of any common shape; NaN where the truth is empty."""
+    """Compute scores from integer counts of any common shape; NaN if the mask lacks the class."""
     there = (tp + fn) > 0
     return ClassScores(
         tp=tp,
@@ -49,7 +48,7 @@ def scores_of_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> ClassSco
     )
 
 
-def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+def summarise_scores(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     """Return every score of a set of cases by name.
 
     Args:
@@ -57,17 +56,16 @@ def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
         names: K class names, the first one the background.
 
     Returns:
-        `dice iou precision recall`: mean over cases per class, then over the foreground classes; `dice/<class>` and its
-        kin: mean over cases; `dice_pooled iou_pooled` and `…/<class>`: from the summed counts; `accuracy`: share of
-        pixels with the right class, mean over cases; `accuracy_pooled`; `cases`; `empty/<class>`, `false_alarm/<class>`.
-        A score without any case is NaN.
+        `dice iou precision recall`: mean over cases per class, then over the foreground classes; `dice/<class>` etc.: mean
+        over cases; `dice_pooled iou_pooled` and `…/<class>`: from the summed counts; `accuracy`: pixel accuracy, mean over
+        cases; `accuracy_pooled`; `cases`; `empty/<class>`, `false_alarm/<class>`. A score without any case is NaN.
     """
     per_case = class_scores(confusions)
     pooled = class_scores(confusions.sum(axis=0, keepdims=True))
     foreground = range(1, len(names))
     result: dict[str, float] = {}
     for score in ("dice", "iou", "precision", "recall"):
-        result |= means(score, getattr(per_case, score)[:, 1:], names)
+        result |= mean_scores(score, getattr(per_case, score)[:, 1:], names)
     for score in ("dice", "iou"):
         values = [float(getattr(pooled, score)[0, k]) for k in foreground]
         result[f"{score}_pooled"] = _mean(np.array(values))
@@ -84,12 +82,12 @@ def summary(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     return result
 
 
-def means(score: str, values: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+def mean_scores(score: str, values: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Return `<score>/<class>`, the mean over cases, and `score`, the mean of these; NaN without any case.
 
     Args:
         score: its name.
-        values: (N, K - 1), NaN where the score is not defined.
+        values: (N, K - 1), NaN if undefined.
         names: K class names, the first one the background.
     """
     found = [_mean(values[:, k]) for k in range(len(names) - 1)]

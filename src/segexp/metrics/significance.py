@@ -1,4 +1,4 @@
-"""Whether a difference between two scores of the same cases can be told from chance, and what many such questions cost.
+"""Paired significance tests, correction for multiple comparisons, and bootstrap confidence intervals.
 
 Shapes: N paired differences, M p-values.
 """
@@ -10,25 +10,25 @@ import numpy as np
 from scipy import stats
 
 DIGITS = 12
-"""Differences that agree to so many decimals are equal: the last bits are rounding, not rank."""
+"""Decimals to which differences are rounded, so that rounding errors do not affect ranks."""
 
 _EXACT = 50
-"""Most differences for which every pattern of signs is counted."""
+"""Maximum number of differences for the exact test."""
 
 
 def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
-    """Return the two-sided p-value of Wilcoxon's signed-rank test that differences lie around 0.
+    """Return the two-sided p-value of Wilcoxon's signed-rank test.
 
-    Differences of 0 are left out (Wilcoxon 1945), as undefined ones (NaN) are. Up to 50 differences the p-value is exact, also
-    where some are of the same size: all patterns of signs are counted over their mean ranks. SciPy's exact table holds for
-    distinct sizes only, and its normal approximation calls five equal differences significant (0.025; counted, 0.0625). Beyond
-    50 it is SciPy's approximation, with its correction for equal sizes.
+    Differences of 0 are left out (Wilcoxon 1945), as are NaN. Up to 50 differences the p-value is exact, also with ties, by
+    enumeration of all sign patterns over the mean ranks. (SciPy's exact table does not support ties, and its normal
+    approximation calls five equal differences significant: 0.025 instead of 0.0625.) For more differences it is SciPy's
+    approximation with tie correction.
 
     Args:
         differences: N, independent of each other.
 
     Returns:
-        0 to 1; 1 where all are 0, NaN where there is none.
+        0 to 1; 1 if all are 0, NaN if there are none.
     """
     given = np.round(np.asarray(differences, np.float64), DIGITS)
     given = given[~np.isnan(given)]
@@ -37,7 +37,7 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
         return 1.0 if len(given) else float("nan")
     if len(moved) > _EXACT:
         return float(stats.wilcoxon(moved, method="asymptotic").pvalue)
-    ranks = np.rint(2 * stats.rankdata(np.abs(moved))).astype(int)  # mean ranks are halves
+    ranks = np.rint(2 * stats.rankdata(np.abs(moved))).astype(int)  # mean ranks are multiples of 0.5
     chances = np.zeros(ranks.sum() + 1)  # of each sum of the ranks with a positive sign
     chances[0] = 1
     for rank in ranks:
@@ -48,18 +48,18 @@ def wilcoxon(differences: Sequence[float] | np.ndarray) -> float:
 
 
 def smallest_p(count: int) -> float:
-    """Return the least p-value that `wilcoxon` can give for so many differences: all have the same sign."""
+    """Return the smallest possible p-value of `wilcoxon` for so many differences: all have the same sign."""
     return float(min(1.0, 2.0 ** (1 - count)))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p-values corrected for their number (Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure).
+    """Return Holm-corrected p-values (Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure).
 
     Args:
-        p_values: M; an undefined one (NaN) stays so and does not count.
+        p_values: M; NaN stays NaN and does not count.
 
     Returns:
-        (M,), each as large as before or larger, at most 1: below 0.05 there is at most one wrong finding in 20 such sets.
+        (M,), at most 1; controls the family-wise error rate.
     """
     given = np.asarray(p_values, np.float64)
     corrected = np.full(given.shape, np.nan)
@@ -70,22 +70,22 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 FEWEST = 6
-"""Units from which on the interval is bootstrapped; the draws of fewer do not reach far enough."""
+"""Minimum number of units for the bootstrap, which underestimates the variability of fewer."""
 
 _AT_ONCE = 1 << 22
-"""Numbers that are drawn at once, a matter of memory only."""
+"""Numbers drawn at once, limited by memory."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over cases and where the true one lies.
+    """A mean over cases with its confidence interval.
 
     Attributes:
-        mean: over the cases that count.
-        low: lower end; NaN where fewer than two units count.
-        high: upper end; NaN likewise.
-        cases: how many count; undefined (NaN) ones do not.
-        groups: how many groups (and cases without a group) they are; None if cases stand alone.
+        mean: over the defined cases.
+        low: lower end; NaN for fewer than two units.
+        high: upper end; likewise.
+        cases: number of defined cases.
+        groups: number of groups (plus cases without a group); None without groups.
     """
 
     mean: float
@@ -95,7 +95,7 @@ class Interval:
     groups: int | None = None
 
     def excludes(self, value: float = 0.0) -> bool:
-        """Say whether a value lies outside; an interval that is not defined excludes nothing."""
+        """Return whether a value is outside the interval; an undefined interval excludes nothing."""
         return self.low > value or self.high < value
 
     def __str__(self) -> str:
@@ -111,19 +111,19 @@ def bootstrap_interval(
     draws: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Return the interval of the mean over cases.
+    """Return the confidence interval of the mean over cases.
 
-    From `FEWEST` units on it is the bias-corrected and accelerated bootstrap (Efron 1987, Better Bootstrap Confidence
-    Intervals), whose level is widened as a t interval is wider than a normal one (Hesterberg 2015, What Teachers Should Know
-    About the Bootstrap, section 5.3), without which 20 cases would be covered 92 times in 100 instead of 95. Of fewer
-    units it is Student's t interval, which assumes that units are about normal.
+    For `FEWEST` or more units it is the bias-corrected and accelerated bootstrap (Efron 1987, Better Bootstrap Confidence
+    Intervals) with its level expanded from normal to t quantiles (Hesterberg 2015, What Teachers Should Know About the
+    Bootstrap, section 5.3), without which the coverage for 20 cases would be 92 % instead of 95 %. For fewer units it is
+    Student's t interval, which assumes normal units.
 
     Args:
         values: N scores; NaN is left out.
-        groups: the group of each case, None for a case that stands alone; no groups at all draws cases.
-        level: how often the interval shall hold the true mean, 0 to 1.
+        groups: the group of each case, None for no group; without groups, cases are resampled.
+        level: confidence level, 0 to 1.
         draws: bootstrap samples.
-        seed: the same numbers give the same interval.
+        seed: of the samples.
     """
     scores = np.asarray(values, np.float64)
     defined = ~np.isnan(scores)
@@ -145,17 +145,10 @@ def bootstrap_interval(
 
 
 def paired_interval(
-    a: Sequence[float] | np.ndarray,
-    b: Sequence[float] | np.ndarray,
-    groups: Sequence[str | None] | None = None,
-    *,
-    level: float = 0.95,
-    draws: int = 10_000,
-    seed: int = 0,
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, groups: Sequence[str | None] | None = None
 ) -> Interval:
     """Return the interval of the mean of a - b over the cases where both are defined; see `bootstrap_interval`."""
-    differences = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return bootstrap_interval(differences, groups, level=level, draws=draws, seed=seed)
+    return bootstrap_interval(np.asarray(a, np.float64) - np.asarray(b, np.float64), groups)
 
 
 def _codes(groups: Sequence[str | None], defined: np.ndarray) -> np.ndarray:
@@ -187,16 +180,16 @@ def _means(sums: np.ndarray, counts: np.ndarray, draws: int, seed: int) -> np.nd
 def _corrected(
     means: np.ndarray, mean: float, sums: np.ndarray, counts: np.ndarray, wide: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bootstrap means and the two quantiles (0 to 1) of them that are the ends of the interval.
+    """Return the bootstrap means and the two quantiles (0 to 1) that give the ends of the interval.
 
     Args:
         means: of the bootstrap samples.
         mean: of the cases.
         sums: per unit.
         counts: per unit.
-        wide: the normal deviate that stands for the level.
+        wide: normal quantile of the level.
     """
-    equal = np.isclose(means, mean, rtol=1e-9, atol=1e-12)  # the same cases in another order add up to almost the same
+    equal = np.isclose(means, mean, rtol=1e-9, atol=1e-12)  # sums depend slightly on the order of the cases
     below = np.mean((means < mean) & ~equal) + np.mean(equal) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / len(means), 1 - 1 / len(means)))
     without = (sums.sum() - sums) / (counts.sum() - counts)

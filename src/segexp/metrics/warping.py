@@ -1,10 +1,10 @@
-"""The warping error of Jain et al. (CVPR 2010): what remains of two masks' disagreement when borders may be shifted freely.
+"""The warping error of Jain et al. (CVPR 2010): topological disagreement of two masks, regardless of border shifts.
 
-A pixel is simple when flipping it neither joins nor splits, makes nor removes a cell or a membrane. The truth is warped
-towards the prediction by flipping simple pixels where the two disagree until none is left; what still disagrees is a
-topological error: a gap, a false wall, a speck. The flips are greedy, so the error is an upper bound of the least one.
+A pixel is simple if flipping it does not change the topology of cells and membranes. The ground truth is warped towards the
+prediction by flipping simple pixels that differ until none is left; the remaining differences are topological errors: gaps,
+false walls, specks. The flips are greedy, so the error is an upper bound of the minimum.
 
-Cells are 4-connected, the membrane 8-connected (a diagonal line of single pixels divides); beyond the edge is membrane.
+Cells are 4-connected, the membrane 8-connected; beyond the edge is membrane.
 
 Shapes: H W pixels.
 """
@@ -12,7 +12,7 @@ Shapes: H W pixels.
 import numpy as np
 
 RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
-"""The eight neighbours (row, column) counter-clockwise from the right; bit n of a code is set where neighbour n is cell."""
+"""The eight neighbours (row, column) counter-clockwise from the right; bit n of a code is set if neighbour n is cell."""
 
 
 def _simple_codes() -> np.ndarray:
@@ -28,21 +28,21 @@ SIMPLE = _simple_codes()
 
 
 def warp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return `source` warped as far towards `target` as its topology allows.
+    """Warp `source` towards `target` as far as its topology allows.
 
     Args:
-        source: (H, W) bool, True where cell.
+        source: (H, W) bool, True for cells.
         target: (H, W) bool.
 
     Returns:
-        (H, W) bool with the cells and membranes of `source`; no pixel that differs from `target` is simple.
+        (H, W) bool with the topology of `source`; no pixel that differs from `target` is simple.
     """
-    mask = np.ascontiguousarray(np.pad(source.astype(np.uint8), 1))  # `flat` below has to be a view of it
+    mask = np.ascontiguousarray(np.pad(source.astype(np.uint8), 1))  # `flat` must be a view of it
     width = mask.shape[1]
     flat = mask.reshape(-1)
     around = [row * width + column for row, column in RING]
     row, column = np.divmod(np.flatnonzero(flat != np.pad(target, 1).reshape(-1)), width)
-    # No two pixels of one of these four fields are neighbours: flipped at once or one by one comes to the same.
+    # Pixels of one of these four fields are not neighbours, so that they can be flipped simultaneously.
     fields = [(row * width + column)[(row % 2 == i) & (column % 2 == j)] for i in (0, 1) for j in (0, 1)]
     moved = True
     while moved:
@@ -59,5 +59,5 @@ def warp(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def warping_error(truth: np.ndarray, prediction: np.ndarray) -> int:
-    """Return the number of pixels by which the warped truth still differs from the prediction, (H, W) bool, True where cell."""
+    """Return the number of pixels in which the warped ground truth differs from the prediction, (H, W) bool, True for cells."""
     return int(np.count_nonzero(warp(truth, prediction) != prediction))

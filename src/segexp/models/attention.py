@@ -1,4 +1,4 @@
-"""Attention for U-Nets: gates on the skips (Oktay et al. 2018), squeeze and excitation in space and channel (Roy et al. 2018).
+"""Attention for U-Nets: gates on skips (Oktay et al. 2018), spatial and channel squeeze and excitation (Roy et al. 2018).
 
 Shapes: B batch, C channels, H W pixels.
 """
@@ -14,13 +14,13 @@ ATTENTION = ("none", "scse", "gate")
 class AttentionGate(nn.Module):
     """The additive attention gate of Oktay et al.: "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018.
 
-    The skipped map is weighted pixel by pixel: alpha = sigmoid(psi(relu(W_x x + W_g g))), out = x * alpha. As in the paper,
-    alpha is found on the grid of the gating map g, to which x is reduced by a strided convolution, and comes back by linear
-    interpolation; and the gate starts almost open, so that a network begins to learn as if there were none.
+    The skip is weighted pixel by pixel: alpha = sigmoid(psi(relu(W_x x + W_g g))), out = x * alpha. As in the paper, alpha is
+    computed on the grid of the gating map g, to which x is reduced by a strided convolution, and upsampled linearly. The gate
+    is initialised almost open.
     """
 
     def __init__(self, skip: int, deep: int) -> None:
-        """Make the gate for a skipped map of `skip` channels and a gating map of `deep` channels at half its size."""
+        """Build the gate for a skip of `skip` channels and a gating map of `deep` channels at half its size."""
         super().__init__()
         self.of_skip = nn.Conv2d(skip, skip, 2, stride=2, bias=False)
         self.of_gate = nn.Conv2d(deep, skip, 1)
@@ -28,7 +28,7 @@ class AttentionGate(nn.Module):
         self.up = double_size()
 
     def open(self) -> None:
-        """Draw psi small, and set its bias so that alpha starts near 0.95; for after the network's weights are drawn."""
+        """Initialise psi so that alpha starts near 0.95; call after the initialisation of the network."""
         nn.init.normal_(self.psi.weight, std=0.01)
         nn.init.constant_(self.psi.bias, 3.0)  # type: ignore[arg-type]
 
@@ -46,11 +46,11 @@ class AttentionGate(nn.Module):
 class ScSE(nn.Module):
     """Roy et al.: "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", MICCAI 2018.
 
-    Each channel is weighted by what the whole map says, each pixel by what its channels say, and the two results are added.
+    Channels are weighted by the global context, pixels by their channels, and the two results are added.
     """
 
     def __init__(self, channels: int) -> None:
-        """Make the block; the squeezed vector has half the channels, as in the paper."""
+        """Build the block; the squeezed vector has half the channels, as in the paper."""
         super().__init__()
         squeezed = max(1, channels // 2)
         self.channel = nn.Sequential(

@@ -14,9 +14,9 @@ UPS = ("transposed", "bilinear")
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation that also takes a map of one pixel, where it returns its bias.
+    """Group normalisation that accepts a single value per group, for which it returns its bias.
 
-    torch refuses a single value per group, which a 16x16 image reaches at the bottom of a five-level network.
+    torch rejects it, but a 16x16 image reaches it at the bottom of a five-level network.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -25,9 +25,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that also takes one value per channel in training, where it uses the running statistics.
+    """Batch normalisation that accepts a single value per channel in training, using the running statistics.
 
-    torch refuses a single value, which has no variance: a batch of one 16x16 image at the bottom of a five-level network.
+    torch rejects it, since one value has no variance: a batch of one 16x16 image at the bottom of a five-level network.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -38,17 +38,17 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class ConvNormAct(nn.Sequential):
-    """A 3x3 convolution that keeps the size (or divides it by `stride`), its norm and a ReLU."""
+    """A size-preserving (or strided) 3x3 convolution with norm and ReLU."""
 
     def __init__(self, inside: int, outside: int, norm: str, rate: int = 1, stride: int = 1) -> None:
-        """Make the block.
+        """Build the block.
 
         Args:
-            inside: channels taken.
-            outside: channels given.
+            inside: input channels.
+            outside: output channels.
             norm: one of `NORMS`; with "none" the convolution has a bias instead.
-            rate: dilation of the convolution.
-            stride: factor by which the map gets smaller.
+            rate: dilation.
+            stride: of the convolution.
         """
         super().__init__(
             nn.Conv2d(inside, outside, 3, stride, padding=rate, dilation=rate, bias=norm == "none"),
@@ -61,18 +61,18 @@ class DoubleConv(nn.Sequential):
     """Two 3x3 convolutions, each with norm and ReLU: the block of U-Net and the VGG block of UNet++."""
 
     def __init__(self, inside: int, outside: int, norm: str, middle: int | None = None) -> None:
-        """Make the block; `middle` is the width between the convolutions, `outside` when not given."""
+        """Build the block; `middle` is the number of channels between the convolutions, by default `outside`."""
         middle = middle or outside
         super().__init__(ConvNormAct(inside, middle, norm), ConvNormAct(middle, outside, norm))
 
 
 def double_size() -> nn.Upsample:
-    """Return bilinear upsampling by two; by factor and not by size, so that an export needs no shape arithmetic."""
+    """Return bilinear upsampling by two, by a factor so that exports need no shape arithmetic."""
     return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """Return the norm of that name for `channels` channels; groups are the largest of 32, 16, 8, 4, 2, 1 that fits."""
+    """Return a norm by name; the number of groups is the largest of 32, 16, 8, 4, 2, 1 that divides the channels."""
     if norm == "batch":
         return BatchNorm(channels)
     if norm == "instance":
@@ -84,11 +84,11 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 
 
 def pad_to(image: Tensor, stride: int) -> Tensor:
-    """Reflect an image at its borders, evenly on both sides, up to the next multiple of `stride`.
+    """Pad an image by reflection, evenly on both sides, to the next multiple of `stride`.
 
     Args:
         image: (B, C, H, W), H and W at least 2.
-        stride: what both sides must divide by.
+        stride: divisor of the padded sides.
 
     Returns:
         (B, C, H', W') with H' and W' less than H + stride and W + stride.
@@ -101,26 +101,26 @@ def pad_to(image: Tensor, stride: int) -> Tensor:
 
 
 def mirror(image: Tensor, axis: int, start: int, length: int) -> Tensor:
-    """Return `length` pixels along an axis from the pixel `start` on, of an image reflected at its borders without end.
+    """Return `length` pixels along an axis, from pixel `start` on, of an image that is reflected periodically.
 
-    Written with indices because `F.pad` refuses to reflect further than the image is large and ties an export to one size.
+    Index-based, because `F.pad` limits the reflection to the image size and ties an export to one size.
 
     Args:
         image: at least 2 pixels along the axis.
-        axis: along which pixels are taken.
-        start: the first; negative before the image.
-        length: how many.
+        axis: to index.
+        start: first pixel; may be negative.
+        length: number of pixels.
     """
     last = image.shape[axis] - 1
     offset = torch.arange(length, device=image.device) + start
-    period = torch.full_like(offset, 2 * last)  # a tensor, for the ONNX exporter takes no symbolic number for a divisor
+    period = torch.full_like(offset, 2 * last)  # a tensor, because the ONNX exporter does not support symbolic divisors
     return image.index_select(axis, last - (offset.abs() % period - last).abs())
 
 
 def crop_to(padded: Tensor, image: Tensor) -> Tensor:
-    """Cut from (B, K, H', W') the middle that belongs to `image` (B, C, H, W) after `pad_to`.
+    """Crop (B, K, H', W') to the size of `image` (B, C, H, W), undoing `pad_to`.
 
-    Negative padding and not a slice: a slice's strides tie an export to sizes that do need padding, or to those that do not.
+    Negative padding instead of a slice, whose strides would tie an export to sizes with or without padding.
     """
     tall, wide = padded.shape[2] - image.shape[2], padded.shape[3] - image.shape[3]
     top, left = tall // 2, wide // 2
@@ -128,10 +128,10 @@ def crop_to(padded: Tensor, image: Tensor) -> Tensor:
 
 
 def init_weights(network: nn.Module) -> None:
-    """Draw convolution weights as He et al. 2015 do for ReLU (variance 2 / fan in) and set biases to zero."""
+    """Initialise convolution weights by He et al. 2015 for ReLU (variance 2 / fan in) and biases to zero."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            # A transposed convolution with kernel = stride hands each output pixel one weight per input channel.
+            # In a transposed convolution with kernel = stride, each output pixel has one weight per input channel.
             fan = layer.in_channels * (layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1)
             nn.init.normal_(layer.weight, std=(2 / fan) ** 0.5)
             if layer.bias is not None:

@@ -1,7 +1,7 @@
-"""Activation checkpointing (Chen et al. 2016): blocks whose inner maps are computed again in the backward pass, not kept.
+"""Activation checkpointing (Chen et al. 2016): selected blocks recompute their activations in the backward pass.
 
-Which layers are the blocks is found by one small pass through the network, in which every tensor that is kept for the
-backward pass is noted with the layers that it was kept inside. So it works for any network that is made of modules.
+Blocks are found by one small pass through the network, which records each tensor saved for the backward pass and its enclosing
+layers. This works for any network made of modules.
 """
 
 import copy
@@ -19,30 +19,30 @@ from torch.utils.checkpoint import checkpoint
 from segexp.errors import ConfigError
 
 SIDE = 64
-"""Pixels of the trial image; how the memory is shared out between the layers hardly depends on it."""
+"""Side of the trial image; the distribution of memory over the layers hardly depends on it."""
 SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)
-"""Of all that is kept: the largest that a block may be. The one that needs the least memory is taken."""
+"""Candidate maximum block sizes as shares of the saved memory; the one with the lowest peak is used."""
 
 
 @dataclass
-class Record:
-    """What a pass through a network keeps for the backward pass.
+class PassRecord:
+    """Tensors that a forward pass saves for the backward pass.
 
     Attributes:
-        kept: (storage, bytes, names of the layers around it) of each tensor; weights and buffers are not counted.
-        given: the tensors that each layer was given, storage to bytes, by its name.
+        kept: (storage, bytes, names of the enclosing layers) of each tensor, without weights and buffers.
+        given: inputs of each layer, storage to bytes, by layer name.
     """
 
     kept: list[tuple[int, int, frozenset[str]]] = field(default_factory=list)
     given: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def inside(self, name: str) -> int:
-        """Return the bytes that a layer keeps besides what it was given; 0 for one that was not called."""
+        """Return the bytes that a layer saves in addition to its inputs; 0 if it was not called."""
         found = {storage: size for storage, size, around in self.kept if name in around}
         return sum(size for storage, size in found.items() if storage not in self.given.get(name, {}))
 
     def peak(self, blocks: Iterable[str] = ()) -> int:
-        """Return the bytes at the worst moment: all that is kept, and the largest block that is computed again."""
+        """Return the peak memory: all saved tensors plus the largest recomputed block."""
         chosen = set(blocks)
         kept = {storage: size for storage, size, around in self.kept if chosen.isdisjoint(around)}
         for name in chosen:
@@ -51,18 +51,17 @@ class Record:
 
 
 def checkpoint_activations(network: nn.Module, channels: int, name: str) -> None:
-    """Let the blocks of a network compute their inner maps again in the backward pass, in place.
+    """Enable recomputation of activations for the blocks of a network, in place.
 
-    What the network gives, its gradients, its running statistics and the names of its weights stay as they were. Only passes
-    with gradients are concerned.
+    Outputs, gradients, running statistics and weight names do not change; passes without gradients are unaffected.
 
     Args:
-        network: in any mode; it is tried on a copy.
-        channels: of the images that it takes.
+        network: in any mode; tried on a copy.
+        channels: of its images.
         name: of the network, for messages.
 
     Raises:
-        ConfigError: it has no blocks, or one that cannot be computed again.
+        ConfigError: it has no suitable blocks, or a block cannot be recomputed.
     """
     image = torch.rand(2, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
@@ -72,7 +71,7 @@ def checkpoint_activations(network: nn.Module, channels: int, name: str) -> None
         try:
             _wrap(trial, blocks)
             trial(image).float().sum().backward()
-        except RuntimeError as problem:  # a block that changes its input, or is another one at the second time
+        except RuntimeError as problem:  # a block that modifies its input or is not deterministic
             reason = str(problem).strip().splitlines()[0]
     if reason:
         raise ConfigError(
@@ -83,27 +82,27 @@ def checkpoint_activations(network: nn.Module, channels: int, name: str) -> None
     _wrap(network, blocks)
 
 
-def checkpointed(network: nn.Module) -> list[str]:
-    """Return the names of the blocks that are computed again in the backward pass."""
+def checkpointed_blocks(network: nn.Module) -> list[str]:
+    """Return the names of the checkpointed blocks."""
     return [name for name, layer in network.named_modules() if _is_wrapped(layer)]
 
 
 def find_blocks(network: nn.Module, image: Tensor) -> list[str]:
-    """Return the names of the layers that are best computed again, outermost and disjoint; none where that saves nothing.
+    """Return the best layers to checkpoint, outermost and disjoint; empty if there is no benefit.
 
     Args:
         network: in training mode; its running statistics change.
         image: (B, C, H, W).
     """
-    found = record(network, image)
+    found = record_pass(network, image)
     choices = [list(_outermost(network, found, share * found.peak(), "")) for share in SHARES]
     best = min(choices, key=found.peak)
     return best if found.peak(best) < found.peak() else []
 
 
-def record(network: nn.Module, image: Tensor) -> Record:
-    """Return what a pass of an image (B, C, H, W) keeps."""
-    found, around, alive = Record(), list[str](), list[Tensor]()
+def record_pass(network: nn.Module, image: Tensor) -> PassRecord:
+    """Return the tensors that a pass of an image (B, C, H, W) saves."""
+    found, around, alive = PassRecord(), list[str](), list[Tensor]()
     weights = {_storage(tensor) for tensor in chain(network.parameters(), network.buffers())}
 
     def enter(name: str, _: nn.Module, *inputs: object) -> None:
@@ -114,7 +113,7 @@ def record(network: nn.Module, image: Tensor) -> Record:
         around.pop()
 
     def pack(tensor: Tensor) -> Tensor:
-        alive.append(tensor)  # else its address could be that of a later one
+        alive.append(tensor)  # otherwise a later tensor could reuse its address
         if _storage(tensor) not in weights:
             found.kept.append((_storage(tensor), tensor.untyped_storage().nbytes(), frozenset(around)))
         return tensor
@@ -132,8 +131,8 @@ def record(network: nn.Module, image: Tensor) -> Record:
     return found
 
 
-def _outermost(parent: nn.Module, found: Record, limit: float, prefix: str) -> Iterator[str]:
-    """Yield the outermost layers that hold others and keep no more than `limit` bytes."""
+def _outermost(parent: nn.Module, found: PassRecord, limit: float, prefix: str) -> Iterator[str]:
+    """Yield the outermost layers with children that save at most `limit` bytes."""
     for name, child in parent.named_children():
         path = f"{prefix}{name}"
         if 0 < found.inside(path) <= limit and any(True for _ in child.children()):
@@ -145,7 +144,7 @@ def _outermost(parent: nn.Module, found: Record, limit: float, prefix: str) -> I
 def _wrap(network: nn.Module, blocks: Iterable[str]) -> None:
     for name in blocks:
         layer = network.get_submodule(name)
-        layer.forward = partial(_computed_again, layer.forward)  # a partial of a method is copied along with its network
+        layer.forward = partial(_computed_again, layer.forward)  # deepcopy copies a partial of a method with its network
 
 
 def _is_wrapped(layer: nn.Module) -> bool:
@@ -155,7 +154,7 @@ def _is_wrapped(layer: nn.Module) -> bool:
 def _computed_again(forward: Any, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    if torch.compiler.is_compiling():  # the compiler itself sees to it that a buffer changes once
+    if torch.compiler.is_compiling():  # the compiler itself updates buffers only once
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_contexts, forward.__self__), **kwargs)
 
@@ -166,7 +165,7 @@ def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _buffers_kept(layer: nn.Module) -> Iterator[None]:
-    """Let the second pass change copies of the buffers: a batch counts once in the running statistics of batch norm."""
+    """Use copies of the buffers during recomputation, so that running statistics are updated only once."""
     held = [(part, name, b) for part in layer.modules() if part.training for name, b in part._buffers.items() if b is not None]
     for part, name, buffer in held:
         part._buffers[name] = buffer.clone()

@@ -1,4 +1,4 @@
-"""Does a network keep the contract? Small images forward and back, before hours are spent on one that does not.
+"""Check the contract of a custom network with small images, forward and backward.
 
 The contract: images (B, C, H, W) of any size from 16 pixels on to logits (B, K, H, W), one tensor, of the same height and
 width; in eval mode the output of an image depends on that image alone.
@@ -16,21 +16,21 @@ from torch import Tensor, nn
 from segexp.errors import ConfigError, listed
 
 EVEN, ODD = (64, 64), (49, 67)
-"""Height and width of the images: a size that suits every network, and one that suits only those that keep the contract."""
+"""Test sizes: one that every network supports, and one that requires the contract."""
 PAD = "Pad inside the network, and crop the logits: segexp.models.blocks has pad_to(image, stride) and crop_to(logits, image)"
 
 
 def check_network(network: nn.Module, name: str, channels: int, classes: int) -> None:
-    """Try a network on small random images; neither the network nor any random generator is changed.
+    """Test a network on small random images; the network and all random generators are unchanged.
 
     Args:
-        network: anything that was built as one.
+        network: the object built from the configuration.
         name: for messages, such as its dotted path.
         channels: C.
         classes: K.
 
     Raises:
-        ConfigError: naming the part of the contract that is broken, and how to mend it.
+        ConfigError: naming the violated part of the contract and how to fix it.
     """
     if not isinstance(network, nn.Module):
         raise _broken(name, f"is {type(network).__name__}", "a torch.nn.Module", "Derive the class from torch.nn.Module")
@@ -55,7 +55,7 @@ def head_sizes(network: nn.Module, name: str, channels: int, classes: int) -> li
     """Return height and width of each output of `forward_scales` for an image of 64x64, finest first.
 
     Raises:
-        ConfigError: the network does not offer deep supervision, or not as the contract says.
+        ConfigError: the network does not support deep supervision as required by the contract.
     """
     offered = (
         f"the attribute deep_supervision, true, and a method forward_scales(image) that returns logits (B, {classes}, h, w)"
@@ -79,7 +79,7 @@ def head_sizes(network: nn.Module, name: str, channels: int, classes: int) -> li
 
 
 def _check_training(network: nn.Module, name: str, image: Tensor, classes: int) -> None:
-    """One step in training mode, at a size that suits every network."""
+    """Check one step in training mode, at a size that every network supports."""
     before = image.clone()
     logits = _logits(network, name, image, classes, "Run it on torch.randn(2, C, 64, 64) to see where")
     if not torch.equal(before, image):
@@ -112,7 +112,7 @@ def _check_training(network: nn.Module, name: str, image: Tensor, classes: int) 
 
 
 def _check_alone(network: nn.Module, name: str, image: Tensor, classes: int) -> None:
-    """In eval mode the same image always has the same output, whatever is in the batch beside it."""
+    """Check that the output of an image in eval mode is deterministic and independent of the batch."""
     first, again = (_logits(network, name, image, classes, PAD) for _ in range(2))
     if _differ(first, again):
         raise _broken(
@@ -132,7 +132,7 @@ def _check_alone(network: nn.Module, name: str, image: Tensor, classes: int) -> 
 
 
 def _logits(network: nn.Module, name: str, image: Tensor, classes: int, do: str) -> Tensor:
-    """Return what the network gives for an image, once it is known to be logits."""
+    """Return the output of a network for an image after checking that it is logits."""
     shape = "x".join(map(str, image.shape[2:]))
     try:
         found = network(image)
@@ -183,7 +183,7 @@ def _logits(network: nn.Module, name: str, image: Tensor, classes: int, do: str)
 
 
 def _choice(found: object, wanted: tuple[int, ...]) -> str:
-    """Say how to return one tensor where a network returns several."""
+    """Explain how to return one tensor if a network returns several."""
     pairs = (
         list(found.items()) if isinstance(found, Mapping) else list(enumerate(found)) if isinstance(found, list | tuple) else []
     )
@@ -197,7 +197,7 @@ def _choice(found: object, wanted: tuple[int, ...]) -> str:
 
 
 def _described(found: object) -> str:
-    """Say what a network returned."""
+    """Describe the output of a network."""
     if isinstance(found, Tensor):
         return f"a tensor {tuple(found.shape)}"
     if isinstance(found, Mapping):

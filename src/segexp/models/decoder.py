@@ -1,4 +1,4 @@
-"""The way back up, shared by the U-Nets: one step, all steps, and the heads of deep supervision on them.
+"""The decoder shared by the U-Nets: a step, all steps, and the heads of deep supervision.
 
 Shapes: B batch, K classes, H W pixels.
 """
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from segexp.models.blocks import crop_to, double_size, pad_to
 
 
-class Up(nn.Module):
-    """One step up: double the deeper map, append it to the skipped one, and convolve."""
+class DecoderStep(nn.Module):
+    """One decoder step: upsample the deeper map, concatenate the skip, and convolve."""
 
     def __init__(self, up: nn.Module, conv: nn.Module, gate: nn.Module | None = None) -> None:
-        """Take the parts.
+        """Store the parts.
 
         Args:
-            up: doubles the deeper map; see `doubling`.
-            conv: of the skipped and the doubled map together.
-            gate: called as gate(skip, deep), changes the skipped map before it is used.
+            up: doubles the deeper map; see `make_upsampling`.
+            conv: of the concatenated maps.
+            gate: gate(skip, deep) returns the weighted skip.
         """
         super().__init__()
         self.up, self.conv, self.gate = up, conv, gate
@@ -34,24 +34,24 @@ class Up(nn.Module):
         return out
 
 
-def doubling(up: str, deep: int, skip: int) -> tuple[nn.Module, int]:
-    """Return what doubles a map of `deep` channels, and how many channels it gives.
+def make_upsampling(up: str, deep: int, skip: int) -> tuple[nn.Module, int]:
+    """Return a module that doubles a map of `deep` channels, and its number of output channels.
 
     Args:
-        up: "transposed" learns the doubling and takes it to `skip` channels; "bilinear" interpolates and keeps them.
+        up: "transposed" (learned, with `skip` output channels) or "bilinear" (keeps the channels).
         deep: channels of the deeper map.
-        skip: channels of the map that skipped the deeper levels.
+        skip: channels of the skip.
     """
     return (nn.ConvTranspose2d(deep, skip, 2, stride=2), skip) if up == "transposed" else (double_size(), deep)
 
 
 def decode(steps: Iterable[nn.Module], deepest: Tensor, skips: Sequence[Tensor]) -> list[Tensor]:
-    """Return the map after each step up, that of full resolution first.
+    """Return the map after each decoder step, full resolution first.
 
     Args:
         steps: called as step(deep, skip), the lowest first.
-        deepest: where they begin.
-        skips: the encoder's maps, that of full resolution first.
+        deepest: input of the first step.
+        skips: the encoder's maps, full resolution first.
     """
     maps = [deepest]
     for step, skip in zip(steps, reversed(skips), strict=True):
@@ -60,20 +60,19 @@ def decode(steps: Iterable[nn.Module], deepest: Tensor, skips: Sequence[Tensor])
 
 
 def coarse_heads(widths: Iterable[int], num_classes: int) -> nn.ModuleList:
-    """Return the further heads of deep supervision: a 1x1 convolution for each of these numbers of channels."""
+    """Return the additional heads of deep supervision: a 1x1 convolution for each number of channels."""
     return nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in widths)
 
 
-def all_logits(heads: Iterable[nn.Module], maps: Sequence[Tensor], padded: Tensor, image: Tensor) -> list[Tensor]:
-    """Return the logits (B, K, H, W) of each head, for as many of the maps as there are heads.
+def head_logits(heads: Iterable[nn.Module], maps: Sequence[Tensor], padded: Tensor, image: Tensor) -> list[Tensor]:
+    """Return the logits (B, K, H, W) of each head for the corresponding map.
 
-    Those of coarser maps are interpolated to the size of the image, where its mask is known exactly: a mask reduced to an
-    eighth by nearest neighbour has lost whatever is thinner than eight pixels.
+    Coarse logits are interpolated to the image size instead of reducing the mask, which would lose thin structures.
 
     Args:
         heads: the finest first.
-        maps: the first of the padded image's size, coarser ones after it.
-        padded: what `pad_to` made of the image.
+        maps: the finest (size of the padded image) first.
+        padded: result of `pad_to`.
         image: (B, C, H, W).
     """
     finest, *coarser = (head(x) for head, x in zip(heads, maps, strict=False))
@@ -82,12 +81,12 @@ def all_logits(heads: Iterable[nn.Module], maps: Sequence[Tensor], padded: Tenso
 
 
 class UShaped(nn.Module):
-    """What U-Nets share: down level by level, and up again with the maps of the way down beside.
+    """Base class of the U-Nets.
 
-    A network of this kind makes `stem`, `down`, `up`, `head` and `coarse_heads`, and sets the attributes.
+    A subclass defines `stem`, `down`, `up`, `head` and `coarse_heads`, and sets the attributes.
 
     Attributes:
-        stride: by how much the deepest level is smaller than the image.
+        stride: ratio of the image size to the deepest map.
         deep_supervision: whether each level of the decoder has a head.
     """
 
@@ -109,12 +108,12 @@ class UShaped(nn.Module):
         return crop_to(self.head(self.decoded(pad_to(image, self.stride))[0]), image)
 
     def forward_scales(self, image: Tensor) -> list[Tensor]:
-        """Return the logits (B, K, H, W) of each level's head, the finest first; one without deep supervision."""
+        """Return the logits (B, K, H, W) of each level's head, finest first; one without deep supervision."""
         padded = pad_to(image, self.stride)
-        return all_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
+        return head_logits([self.head, *self.coarse_heads], self.decoded(padded), padded, image)
 
     def decoded(self, padded: Tensor) -> list[Tensor]:
-        """Return the maps of the decoder's levels, that of full resolution first."""
+        """Return the maps of the decoder levels, full resolution first."""
         maps = [self.stem(padded)]
         for down in self.down:
             maps.append(down(self.pool(maps[-1])))

@@ -1,16 +1,16 @@
 """A network of dilated convolutions, after Yu & Koltun ("Multi-Scale Context Aggregation by Dilated Convolutions", ICLR 2016).
 
-As there, a front end is followed by a context module whose 3x3 convolutions have growing rates (1 1 2 4 8 16 1) and in which
-nothing is pooled: every map of it has the same size, and the reach grows by dilation alone. What differs:
+As in the paper, a front end is followed by a context module of 3x3 convolutions with increasing rates (1 1 2 4 8 16 1) and
+without pooling. Differences:
 
-- The front end is small, has no pre-trained weights, and reduces the image by 4 instead of 8.
-- Each convolution of the module has a shortcut and a norm, so that it trains from random weights; in the paper it starts as
-  the identity, here the shortcut is one.
-- The paper enlarges the class maps; here the context is enlarged and read together with the front end's first map, which
-  sharpens borders and keeps structures thinner than the stride (membranes) for the cost of one convolution.
+- The front end is small, has no pretrained weights, and reduces the image by 4 instead of 8.
+- Each convolution of the module has a shortcut and a norm, so that it trains from random weights instead of an identity
+  initialisation.
+- Instead of the class maps, the context is upsampled and combined with the first map of the front end, which sharpens borders
+  and preserves structures thinner than the stride (membranes).
 
-With the defaults a logit depends on the pixels up to 140 away in every direction. On liver slices of one unseen scan, 128
-context channels with one convolution per rate did better than 64 with two: Dice 0.89 and 0.88 against 0.84 and 0.84 (400
+With the defaults a logit depends on pixels up to 140 away in every direction. On liver slices of one unseen scan, 128
+context channels with one convolution per rate performed better than 64 with two: Dice 0.89 and 0.88 versus 0.84 and 0.84 (400
 and 350 steps, two seeds).
 """
 
@@ -34,10 +34,10 @@ from segexp.models.blocks import (
 
 
 class ContextBlock(nn.Module):
-    """A dilated 3x3 convolution with a shortcut; size and channels stay."""
+    """A dilated 3x3 convolution with a shortcut, preserving size and channels."""
 
     def __init__(self, width: int, rate: int, norm: str) -> None:
-        """Make the block for `width` channels."""
+        """Build the block for `width` channels."""
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=rate, dilation=rate, bias=norm == "none")
         self.norm = norm_layer(norm, width)
@@ -48,10 +48,10 @@ class ContextBlock(nn.Module):
 
 
 class DilatedNet(nn.Module):
-    """A front end, a context module of several rates, and a refinement at full resolution.
+    """A front end, a context module of several dilation rates, and a refinement at full resolution.
 
     Attributes:
-        stride: by how much the maps of the context module are smaller than the image.
+        stride: ratio of the image size to the maps of the context module.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class DilatedNet(nn.Module):
         stride: int = 4,
         norm: str = "batch",
     ) -> None:
-        """Make the network.
+        """Build the network.
 
         Args:
             in_channels: C.
             num_classes: K.
             width: channels at full resolution; half resolution has twice as many, the context module eight times.
             rates: dilation of each block of the context module.
-            stride: 1, 2, 4, 8, ...: how much smaller the context module works than the image. 1 keeps every pixel, at
-                sixteen times the cost of 4 and a quarter of its reach.
+            stride: reduction in the context module, a power of two. 1 keeps every pixel, at sixteen times the cost of 4 and a
+                quarter of its receptive field.
             norm: "batch", "instance", "group" or "none".
 
         Raises:
@@ -99,13 +99,13 @@ class DilatedNet(nn.Module):
         """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
         early = self.early(pad_to(image, self.stride))
         context = self.context(self.front(early))
-        # Fewer channels first: enlarging is a matter of memory, and the order makes no difference to the result.
+        # Reduce the channels before upsampling to save memory; the result is the same.
         wide = self.up(self.reduce(context))
         return crop_to(self.head(self.refine(torch.cat([early, wide], dim=1))), image)
 
 
 def front_end(width: int, context: int, stride: int, norm: str) -> nn.Sequential:
-    """Return convolutions from `width` channels to `context`, of which one for each halving has a stride of two."""
+    """Return convolutions from `width` to `context` channels, with one of stride two per halving."""
     halvings = stride.bit_length() - 1
     channels = [width, *[2 * width] * (halvings - 1), *[context] * min(halvings, 1)]
     steps = [ConvNormAct(above, below, norm, stride=2) for above, below in pairwise(channels)]
@@ -113,10 +113,10 @@ def front_end(width: int, context: int, stride: int, norm: str) -> nn.Sequential
 
 
 def check_rates(rates: Sequence[int]) -> None:
-    """Check the rates of the context module.
+    """Validate the rates of the context module.
 
     Raises:
-        ConfigError: there is none, or one is no integer of at least 1.
+        ConfigError: there is none, or one is not an integer of at least 1.
     """
     if not rates or any(not isinstance(rate, int) or rate < 1 for rate in rates):
         raise ConfigError(

@@ -1,6 +1,6 @@
 """The networks of segmentation_models_pytorch (smp): any of its decoders on any encoder of smp or timm.
 
-smp pads nothing, wants a size that divides by its stride, and stops on a batch of one; here it keeps our contract.
+smp requires sizes divisible by its stride and fails on a batch of one; this wrapper fulfils the contract of segexp.
 """
 
 import inspect
@@ -26,17 +26,17 @@ ARCHITECTURES = {
     "unet": "Unet",
     "unetplusplus": "UnetPlusPlus",
 }
-"""The name of each architecture and its class in smp."""
+"""Architecture names and their classes in smp."""
 
 OURS = ("encoder_name", "encoder_depth", "encoder_weights", "in_channels", "classes", "activation", "upsampling", "aux_params")
-"""Arguments of smp's classes that are set here; the others are options of the decoder."""
+"""Arguments of smp's classes set here; the others are decoder options."""
 
 
 class EncoderDecoder(nn.Module):
     """An encoder with a decoder of smp, for images of any size from 16 up.
 
     Attributes:
-        stride: what the image is padded to a multiple of.
+        stride: images are padded to a multiple of it.
     """
 
     def __init__(
@@ -49,21 +49,21 @@ class EncoderDecoder(nn.Module):
         depth: int = 5,
         decoder: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the network.
+        """Build the network.
 
         Args:
             in_channels: C.
             num_classes: K.
             architecture: one of `ARCHITECTURES`.
             encoder: a name of smp ("resnet34"), or "tu-" and a name of timm ("tu-convnext_tiny").
-            weights: of the encoder: "none" (drawn at random), "imagenet" (downloaded once), or a file with its state dict.
-            depth: levels of the encoder that are read, 3 to 5; each halves the map.
-            decoder: smp's options for the decoder, by smp's name without "decoder_", "psp_" or "encoder_"
-                (`channels`, `attention_type`, `output_stride`); smp's own defaults where they are not given.
+            weights: of the encoder: "none" (random), "imagenet" (downloaded once), or a file with its state dict.
+            depth: number of encoder levels, 3 to 5; each halves the map.
+            decoder: smp's decoder options, without the prefixes "decoder_", "psp_" or "encoder_" (`channels`,
+                `attention_type`, `output_stride`); by default as in smp.
 
         Raises:
-            ConfigError: an argument is out of its range, there is no such encoder, it does not work with this decoder, or the
-                weights cannot be had or do not fit.
+            ConfigError: an argument is out of its range, the encoder does not exist or does not work with this decoder, or the
+                weights are not available or do not fit.
         """
         super().__init__()
         check_sizes(1, in_channels=in_channels)
@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
 
 @contextmanager
 def _problems_of(architecture: str, encoder: str, depth: int, decoder: Mapping[str, Any]) -> Iterator[None]:
-    """Turn whatever smp and timm raise for a combination that they do not support into one ConfigError."""
+    """Convert errors of smp and timm for an unsupported combination to ConfigError."""
     try:
         yield
     except SegexpError:
@@ -126,7 +126,7 @@ def _listed(value: Any) -> Any:
 
 
 def check_depth(depth: int) -> None:
-    """Check the number of levels.
+    """Validate the number of levels.
 
     Raises:
         ConfigError: it is not 3, 4 or 5.
@@ -136,7 +136,7 @@ def check_depth(depth: int) -> None:
 
 
 def options_of(architecture: str) -> dict[str, tuple[str, Any]]:
-    """Return the options of an architecture's decoder: our name to smp's name and default."""
+    """Return the options of an architecture's decoder: short name to smp's name and default."""
     found = {}
     for name, parameter in inspect.signature(_class(architecture).__init__).parameters.items():
         if name not in (*OURS, "self") and parameter.kind is not parameter.VAR_KEYWORD:
@@ -146,10 +146,10 @@ def options_of(architecture: str) -> dict[str, tuple[str, Any]]:
 
 
 def smp_options(architecture: str, decoder: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return smp's keyword arguments for the options of a decoder.
+    """Return smp's keyword arguments for decoder options.
 
     Raises:
-        ConfigError: no such option, or not as many channels as levels.
+        ConfigError: an unknown option, or a number of channels that differs from the number of levels.
     """
     known = options_of(architecture)
     for name in decoder:
@@ -167,7 +167,7 @@ def smp_options(architecture: str, decoder: Mapping[str, Any], depth: int) -> di
             f"Set model.decoder.channels={str(fitting).replace(' ', '')}",
         )
     if architecture == "fpn":
-        chosen["upsampling"] = 2 ** (depth - 3)  # the pyramid ends two levels below the first one that is read
+        chosen["upsampling"] = 2 ** (depth - 3)  # the pyramid ends two levels below the first level
     elif architecture == "pspnet":
         chosen["upsampling"] = 2**depth
     return chosen

@@ -1,6 +1,6 @@
-"""The encoders of segmentation_models_pytorch and timm by name, and their pretrained weights.
+"""Encoders of segmentation_models_pytorch and timm by name, and their pretrained weights.
 
-A name is one of smp's own ("resnet34"), or "tu-" and the name of a timm network, whose weights can be chosen by a tag
+A name is one of smp ("resnet34"), or "tu-" and the name of a timm network, optionally with a tag that selects its weights
 ("tu-convnext_tiny", "tu-resnet18.a1_in1k").
 """
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from segexp.errors import ConfigError, SegexpError, listed, nearest
-from segexp.models.fitting import Match, load, match, misfit, read_state
+from segexp.models.fitting import StateMatch, load_match, match_state, mismatch_error, read_state
 from segexp.models.pretrained import hub_file, torch_file
 
 TIMM = "tu-"
-"""What the name of a timm encoder begins with."""
+"""Name prefix of timm encoders."""
 
 
 def check_encoder(name: str) -> None:
-    """Check the name of an encoder.
+    """Validate the name of an encoder.
 
     Raises:
-        ConfigError: there is none of that name; names the nearest and how many there are.
+        ConfigError: it does not exist.
     """
     import timm
     from segmentation_models_pytorch.encoders import encoders
@@ -52,17 +52,17 @@ def check_encoder(name: str) -> None:
 
 
 def load_weights(encoder: nn.Module, name: str, weights: str, in_channels: int, depth: int = 5) -> None:
-    """Give an encoder of smp, fresh from its constructor, its pretrained weights.
+    """Load pretrained weights into a new encoder of smp.
 
     Args:
         encoder: for `in_channels` channels.
         name: of the encoder.
-        weights: "none", "imagenet" (or another set that smp publishes for this encoder), or a file.
-        in_channels: C; other than 3, the first convolution is adapted as `fitting.adapt_channels` says.
-        depth: of the encoder; below 5 the file may hold levels that it lacks.
+        weights: "none", "imagenet" (or another set published by smp), or a file.
+        in_channels: C; other than 3, the first convolution is adapted as in `fitting.adapt_channels`.
+        depth: of the encoder; below 5 the file may contain more levels.
 
     Raises:
-        ConfigError: no such weights, they cannot be fetched, or they do not fit.
+        ConfigError: the weights do not exist, cannot be downloaded, or do not fit.
     """
     if weights == "none":
         return
@@ -78,29 +78,29 @@ def load_weights(encoder: nn.Module, name: str, weights: str, in_channels: int, 
     timm_name = name.removeprefix(TIMM) if name.startswith(TIMM) else None
     module = encoder.get_submodule("model") if timm_name else encoder
     state = read_state(path) if path.suffix != ".npz" or not timm_name else {}
-    found = match(module, state, in_channels)
+    found = match_state(module, state, in_channels)
     if official or (timm_name and depth < 5):
         found.unexpected = []
     if not found.fits:
         _by_library(encoder, name, state, path, in_channels, found)
         return
-    load(module, found)
+    load_match(module, found)
 
 
 def load_file(module: nn.Module, name: str, path: Path, in_channels: int) -> None:
-    """Load a state dict from a file onto an encoder.
+    """Load a state dict from a file into an encoder.
 
     Raises:
-        ConfigError: no such file, it holds no weights, or they do not fit.
+        ConfigError: the file does not exist, contains no weights, or does not fit.
     """
-    found = match(module, read_state(path), in_channels)
+    found = match_state(module, read_state(path), in_channels)
     if not found.fits:
-        raise misfit(path, name, found)
-    load(module, found)
+        raise mismatch_error(path, name, found)
+    load_match(module, found)
 
 
 def _published(name: str) -> dict[str, tuple[str, str | None, str]]:
-    """Return the published weights of an encoder by their name: a repository, a revision, a file; or "", None, an address."""
+    """Return the published weights of an encoder by name as (repository, revision, file) or ("", None, URL)."""
     import timm
     from segmentation_models_pytorch.encoders import encoders
 
@@ -121,11 +121,13 @@ def _fetch(place: tuple[str, str | None, str]) -> Path:
     return hub_file(repository, revision, name) if repository else torch_file(name)
 
 
-def _by_library(encoder: nn.Module, name: str, state: Mapping[str, Tensor], path: Path, in_channels: int, found: Match) -> None:
-    """Let the library's own loader read a file whose names it has changed since; what remains is the misfit that was found.
+def _by_library(
+    encoder: nn.Module, name: str, state: Mapping[str, Tensor], path: Path, in_channels: int, found: StateMatch
+) -> None:
+    """Load a file with the library's own loader, which may handle renamed weights.
 
     Raises:
-        ConfigError: the library does not know it either.
+        ConfigError: the weights still do not fit.
     """
     import timm
 
@@ -137,11 +139,11 @@ def _by_library(encoder: nn.Module, name: str, state: Mapping[str, Tensor], path
         whole = timm.create_model(
             name.removeprefix(TIMM), pretrained=True, in_chans=in_channels, pretrained_cfg_overlay=overlay
         )
-        again = match(encoder.get_submodule("model"), whole.state_dict(), in_channels)
+        again = match_state(encoder.get_submodule("model"), whole.state_dict(), in_channels)
     except SegexpError:
         raise
-    except Exception as problem:  # of a loader that meets names and shapes it was not written for
-        raise misfit(path, name, found) from problem
+    except Exception as problem:  # loaders fail in many ways on unexpected names and shapes
+        raise mismatch_error(path, name, found) from problem
     if again.missing or again.shapes:
-        raise misfit(path, name, found)
-    load(encoder.get_submodule("model"), again)
+        raise mismatch_error(path, name, found)
+    load_match(encoder.get_submodule("model"), again)

@@ -1,4 +1,4 @@
-"""Which part of a network is its encoder: what is pre-trained, frozen or trained at a rate of its own."""
+"""Identification of a network's encoder, for pretraining, freezing and a separate learning rate."""
 
 import re
 
@@ -7,14 +7,14 @@ from torch import nn
 from segexp.errors import ConfigError
 
 COLUMN = re.compile(r"conv\d+_0")
-"""The blocks of UNet++ that its decoder is not made of: the first column of its grid."""
+"""The encoder blocks of UNet++: the first column of its grid."""
 
 
 def encoder_of(network: nn.Module) -> list[nn.Module]:
-    """Return the modules that make up the encoder of a network, in its own order; none where it has no such part.
+    """Return the modules of a network's encoder in order; empty if there is no encoder.
 
-    That is the attribute `encoder` if any (networks on the encoders of libraries, and your own), else the way
-    down of a U-Net: `stem` and `down`, of UNet++ the first column.
+    That is the attribute `encoder`, if any, else the contracting path of a U-Net: `stem` and `down`, or the first column of
+    UNet++.
     """
     found = getattr(network, "encoder", None)
     if isinstance(found, nn.Module):
@@ -26,13 +26,13 @@ def encoder_of(network: nn.Module) -> list[nn.Module]:
 
 
 def need_encoder(network: nn.Module, name: str, key: str, value: object) -> list[nn.Module]:
-    """Return what `encoder_of` returns, for a key that makes no sense without one.
+    """Return the modules of a network's encoder, required by a configuration key.
 
     Args:
-        network: any.
+        network: any network.
         name: of the network, for the message.
         key: that was set.
-        value: to which.
+        value: of the key.
 
     Raises:
         ConfigError: the network has no encoder.

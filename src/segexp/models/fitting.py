@@ -1,4 +1,4 @@
-"""Weights onto an encoder: read from a file, matched by name, adapted to the image channels; what does not fit is named."""
+"""Load encoder weights from files: matching by name, adaptation to the image channels, and error messages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from segexp.errors import ConfigError, listed
 
 
 @dataclass
-class Match:
-    """How a state dict lies on a module.
+class StateMatch:
+    """A comparison of a state dict and a module.
 
     Attributes:
-        found: tensors of the file by the module's names, first convolutions adapted.
+        found: matching tensors by the module's names, first convolutions adapted.
         missing: names of the module that the file lacks.
-        unexpected: names of the file that the module lacks, in parts that both have; a classifier does not count.
-        shapes: by name, the shape in the file and in the module.
+        unexpected: names of the file that the module lacks, within common parts (classifiers are ignored).
+        shapes: by name, the shapes in the file and in the module.
     """
 
     found: dict[str, Tensor] = field(default_factory=dict)
@@ -28,15 +28,15 @@ class Match:
 
     @property
     def fits(self) -> bool:
-        """Whether every weight of the module is there, and nothing is left over."""
+        """Whether all weights match."""
         return not (self.missing or self.unexpected or self.shapes)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or torch file by name; a "state_dict" or "model" inside is unwrapped.
+    """Return the tensors of a .safetensors or torch file by name, also from an inner "state_dict" or "model".
 
     Raises:
-        ConfigError: no such file, or it holds no weights.
+        ConfigError: the file does not exist or contains no weights.
     """
     if not path.is_file():
         raise ConfigError(
@@ -71,22 +71,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def match(module: nn.Module, state: Mapping[str, Tensor], in_channels: int) -> Match:
-    """Lay a state dict on a module.
+def match_state(module: nn.Module, state: Mapping[str, Tensor], in_channels: int) -> StateMatch:
+    """Match a state dict with a module.
 
-    Names are compared with dots and underscores alike, because timm writes "stages.0" in its files and "stages_0" in its
-    feature extractors. A prefix that all names of the file share with a part of a larger network ("network.encoder.") is
-    left out.
+    Dots and underscores are equivalent, since timm writes "stages.0" in its files and "stages_0" in its feature extractors. A
+    common prefix ("network.encoder.") is ignored.
 
     Args:
         module: the encoder.
         state: tensors by name.
-        in_channels: C, the channels of the images; a first convolution for another number is adapted.
+        in_channels: C; a first convolution for another number of channels is adapted.
     """
     target = module.state_dict()
     prefix = _prefix(target, state)
     given = {_plain(name.removeprefix(prefix)): (name, value) for name, value in state.items() if name.startswith(prefix)}
-    result = Match()
+    result = StateMatch()
     for name, own in target.items():
         _, value = given.pop(_plain(name), ("", None))
         if value is None:
@@ -103,18 +102,18 @@ def match(module: nn.Module, state: Mapping[str, Tensor], in_channels: int) -> M
     return result
 
 
-def load(module: nn.Module, fitting: Match) -> None:
-    """Copy the tensors of a `Match` that fits into its module."""
+def load_match(module: nn.Module, fitting: StateMatch) -> None:
+    """Copy the tensors of a match into its module."""
     module.load_state_dict({**module.state_dict(), **fitting.found})
 
 
-def misfit(file: object, encoder: str, fitting: Match) -> ConfigError:
-    """Return the error that says which layers of a file do not fit an encoder.
+def mismatch_error(file: object, encoder: str, fitting: StateMatch) -> ConfigError:
+    """Return the error that describes which layers of a file do not fit an encoder.
 
     Args:
         file: for the message.
         encoder: its name.
-        fitting: what was found out.
+        fitting: the match.
     """
     shapes = [f"{name} is {there} in the file and {here} in the encoder" for name, (there, here) in fitting.shapes.items()]
     total = len(fitting.found) + len(fitting.missing) + len(shapes)
@@ -133,15 +132,14 @@ def misfit(file: object, encoder: str, fitting: Match) -> ConfigError:
 
 
 def adapt_channels(weight: Tensor, channels: int, base: int = 3) -> Tensor:
-    """Return the weight of a first convolution for another number of image channels.
+    """Adapt the weight of a first convolution to another number of image channels.
 
-    Channel i takes the filter of channel i modulo `base`, and filters that are used several times are divided by how often;
-    with fewer channels than `base`, the filters that are left over are shared by all. So the sum over channels stays exactly
-    what it was: an image whose channels are all alike gives the response that the trained filter gives to it. (The libraries
-    multiply by base / channels, which keeps that sum only for multiples of `base`.)
+    Channel i uses the filter of channel i modulo `base`, divided by the number of its uses; with fewer channels than `base`,
+    the remaining filters are shared by all. The sum over channels is preserved exactly, so that an image with equal channels
+    gives the original response. (Libraries multiply by base / channels, which preserves the sum only for multiples of `base`.)
 
     Args:
-        weight: (out, base * k, h, w); k is more than 1 after a rearrangement of pixels into channels.
+        weight: (out, base * k, h, w); k > 1 after a rearrangement of pixels into channels.
         channels: C.
         base: channels that the weight was trained for.
 
@@ -159,7 +157,7 @@ def adapt_channels(weight: Tensor, channels: int, base: int = 3) -> Tensor:
 
 
 def _adapted(value: Tensor, wanted: torch.Size, channels: int) -> Tensor | None:
-    """Return a first convolution for `channels`, or None if the shapes differ in another way."""
+    """Return a first convolution for `channels`, or None if the shapes differ otherwise."""
     if value.ndim != 4 or (value.shape[0], *value.shape[2:]) != (wanted[0], *wanted[2:]) or wanted[1] % channels:
         return None
     groups = wanted[1] // channels
@@ -174,7 +172,7 @@ def _plain(name: str) -> str:
 
 
 def _prefix(target: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Return the dotted beginning after which most names of the file are names of the target; the shortest of equals."""
+    """Return the shortest dotted prefix after which most names of the file match names of the target."""
     wanted = {_plain(name) for name in target}
     hits: dict[str, int] = {"": 0}
     for name in state:

@@ -1,7 +1,7 @@
-"""Published weights: found on this machine, or fetched; where neither works, the reason comes soon and says what to do.
+"""Download of pretrained weights, with fast and clear errors.
 
-The libraries' own loaders try an address five times and more (half a minute without a connection) and say little. Here the
-address is asked once; only when it answers does the library's downloader start, with its cache, its proxies and its checks.
+The libraries' own loaders retry for half a minute without a connection. Here the server is asked once, and the library's
+downloader (with its cache, proxies and checks) only starts if it answers.
 """
 
 import json
@@ -16,14 +16,14 @@ from urllib.request import Request, urlopen
 from segexp.errors import ConfigError, SegexpError
 
 ANSWER = 4.0
-"""Seconds that a server has for its first answer."""
+"""Timeout of the server's first answer in seconds."""
 
 PATIENCE = 5.0
-"""Seconds until an address counts as out of reach, the search for its name included."""
+"""Total timeout in seconds, including name resolution."""
 
 
 def hub_file(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path:
-    """Return a file of a repository on the Hugging Face hub, from its cache or fetched into it.
+    """Return a file of a Hugging Face repository, downloading it if it is not cached.
 
     Args:
         repository: "owner/name".
@@ -31,23 +31,23 @@ def hub_file(repository: str, revision: str | None = None, name: str = "model.sa
         name: of the file.
 
     Raises:
-        ConfigError: it is not in the cache and cannot be fetched.
+        ConfigError: it is not cached and cannot be downloaded.
     """
     import huggingface_hub as hub
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return hub_ready(repository, revision, name) or downloaded(
+    return check_hub_file(repository, revision, name) or download_or_explain(
         hub.hf_hub_url(repository, name, revision=revision),
         _hub_place(repository, revision, name),
         lambda: Path(hub.hf_hub_download(repository, name, revision=revision, cache_dir=HF_HUB_CACHE)),
     )
 
 
-def hub_ready(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path | None:
-    """Return a file of a repository from the hub's cache, or None if the hub answers that it has it.
+def check_hub_file(repository: str, revision: str | None = None, name: str = "model.safetensors") -> Path | None:
+    """Return a file from the Hugging Face cache, or None if the server has it.
 
     Raises:
-        ConfigError: it is neither here nor to be had.
+        ConfigError: it is not available.
     """
     import huggingface_hub as hub
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -61,7 +61,7 @@ def hub_ready(repository: str, revision: str | None = None, name: str = "model.s
 
 
 def _hub_place(repository: str, revision: str | None, name: str) -> Path:
-    """Return where the hub's cache looks for a file, also for one that was put there by hand."""
+    """Return the path of a file in the Hugging Face cache, also for a manually copied file."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
@@ -71,12 +71,12 @@ def _hub_place(repository: str, revision: str | None, name: str) -> Path:
 
 
 def torch_file(url: str) -> Path:
-    """Return a file that torch.hub keeps, from its folder or fetched into it; the hash in its name is checked.
+    """Return a file of the torch.hub cache, downloading it if necessary; the hash in its name is checked.
 
     Raises:
-        ConfigError: it is not there and cannot be fetched.
+        ConfigError: it is not cached and cannot be downloaded.
     """
-    ready = torch_ready(url)
+    ready = check_torch_file(url)
     if ready is not None:
         return ready
     import torch
@@ -90,14 +90,14 @@ def torch_file(url: str) -> Path:
         torch.hub.download_url_to_file(url, str(place), known)
         return place
 
-    return downloaded(url, place, download)
+    return download_or_explain(url, place, download)
 
 
-def torch_ready(url: str) -> Path | None:
-    """Return a file from the folder of torch.hub, or None if its address answers.
+def check_torch_file(url: str) -> Path | None:
+    """Return a file from the torch.hub cache, or None if the server answers.
 
     Raises:
-        ConfigError: it is neither here nor to be had.
+        ConfigError: it is not available.
     """
     place = _torch_place(url)
     if place.is_file():
@@ -112,39 +112,39 @@ def torch_ready(url: str) -> Path | None:
 
 
 def _torch_place(url: str) -> Path:
-    """Return where torch.hub keeps a file; its rule is repeated here because torch takes seconds to be imported."""
+    """Return the path of a file in the torch.hub cache, without importing torch, which takes seconds."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     home = Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser()
     return home / "hub" / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def check_answer(url: str, place: Path, ask: Callable[[], object]) -> None:
-    """Ask an address once.
+    """Check once that a server answers.
 
     Args:
-        url: the address, for the message.
-        place: the file that would have been found without it, for the message.
-        ask: makes the server answer, or raises.
+        url: for the message.
+        place: the missing cache file, for the message.
+        ask: queries the server, or raises.
 
     Raises:
-        ConfigError: within about `PATIENCE` seconds where nothing answers.
+        ConfigError: there is no answer within about `PATIENCE` seconds.
     """
     problem = _outcome(ask)
     if problem is not None:
         raise _out_of_reach(url, place, problem) from problem
 
 
-def downloaded(url: str, place: Path, download: Callable[[], Path]) -> Path:
-    """Return what `download` returns.
+def download_or_explain(url: str, place: Path, download: Callable[[], Path]) -> Path:
+    """Return the result of `download`.
 
     Raises:
-        ConfigError: the download breaks off; `url` and `place` are named as in `check_answer`.
+        ConfigError: the download fails; `url` and `place` are named as in `check_answer`.
     """
     try:
         return download()
     except SegexpError:
         raise
-    except Exception as problem:  # of any of the network's layers
+    except Exception as problem:  # raised by any network layer
         raise _out_of_reach(url, place, problem) from problem
 
 
@@ -164,7 +164,7 @@ def _out_of_reach(url: str, place: Path, problem: Exception) -> SegexpError:
 
 
 def _outcome(ask: Callable[[], object]) -> Exception | None:
-    """Return what `ask` raises, or None; the search for a host's name knows no time limit, so it is left behind."""
+    """Return the exception of `ask`, or None, with a timeout that includes name resolution."""
     raised: list[Exception] = []
 
     def tried() -> None:
@@ -182,8 +182,8 @@ def _outcome(ask: Callable[[], object]) -> Exception | None:
 
 
 def _words(problem: Exception) -> str:
-    """Return the first line of an error, with its kind where it says nothing."""
-    said = str(getattr(problem, "reason", problem))  # urllib puts the reason into brackets
+    """Return the first line of an error message, or the error class."""
+    said = str(getattr(problem, "reason", problem))  # urllib wraps the reason
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[0][:160].rstrip(".") if lines else type(problem).__name__
 
@@ -192,13 +192,13 @@ ADDRESSES = Path(__file__).with_name("pretrained_urls.json")
 
 
 def check_weights(model: Mapping[str, Any]) -> None:
-    """Check that the pretrained weights of a network are here or can be fetched, as far as their address is known.
+    """Check that the pretrained weights of a network are cached or can be downloaded, if their address is known.
 
     Args:
-        model: the model section of a config, which need not be right otherwise.
+        model: the model section of a configuration, not necessarily valid.
 
     Raises:
-        ConfigError: neither; within about `fetching.PATIENCE` seconds.
+        ConfigError: they are not available; within about `PATIENCE` seconds.
     """
     package, _, name = str(model.get("_target_")).rpartition(".")
     encoder, weights = str(model.get("encoder")), str(model.get("weights"))
@@ -206,6 +206,6 @@ def check_weights(model: Mapping[str, Any]) -> None:
         return
     known = json.loads(ADDRESSES.read_text(encoding="utf-8"))
     if name == "EncoderDecoder" and weights in known["hub"].get(encoder, {}):
-        hub_ready(*known["hub"][encoder][weights].split("@"))
+        check_hub_file(*known["hub"][encoder][weights].split("@"))
     elif name == "TorchvisionNet" and weights == "imagenet" and encoder in known["torch"]:
-        torch_ready(known["torch"][encoder])
+        check_torch_file(known["torch"][encoder])

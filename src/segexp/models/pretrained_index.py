@@ -8,21 +8,21 @@ from segexp.models.pretrained import ADDRESSES
 
 
 def addresses() -> dict[str, dict[str, Any]]:
-    """Return where the libraries have the weights of their encoders.
+    """Return the locations of encoder weights.
 
     Returns:
         "hub": encoder of segmentation_models_pytorch to name of the weights to "repository@revision"; "torch": encoder of
-        torchvision's dilated networks to address.
+        torchvision's dilated networks to URL.
     """
     from segmentation_models_pytorch.encoders import encoders
 
-    from segexp.models.torchvision_net import STRIDES, published
+    from segexp.models.torchvision_net import STRIDES, imagenet_url
 
     hub = {
         name: {key: f"{at['repo_id']}@{at['revision']}" for key, at in encoder["pretrained_settings"].items()}
         for name, encoder in encoders.items()
     }
-    return {"hub": hub, "torch": {name: published(name) for name in STRIDES}}
+    return {"hub": hub, "torch": {name: imagenet_url(name) for name in STRIDES}}
 
 
 if __name__ == "__main__":

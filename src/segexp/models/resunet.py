@@ -1,9 +1,8 @@
 """Deep residual U-Net (Zhang, Liu, Wang: "Road Extraction by Deep Residual U-Net", IEEE GRSL 2018).
 
-As there: units with norm and ReLU before each convolution and a shortcut around the two, maps halved by the stride of a unit
-and not by pooling, upsampling without weights, one 1x1 convolution at the end. At its four levels of 64 to 512 channels the
-3x3 convolutions have the paper's 7.8 million weights. What the paper leaves open: shortcuts between different numbers of
-channels are 1x1 convolutions, and upsampling is bilinear.
+As in the paper: pre-activation units with shortcuts, strided units instead of pooling, upsampling without weights, and one 1x1
+convolution at the end; with four levels of 64 to 512 channels the 3x3 convolutions have the paper's 7.8 million weights. Where
+the paper gives no details, shortcuts between different numbers of channels are 1x1 convolutions, and upsampling is bilinear.
 """
 
 from itertools import pairwise
@@ -19,21 +18,21 @@ from segexp.models.blocks import (
     init_weights,
     norm_layer,
 )
-from segexp.models.decoder import Up, UShaped, coarse_heads
+from segexp.models.decoder import DecoderStep, UShaped, coarse_heads
 
 
 class ResidualUnit(nn.Module):
     """Norm, ReLU and 3x3 convolution twice, with a shortcut around them (He et al. 2016, "full pre-activation")."""
 
     def __init__(self, inside: int, outside: int, norm: str, stride: int = 1, first: bool = False) -> None:
-        """Make the unit.
+        """Build the unit.
 
         Args:
-            inside: channels taken.
-            outside: channels given.
+            inside: input channels.
+            outside: output channels.
             norm: one of `NORMS`.
-            stride: factor by which the map gets smaller.
-            first: it sees the image itself, which is not normalised and rectified before the first convolution.
+            stride: of the unit.
+            first: its input is the image, which is not normalised and rectified before the first convolution.
         """
         super().__init__()
         before: list[nn.Module] = [] if first else [norm_layer(norm, inside), nn.ReLU()]
@@ -64,7 +63,7 @@ class ResUNet(UShaped):
         norm: str = "batch",
         deep_supervision: bool = False,
     ) -> None:
-        """Make the network; at width 64 and depth 4 it has 8.2 million parameters.
+        """Build the network; at width 64 and depth 4 it has 8.2 million parameters.
 
         Args:
             in_channels: C.
@@ -72,7 +71,7 @@ class ResUNet(UShaped):
             width: channels of the first level; each deeper one has twice as many (64 128 256 512).
             depth: number of levels; the deepest is the paper's bridge.
             norm: "batch", "instance", "group" or "none".
-            deep_supervision: give the coarser levels of the decoder heads of their own, for `forward_scales`.
+            deep_supervision: add heads to the coarser levels of the decoder, for `forward_scales`.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -86,7 +85,8 @@ class ResUNet(UShaped):
         self.stem = ResidualUnit(in_channels, width, norm, first=True)
         self.down = nn.ModuleList(ResidualUnit(above, below, norm, stride=2) for above, below in pairwise(widths))
         self.up = nn.ModuleList(
-            Up(double_size(), ResidualUnit(above + below, above, norm)) for above, below in reversed(list(pairwise(widths)))
+            DecoderStep(double_size(), ResidualUnit(above + below, above, norm))
+            for above, below in reversed(list(pairwise(widths)))
         )
         self.head = nn.Conv2d(width, num_classes, 1)
         self.coarse_heads = coarse_heads(widths[1:-1] if deep_supervision else [], num_classes)

@@ -1,4 +1,4 @@
-"""The dilated networks of torchvision, DeepLabV3 and FCN, with a head for our classes and a stem for our channels."""
+"""The dilated networks of torchvision, DeepLabV3 and FCN, for any number of classes and channels."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from segexp.models.pretrained import torch_file
 from segexp.models.trimming import accept_single_values
 
 STRIDES = {"mobilenet_v3_large": 16, "resnet101": 8, "resnet50": 8}
-"""The encoders, and by how much their dilated maps are smaller than the image."""
+"""The encoders and the ratio of the image size to their dilated maps."""
 
 
 class TorchvisionNet(nn.Module):
     """DeepLabV3 (Chen et al. 2017) or FCN (Long et al. 2015) on a dilated encoder.
 
     Attributes:
-        stride: by how much the encoder's map is smaller than the image.
-        deep_supervision: whether there is the second head that torchvision calls auxiliary.
+        stride: ratio of the image size to the encoder's map.
+        deep_supervision: whether there is an auxiliary head.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class TorchvisionNet(nn.Module):
         weights: str = "none",
         deep_supervision: bool = False,
     ) -> None:
-        """Make the network; with resnet50, DeepLabV3 has 39.6 million parameters and FCN 33.0.
+        """Build the network; with resnet50, DeepLabV3 has 39.6 million parameters and FCN 33.0.
 
         Args:
             in_channels: C.
             num_classes: K.
             architecture: "deeplabv3" or "fcn".
             encoder: "resnet50", "resnet101" or "mobilenet_v3_large".
-            weights: of the encoder: "none" (drawn at random), "imagenet" (downloaded once), or a file with its state dict.
-            deep_supervision: a second head on an earlier map, for `forward_scales`.
+            weights: of the encoder: "none" (random), "imagenet" (downloaded once), or a file with its state dict.
+            deep_supervision: add an auxiliary head on an earlier map, for `forward_scales`.
 
         Raises:
-            ConfigError: an argument is out of its range, or the weights cannot be had or do not fit.
+            ConfigError: an argument is out of its range, or the weights are not available or do not fit.
         """
         super().__init__()
         check_sizes(1, in_channels=in_channels)
@@ -64,7 +64,7 @@ class TorchvisionNet(nn.Module):
         self.early_head: nn.Module | None = made.aux_classifier
         self.up = nn.Upsample(scale_factor=self.stride, mode="bilinear", align_corners=False)
         if weights != "none":
-            path = torch_file(published(encoder)) if weights == "imagenet" else Path(weights)
+            path = torch_file(imagenet_url(encoder)) if weights == "imagenet" else Path(weights)
             load_file(self.encoder, encoder, path, in_channels)
         accept_single_values(self)
 
@@ -74,7 +74,7 @@ class TorchvisionNet(nn.Module):
         return crop_to(self.up(self.head(maps["out"])), image)
 
     def forward_scales(self, image: Tensor) -> list[Tensor]:
-        """Return the logits (B, K, H, W) of the head, and with deep supervision of the second one."""
+        """Return the logits (B, K, H, W) of the head and, with deep supervision, of the auxiliary head."""
         padded = pad_to(image, self.stride)
         maps = self.encoder(padded)
         logits = [self.up(self.head(maps["out"]))]
@@ -83,8 +83,8 @@ class TorchvisionNet(nn.Module):
         return [crop_to(each, image) for each in logits]
 
 
-def published(encoder: str) -> str:
-    """Return the address of an encoder's ImageNet weights, the ones that torchvision's own segmentation networks use."""
+def imagenet_url(encoder: str) -> str:
+    """Return the URL of an encoder's ImageNet weights, as used by torchvision's segmentation networks."""
     from torchvision import models
 
     weights: Any = models.get_model_weights(encoder)
@@ -92,7 +92,7 @@ def published(encoder: str) -> str:
 
 
 def set_in_channels(encoder: nn.Module, channels: int) -> None:
-    """Replace the first convolution by a fresh one for another number of image channels, drawn as torchvision does."""
+    """Replace the first convolution for another number of image channels, initialised as in torchvision."""
     name, first = next((name, layer) for name, layer in encoder.named_modules() if isinstance(layer, nn.Conv2d))
     if first.in_channels == channels:
         return

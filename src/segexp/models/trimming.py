@@ -1,4 +1,4 @@
-"""What a library's network needs to train here: no weights that nothing uses, and norms that take a single value.
+"""Adaptation of library networks for training: removal of unused weights, and norms that accept a single value.
 
 Shapes: B batch, C channels, H W pixels.
 """
@@ -11,17 +11,17 @@ from segexp.models.blocks import GroupNorm
 
 
 def drop_unused(network: nn.Module, image: Tensor) -> Tensor:
-    """Take the layers out of a network that its output does not depend on, found by one pass forth and back.
+    """Remove the layers that do not affect the output, found by one forward and backward pass.
 
-    An encoder that is read at three of its five levels still carries the deeper ones: for PSPNet on ResNet-34 that is nine
-    tenths of its weights, and parameters without a gradient stop a training on several GPUs.
+    An encoder used at three of five levels still contains the deeper ones: nine tenths of the weights for PSPNet on ResNet-34;
+    and parameters without gradients fail with several GPUs.
 
     Args:
-        network: changed in place; parameters that are without effect in a layer that is used are frozen.
-        image: (B, C, H, W) of a size that the network takes.
+        network: modified in place; ineffective parameters of used layers are frozen.
+        image: (B, C, H, W) of a supported size.
 
     Returns:
-        What the network gives for the image, detached.
+        The detached output for the image.
     """
     called: set[int] = set()
     hooks = [layer.register_forward_hook(lambda this, *_: called.add(id(this))) for layer in network.modules()]
@@ -53,12 +53,11 @@ def _drop(parent: nn.Module, called: set[int], reached: set[int]) -> None:
 
 
 def accept_single_values(network: nn.Module) -> None:
-    """Let every batch norm take a map with one value per channel in training: a batch of 1, pooled to a single pixel.
+    """Let every batch norm accept a single value per channel in training: a batch of 1, pooled to a single pixel.
 
-    torch refuses it, since one value has no variance. Such a map is normalised by the running statistics, as in evaluation,
-    and leaves them as they are; all other maps are normalised as ever. So nothing about the network changes where torch
-    would not have stopped, its state dict least of all. Hooks and not a class of its own, because timm's batch norm does
-    the activation too. Group norm, which torch refuses a single value per group in evaluation as well, becomes our own.
+    torch rejects it, since one value has no variance. Such a map is normalised by the running statistics, which are not
+    updated; everything else, including the state dict, is unchanged. Hooks are used instead of a subclass, because timm's
+    batch norm includes the activation. Group norms, which torch rejects in evaluation as well, are replaced.
     """
     for parent in list(network.modules()):
         for name, child in parent.named_children():

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger, Fischer, Brox: "U-Net", MICCAI 2015), with convolutions that keep the size; with or without attention."""
+"""U-Net (Ronneberger, Fischer, Brox: "U-Net", MICCAI 2015) with padded convolutions and optional attention."""
 
 from itertools import pairwise
 
@@ -14,15 +14,15 @@ from segexp.models.blocks import (
     check_sizes,
     init_weights,
 )
-from segexp.models.decoder import Up, UShaped, coarse_heads, doubling
+from segexp.models.decoder import DecoderStep, UShaped, coarse_heads, make_upsampling
 
 
 class UNet(UShaped):
-    """An encoder that halves the map level by level, and a decoder that brings it back with the encoder's maps beside it.
+    """An encoder that halves the map at each level, and a decoder with skip connections.
 
     With `attention="gate"` and `up="bilinear"` it is the Attention U-Net of Oktay et al. 2018 in two dimensions: gates on all
-    skips but the first, each gated by the decoder's map below; upsampling by interpolation; batch norm; deep supervision if
-    asked for. Not as there: the heads of deep supervision have losses of their own and are not joined to one output.
+    skips but the first, bilinear upsampling, batch norm, optional deep supervision. In contrast to the paper, the heads of deep
+    supervision have separate losses and are not combined into one output.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class UNet(UShaped):
         attention: str = "none",
         deep_supervision: bool = False,
     ) -> None:
-        """Make the network; at width 64 and depth 5 it has 31.0 million parameters (17.3 with bilinear upsampling).
+        """Build the network; at width 64 and depth 5 it has 31.0 million parameters (17.3 with bilinear upsampling).
 
         Args:
             in_channels: C.
             num_classes: K.
             width: channels of the first level; each deeper one has twice as many. With bilinear upsampling the deepest
                 level keeps the width of the one above (64 128 256 512 512).
-            depth: number of levels; one less than that many poolings.
+            depth: number of levels, one more than poolings.
             norm: "batch", "instance", "group" or "none".
             up: "transposed" or "bilinear".
-            dropout: share of the deepest level's channels that are dropped in training, 0 to below 1.
-            attention: "none"; "scse" after every block of both ways (Roy et al. 2018); "gate" on the skips (Oktay et al. 2018).
-            deep_supervision: give the coarser levels of the decoder heads of their own, for `forward_scales`.
+            dropout: share of dropped channels of the deepest level in training, 0 to below 1.
+            attention: "none"; "scse" after every block (Roy et al. 2018); "gate" on the skips (Oktay et al. 2018).
+            deep_supervision: add heads to the coarser levels of the decoder, for `forward_scales`.
 
         Raises:
             ConfigError: an argument is out of its range.
@@ -66,19 +66,19 @@ class UNet(UShaped):
         widths = [width * 2**level for level in range(depth)]
         half = 2 if up == "bilinear" else 1
         encoded = [*widths[:-1], widths[-1] // half]
-        # What each level hands to the one above it: interpolation keeps the channels, so they are halved beforehand.
+        # Output channels of each level: interpolation keeps the channels, so they are halved beforehand.
         given = [width, *(w // half for w in widths[1:])]
 
         def block(inside: int, outside: int, middle: int | None = None) -> nn.Module:
             conv = DoubleConv(inside, outside, norm, middle)
             return nn.Sequential(conv, ScSE(outside)) if attention == "scse" else conv
 
-        def step(level: int) -> Up:
+        def step(level: int) -> DecoderStep:
             deep, skip, outside = given[level + 1], widths[level], given[level]
-            doubled, channels = doubling(up, deep, skip)
+            doubled, channels = make_upsampling(up, deep, skip)
             middle = outside if up == "transposed" else (skip + channels) // 2
             gate = AttentionGate(skip, deep) if attention == "gate" and level else None
-            return Up(doubled, block(skip + channels, outside, middle), gate)
+            return DecoderStep(doubled, block(skip + channels, outside, middle), gate)
 
         self.stem = block(in_channels, width)
         self.down = nn.ModuleList(block(above, below) for above, below in pairwise(encoded))

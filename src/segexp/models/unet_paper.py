@@ -1,8 +1,8 @@
 """U-Net as published (Ronneberger, Fischer, Brox: "U-Net", MICCAI 2015), for images of any size by its overlap-tile strategy.
 
-Valid convolutions, so that 572x572 pixels give 388x388 logits; 2x2 up-convolutions that halve the channels; skips cropped in
-the middle; dropout at the end of the contracting path (the last two levels, as in the authors' network file); no norm; weights
-drawn as He et al. 2015 do. What an image lacks around it is its mirror image.
+Valid convolutions (572x572 pixels give 388x388 logits), 2x2 up-convolutions that halve the channels, cropped skips, dropout at
+the end of the contracting path (the last two levels, as in the authors' network file), no norm, initialisation by He et al.
+2015. The image is extended by reflection.
 
 Shapes: B batch, C channels, K classes, H W pixels.
 """
@@ -17,14 +17,14 @@ from segexp.models.blocks import check_share, check_sizes, init_weights, mirror
 
 
 class UNetPaper(nn.Module):
-    """The published network around which an image is mirrored, seen whole or in tiles.
+    """The published network on the reflected image, as a whole or in tiles.
 
-    Convolutions are not padded, so a logit depends on its receptive field alone and not on where a tile ends: tiles that begin
-    at multiples of the stride give exactly what the image gives in one pass.
+    Convolutions are not padded, so a logit depends only on its receptive field: tiles that begin at multiples of the stride
+    give exactly the result of a single pass.
 
     Attributes:
-        stride: by how much the deepest level is smaller than the image.
-        margin: pixels that the unpadded network loses on each side, 92 at five levels.
+        stride: ratio of the image size to the deepest map.
+        margin: pixels lost on each side by the unpadded network, 92 at five levels.
     """
 
     def __init__(
@@ -36,19 +36,19 @@ class UNetPaper(nn.Module):
         dropout: float = 0.5,
         tile: int | None = None,
     ) -> None:
-        """Make the network; at width 64 and depth 5 it has 31.0 million parameters.
+        """Build the network; at width 64 and depth 5 it has 31.0 million parameters.
 
         Args:
             in_channels: C.
             num_classes: K.
             width: channels of the first level; each deeper one has twice as many.
-            depth: number of levels; one less than that many poolings.
-            dropout: share of the values of the two deepest levels that are dropped in training, 0 to below 1.
-            tile: height and width of the logits of one tile (the paper's 388), for images whose one pass does not fit into
-                memory; None sees every image in one pass, and so does training.
+            depth: number of levels, one more than poolings.
+            dropout: share of dropped values of the two deepest levels in training, 0 to below 1.
+            tile: height and width of the logits of one tile (388 in the paper), for large images; None for a single pass, which
+                is always used in training.
 
         Raises:
-            ConfigError: an argument is out of its range, or tiles of that size do not come out of the network.
+            ConfigError: an argument is out of its range, or the network has no outputs of the tile size.
         """
         super().__init__()
         check_sizes(1, in_channels=in_channels, width=width)
@@ -68,13 +68,10 @@ class UNetPaper(nn.Module):
         init_weights(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up.
-
-        In training, and without a tile size, that is one pass over the mirrored image.
-        """
+        """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up."""
         if self.tile is None or self.training:
             return self.part(image, 0, 0, image.shape[2], image.shape[3])
-        step = self.tile - 4  # the largest multiple of the stride in a tile; what lies beyond comes from the next one
+        step = self.tile - 4  # the largest multiple of the stride in a tile
         rows = []
         for top in range(0, image.shape[2], step):
             height = min(step, image.shape[2] - top)
@@ -84,22 +81,22 @@ class UNetPaper(nn.Module):
         return torch.cat(rows, dim=2)
 
     def part(self, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-        """Return the logits (B, K, height, width) of a part of an image, from its surroundings in the mirrored image."""
+        """Return the logits (B, K, height, width) of a part of an image, using its surroundings in the reflected image."""
         seen = image
         for axis, start, length in ((2, top, height), (3, left, width)):
             seen = mirror(seen, axis, start - self.margin, self.size_for(length) + 2 * self.margin)
         return self.unpadded(seen)[:, :, :height, :width]
 
     def size_for(self, length: int) -> int:
-        """Return the smallest size of the network's output that is at least `length`: a multiple of the stride, and 4."""
+        """Return the smallest output size of the network that is at least `length`: a multiple of the stride plus 4."""
         size: int = (length - 4 + self.stride - 1) // self.stride * self.stride + 4
         return size
 
     def unpadded(self, image: Tensor) -> Tensor:
-        """Return the logits (B, K, H - 2 margin, W - 2 margin) of (B, C, H, W), as the paper's network does: 572 to 388.
+        """Return the logits (B, K, H - 2 margin, W - 2 margin) of (B, C, H, W), as in the paper: 572 to 388.
 
         Args:
-            image: H and W are a multiple of the stride, and 4, and twice the margin.
+            image: H and W are a multiple of the stride, plus 4, plus twice the margin.
         """
         last = len(self.down) - 1
         x, skips = image, []
@@ -109,7 +106,7 @@ class UNetPaper(nn.Module):
             skips.append(x)
         x = skips.pop()
         for above, (up, join) in enumerate(zip(self.up, self.join, strict=True), start=1):
-            edge = 6 * 2**above - 8  # what the levels below lose on each side, in pixels of this one
+            edge = 6 * 2**above - 8  # border lost by the deeper levels, in pixels of this one
             x = join(torch.cat([skips.pop()[:, :, edge:-edge, edge:-edge], up(x)], dim=1))
         logits: Tensor = self.head(x)
         return logits
@@ -123,10 +120,10 @@ def valid_convs(inside: int, outside: int) -> nn.Sequential:
 
 
 def check_tile(tile: int | None, stride: int) -> int | None:
-    """Return the size of the tiles.
+    """Validate and return the tile size.
 
     Raises:
-        ConfigError: the network's outputs have other sizes.
+        ConfigError: the network has no outputs of that size.
     """
     if tile is None:
         return None

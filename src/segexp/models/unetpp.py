@@ -19,15 +19,15 @@ from segexp.models.blocks import (
 
 
 class UNetPlusPlus(nn.Module):
-    """A U-Net whose skips are filled with nodes: node `i_j` sees `i_0` ... `i_(j-1)` and the doubled `(i+1)_(j-1)`.
+    """A U-Net with nested skips: node `i_j` sees `i_0` ... `i_(j-1)` and the upsampled `(i+1)_(j-1)`.
 
-    Trained with deep supervision it can be pruned to a level: `prune_to=2` is L2 of the paper, which ends at the head of `x0_2`
-    and has only the nodes before it. The state of the whole network loads into a pruned one.
+    Trained with deep supervision it can be pruned: `prune_to=2` is L2 of the paper, which ends at the head of `x0_2` and has
+    only the preceding nodes. The state of the whole network loads into a pruned one.
 
     Attributes:
-        stride: by how much the deepest level of the whole network is smaller than the image. The image is padded to a multiple
-            of it, pruned or not, so that a head gives the same.
-        deep_supervision: `forward_scales` gives a head for each column.
+        stride: ratio of the image size to the deepest map of the whole network. Images are padded to a multiple of it, also
+            when pruned, so that a head gives the same result.
+        deep_supervision: `forward_scales` returns the output of a head for each column.
         level: of the last column.
     """
 
@@ -57,7 +57,7 @@ class UNetPlusPlus(nn.Module):
         deep_supervision: bool = False,
         prune_to: int | None = None,
     ) -> None:
-        """Make the network; at width 32 and depth 5 it has 9.04 million parameters.
+        """Build the network; at width 32 and depth 5 it has 9.04 million parameters.
 
         Args:
             in_channels: C.
@@ -65,8 +65,8 @@ class UNetPlusPlus(nn.Module):
             width: channels of the first level; each deeper one has twice as many (32 64 128 256 512).
             depth: number of levels, 2 to 5; the paper's L1 to L4 have 2 to 5.
             norm: "batch", "instance", "group" or "none".
-            deep_supervision: give each of `x0_1`, `x0_2`, ... a head of its own.
-            prune_to: the level, 1 to depth - 1, whose head alone is the prediction; needs deep supervision. None is the whole
+            deep_supervision: add a head to each of `x0_1`, `x0_2`, ...
+            prune_to: the level, 1 to depth - 1, whose head is the prediction; requires deep supervision. None for the whole
                 network.
 
         Raises:
@@ -91,13 +91,13 @@ class UNetPlusPlus(nn.Module):
         self.up = double_size()
         self.heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in range(self.level if deep_supervision else 1))
         init_weights(self)
-        self.register_load_state_dict_pre_hook(leave_pruned)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(drop_pruned_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, K, H, W) for an image (B, C, H, W) of any size from 16 up.
 
-        With deep supervision that is the paper's "accurate mode", the average over all heads; it is taken over logits, so
-        that the result is again a logit for softmax and sigmoid alike. Pruned it is the "fast mode", one head.
+        With deep supervision this is the average of the logits of all heads (the paper's "accurate mode"); pruned it is the
+        output of one head ("fast mode").
         """
         if self.pruned:
             return crop_to(self.heads[-1](self.top_row(pad_to(image, self.stride))[-1]), image)
@@ -105,7 +105,7 @@ class UNetPlusPlus(nn.Module):
         return torch.stack(scales).mean(dim=0) if len(scales) > 1 else scales[0]
 
     def forward_scales(self, image: Tensor) -> list[Tensor]:
-        """Return the logits (B, K, H, W) of each head, that of the last column first; one without deep supervision."""
+        """Return the logits (B, K, H, W) of each head, the last column first; one without deep supervision."""
         nodes = self.top_row(pad_to(image, self.stride))[-len(self.heads) :]
         return [crop_to(head(x), image) for head, x in reversed(list(zip(self.heads, nodes, strict=True)))]
 
@@ -115,38 +115,38 @@ class UNetPlusPlus(nn.Module):
 
         x0_0 = self.conv0_0(image)
         x1_0 = self.conv1_0(pool(x0_0))
-        x0_1 = self.conv0_1(join(x0_0, up(x1_0)))
+        x0_1 = self.conv0_1(concatenate(x0_0, up(x1_0)))
         if self.level == 1:
             return [x0_1]
 
         x2_0 = self.conv2_0(pool(x1_0))
-        x1_1 = self.conv1_1(join(x1_0, up(x2_0)))
-        x0_2 = self.conv0_2(join(x0_0, x0_1, up(x1_1)))
+        x1_1 = self.conv1_1(concatenate(x1_0, up(x2_0)))
+        x0_2 = self.conv0_2(concatenate(x0_0, x0_1, up(x1_1)))
         if self.level == 2:
             return [x0_1, x0_2]
 
         x3_0 = self.conv3_0(pool(x2_0))
-        x2_1 = self.conv2_1(join(x2_0, up(x3_0)))
-        x1_2 = self.conv1_2(join(x1_0, x1_1, up(x2_1)))
-        x0_3 = self.conv0_3(join(x0_0, x0_1, x0_2, up(x1_2)))
+        x2_1 = self.conv2_1(concatenate(x2_0, up(x3_0)))
+        x1_2 = self.conv1_2(concatenate(x1_0, x1_1, up(x2_1)))
+        x0_3 = self.conv0_3(concatenate(x0_0, x0_1, x0_2, up(x1_2)))
         if self.level == 3:
             return [x0_1, x0_2, x0_3]
 
         x4_0 = self.conv4_0(pool(x3_0))
-        x3_1 = self.conv3_1(join(x3_0, up(x4_0)))
-        x2_2 = self.conv2_2(join(x2_0, x2_1, up(x3_1)))
-        x1_3 = self.conv1_3(join(x1_0, x1_1, x1_2, up(x2_2)))
-        x0_4 = self.conv0_4(join(x0_0, x0_1, x0_2, x0_3, up(x1_3)))
+        x3_1 = self.conv3_1(concatenate(x3_0, up(x4_0)))
+        x2_2 = self.conv2_2(concatenate(x2_0, x2_1, up(x3_1)))
+        x1_3 = self.conv1_3(concatenate(x1_0, x1_1, x1_2, up(x2_2)))
+        x0_4 = self.conv0_4(concatenate(x0_0, x0_1, x0_2, x0_3, up(x1_3)))
         return [x0_1, x0_2, x0_3, x0_4]
 
 
-def join(*maps: Tensor) -> Tensor:
-    """Stack maps of one size along their channels."""
+def concatenate(*maps: Tensor) -> Tensor:
+    """Concatenate maps along their channels."""
     return torch.cat(maps, dim=1)
 
 
 def check_level(prune_to: int | None, depth: int, deep_supervision: bool) -> None:
-    """Check the level that a network of this depth is pruned to.
+    """Validate the pruning level.
 
     Raises:
         ConfigError: there is no such level, or it has no head.
@@ -168,8 +168,8 @@ def check_level(prune_to: int | None, depth: int, deep_supervision: bool) -> Non
         )
 
 
-def leave_pruned(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Take the nodes and heads that a pruned network does not have out of a state that is about to be loaded into it."""
+def drop_pruned_weights(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Remove the nodes and heads that a pruned network lacks from a state dict before it is loaded."""
     assert isinstance(network, UNetPlusPlus)
     if not network.pruned:
         return

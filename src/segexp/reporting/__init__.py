@@ -1,1 +1,1 @@
-"""Pages that a browser opens without a network: everything they show is in the one file."""
+"""Self-contained HTML reports."""

@@ -1,6 +1,6 @@
-"""Images of chosen cases: the worst, the median and the best ones of a run, and those that were explained.
+"""Images of selected cases of a run (worst, median, best, false alarms), and of explained cases.
 
-Training writes them below `images/` with an index that says what they are; the page reads them from there.
+They are written into `pictures/` together with an index, from which the report reads them.
 
 Shapes: N cases, C channels, H W pixels, K classes.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from segexp.atomic import atomic_write
-from segexp.data.dataset import Prepared
+from segexp.data.dataset import ScoringCases
 from segexp.evaluation.case_scores import mean_over_classes
 from segexp.evaluation.scoring import Scorable
 from segexp.evaluation.summary_text import format_score
@@ -45,26 +45,26 @@ EXPLAINED_FOLDER = Path("pictures") / "explained"
 INDEX = "index.json"
 VIEWS = ("image", "truth", "prediction", "error")
 KINDS = {"worst": 4, "best": 3, "median": 3, "false alarm": 2}
-"""How many of each are shown, in the order in which they are chosen, turn by turn."""
+"""Number of cases of each kind, in the order of the round-robin selection."""
 SIDE = 320
 """Longest side of an image in pixels."""
 PANEL_WIDTH = 1100
-"""Pixels of the panel of an older run on the page."""
+"""Width of the panel of an older run in pixels."""
 PICTURE_BUDGET = 10_000_000
-"""Characters of the page that images of cases may take: a page stays below 15 MB."""
+"""Maximum characters of the page for case images; a page stays below 15 MB."""
 ERROR_COLOURS = {"correct": CORRECT, "missed": MISSED, "false alarm": FALSE_ALARM, "wrong class": WRONG_CLASS}
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """A case with images.
+    """A selected case with its images.
 
     Attributes:
         position: of the case in its split.
         kind: "worst", "median", "best" or "false alarm".
         split: its name.
         case: its id.
-        score: Dice, mean over the classes in the truth; None if absent.
+        score: Dice, mean over the classes in the mask; None if undefined.
         files: of the four `VIEWS`, in the folder of the index.
     """
 
@@ -78,13 +78,13 @@ class CaseImages:
 
 @dataclass(frozen=True)
 class ExplainedCases:
-    """Cases with a heat map of what speaks for a class.
+    """Cases with a heat map for a class.
 
     Attributes:
         target: name of the class.
-        layer: that was looked at.
+        layer: used by Grad-CAM.
         titles: of the cases.
-        files: of each case image, truth, prediction and heat, in the folder of the index.
+        files: of each case: image, mask, prediction and heat map, in the folder of the index.
     """
 
     target: str
@@ -95,7 +95,7 @@ class ExplainedCases:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """The views of a case side by side, below its title; `anchor` is its place on the page, empty if nothing leads there."""
+    """The views of a case side by side; `anchor` is its HTML anchor, "" if nothing links to it."""
 
     kind: str
     title: str
@@ -105,14 +105,14 @@ class CaseRow:
 
 @dataclass(frozen=True)
 class CaseGallery:
-    """The images of a run.
+    """The case images of a run on the page.
 
     Attributes:
-        legend: what the colours of masks and errors mean.
+        legend: colours of masks and errors.
         rows: by split.
-        missing: images of the index that are no longer there.
-        panels: of an older run, which has no such images.
-        command: that draws the images again, where there is none.
+        missing: number of images of the index that no longer exist.
+        panels: of an older run without case images.
+        command: draws the images again; "" if there are some.
         anchors: `#name` of the images of a case, by split and id.
     """
 
@@ -137,11 +137,11 @@ class Evidence:
 def choose_cases(
     scores: Sequence[float] | np.ndarray, false_alarms: Sequence[int] | np.ndarray | None = None
 ) -> list[CaseImages]:
-    """Choose cases to be shown; no case twice, all of them where there are few.
+    """Select distinct cases to show; all if there are few.
 
     Args:
-        scores: N, the higher the better; NaN where the truth is empty.
-        false_alarms: N, pixels falsely found; the cases with an empty truth and the most of them are shown as well.
+        scores: N, higher is better; NaN if the mask is empty.
+        false_alarms: N, false positive pixels; cases with an empty mask and the most of them are shown as well.
 
     Returns:
         Positions with their kind, from the worst to the best, false alarms last.
@@ -167,10 +167,10 @@ def choose_cases(
 def draw_views(
     image: Array, truth: Array, prediction: Array, palette: Palette, side: int = SIDE, overlapping: bool = False
 ) -> tuple[Array, ...]:
-    """Return the four `VIEWS` of a case, each (h, w, 3) uint8 with its longest side `side`; small images are not enlarged.
+    """Return the four `VIEWS` of a case, each (h, w, 3) uint8 with longest side `side`; small images are not enlarged.
 
     Args:
-        image: (H, W, C) as it was read.
+        image: (H, W, C) as read.
         truth: (H, W) class index, 255 = ignore.
         prediction: (H, W) class index.
         palette: a colour per class.
@@ -187,16 +187,16 @@ def draw_views(
 
 
 def save_case_images(
-    directory: Path, split: str, segmenter: Scorable, cases: Sequence[Case], prepared: Prepared, matrices: np.ndarray
+    directory: Path, split: str, segmenter: Scorable, cases: Sequence[Case], prepared: ScoringCases, matrices: np.ndarray
 ) -> None:
-    """Choose cases of a split by their scores and write their images into `images/cases/` of a run directory.
+    """Select cases of a split by their scores and write their images into `pictures/cases/` of a run directory.
 
-    The chosen cases are predicted again, so that the predictions of all need not be kept until the scores are known.
+    The selected cases are predicted again, so that predictions need not be kept during scoring.
 
     Args:
         directory: of the run.
         split: its name.
-        segmenter: what was scored.
+        segmenter: the scored model.
         cases: N.
         prepared: the same cases as samples.
         matrices: their confusion matrices (N, K, K).
@@ -222,12 +222,12 @@ def write_case_images(
     palette: Palette,
     overlapping: bool = False,
 ) -> None:
-    """Write images of the chosen cases of one split, and the index that says what they are; other splits' stay.
+    """Write images of the selected cases of one split and update the index.
 
     Args:
         directory: of the run.
         split: its name.
-        cases: what is shown (with id and score), image (H, W, C), truth and prediction (H, W).
+        cases: the case (with id and score), image (H, W, C), mask and prediction (H, W).
         palette: a colour per class.
         overlapping: the masks hold bit sets.
     """
@@ -243,7 +243,7 @@ def write_case_images(
 
 
 def read_case_images(directory: Path) -> list[CaseImages]:
-    """Return the cases that have images, as the index says; nothing where it is missing or broken."""
+    """Return the cases of the index; empty if it is missing or broken."""
     try:
         content: list[Mapping[str, Any]] = json.loads((directory / CASES_FOLDER / INDEX).read_text(encoding="utf-8"))
         return [CaseImages(**{**entry, "files": _file_names(entry["files"])}) for entry in content]
@@ -254,13 +254,13 @@ def read_case_images(directory: Path) -> list[CaseImages]:
 def write_explained_cases(
     directory: Path, cases: Sequence[ExplainedCase], target: str, layer: str, palette: Palette, overlapping: bool = False
 ) -> None:
-    """Write the images of explained cases, and the index that says what they are.
+    """Write the images of explained cases and their index.
 
     Args:
         directory: of the run.
-        cases: validation cases whose truth is known.
+        cases: validation cases with known masks.
         target: name of the class.
-        layer: that was looked at.
+        layer: used by Grad-CAM.
         palette: a colour per class.
         overlapping: the masks hold bit sets.
     """
@@ -279,7 +279,7 @@ def write_explained_cases(
 
 
 def read_explained_cases(directory: Path) -> ExplainedCases | None:
-    """Return the explained cases, as the index says; None if it is missing or broken."""
+    """Return the explained cases of the index; None if it is missing or broken."""
     try:
         content: dict[str, Any] = json.loads((directory / EXPLAINED_FOLDER / INDEX).read_text(encoding="utf-8"))
         files = tuple(_file_names(names) for names in content["files"])
@@ -302,21 +302,21 @@ def _write_index(folder: Path, content: object) -> None:
 
 
 def _file_names(names: Sequence[object]) -> tuple[str, ...]:
-    """Return names without their folders: an index leads nowhere but to its own."""
+    """Return names without folders, so that an index cannot refer to files elsewhere."""
     return tuple(Path(str(name)).name for name in names)
 
 
 def case_gallery(
     directory: Path, cases: Sequence[CaseImages], splits: Sequence[str], classes: Sequence[str], palette: Palette
 ) -> CaseGallery:
-    """Return the images of a run for its page, as many of them as it has room for.
+    """Return the case images of a run for the page, within its size budget.
 
     Args:
         directory: of the run.
-        cases: what `read_case_images` returned.
-        splits: those that were scored.
+        cases: result of `read_case_images`.
+        splits: scored splits.
         classes: names, the background first.
-        palette: a colour per class; empty when it is not known.
+        palette: a colour per class; empty if unknown.
     """
     rows: dict[str, list[CaseRow]] = {}
     anchors: dict[tuple[str, str], str] = {}
@@ -337,13 +337,13 @@ def case_gallery(
 
 
 def error_legend(classes: Sequence[str], palette: Palette) -> list[tuple[str, list[ColourKey]]]:
-    """Return what the colours of masks and errors mean."""
+    """Return the legend of masks and errors."""
     kinds = [ColourKey(name, colour) for name, colour in ERROR_COLOURS.items() if len(classes) > 2 or name != "wrong class"]
     return [(title, keys) for title, keys in (("Masks: ", colour_keys(classes, palette)), ("Errors: ", kinds)) if keys]
 
 
 def _old_panels(directory: Path, splits: Sequence[str]) -> list[Figure]:
-    """Return the panels that older runs have."""
+    """Return the panels of an older run."""
     found = []
     for split in splits:
         try:
@@ -356,8 +356,8 @@ def _old_panels(directory: Path, splits: Sequence[str]) -> list[Figure]:
     return found
 
 
-def evidence(directory: Path) -> Evidence | None:
-    """Return the explained cases of a run for its page; None if absent whose images are there."""
+def explained_section(directory: Path) -> Evidence | None:
+    """Return the explained cases of a run for the page; None if there are no images."""
     found = read_explained_cases(directory)
     if found is None:
         return None
@@ -373,6 +373,6 @@ def evidence(directory: Path) -> Evidence | None:
 
 
 def _embed_views(folder: Path, files: Sequence[str], names: Sequence[str], case: str) -> list[Figure]:
-    """Return the images of a case that are there, each below its name."""
+    """Return the existing images of a case with their captions."""
     found = ((embed_file(folder / file, f"{case}: {name}"), name) for file, name in zip(files, names, strict=False))
     return [Figure(picture, name) for picture, name in found if picture is not None]

@@ -1,8 +1,7 @@
-"""Charts of a page as plain geometry, which `templates/charts.html.j2` draws as SVG in the colours of the page.
+"""Charts as plain geometry, drawn as SVG by `templates/charts.html.j2` in the colours of the page.
 
-Lengths are in units of the drawing, which is as wide as its place on the page: about a pixel each. Up to eight lines have
-colours that colour-blind readers can tell apart (Okabe and Ito), a lighter set on dark paper. Every chart has a name and a
-description in words, and its marks tell their values when a pointer rests on them.
+Lengths are in drawing units of about one pixel. Up to eight lines have colours that colour-blind readers can distinguish (Okabe
+and Ito), lighter ones in dark mode. Every chart has a label and a text description, and its marks show their values on hover.
 """
 
 import math
@@ -19,26 +18,26 @@ from segexp.reporting.tables import Table
 
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 20, 42
-"""Margins of the area in which values lie."""
+"""Margins of the plot area."""
 MARKED_POINTS = 60
-"""Lines with no more points than these mark them, each with its values."""
+"""Maximum number of points for which a line shows markers."""
 MAX_POINTS = 600
-"""Points of a line that are drawn; of more every second, third … is left out."""
+"""Maximum number of points of a line; longer lines are thinned."""
 MAX_LINES = 8
 CATEGORIES = 6
-"""Different numbers up to which they lie side by side in a dot plot; more lie on a scale of their own."""
+"""Up to this many distinct numbers are treated as categories in a dot plot."""
 LOG_RATIO = 20
-"""Largest by smallest number from which on the scale of a dot plot is logarithmic."""
+"""Minimum ratio of largest to smallest number for a logarithmic scale in a dot plot."""
 SPREAD = 22
-"""How far dots of one value are spread, either way."""
+"""Maximum horizontal spread of the dots of one value."""
 NAME_WIDTH, BAR_HEIGHT = 130, 26
-"""Room of the names of a bar chart, and height of a bar with its gap."""
+"""Width of the names of a bar chart, and height of a bar with its gap."""
 INTERVAL_WIDTH = 180
 
 
 @dataclass(frozen=True)
 class Text:
-    """A word at a point; the anchor says which part of it: "start", "middle" or "end"."""
+    """A text at a point; `anchor` is "start", "middle" or "end"."""
 
     x: float
     y: float
@@ -49,7 +48,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Rule:
-    """A straight line; the kind says how it looks: "axis", "grid-line", "guide" or "mean-mark"."""
+    """A straight line; `kind` is its style: "axis", "grid-line", "guide" or "mean-mark"."""
 
     x1: float
     y1: float
@@ -60,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Bar:
-    """A rectangle; `fill` is a colour such as "#0072b2", empty for that of the page."""
+    """A rectangle; `fill` is a colour such as "#0072b2", "" for the page's own."""
 
     x: float
     y: float
@@ -72,7 +71,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with what it tells."""
+    """A point with the text shown on hover."""
 
     x: float
     y: float
@@ -81,7 +80,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line in the colour `format_score` (0 to 7), with dots where it has few points."""
+    """A line in the colour `number` (0 to 7), with dots if it has few points."""
 
     number: int
     points: Sequence[tuple[float, float]]
@@ -94,16 +93,16 @@ class Chart:
 
     Attributes:
         title: above it; may be empty.
-        label: its name for readers who do not see it.
-        description: its main numbers in words, for the same readers.
+        label: its name, for screen readers.
+        description: its main numbers, for screen readers.
         height: of the drawing, which is `WIDTH` wide.
         rules: axes, grid lines and guides.
         bars: columns of a histogram or bars of classes.
         curves: lines.
         dots: single points.
         texts: numbers and names.
-        legend: names of the curves, none for a single one.
-        table: the same in numbers; None if the marks say it all.
+        legend: names of the curves; empty for a single one.
+        table: the data as a table; None if the marks suffice.
     """
 
     title: str
@@ -122,7 +121,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart; `x` and `y` are of one length, points whose y is not finite are left out."""
+    """A line of a chart; `x` and `y` have equal length, points with non-finite y are left out."""
 
     name: str
     x: Sequence[float]
@@ -140,7 +139,7 @@ class JobScore:
 
 @dataclass(frozen=True)
 class IntervalBar:
-    """A mean and its interval on a scale; `start` and `length` are None if there is no interval."""
+    """A mean and its interval on a scale; `start` and `length` are None without an interval."""
 
     mean: float
     start: float | None
@@ -150,7 +149,7 @@ class IntervalBar:
 
 @dataclass(frozen=True)
 class Axes:
-    """Where values lie on the drawing, and the rules and texts of both scales."""
+    """The scales of a chart, with their rules and texts."""
 
     left: float
     right: float
@@ -162,40 +161,40 @@ class Axes:
     texts: list[Text] = field(default_factory=list)
 
     def x(self, value: float) -> float:
-        """Return the place of a value on the horizontal scale."""
+        """Return the horizontal position of a value."""
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (value - self.left) / (self.right - self.left), 1)
 
     def y(self, value: float) -> float:
-        """Return the place of a value on the vertical scale; one beyond its ends stays near them."""
+        """Return the vertical position of a value, clipped near the ends of the scale."""
         low, high = self.scale(self.low), self.scale(self.high)
         share = (self.scale(value) - low) / (high - low)
         return round(TOP + (self.height - TOP - BOTTOM) * (1 - min(max(share, -0.02), 1.02)), 1)
 
     def add_rows(self, values: Sequence[float], name: str = "") -> None:
-        """Add a grid line and a number for each of the values, and the name of the vertical scale."""
+        """Add a grid line and a number for each value, and the name of the vertical scale."""
         texts = [f"{value:.6g}" for value in values]
         digits = max((len(text.partition(".")[2]) for text in texts if "e" not in text), default=0)
         for value, text in zip(values, texts, strict=True):
             y = self.y(value)
-            shown = f"{value:.2g}" if "e" in text else short(value) if abs(value) >= 1e4 else f"{value:.{digits}f}"
+            shown = f"{value:.2g}" if "e" in text else compact_number(value) if abs(value) >= 1e4 else f"{value:.{digits}f}"
             self.rules.append(Rule(LEFT, y, WIDTH - RIGHT, y, "grid-line"))
             self.texts.append(Text(LEFT - 6, y + 4, shown, "end"))
         if name:
             self.texts.append(Text(LEFT, TOP - 8, name, "start"))
 
     def add_columns(self, name: str, *, whole: bool = False) -> None:
-        """Add numbers along the bottom, whole ones only if asked, and the name of the horizontal scale."""
+        """Add numbers (optionally only integers) along the bottom, and the name of the horizontal scale."""
         for value in ticks(self.left, self.right):
             if self.left - 1e-9 <= value <= self.right + 1e-9 and (not whole or value.is_integer()):
-                self.add_label(self.x(value), short(value))
+                self.add_label(self.x(value), compact_number(value))
         self.texts.append(Text((LEFT + WIDTH - RIGHT) / 2, self.height - 6, name))
 
     def add_label(self, x: float, text: str) -> None:
-        """Add a word below the area of the values."""
+        """Add a text below the plot area."""
         self.texts.append(Text(x, self.height - BOTTOM + 17, text))
 
     def add_guide(self, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
-        """Add a dashed line, with a word above its end."""
+        """Add a dashed line with a text at its end."""
         x1, y1, x2, y2 = self.x(start[0]), self.y(start[1]), self.x(end[0]), self.y(end[1])
         self.rules.append(Rule(x1, y1, x2, y2, "guide"))
         if text:
@@ -212,15 +211,15 @@ def line_chart(
     marker: tuple[float, str] | None = None,
     diagonal: bool = False,
 ) -> Chart | None:
-    """Return one or more lines on common scales; None if there is no point.
+    """Return a chart of one or more lines; None if there is no point.
 
     Args:
         lines: up to `MAX_LINES`; more are left out.
-        title: what goes upwards.
-        x_name: what goes to the right.
-        y_range: both ends of the upward scale; by default those of the values.
-        marker: a place on the horizontal scale that is marked, and why.
-        diagonal: draw where both axes are equal, on scales from 0 to 1.
+        title: name of the vertical axis.
+        x_name: name of the horizontal axis.
+        y_range: of the vertical scale; by default that of the values.
+        marker: a marked position on the horizontal scale and its text.
+        diagonal: draw the diagonal, on scales from 0 to 1.
     """
     kept = [line for line in map(_finite_points, lines[:MAX_LINES]) if line.x]
     if not kept:
@@ -263,12 +262,12 @@ def _curve(line: Series, position: int, axes: Axes) -> Curve:
     points = [(axes.x(x), axes.y(y)) for x, y in zip(line.x, line.y, strict=True)]
     if len(points) > MARKED_POINTS:
         return Curve(position, points, [])
-    values = [f"{line.name}, {short(x)}: {y:.4g}" for x, y in zip(line.x, line.y, strict=True)]
+    values = [f"{line.name}, {compact_number(x)}: {y:.4g}" for x, y in zip(line.x, line.y, strict=True)]
     return Curve(position, points, [Dot(*point, value) for point, value in zip(points, values, strict=True)])
 
 
 def _line_in_words(line: Series, x_name: str) -> str:
-    first, last = (f"{line.y[n]:.4g} at {x_name} {short(line.x[n])}" for n in (0, -1))
+    first, last = (f"{line.y[n]:.4g} at {x_name} {compact_number(line.x[n])}" for n in (0, -1))
     return f"{line.name}: from {first} to {last}, lowest {min(line.y):.4g}, highest {max(line.y):.4g}."
 
 
@@ -282,16 +281,16 @@ def histogram(
     value_range: tuple[float, float] | None = None,
     root_scale: bool = False,
 ) -> Chart | None:
-    """Return how often values occur; None if absent.
+    """Return a histogram; None if there are no finite values.
 
     Args:
-        values: numbers; those that are not finite are left out.
-        x_name: of the horizontal scale, with its unit.
-        label: what it shows, for readers who do not see it.
-        bins: columns; one where all values are equal and no range is given.
-        unit: what is counted, in the singular.
-        value_range: both ends of the horizontal scale; by default those of the values.
-        root_scale: columns as high as the square roots of the counts, where one of them would hide all others.
+        values: numbers; non-finite ones are left out.
+        x_name: name of the horizontal scale, with its unit.
+        label: for screen readers.
+        bins: number of columns; one if all values are equal and no range is given.
+        unit: counted objects, singular.
+        value_range: of the horizontal scale; by default that of the values.
+        root_scale: use square roots of the counts, so that small columns remain visible.
     """
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
@@ -309,30 +308,32 @@ def histogram(
     columns = zip(counts, pairwise(edges), strict=True)
     bars = [_column(count, start, end, unit, axes) for count, (start, end) in columns if count]
     most = int(counts.argmax())
-    ends = f"{short(float(finite.min()))} to {short(float(finite.max()))}"
+    ends = f"{compact_number(float(finite.min()))} to {compact_number(float(finite.max()))}"
     description = f"{_amount(float(counts.sum()), unit)} from {ends}, most in the column from "
-    description += f"{short(edges[most])} to {short(edges[most + 1])}."
+    description += f"{compact_number(edges[most])} to {compact_number(edges[most + 1])}."
     return Chart("", label, description, axes.height, rules=axes.rules, bars=bars, texts=axes.texts)
 
 
 def _column(count: float, start: float, end: float, unit: str, axes: Axes) -> Bar:
     left, top, bottom = axes.x(start), axes.y(count), axes.y(0)
     width = round(max(axes.x(end) - left - 1, 0.5), 1)
-    return Bar(left, top, width, round(bottom - top, 1), f"{short(start)} to {short(end)}: {_amount(count, unit)}")
+    return Bar(
+        left, top, width, round(bottom - top, 1), f"{compact_number(start)} to {compact_number(end)}: {_amount(count, unit)}"
+    )
 
 
 def _amount(count: float, unit: str) -> str:
-    return f"{short(count)} {unit if count == 1 else f'{unit}s'}"
+    return f"{compact_number(count)} {unit if count == 1 else f'{unit}s'}"
 
 
 def bar_chart(names: Sequence[str], shares: Sequence[float], colours: Sequence[tuple[int, int, int]], label: str) -> Chart:
-    """Return a bar per class with its share of the pixels.
+    """Return a bar chart of class shares.
 
     Args:
         names: of the classes.
         shares: 0 to 1.
         colours: of the classes.
-        label: what it shows, for readers who do not see it.
+        label: for screen readers.
     """
     top = max(*shares, 1e-12)
     texts, bars = [], []
@@ -347,10 +348,10 @@ def bar_chart(names: Sequence[str], shares: Sequence[float], colours: Sequence[t
 
 
 def dot_plot(key: str, jobs: Sequence[JobScore], score: str) -> Chart | None:
-    """Return a dot per job and a mark at the mean of each value, and the same in numbers; None if no job has a score.
+    """Return a dot plot of the jobs by value with the mean of each value, and its table; None if no job has a score.
 
     Args:
-        key: what varies.
+        key: that varies.
         jobs: those without a score are left out.
         score: name of the score.
     """
@@ -383,7 +384,7 @@ def _value_row(value: str, jobs: Sequence[JobScore]) -> list[str]:
 
 
 def _value_positions(values: Sequence[str]) -> list[float]:
-    """Return where values lie: side by side, or on a scale where they are many numbers."""
+    """Return the positions of values: evenly spaced categories, or a numeric scale for many numbers."""
     numbers = [x for x in map(_as_number, values) if x is not None]
     if len(values) <= CATEGORIES or len(numbers) < len(values):
         return [float(n) for n in range(len(values))]
@@ -392,7 +393,7 @@ def _value_positions(values: Sequence[str]) -> list[float]:
 
 
 def _add_value_labels(values: Sequence[str], places: Sequence[float], axes: Axes) -> None:
-    """Add the values below their places, shortened to the room between them; where that is too little, not all."""
+    """Add the values as labels, shortened to the available width, and thinned if necessary."""
     gaps = [b - a for a, b in pairwise(places)]
     room = max(40.0, min(gaps, default=float(WIDTH - LEFT - RIGHT)))
     last = -room
@@ -403,7 +404,7 @@ def _add_value_labels(values: Sequence[str], places: Sequence[float], axes: Axes
 
 
 def _job_dots(jobs: Sequence[JobScore], x: float, axes: Axes, score: str) -> list[Dot]:
-    """Return the dots of one value, side by side where there are several."""
+    """Return the dots of one value, side by side."""
     width = min(SPREAD, 5 * (len(jobs) - 1))
     offsets = np.linspace(-width, width, len(jobs)) if len(jobs) > 1 else np.zeros(1)
     return [
@@ -413,9 +414,9 @@ def _job_dots(jobs: Sequence[JobScore], x: float, axes: Axes, score: str) -> lis
 
 
 def _shortened(text: str, room: int) -> str:
-    """Return as much of a value as fits into so many characters."""
+    """Return a value shortened to `room` characters."""
     value = _as_number(text)
-    text = short(value) if value is not None and len(text) > room else text
+    text = compact_number(value) if value is not None and len(text) > room else text
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
@@ -433,13 +434,7 @@ def _as_number(text: str) -> float | None:
 
 
 def interval_bar(interval: Interval, low: float, high: float) -> IntervalBar | None:
-    """Return the interval of a score as a bar with a mark at the mean; None for scores that do not lie between 0 and 1.
-
-    Args:
-        interval: of the score.
-        low: left end of the scale.
-        high: right end of the scale.
-    """
+    """Return the bar of an interval on the scale from `low` to `high`; None for a mean outside 0 to 1."""
     if not 0 <= interval.mean <= 1:
         return None
 
@@ -454,7 +449,7 @@ def interval_bar(interval: Interval, low: float, high: float) -> IntervalBar | N
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers, the first no more than `low` and the last no less than `high`."""
+    """Return about `count` round numbers that cover the range from `low` to `high`."""
     if not high > low:
         half = abs(low) / 10 or 0.5
         low, high = low - half, high + half
@@ -465,8 +460,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def short(value: float) -> str:
-    """Return a number in few characters: 1.2k, 0.034, 256."""
+def compact_number(value: float) -> str:
+    """Return a compact number: 1.2k, 0.034, 256."""
     size = abs(value)
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:

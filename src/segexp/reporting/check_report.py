@@ -1,6 +1,6 @@
-"""check.html: the verdict, each finding with the cases that it names, facts and distributions of the data, sample cases.
+"""check.html: verdict, findings with their cases, statistics of the data, and sample cases.
 
-To add a section that only some checks have: a dataclass like `TrialFit` here, and a template of that name.
+To add an optional section: a dataclass like `TrialFit` here, and a template with the name in its `template`.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from segexp.data.labels import multilabel
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import rgb
 from segexp.data.layout.infer_classes import evenly_spread
-from segexp.errors import DataError, SegexpError, sentence
+from segexp.errors import DataError, SegexpError, pluralise, sentence
 from segexp.evaluation.label_errors import LabelQuality
 from segexp.evaluation.summary_text import format_score
 from segexp.reporting.case_images import draw_views
@@ -32,26 +32,26 @@ from segexp.types import IGNORE, DataSpec
 from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS, Array
 
 MAX_LISTED = 12
-"""Mask values, sizes and the like that are listed; the rest is counted."""
+"""Maximum number of listed mask values, sizes etc."""
 CASES_PER_SPLIT = 8
-"""Sample cases of each split."""
+"""Number of sample cases of each split."""
 LARGE, SMALL = 320, 160
 """Longest side of an image in pixels."""
 MANY_CASES = 12
-"""A finding about more cases than these shows small images, to be unfolded."""
+"""Findings about more cases show small, collapsed images."""
 PICTURE_BUDGET = 11_000_000
-"""Characters of the page that images may take: check.html stays below 15 MB."""
+"""Maximum characters of the page for images; check.html stays below 15 MB."""
 MAX_CLASSES = 8
-"""Foreground classes whose share has a histogram."""
+"""Maximum number of foreground classes with a histogram."""
 DISPUTED_CASES = 12
-"""Disputed masks with images."""
+"""Number of disputed masks with images."""
 RANKED_CASES = 100
-"""Disputed masks in the table; label_errors.csv has all."""
+"""Number of disputed masks in the table; label_errors.csv has all."""
 DISPUTE_VIEWS = ("image", "given mask", "prediction", "where they differ")
 LEVEL_STYLES = dict(zip(LEVELS, ("bold red", "bold yellow", "bold cyan"), strict=True))
 
 Step = tuple[int, float, float, float]
-"""Steps done, seconds, training loss, Dice."""
+"""Steps, seconds, training loss, Dice."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class ClassFacts:
     Attributes:
         name: as in data.classes.
         colour: in overlays.
-        values: the mask values that were met and mean it, the most frequent first.
+        values: its mask values that occur, the most frequent first.
         share: of all labelled pixels.
-        cases: in how many cases it occurs.
+        cases: number of cases in which it occurs.
     """
 
     name: str
@@ -74,14 +74,14 @@ class ClassFacts:
 
 
 def dataset_name(data: DataConfig) -> str:
-    """Return what the data are called: the folder's name where nobody said."""
+    """Return the name of the data set; by default the folder name."""
     return Path(data.root).resolve().name or "data" if data.name == "auto" else data.name
 
 
 def check_verdict(examination: Examination) -> str:
-    """Return in one sentence whether these data can be trained on."""
+    """Return a sentence on whether the data are suitable for training."""
     counts = Counter(finding.level for finding in examination.findings)
-    errors, warnings = (_counted(counts[level], level) for level in LEVELS[:2])
+    errors, warnings = (pluralise(counts[level], level) for level in LEVELS[:2])
     if counts["error"]:
         return f"{errors}: training cannot work as it stands, or its scores would be wrong."
     if counts["warning"]:
@@ -90,7 +90,7 @@ def check_verdict(examination: Examination) -> str:
 
 
 def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
-    """Return names and values of what the images are like."""
+    """Return names and values of the properties of the data."""
     facts = list(examination.facts.values())
     found = [("cases", cases_text(examination))]
     groups = {case.group for case in examination.cases if case.group is not None}
@@ -118,14 +118,14 @@ def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
 
 
 def cases_text(examination: Examination) -> str:
-    """Return how many cases each split has."""
+    """Return the number of cases of each split as text."""
     counts = Counter(examination.splits.values())
     parts = [f"{counts[split]} {split}" for split in ("train", "val", "test") if counts[split]]
     return f"{len(examination.cases)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def label_table(data: DataConfig) -> Labels | None:
-    """Return the class table of a data section, None while it has none that can be used."""
+    """Return the class table of a data section; None if it is incomplete or invalid."""
     try:
         return multilabel.label_table(data)
     except SegexpError:
@@ -133,9 +133,9 @@ def label_table(data: DataConfig) -> Labels | None:
 
 
 def class_index(value: str, table: Labels) -> int | None:
-    """Return the class index of a mask value such as "255" or "#3C1098"; 255 when it is ignored, None when nobody claims it.
+    """Return the class index of a mask value such as "255" or "#3C1098"; 255 if ignored, None if unassigned.
 
-    Of labels that overlap, the first class that the value can stand for.
+    For overlapping labels, the first class with the value.
     """
     if isinstance(table, OverlappingTable):
         meant = [(index, class_index(value, table.of(name))) for index, name in enumerate(table.names[1:], start=1)]
@@ -148,7 +148,7 @@ def class_index(value: str, table: Labels) -> int | None:
 
 
 def class_facts(examination: Examination, table: Labels) -> list[ClassFacts]:
-    """Return one entry per class, and one for ignored pixels where there are any."""
+    """Return one entry per class, and one for ignored pixels if there are any."""
     if isinstance(table, OverlappingTable):
         return _overlapping_facts(examination, table)
     pixels: Counter[str] = Counter()
@@ -172,7 +172,7 @@ def class_facts(examination: Examination, table: Labels) -> list[ClassFacts]:
 
 
 def _overlapping_facts(examination: Examination, table: OverlappingTable) -> list[ClassFacts]:
-    """Return one entry per class by the pixels that have it; the first one is those that have none."""
+    """Return one entry per overlapping class; the first one is for pixels without a class."""
     known = [each for each in examination.facts.values() if each.shares]
     weights = np.array([each.size[0] * each.size[1] for each in known], float)
     shares = np.array([each.shares for each in known]).reshape(len(known), len(table.names))
@@ -185,7 +185,7 @@ def _overlapping_facts(examination: Examination, table: OverlappingTable) -> lis
 
 
 def unclaimed_values(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int]:
-    """Return the mask values that no class claims, with their pixels, the most frequent first."""
+    """Return the mask values without a class and their pixel counts, the most frequent first."""
     pixels: Counter[str] = Counter()
     for each in facts:
         pixels.update(each.values)
@@ -193,7 +193,7 @@ def unclaimed_values(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int
 
 
 def format_share(share: float) -> str:
-    """Return a share of the pixels: 12.3 %, or as many digits as tell it from zero."""
+    """Return a share of the pixels: 12.3 %, with enough digits to differ from zero."""
     return f"{100 * share:.1f} %" if share >= 0.001 or not share else f"{100 * share:.1g} %"
 
 
@@ -207,7 +207,7 @@ def _sizes(facts: Iterable[CaseFacts]) -> str:
 
 
 def _tally(texts: Iterable[str]) -> str:
-    """Return what occurs; how often, where it is not all the same."""
+    """Return the distinct texts, with their counts if there are several."""
     counts = Counter(texts)
     if len(counts) == 1:
         return next(iter(counts))
@@ -220,10 +220,6 @@ def _few(texts: Iterable[str]) -> str:
     return (", ".join(listed[:MAX_LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"
-
-
 def _number(value: str) -> np.ndarray:
     number = float(value)
     whole = number.is_integer() and 0 <= number <= 65535
@@ -232,7 +228,7 @@ def _number(value: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FindingBox:
-    """A finding with all cases that it names; many of them are small and unfolded when asked for."""
+    """A finding with images of its cases, small and collapsed if there are many."""
 
     notice: Notice
     figures: Sequence[Figure]
@@ -251,7 +247,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class TrialFit:
-    """What came out of letting the network learn a few images by heart."""
+    """Result of the overfitting test."""
 
     verdict: Notice
     charts: Sequence[Chart]
@@ -271,15 +267,15 @@ class Proposal:
 
 @dataclass(frozen=True)
 class DisputedMasks:
-    """Masks that the networks which never saw them dispute, the most doubtful first.
+    """A ranking of masks by their disagreement with held-out predictions.
 
     Attributes:
         notes: sentences about the ranking.
-        legend: what the colours mean.
+        legend: colours.
         rows: rank and id, scores, and views of the first ones.
-        table: of more of them.
-        total: how many there are.
-        caution: how the ranking is to be read.
+        table: of more masks.
+        total: number of masks.
+        caution: how to interpret the ranking.
     """
 
     notes: str
@@ -299,12 +295,12 @@ def check_page(examination: Examination, sections: Sequence[CheckSection] = ()) 
 
     Args:
         examination: of the data.
-        sections: that follow the findings, such as the trial fit and the proposed configuration.
+        sections: shown after the findings.
     """
     classes = label_table(examination.data)
     cases = {case.id: case for case in examination.cases}
     thumbnails = ThumbnailBudget(cases, classes, Path(examination.data.root), PICTURE_BUDGET)
-    samples = _sample_cases(examination, thumbnails)  # first, for there is always room for them
+    samples = _sample_cases(examination, thumbnails)  # first, so that they fit into the budget
     levels = {finding.level for finding in examination.findings}
     level = next((level for level in ("error", "warning") if level in levels), "good")
     return render(
@@ -323,7 +319,7 @@ def check_page(examination: Examination, sections: Sequence[CheckSection] = ()) 
 
 
 def _finding_boxes(findings: Sequence[Finding], thumbnails: ThumbnailBudget) -> list[FindingBox]:
-    """Return the findings with the cases that they name; a case that others name too says so."""
+    """Return the findings with their cases; captions name other findings about the same case."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for finding in findings:
         for case in finding.cases:
@@ -354,7 +350,7 @@ def _class_rows(examination: Examination, classes: Labels) -> list[ClassRow]:
 
 
 def distribution_charts(examination: Examination, classes: Labels | None) -> list[Chart]:
-    """Return the shares of the classes, histograms of sides, intensities and class shares, as far as they are known."""
+    """Return charts of class shares, image sides, intensities and class shares per mask, as far as known."""
     found = list(examination.facts.values())
     if not found:
         return []
@@ -374,7 +370,7 @@ def distribution_charts(examination: Examination, classes: Labels | None) -> lis
 
 
 def _sample_cases(examination: Examination, thumbnails: ThumbnailBudget) -> list[tuple[str, int, list[Figure]]]:
-    """Return some cases of each split, evenly spread, with their masks over them: split, number of its cases, figures."""
+    """Return evenly spread cases of each split with overlays: split, number of its cases, figures."""
     of_split: dict[str, list[str]] = defaultdict(list)
     for case in examination.cases:
         of_split[examination.splits.get(case.id, "not split")].append(case.id)
@@ -387,13 +383,13 @@ def _sample_cases(examination: Examination, thumbnails: ThumbnailBudget) -> list
 
 
 def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Array) -> TrialFit:
-    """Return what came out of letting the network learn a few images by heart.
+    """Return the section of the overfitting test.
 
     Args:
         words: the verdict.
-        learned: whether learning works.
-        steps: the course of the training, at least one.
-        pictures: (H, W, 3) uint8: input, truth, prediction and errors.
+        learned: whether the test is passed.
+        steps: progress of the training, at least one.
+        pictures: (H, W, 3) uint8: input, mask, prediction and errors.
     """
     numbers, _, losses, dice = zip(*steps, strict=True)
     charts = [line_chart([Series(name, numbers, values)], name, "steps") for name, values in (("Dice", dice), ("Loss", losses))]
@@ -418,13 +414,13 @@ def disputes_section(
     spec: DataSpec,
     look: Callable[[LabelQuality], tuple[Array, Array, Array]],
 ) -> DisputedMasks:
-    """Return the masks to look at first.
+    """Return the section of disputed masks.
 
     Args:
-        ranking: the most doubtful first.
+        ranking: lowest label quality first.
         notes: sentences about it.
         spec: classes and colours.
-        look: gives image (H, W, C), given mask (H, W) and prediction (H, W) of a case.
+        look: returns image (H, W, C), given mask (H, W) and prediction (H, W) of a case.
     """
     shown = []
     for rank, each in enumerate(ranking[:DISPUTED_CASES], start=1):
@@ -457,7 +453,7 @@ def disputes_section(
 
 
 def print_examination(console: Console, examination: Examination) -> None:
-    """Print layout, facts and findings, each with what to type."""
+    """Print layout, properties and findings with their remedies."""
     console.print(sentence(examination.layout), markup=False)
     lines = TextTable.grid(padding=(0, 2))
     for name, value in dataset_facts(examination):

@@ -1,4 +1,4 @@
-"""A comparison of runs for the terminal and as CSV, Markdown, LaTeX and HTML: texts for people, plain numbers for programs."""
+"""Output of a comparison: terminal, CSV, Markdown, LaTeX and HTML."""
 
 import csv
 import io
@@ -22,11 +22,11 @@ from segexp.reporting.tables import Table
 Value = str | int | float | None
 
 TEXT_COLUMNS = ("run", "seeds", "verdict")
-"""The columns that are no numbers."""
+"""The columns with text."""
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return the table of scores and, where there are differences, that of differences; empty columns are left out."""
+    """Return the tables of scores and, if any, differences, without empty columns."""
     name = f"{comparison.split}/{comparison.metric}"
     found = [_table(name, _score_columns(comparison), comparison.entries)]
     if comparison.contrasts and comparison.reference:
@@ -74,7 +74,7 @@ def _difference_columns() -> dict[str, Callable[[Any], str]]:
 
 
 def plain_rows(comparison: Comparison) -> list[dict[str, Value]]:
-    """Return one row per entry with every number in full, None if absent."""
+    """Return one row per entry with unrounded numbers, None if undefined."""
     of = {id(contrast.entry): contrast for contrast in comparison.contrasts}
     return [_plain(comparison, entry, of.get(id(entry))) for entry in comparison.entries]
 
@@ -135,7 +135,7 @@ def _fixed(value: float, digits: int) -> str:
 
 
 COLUMN_GAP = 2
-"""Blanks between two columns in the terminal."""
+"""Spaces between two columns in the terminal."""
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -148,7 +148,7 @@ LATEX_ESCAPES = {
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print tables, verdicts and notes; a table wider than the terminal goes on below, and nothing of it is cut."""
+    """Print tables, verdicts and notes; wide tables are split instead of being cut."""
     from rich.console import Console
     from rich.table import Table as TextTable
     from rich.text import Text
@@ -170,7 +170,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def as_text(comparison: Comparison) -> str:
-    """Return tables, verdicts and notes as text, with no line broken."""
+    """Return tables, verdicts and notes as text without line breaks in rows."""
     from rich.cells import cell_len
 
     lines: list[str] = []
@@ -188,11 +188,11 @@ def as_text(comparison: Comparison) -> str:
 
 
 def fit_columns(table: Table, room: int | None) -> list[list[int]]:
-    """Return which columns (0-based) fit beside each other, in as many lots as it takes; each begins with the first column.
+    """Split the columns (0-based) into groups that fit the line width, each starting with the first column.
 
     Args:
-        table: what is shown.
-        room: cells of a line, of which some signs take two; None for any number.
+        table: to print.
+        room: cells of a line (some characters take two); None for unlimited.
     """
     from rich.cells import cell_len
 
@@ -206,18 +206,18 @@ def fit_columns(table: Table, room: int | None) -> list[list[int]]:
 
 
 def write_comparison(comparison: Comparison, output: Path, command: Sequence[str]) -> list[Path]:
-    """Write the comparison to a file, in the form that its ending names, or in all four forms into a folder.
+    """Write the comparison to a file in the format of its suffix, or in all four formats into a folder.
 
     Args:
-        comparison: what was found.
-        output: a folder, or a file that ends in .csv, .md, .tex or .html; missing folders are made.
-        command: the words that make it again.
+        comparison: the result.
+        output: a folder, or a file that ends in .csv, .md, .tex or .html; missing folders are created.
+        command: the words of the command.
 
     Returns:
         The files.
 
     Raises:
-        ConfigError: another ending.
+        ConfigError: another suffix.
     """
     ending = output_format(output)
     files = [output] if ending else [output / f"compare{form}" for form in FORMATS]
@@ -229,10 +229,10 @@ def write_comparison(comparison: Comparison, output: Path, command: Sequence[str
 
 
 def output_format(output: Path) -> str:
-    """Return the ending of a file to write; nothing for a folder.
+    """Return the suffix of an output file; "" for a folder.
 
     Raises:
-        ConfigError: the ending of another kind of file.
+        ConfigError: an unknown suffix.
     """
     if output.is_dir():
         return ""
@@ -248,7 +248,7 @@ def output_format(output: Path) -> str:
 
 
 def as_csv(comparison: Comparison, _: str) -> str:
-    """Return a line per row of the table, numbers in full, empty if there is none."""
+    """Return CSV with one line per table row and unrounded numbers."""
     rows = plain_rows(comparison)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -258,7 +258,7 @@ def as_csv(comparison: Comparison, _: str) -> str:
 
 
 def as_markdown(comparison: Comparison, command: str) -> str:
-    """Return tables, verdicts and notes."""
+    """Return tables, verdicts and notes as Markdown."""
     lines = [f"# Comparison of {comparison.split}/{_escape_markdown(str(comparison.metric))}", ""]
     for table in comparison_tables(comparison):
         lines += [f"**{_escape_markdown(table.title)}**", "", _markdown_row(table.columns)]
@@ -278,7 +278,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def as_latex(comparison: Comparison, command: str) -> str:
-    r"""Return a table environment for each table, for a document with \usepackage{booktabs}."""
+    """Return a table environment for each table; the document needs the package booktabs."""
     parts = [f"% {line}" for line in (command.replace("\n", " "), r"\usepackage{booktabs}")]
     for table in comparison_tables(comparison):
         parts += ["", *_latex_table(table)]
@@ -310,7 +310,7 @@ def _escape_latex(text: str) -> str:
 
 
 def as_html(comparison: Comparison, command: str) -> str:
-    """Return a page in one file that loads nothing."""
+    """Return a self-contained page."""
     return render(
         "comparison.html.j2",
         title=f"Comparison of {comparison.split}/{comparison.metric}",
@@ -329,4 +329,4 @@ FORMATS: dict[str, Callable[[Comparison, str], str]] = {
     ".tex": as_latex,
     ".html": as_html,
 }
-"""How a comparison is written, by the ending of the file."""
+"""Writers by file suffix."""

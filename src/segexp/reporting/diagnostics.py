@@ -14,8 +14,8 @@ import numpy as np
 from segexp.atomic import atomic_write
 from segexp.evaluation.summary_text import format_score
 from segexp.metrics.calibration import Reliability
-from segexp.metrics.confusion import of_each_class
-from segexp.reporting.charts import Chart, Series, line_chart, short
+from segexp.metrics.confusion import split_matrix
+from segexp.reporting.charts import Chart, Series, compact_number, line_chart
 from segexp.reporting.tables import Table
 
 CALIBRATION_FILE = "calibration.json"
@@ -34,7 +34,7 @@ class CalibrationPlots:
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """Which share of a true class was given to a predicted one, as text and as a number from 0 to 1, and how many pixels."""
+    """The share of a true class predicted as another one, as text and number (0 to 1), and the number of pixels."""
 
     text: str
     share: float
@@ -43,7 +43,7 @@ class MatrixCell:
 
 @dataclass(frozen=True)
 class MatrixTable:
-    """A confusion matrix: names of the columns, and for each true class its name, its pixels and its cells."""
+    """A confusion matrix: column names, and for each true class its name, its pixels and its cells."""
 
     names: Sequence[str]
     rows: Sequence[tuple[str, str, Sequence[MatrixCell]]]
@@ -69,7 +69,7 @@ def write_calibration(path: Path, splits: Mapping[str, Reliability], classes: Se
 
 
 def read_calibration(path: Path) -> dict[str, tuple[list[str], Reliability]]:
-    """Return class names and counts of each split; nothing where the file is missing or broken."""
+    """Return class names and counts of each split; empty if the file is missing or broken."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(split): (list(classes), _reliability(classes)) for split, classes in content.items()}
@@ -82,7 +82,7 @@ def _reliability(classes: Mapping[str, Mapping[str, Sequence[float]]]) -> Reliab
 
 
 def calibration_plots(found: Mapping[str, tuple[list[str], Reliability]]) -> CalibrationPlots | None:
-    """Return a diagram for each split, and the errors of each class; None if nothing was recorded."""
+    """Return a diagram for each split, and the errors of each class; None without calibration."""
     if not found:
         return None
     charts, rows = [], []
@@ -107,7 +107,7 @@ def _known_pairs(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]
 
 
 def write_confusion(path: Path, matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Write the summed confusion matrix (K, K) of each split: rows are the truth, columns the prediction."""
+    """Write the summed confusion matrix (K, K) of each split: rows are the ground truth, columns the prediction."""
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CONFUSION_COLUMNS)
@@ -117,7 +117,7 @@ def write_confusion(path: Path, matrices: Mapping[str, np.ndarray], classes: Seq
 
 
 def read_confusion(path: Path, classes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the matrix (K, K) of each split; nothing where the file is missing or of other classes."""
+    """Return the matrix (K, K) of each split; empty if the file is missing or has other classes."""
     found: dict[str, np.ndarray] = {}
     place = {name: n for n, name in enumerate(classes)}
     try:
@@ -131,7 +131,7 @@ def read_confusion(path: Path, classes: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def confusion_from_cases(rows: Sequence[Mapping[str, str]], split: str) -> np.ndarray | None:
-    """Return the matrix (2, 2) that the counts in cases.csv tell; None if there are more classes."""
+    """Return the matrix (2, 2) from the counts of cases.csv; None for more classes."""
     own = [row for row in rows if row["split"] == split]
     names = list(dict.fromkeys(row["class"] for row in own))
     if len(names) != 2:
@@ -143,22 +143,22 @@ def confusion_from_cases(rows: Sequence[Mapping[str, str]], split: str) -> np.nd
 
 
 def matrix_tables(matrix: np.ndarray, classes: Sequence[str], overlapping: bool = False) -> list[MatrixTable]:
-    """Return the matrix (K, K) as a table; of overlapping labels a table for each foreground class against its absence."""
+    """Return the matrix (K, K) as a table; for overlapping labels a table of presence for each foreground class."""
     if not overlapping:
         return [_matrix_table(matrix, classes)]
-    pairs = zip(of_each_class(matrix), classes[1:], strict=True)
+    pairs = zip(split_matrix(matrix), classes[1:], strict=True)
     return [_matrix_table(counts, (f"no {name}", name)) for counts, name in pairs]
 
 
 def _matrix_table(matrix: np.ndarray, classes: Sequence[str]) -> MatrixTable:
-    """Return a table whose rows add up to 100 %; a class that does not occur has no share."""
+    """Return a table whose rows sum to 100 %; absent classes have no share."""
     rows = []
     for name, counts in zip(classes, matrix, strict=True):
         total = int(counts.sum())
         shares = [float(count) / total if total else 0.0 for count in counts]
         cells = [
-            MatrixCell(f"{share:.1%}" if total else "-", round(share, 3), short(float(count)))
+            MatrixCell(f"{share:.1%}" if total else "-", round(share, 3), compact_number(float(count)))
             for share, count in zip(shares, counts, strict=True)
         ]
-        rows.append((name, f"{short(total)} px", cells))
+        rows.append((name, f"{compact_number(total)} px", cells))
     return MatrixTable(classes, rows)

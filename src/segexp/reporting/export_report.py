@@ -1,4 +1,4 @@
-"""The certificate of an export for people: is it the same network, what is it worth, how fast is it?"""
+"""HTML certificate of an export: agreement, Dice and latency."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,15 +9,15 @@ from segexp.reporting.tables import Table
 from segexp.visualization import Array
 
 RUNTIME_NAMES = {"torch": "PyTorch, float32", "file": "this file", "float": "the float32 file"}
-"""What is timed, with its name."""
+"""Display names of the timed runtimes."""
 
 
 def certificate_page(values: Mapping[str, Any], good: bool, look: Sequence[tuple[str, Array]] = ()) -> str:
     """Return the page.
 
     Args:
-        values: what the certificate's JSON holds.
-        good: whether the file is what it should be.
+        values: content of the certificate's JSON.
+        good: whether the export succeeded.
         look: titles and images (H, W, 3) uint8, side by side.
     """
     return render(

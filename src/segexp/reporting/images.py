@@ -1,4 +1,4 @@
-"""Images as part of a page, and thumbnails of cases as they lie on disk, whatever is wrong with them.
+"""Embedded images, and thumbnails of cases, including defective ones.
 
 Shapes: C channels, H W pixels.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from segexp.data.io.images import read_image, read_mask
-from segexp.data.labels.multilabel import Labels, OverlappingTable, merged, table_of
+from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
 from segexp.data.layout.infer_classes import evenly_spread
 from segexp.data.preprocessing import resize_image, resize_mask
 from segexp.errors import DataError
@@ -23,23 +23,23 @@ from segexp.types import IGNORE, Case, Source
 from segexp.visualization import Array, Colour, Palette, overlay, overlay_bits, to_display
 
 QUALITY, THUMBNAIL_QUALITY = 85, 80
-"""Of JPEG images, 1 to 100."""
+"""JPEG quality, 1 to 100."""
 THREADS = 4
 BATCH = 32
-"""Thumbnails that are drawn together."""
+"""Number of thumbnails drawn together."""
 SAMPLED_IMAGES, SAMPLED_PIXELS = 24, 20_000
-"""Images whose intensities are looked at, and pixels of each."""
+"""Number of images sampled for intensities, and pixels of each."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that is part of the page.
+    """An embedded image.
 
     Attributes:
-        source: its bytes as a `data:` address.
+        source: `data:` URL.
         width: in pixels.
         height: in pixels.
-        alt: what it shows, for readers who do not see it.
+        alt: alternative text.
     """
 
     source: str
@@ -50,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image, None if it cannot be shown, with its caption."""
+    """An image with its caption; None if it cannot be shown."""
 
     picture: Picture | None
     caption: str
@@ -58,26 +58,26 @@ class Figure:
 
 @dataclass(frozen=True)
 class ColourKey:
-    """A name and the colour (red, green, blue) that stands for it in images."""
+    """A name and its colour (red, green, blue)."""
 
     name: str
     colour: Colour
 
 
 def embed_array(array: Array, alt: str, quality: int | None = QUALITY) -> Picture:
-    """Return an array as part of the page.
+    """Embed an array.
 
     Args:
         array: (H, W, 3) uint8 RGB.
-        alt: what it shows.
-        quality: of the JPEG, 1 to 100; None makes a PNG, for drawings.
+        alt: alternative text.
+        quality: of the JPEG, 1 to 100; None for PNG, for drawings.
     """
     height, width = array.shape[:2]
     return Picture(_data_address(encode(array, quality), "jpeg" if quality else "png"), width, height, alt)
 
 
 def embed_file(path: Path, alt: str) -> Picture | None:
-    """Return an image file as it is, as part of the page; None if it is missing or neither JPEG nor PNG."""
+    """Embed an image file unchanged; None if it is missing or neither JPEG nor PNG."""
     try:
         data = path.read_bytes()
         with Image.open(path) as opened:
@@ -88,7 +88,7 @@ def embed_file(path: Path, alt: str) -> Picture | None:
 
 
 def encode(array: Array, quality: int | None = QUALITY) -> bytes:
-    """Return an RGB array (H, W, 3) uint8 as a JPEG of that quality, or as a PNG where it is None."""
+    """Return an RGB array (H, W, 3) uint8 as JPEG of the given quality, or as PNG for None."""
     kind, options = (".png", []) if quality is None else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imencode(kind, np.ascontiguousarray(array[..., ::-1]), options)[1].tobytes()
 
@@ -98,21 +98,21 @@ def _data_address(data: bytes, kind: str) -> str:
 
 
 def colour_keys(names: Sequence[str], palette: Palette) -> list[ColourKey]:
-    """Return the colour of each class but the background."""
+    """Return the colours of the foreground classes."""
     return [ColourKey(name, colour) for name, colour in list(zip(names, palette, strict=False))[1:]]
 
 
 def draw_overlays(cases: Sequence[Case], table: Labels | None, side: int) -> list[Array | None]:
-    """Return an image (h, w, 3) uint8 per case, its longest side `side` pixels; None if the image cannot be read."""
+    """Return an image (h, w, 3) uint8 with longest side `side` per case; None if the image cannot be read."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(partial(draw_overlay, table=table, side=side), cases))
 
 
 def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
-    """Return image and mask of one case in one image.
+    """Return an image of a case with its mask.
 
-    A mask that fits is laid over the image. One of another size, or with values that no class claims, stands beside it in
-    gray; one that cannot be read is left out.
+    A valid mask is drawn over the image. One of another size, or with unknown values, is shown next to it in gray; an
+    unreadable one is left out.
     """
     try:
         image = read_image(case.image)
@@ -129,7 +129,7 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
     if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
         try:
             encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
-            mask, lay = merged(table, case, encoded), overlay_bits if isinstance(table, OverlappingTable) else overlay
+            mask, lay = merge_case_masks(table, case, encoded), overlay_bits if isinstance(table, OverlappingTable) else overlay
             return lay(small, mask, table.palette) if (mask != IGNORE).any() else small
         except DataError:
             pass
@@ -137,7 +137,7 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
 
 
 def place_beside(image: Array, raw: Array, side: int) -> Array:
-    """Return the image and, in gray or colour from its lowest to its highest value, the raw mask to its right."""
+    """Return the image with the raw mask to its right, scaled from its minimum to its maximum."""
     low, high = float(raw.min()), float(raw.max())
     gray = np.rint((raw.astype(np.float32) - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     mask = resize_to_side(to_display(raw if raw.ndim == 3 and raw.dtype == np.uint8 else gray), side)
@@ -147,7 +147,7 @@ def place_beside(image: Array, raw: Array, side: int) -> Array:
 
 
 def draw_file(path: Path, side: int) -> Array | None:
-    """Return the image of a single file, None if it is no image or cannot be read."""
+    """Return the image of a single file; None if it cannot be read."""
     try:
         return resize_to_side(to_display(read_image(Source(path))), side)
     except DataError:
@@ -155,14 +155,14 @@ def draw_file(path: Path, side: int) -> Array | None:
 
 
 def resize_to_side(picture: Array, side: int) -> Array:
-    """Return an image (H, W, 3) whose longest side is `side` pixels; a smaller one is enlarged by whole steps."""
+    """Return an image (H, W, 3) resized to longest side `side`."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     return resize_image(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def sample_intensities(cases: Sequence[Case]) -> tuple[Array, int]:
-    """Return intensities (N,), as stored, of pixels spread over some of the images, and over how many."""
+    """Return intensities (N,) as stored from some of the images, and the number of images."""
     found = []
     for case in evenly_spread(cases, SAMPLED_IMAGES):
         try:
@@ -175,13 +175,13 @@ def sample_intensities(cases: Sequence[Case]) -> tuple[Array, int]:
 
 @dataclass
 class ThumbnailBudget:
-    """Draws thumbnails of cases until the page holds enough.
+    """Draws thumbnails of cases within a size budget.
 
     Attributes:
         cases: by id.
-        classes: tells mask values; None while they are unknown.
+        classes: class table; None if unknown.
         root: folder that file names are relative to.
-        room: characters of the page that images may still take.
+        room: remaining characters of the page for images.
     """
 
     cases: Mapping[str, Case]
@@ -190,12 +190,12 @@ class ThumbnailBudget:
     room: int
 
     def figures(self, names: Sequence[str], side: int, captions: Mapping[str, str]) -> Iterator[Figure]:
-        """Yield a figure for each case id or file name, without an image where nothing can be shown or no room is left.
+        """Yield a figure for each case id or file name, without an image if it is unreadable or the budget is used up.
 
         Args:
-            names: ids, or names of files relative to the root.
+            names: ids, or file names relative to the root.
             side: longest side of an image in pixels.
-            captions: what stands after the name, for some of them.
+            captions: additional captions of some names.
         """
         for start in range(0, len(names), BATCH):
             some = names[start : start + BATCH]

@@ -1,4 +1,4 @@
-"""The pages of whatever a folder is, a run or a study, written again."""
+"""Regenerate the HTML reports of a run or study."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,10 +11,10 @@ from segexp.reporting.study_report import write_study_report
 
 
 def write_reports(directory: Path) -> Iterator[Path]:
-    """Write the page of a run; or those of the finished runs in a folder, then that of the folder. Yield each when it is there.
+    """Write the report of a run; or those of all finished runs in a folder, then that of the folder. Yield each path.
 
     Raises:
-        DataError: the folder does not exist or holds no run; it is a run that never finished, or whose files are broken.
+        DataError: the folder does not exist or contains no run; or it is an unfinished or broken run.
     """
     runs = find_runs(directory)
     if runs == [directory]:
@@ -22,15 +22,15 @@ def write_reports(directory: Path) -> Iterator[Path]:
         return
     for run in runs:
         if not unfinished_reason(run):
-            with suppress(DataError):  # the page of the folder says what is wrong with it
+            with suppress(DataError):  # the report of the folder describes the problem
                 yield write_run_report(run)
     yield write_study_report(directory)
 
 
 def write_report_safely(write: Callable[[Path], Path], directory: Path) -> str:
-    """Write a page at the end of a run or study; return where it is, or why there is none.
+    """Write a report at the end of a run or study; return a message with its path or the reason of a failure.
 
-    Whatever goes wrong here, the run itself is finished and its scores are written.
+    Errors are not raised, since the run itself is complete.
     """
     try:
         return f"Report: {write(directory)}"

@@ -1,7 +1,6 @@
-"""Pages from the Jinja2 templates in `templates/`: one file that loads nothing, readable on a phone, in light and in dark.
+"""Rendering of self-contained pages from the Jinja2 templates in `templates/`.
 
-Python computes plain data; markup, style and script are in the templates alone. Every value is escaped where it enters a page,
-so that a file name with a bracket cannot change it.
+Python computes plain data; markup, style and script are in the templates. All values are escaped.
 """
 
 import base64
@@ -19,7 +18,7 @@ from markupsafe import Markup
 from segexp.atomic import atomic_write
 
 REPORT_FILE = "report.html"
-"""The page in the directory of a run or a study."""
+"""File name of the report of a run or study."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Notice:
     """A box with a coloured edge.
 
     Attributes:
-        level: "error", "warning", "note" or "good"; it is also written out, for readers who cannot tell the colours.
+        level: "error", "warning", "note" or "good"; also written as text.
         title: in bold.
         paragraphs: below it.
         command: to type, at the end.
@@ -41,7 +40,7 @@ class Notice:
 
 @cache
 def environment() -> Environment:
-    """Return the environment of all templates: it escapes, and an unknown name is an error."""
+    """Return the template environment, with escaping and strict undefined names."""
     made = Environment(
         loader=PackageLoader("segexp.reporting"),
         autoescape=True,
@@ -57,12 +56,12 @@ def render(template: str, *, interactive: bool = False, **context: Any) -> str:
     """Return a page.
 
     Args:
-        template: file below `templates/`.
-        interactive: whether the page runs `report.js`, which sorts and filters tables.
-        context: what the template shows.
+        template: file name in `templates/`.
+        interactive: include `report.js`, which sorts and filters tables.
+        context: template variables.
 
     Raises:
-        jinja2.UndefinedError: the template needs a value that is not given.
+        jinja2.UndefinedError: a template variable is missing.
     """
     style, script = read_asset("report.css"), read_asset("report.js") if interactive else ""
     policy = Markup(content_security_policy(style, script))
@@ -72,14 +71,14 @@ def render(template: str, *, interactive: bool = False, **context: Any) -> str:
 
 @cache
 def read_asset(name: str) -> str:
-    """Return the text of a file below `templates/`."""
+    """Return the text of a file in `templates/`."""
     return resources.files("segexp.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def content_security_policy(style: str, script: str = "") -> str:
-    """Return what a browser may load and run: images inside the page, this style and this script, and nothing else.
+    """Return a policy that allows embedded images, this style and this script only.
 
-    Attributes `style` are allowed, because the colour of a class is a value; they cannot load anything.
+    `style` attributes are allowed for class colours; they cannot load anything.
     """
     rules = ["default-src 'none'", "img-src data:", f"style-src {_digest(style)}", "style-src-attr 'unsafe-inline'"]
     rules += [f"script-src {_digest(script)}"] if script else []
@@ -91,7 +90,7 @@ def _digest(text: str) -> str:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page, whole or not at all; missing folders are made."""
+    """Write a page atomically; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
-"""report.html of a run: all that its directory tells, in one file.
+"""report.html of a run.
 
-To add a chart: make it here from the record, with a function of `charts.py`, and place it in `templates/run.html.j2`.
+To add a chart: build it here from the record with a function of `charts.py`, and place it in `templates/run.html.j2`.
 """
 
 import csv
@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from segexp.config.saved_runs import SavedRun, as_yaml, defaults, read_saved_run
+from segexp.config.saved_runs import SavedRun, as_yaml, config_of_choices, read_saved_run
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished_reason
 from segexp.evaluation.run_info import RunInfo, read_run_info, training_directory
-from segexp.reporting.case_images import case_gallery, evidence, read_case_images
+from segexp.reporting.case_images import case_gallery, explained_section, read_case_images
 from segexp.reporting.charts import Chart, Series, bar_chart, line_chart
 from segexp.reporting.diagnostics import (
     CALIBRATION_FILE,
@@ -50,19 +50,19 @@ History = dict[str, dict[int, float]]
 """Values by epoch (from 0 on), by name."""
 
 MAX_CLASS_LINES = 7
-"""Classes with a line of their own beside the mean."""
+"""Maximum number of classes with a line in addition to the mean."""
 LOCATION_KEYS = ("resume", "study", "run_dir")
-"""Keys that say where a run lies, not what it does."""
+"""Keys that only describe the location of a run."""
 MAX_VALUE_LENGTH = 300
-"""Characters of a value in the table of differences."""
+"""Maximum length of a value in the table of differences."""
 SPLITS = ("train", "val", "test")
 NO_DEFAULT = object()
-"""Stands for a setting that is not there."""
+"""Marks a missing setting."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion of one split: its matrices, else the drawing that an older run has, else neither."""
+    """The confusion of one split: matrices, or the image of an older run, or neither."""
 
     split: str
     matrices: Sequence[MatrixTable]
@@ -71,11 +71,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the settings of a run differ from the defaults.
+    """Differences between the settings of a run and the defaults.
 
     Attributes:
-        options: of the configuration groups; empty if they are not known.
-        differences: setting, value and default; None if the defaults are not known.
+        options: of the configuration groups; "" if unknown.
+        differences: setting, value and default; None if the defaults are unknown.
         text: all settings as YAML.
     """
 
@@ -85,15 +85,13 @@ class Settings:
 
 
 def write_run_report(directory: Path) -> Path:
-    """Write `report.html` into the directory of a finished run, from what lies there; the data set is not needed.
-
-    Images that were deleted are left out, and the page says so.
+    """Write `report.html` into the directory of a finished run; the data set is not needed.
 
     Returns:
         The page.
 
     Raises:
-        DataError: the run never finished, or its scores are missing or broken.
+        DataError: the run is unfinished, or its scores are missing or broken.
     """
     if problem := unfinished_reason(directory):
         raise DataError(
@@ -123,11 +121,11 @@ def run_page(record: Record) -> str:
         score_note=describe_means(parts),
         score_tables=[score_tables(part, record.scores) for part in parts],
         open_classes=OPEN_CLASSES,
-        trained=training_directory(record) == record.directory,  # an evaluation has no curves of its own
+        trained=training_directory(record) == record.directory,  # evaluations have no training curves
         training_charts=training_charts(read_history(record.directory), foreground, _best_epoch(record)),
         class_lines=(MAX_CLASS_LINES, len(foreground)),
         gallery=gallery,
-        evidence=evidence(record.directory),
+        evidence=explained_section(record.directory),
         histograms=score_histograms(parts),
         cases=case_grid(parts, gallery.anchors),
         overlapping=overlapping,
@@ -143,7 +141,7 @@ def run_page(record: Record) -> str:
 
 
 def classes_never_found(parts: Sequence[SplitScores]) -> list[str]:
-    """Return a sentence for each class of which no pixel was found anywhere."""
+    """Return a sentence for each class that was never found in a split."""
     found = []
     for part in parts:
         for k, name in enumerate(part.classes):
@@ -166,10 +164,7 @@ def _best_epoch(record: Record) -> int | None:
 
 
 def read_history(directory: Path) -> History:
-    """Read `csv/metrics_1.csv` … and `csv/metrics.csv`; what the later files say of an epoch counts.
-
-    Lines that cannot be understood, such as the last one of a run that was killed, are passed over.
-    """
+    """Read `csv/metrics_1.csv` … and `csv/metrics.csv`; later files take precedence, invalid lines are skipped."""
     folder = directory / "csv"
     found: History = {}
     earlier = sorted(folder.glob("metrics_*.csv"), key=lambda file: (len(file.name), file.name))
@@ -198,12 +193,12 @@ def _add_row(row: Mapping[str | None, str | None], found: History) -> None:
 
 
 def training_charts(history: History, classes: Sequence[str], best: int | None) -> list[Chart]:
-    """Return losses, Dice and learning rate over the epochs, as far as they were logged.
+    """Return charts of losses, Dice and learning rate over the epochs, as far as logged.
 
     Args:
-        history: what `read_history` returned.
+        history: result of `read_history`.
         classes: foreground class names.
-        best: epoch whose weights were kept.
+        best: epoch of the best weights.
     """
     marker = (float(best), f"best: epoch {best}") if best is not None else None
     losses = [history_line(history, "loss/train", "training"), history_line(history, "loss/val", "validation")]
@@ -219,7 +214,7 @@ def training_charts(history: History, classes: Sequence[str], best: int | None) 
 
 
 def history_line(history: History, key: str, name: str) -> Series:
-    """Return what was logged under a key as a line of a chart."""
+    """Return the logged values of a key as a line of a chart."""
     values = history.get(key, {})
     return Series(name, list(values), list(values.values()))
 
@@ -232,7 +227,7 @@ def _confusion(record: Record, split: str, counts: np.ndarray | None, overlappin
 
 
 def data_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
-    """Return name, folder, split, groups, channels, sizes and intensities of the data, as far as they are known."""
+    """Return name, folder, split, groups, channels, sizes and intensities of the data, as far as known."""
     data, found = about.config.get("data") or {}, about.fingerprint
     pairs = [("name", str(data.get("name", ""))), ("folder", str(data.get("root", ""))), ("split", _split_text(record.split))]
     pairs.append(("groups", _groups_text(record.split)))
@@ -246,7 +241,7 @@ def data_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
 
 
 def class_share_chart(about: RunInfo) -> Chart | None:
-    """Return the share of each class in the training pixels; None if it is not known."""
+    """Return a chart of the class shares of the training pixels; None if unknown."""
     shares = about.fingerprint.get("class_share") or []
     if not len(shares) == len(about.classes) > 0:
         return None
@@ -276,7 +271,7 @@ def _sizes_text(sizes: Mapping[str, int]) -> str:
 
 
 def machine_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
-    """Return time, throughput, memory and versions, as far as they are known."""
+    """Return time, throughput, memory and versions, as far as known."""
     known = record.facts | about.more
     pairs = [
         ("finished", _modified(record.directory / "metrics.json")),
@@ -294,7 +289,7 @@ def machine_facts(record: Record, about: RunInfo) -> list[tuple[str, str]]:
 
 
 def format_duration(seconds: object) -> str:
-    """Return "6.1 minutes"; nothing for what is no number."""
+    """Return "6.1 minutes"; "" if it is not a number."""
     if not isinstance(seconds, int | float):
         return ""
     if seconds < 90:
@@ -303,7 +298,7 @@ def format_duration(seconds: object) -> str:
 
 
 def format_memory(size: object) -> str:
-    """Return "1.24 GB"; nothing for what is no number."""
+    """Return "1.24 GB"; "" if it is not a number."""
     return f"{size / 1e9:.2f} GB" if isinstance(size, int | float) else ""
 
 
@@ -320,12 +315,12 @@ def _filled(known: Mapping[str, Any], key: str, form: str) -> str:
 
 
 def compare_settings(about: RunInfo, kept: SavedRun | None) -> Settings:
-    """Return how the settings differ from the defaults of the chosen options, and all of them."""
+    """Return the settings and their differences from the defaults of the chosen options."""
     text = as_yaml(about.config) if about.config else ""
     if kept is None or not kept.choices:
         return Settings("", None, text)
     options = ", ".join(f"{group}={option}" for group, option in sorted(kept.choices.items()))
-    usual = defaults(kept.choices, kept.folders)
+    usual = config_of_choices(kept.choices, kept.folders)
     if usual is None:
         return Settings(options, None, text)
     rows = [[key, format_value(own), format_value(default)] for key, own, default in differences(about.config, usual)]
@@ -333,10 +328,7 @@ def compare_settings(about: RunInfo, kept: SavedRun | None) -> Settings:
 
 
 def differences(own: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield dotted key, own value and default of each setting that differs; `NO_DEFAULT` where there is no default.
-
-    A setting that the run does not have is one that came with a later version.
-    """
+    """Yield dotted key, own value and default (or `NO_DEFAULT`) of each differing setting of the run."""
     for key, one in own.items():
         name, other = f"{prefix}{key}", usual.get(key, NO_DEFAULT)
         if one == other or name in LOCATION_KEYS:
@@ -356,10 +348,7 @@ def format_value(value: Any) -> str:
 
 
 def training_command(kept: SavedRun) -> str:
-    """Return the command that trains a run again, those of its overrides left out that say where it lies.
-
-    That of a job of a study is the command of a single run.
-    """
+    """Return the command that repeats a run (or a single job of a study), without its location."""
     words = [word for word in kept.overrides if word.partition("=")[0].lstrip("+~") not in LOCATION_KEYS]
     folders = [f"--config-dir={folder}" for folder in kept.folders]
     return shlex.join(["python", "-m", "segexp.train", *folders, *words])

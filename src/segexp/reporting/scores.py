@@ -1,4 +1,4 @@
-"""The scores of a run: all of a split as arrays, the interval of each mean by the rules of a comparison, and their tables.
+"""The scores of a run: arrays, confidence intervals and tables.
 
 Shapes: N cases, F foreground classes.
 """
@@ -61,10 +61,10 @@ class SplitScores:
     Attributes:
         split: its name.
         ids: N case ids.
-        groups: the group of each case, None for one that stands alone.
+        groups: the group of each case, or None.
         classes: F names of the foreground classes.
-        values: (N, F) by score, NaN where one is not defined; counts among them.
-        accuracy: (N, 1), share of pixels with the right class.
+        values: (N, F) by score or count, NaN if undefined.
+        accuracy: (N, 1), pixel accuracy.
     """
 
     split: str
@@ -81,15 +81,15 @@ class SplitScores:
 
     @property
     def missing(self) -> np.ndarray:
-        """(N, F) bool: the truth of the case has no pixel of the class."""
+        """(N, F) bool: the mask of the case lacks the class."""
         return np.asarray(self.values["tp"] + self.values["fn"] == 0)
 
     def of_cases(self, measure: str) -> np.ndarray:
-        """Return one score per case (N,): the mean over the classes for which it is defined, NaN where there is none."""
+        """Return one score per case (N,): the mean over the classes for which it is defined, NaN if there are none."""
         return mean_over_classes(self.values[measure])
 
     def mean(self, measure: str) -> float:
-        """Return the mean over classes of the mean over cases, as metrics.json has it."""
+        """Return the mean over classes of the mean over cases, as in metrics.json."""
         return mean_score(self.values[measure])
 
     def interval(self, measure: str, position: int | None = None) -> Interval:
@@ -97,7 +97,7 @@ class SplitScores:
 
         Args:
             measure: its name, or "accuracy".
-            position: of one class; None is the mean over classes of the mean over cases.
+            position: of one class; None for the mean over classes of the mean over cases.
         """
         values = self.accuracy if measure == ACCURACY else self.values[measure]
         one = case_contributions(values) if position is None else values[:, position]
@@ -105,7 +105,7 @@ class SplitScores:
 
     @property
     def few_groups(self) -> int | None:
-        """How many groups the cases are of, where these are too few to be drawn; else None."""
+        """Number of groups if there are too few to resample; else None."""
         return unit_count(self.groups) if any(self.groups) and resampling_groups(self.groups) is None else None
 
 
@@ -126,42 +126,42 @@ def split_scores(record: Record, split: str) -> SplitScores:
 
 
 def display_name(measure: str) -> str:
-    """Return how a score is called on a page."""
+    """Return the display name of a score."""
     return DISPLAY_NAMES.get(measure, measure.replace("_", " "))
 
 
 def definition(measure: str) -> str:
-    """Return what a score is, and whether it is good when it is low."""
+    """Return the definition of a score, with a note if low is good."""
     low = "low is good" if directions().get(measure) == "low" and measure not in COUNTS else ""
     return "; ".join(text for text in (DEFINITIONS.get(measure, ""), low) if text)
 
 
 def decimals(arrays: Iterable[np.ndarray]) -> int:
-    """Return 4 digits after the point for scores up to 1, 2 for distances in pixels."""
+    """Return the number of decimals: 4 for scores up to 1, 2 for larger values."""
     return 2 if any((values[~np.isnan(values)] > 1).any() for values in arrays) else 4
 
 
 def interval_text(interval: Interval) -> str:
-    """Return "0.9012 to 0.9456"; a dash where no interval is defined."""
+    """Return "0.9012 to 0.9456", or "-" if undefined."""
     return f"{format_score(interval.low)} to {format_score(interval.high)}" if math.isfinite(interval.low) else "-"
 
 
 def sample_size(interval: Interval, part: SplitScores) -> str:
-    """Return over how many cases, and of how many groups, a mean is: "8 cases of 2 groups"."""
+    """Return the sample size of a mean: "8 cases of 2 groups"."""
     groups = interval.groups if interval.groups is not None else part.few_groups
     text = pluralise(interval.cases, "case")
     return text if groups is None or groups == interval.cases else f"{text} of {pluralise(groups, 'group')}"
 
 
 def scores_by_split(record: Record) -> list[SplitScores]:
-    """Return the scores of each split of a run, test first: nothing was chosen on it."""
+    """Return the scores of each split of a run, test first."""
     splits = sorted(record.splits, key=lambda split: split != "test")
     return [split_scores(record, split) for split in splits]
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A score of a split: mean, interval and sample in words; `bar` is None for scores of another range than 0 to 1."""
+    """A score of a split: mean, interval and sample as text; `bar` is None for scores outside 0 to 1."""
 
     name: str
     definition: str
@@ -173,7 +173,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class of a split: mean and interval of each score, how many cases have it, and false positives in the others."""
+    """A class of a split: mean and interval of each score, number of cases, and false positives in the others."""
 
     name: str
     scores: Sequence[tuple[str, str]]
@@ -187,11 +187,11 @@ class ScoreTables:
 
     Attributes:
         split: its name.
-        axis: both ends of the scale of the bars.
+        axis: ends of the scale of the bars.
         rows: a row per score.
-        measures: names of the scores that classes have.
+        measures: names of the class scores.
         classes: a row per foreground class; empty if there is only one.
-        note: about cases without the class, where there is only one.
+        note: about cases without the class, if there is only one.
     """
 
     split: str
@@ -203,20 +203,20 @@ class ScoreTables:
 
 
 ALL_CLASSES = "mean"
-"""Stands where a row is of all classes of a case."""
+"""Class label of the mean over all classes of a case."""
 OPEN_CLASSES = 8
-"""Classes up to which their table is shown without being asked for."""
+"""Maximum number of classes whose table is initially expanded."""
 
 
 def score_notice(parts: Sequence[SplitScores], warnings: Sequence[str] = (), remarks: Sequence[str] = ()) -> Notice:
-    """Return the main scores in a sentence per split, then what is wrong with them and what else there is to say."""
+    """Return the main scores in a sentence per split, with warnings and remarks."""
     sentences = [score_sentence(part) for part in parts]
     title = sentences[0] if sentences else "No case was scored."
     return Notice("warning" if warnings else "note", title, [*sentences[1:], *warnings, *remarks])
 
 
 def score_sentence(part: SplitScores) -> str:
-    """Return Dice and IoU of a split in words, with interval and number of cases."""
+    """Return Dice and IoU of a split with interval and number of cases as a sentence."""
     found = part.interval("dice") if "dice" in part.values else None
     if found is None or not found.cases:
         return f"{part.split}: no Dice is defined, because no case has a pixel of {', '.join(part.classes)}."
@@ -234,7 +234,7 @@ def score_sentence(part: SplitScores) -> str:
 
 
 def describe_means(parts: Sequence[SplitScores]) -> str:
-    """Return what the means and intervals of the tables are over."""
+    """Explain the means and intervals of the tables."""
     several = any(len(part.classes) > 1 for part in parts)
     mean_of = "Mean over cases, then over the foreground classes" if several else "Mean over cases"
     groups = any(any(part.groups) and part.few_groups is None for part in parts)
@@ -297,7 +297,7 @@ def _false_positive_note(part: SplitScores) -> str:
 
 
 def _bar_axis(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """Return the ends of the scale on which scores up to 1 are drawn: tenths that hold all of their intervals."""
+    """Return the ends of the bar scale: tenths that include all intervals of scores up to 1."""
     ends = [end for found in intervals if 0 <= found.mean <= 1 for end in (found.low, found.high, found.mean) if 0 <= end <= 1]
     low, high = math.floor(min(ends, default=0.0) * 10), math.ceil(max(ends, default=1.0) * 10)
     return low / 10, max(high, low + 1) / 10
@@ -340,7 +340,7 @@ def case_grid(parts: Sequence[SplitScores], anchors: Mapping[tuple[str, str], st
 def _case_values(
     part: SplitScores, case: int, measures: Sequence[str], means: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, list[Cell]]]:
-    """Yield scores and counts of a case by class; first their means over the classes, where these are given."""
+    """Yield scores and counts of a case by class, preceded by their means if given."""
 
     def cells(values: Mapping[str, float]) -> list[Cell]:
         found = (float(values.get(name, math.nan)) for name in (*measures, *COUNTS))
@@ -354,7 +354,7 @@ def _case_values(
 
 
 def score_histograms(parts: Sequence[SplitScores], measure: str = "dice") -> list[tuple[Chart, str]]:
-    """Return a histogram of the case scores for each split that has some, with its caption."""
+    """Return a histogram of the case scores with its caption for each split with scores."""
     found = []
     for part in parts:
         values = part.of_cases(measure) if measure in part.values else np.zeros(0)

@@ -1,4 +1,4 @@
-"""report.html of a study: its jobs side by side, what varies in it, its folds together, and the jobs that failed."""
+"""report.html of a study: its jobs, varied settings, combined folds and failures."""
 
 import math
 import shlex
@@ -22,7 +22,7 @@ from segexp.reporting.scores import SplitScores, decimals, definition, display_n
 from segexp.reporting.tables import Cell, Column, Grid, Link, Table, grid
 
 MAX_CURVES = 8
-"""Jobs whose training is drawn."""
+"""Maximum number of jobs with training curves."""
 FACT_COLUMNS = (
     ("minutes", "seconds", 60.0, 1),
     ("images/s", "images_per_second", 1.0, 1),
@@ -30,7 +30,7 @@ FACT_COLUMNS = (
     ("parameters, M", "parameters", 1e6, 2),
     ("best epoch", "best_epoch", 1.0, 0),
 )
-"""Heading, entry of metrics.json, what it is divided by, digits."""
+"""Heading, entry of metrics.json, divisor, decimals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +38,14 @@ class Job:
     """One job of a study.
 
     Attributes:
-        name: of its folder, seen from the study.
-        settings: what was typed for it, by key.
-        record: what it left behind; None while it is not finished.
-        problem: why it is not finished; empty when it is.
+        name: of its folder, relative to the study.
+        settings: its overrides by key.
+        record: its results; None if unfinished.
+        problem: why it is unfinished; "" if it is finished.
         scores: by split.
         dice: mean and interval by split.
-        has_report: whether it has a page of its own.
-        label: short name, different from those of the other jobs.
+        has_report: whether it has its own report.
+        label: short unique name.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Folds:
-    """The folds of a cross-validation together: their scores, what is wrong with them, and what can be typed."""
+    """The combined folds of a cross-validation: problems, scores and useful commands."""
 
     problems: Sequence[Notice]
     scores: Table
@@ -68,7 +68,7 @@ class Folds:
 
 
 def read_job(run: Path, study: Path) -> Job:
-    """Read the directory of a job, whatever its state; one whose files are broken counts as not finished."""
+    """Read the directory of a job in any state; a broken one counts as unfinished."""
     name, kept = run.relative_to(study).as_posix(), read_saved_run(run)
     pairs = [text.partition("=") for text in (kept.overrides if kept else ())]
     settings = {key: value for word, _, value in pairs if (key := strip_prefix(word)) not in LOCATION_KEYS}
@@ -93,7 +93,7 @@ def _failure(run: Path) -> str:
 
 
 def label_jobs(jobs: Sequence[Job], varied: Sequence[str]) -> list[Job]:
-    """Return the jobs with labels made of what varies, as in "unetpp lr=0.001 seed=2"; or their names where these are alike."""
+    """Return the jobs with labels made of varied settings, as in "unetpp lr=0.001 seed=2", or their names if not unique."""
     labels = [_label(job, varied) for job in jobs]
     return [replace(job, label=text if labels.count(text) == 1 else job.name) for job, text in zip(jobs, labels, strict=True)]
 
@@ -109,31 +109,31 @@ def _label(job: Job, varied: Sequence[str]) -> str:
 
 
 def varying_keys(jobs: Sequence[Job]) -> list[str]:
-    """Return the keys whose value is not the same in all jobs, in the order in which they were typed."""
+    """Return the keys whose values differ between jobs, in the order of the overrides."""
     keys = dict.fromkeys(key for job in jobs for key in job.settings)
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
 def ranking_split(jobs: Sequence[Job]) -> str:
-    """Return val where all finished jobs have it, because jobs are chosen on it; else another split that all have."""
+    """Return val if all finished jobs have it, because it is used for selection; else another common split."""
     done = [job for job in jobs if job.record is not None]
     return next((split for split in ("val", "test", "all", "train") if all(split in job.scores for job in done)), "val")
 
 
 def rank_jobs(jobs: Sequence[Job], split: str) -> list[Job]:
-    """Return the jobs that have a Dice on a split, the best one first."""
+    """Return the jobs with a Dice on a split, the best one first."""
     known = [job for job in jobs if split in job.dice and not math.isnan(job.dice[split].mean)]
     return sorted(known, key=lambda job: -job.dice[split].mean)
 
 
 def write_study_report(directory: Path) -> Path:
-    """Write `report.html` into the folder of a study, from what lies in its jobs' directories.
+    """Write `report.html` into the folder of a study.
 
     Returns:
         The page.
 
     Raises:
-        DataError: the folder holds no job, or is one itself.
+        DataError: the folder contains no job, or is a job itself.
     """
     runs = find_runs(directory)
     if runs == [directory]:
@@ -193,7 +193,7 @@ def _job_notice(directory: Path, jobs: Sequence[Job], best: Sequence[Job], split
 
 
 def _fold_notice(directory: Path, jobs: Sequence[Job]) -> Notice:
-    """Return the score of all folds together: that of the best fold says nothing."""
+    """Return the combined score of all folds; the score of the best fold would be meaningless."""
     done, found = sum(job.record is not None for job in jobs), describe_folds(jobs)
     level = "note" if done == len(jobs) else "warning"
     title = f"{done} of {pluralise(len(jobs), 'job')} of a cross-validation finished."
@@ -204,7 +204,7 @@ def _fold_notice(directory: Path, jobs: Sequence[Job]) -> Notice:
 
 
 def describe_folds(jobs: Sequence[Job]) -> list[str]:
-    """Return the score of all folds together in a sentence for each network; nothing where folds overlap or have no Dice."""
+    """Return a sentence on the combined score for each network; empty if folds overlap or have no Dice."""
     found = _fold_entries(_fold_records(jobs), "val")
     texts = []
     for entry in found:
@@ -217,7 +217,7 @@ def describe_folds(jobs: Sequence[Job]) -> list[str]:
 
 
 def combine_folds(directory: Path, jobs: Sequence[Job]) -> Folds | None:
-    """Return the scores of all folds together; None of a study without folds."""
+    """Return the combined folds; None without folds."""
     records = _fold_records(jobs)
     if len({record.fold for record in records}) < 2:
         return None
@@ -273,7 +273,7 @@ def _fold_count(entry: Entry) -> str:
 
 
 def _problems(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return each reason once, with the jobs that it stopped."""
+    """Return the labels of the affected jobs by problem."""
     reasons: dict[str, list[str]] = {}
     for job in jobs:
         if job.problem:

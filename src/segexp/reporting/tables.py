@@ -1,4 +1,4 @@
-"""Tables of a page: plain ones, and grids that sort and filter in the browser and show their first rows without scripts."""
+"""Tables: plain ones, and grids that sort and filter in the browser and show their first rows without scripts."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 INITIAL_ROWS = 50
-"""Rows of a grid that are drawn at first; a button draws the others."""
+"""Number of grid rows shown initially."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Table:
     """A table of texts.
 
     Attributes:
-        columns: headings; no heading at all when empty.
+        columns: headings; empty for none.
         rows: cells by row.
-        numbers: columns (0-based) that are set to the right.
+        numbers: right-aligned columns (0-based).
         title: above it.
     """
 
@@ -33,8 +33,8 @@ class Column:
 
     Attributes:
         name: heading.
-        digits: after the point; None is a column of text.
-        note: what the heading means, shown when a pointer rests on it.
+        digits: decimals; None for a text column.
+        note: tooltip of the heading.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads to another place: `#name` on the page, or a file beside it; no address is plain text."""
+    """A cell with a link: `#name` on the page, or a relative file; "" for plain text."""
 
     text: str
     address: str = ""
 
 
 Cell = str | float | int | Link | None
-"""None, and NaN, is an empty cell, which is sorted to the end either way."""
+"""None and NaN are empty cells, which are always sorted to the end."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A choice above a grid that narrows a column to one of its values; "" is all of them."""
+    """A selection that restricts a column to one of its values; "" for all."""
 
     column: int
     name: str
@@ -69,13 +69,13 @@ class Grid:
     """A table that sorts and filters.
 
     Attributes:
-        columns: what each column holds.
-        first_rows: cells that are drawn without scripts.
-        matching: how many rows the filters let through at first.
-        sort: column that is sorted by at first, and whether upwards.
-        filters: choices above the table.
-        limit: column of numbers for which an upper limit can be typed.
-        data: what the script is given: all rows, with no more digits than are shown.
+        columns: of the table.
+        first_rows: cells shown without scripts.
+        matching: number of rows that pass the initial filters.
+        sort: initial sort column and whether ascending.
+        filters: above the table.
+        limit: numeric column with an upper limit field.
+        data: for the script: all rows, rounded as shown.
     """
 
     columns: Sequence[Column]
@@ -99,15 +99,15 @@ def grid(
     """Return a grid of rows.
 
     Args:
-        columns: what each column holds.
+        columns: of the table.
         rows: cells by row.
-        sort: by which column at first, and whether upwards.
-        choices: columns that can be narrowed to one of their values, with the one chosen at first ("" is all).
-        limit: column of numbers for which an upper limit can be typed.
-        initial_rows: rows that are drawn at first.
+        sort: initial sort column and whether ascending.
+        choices: filterable columns with their initial value ("" for all).
+        limit: numeric column with an upper limit field.
+        initial_rows: rows shown initially.
 
     Raises:
-        ValueError: a row has more or fewer cells than there are columns.
+        ValueError: a row has another number of cells than there are columns.
     """
     chosen = dict(choices or {})
     values = [[_json_value(cell, column) for cell, column in zip(row, columns, strict=True)] for row in rows]
@@ -128,7 +128,7 @@ def grid(
 
 
 def _json_value(cell: Cell, column: Column) -> object:
-    """Return a cell as JSON has it, with no more digits than are shown."""
+    """Return a cell as a JSON value, rounded as shown."""
     if isinstance(cell, Link):
         return [cell.text, cell.address]
     if isinstance(cell, str) or cell is None:

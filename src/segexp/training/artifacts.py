@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segexp.atomic import atomic_write
-from segexp.data.dataset import Prepared
+from segexp.data.dataset import ScoringCases
 from segexp.data.io.images import write_png
 from segexp.evaluation.case_scores import ACCURACY
 from segexp.evaluation.records import Record
@@ -20,7 +20,7 @@ from segexp.explainability.explainer import Explainer
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.cases import case_rows, write_cases
 from segexp.metrics.measures import Measure, check_spacings
-from segexp.metrics.scores import means, summary
+from segexp.metrics.scores import mean_scores, summarise_scores
 from segexp.metrics.significance import Interval
 from segexp.reporting.case_images import save_case_images, write_explained_cases
 from segexp.reporting.diagnostics import CALIBRATION_FILE, CONFUSION_FILE, write_calibration, write_confusion
@@ -51,7 +51,7 @@ def score_split(
     segmenter: Scorable,
     split: str,
     cases: Sequence[Case],
-    prepared: Prepared,
+    prepared: ScoringCases,
     pictures: int,
     directory: Path | None,
     measures: Sequence[Measure] = (),
@@ -80,14 +80,14 @@ def score_split(
             write_png(folder / f"{split}_cases.png", draw_panel(prepared, list(cases), found.kept, segmenter.spec))
             save_case_images(directory, split, segmenter, cases, prepared, found.confusions)
         write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
-    scores = summary(found.confusions, names)
+    scores = summarise_scores(found.confusions, names)
     for column, values in found.columns.items():
-        scores |= means(column, values, names)
+        scores |= mean_scores(column, values, names)
     rows = case_rows(split, cases, found.confusions, names, found.columns)
     return SplitResult({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
 
 
-def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Prepared, count: int, directory: Path) -> None:
+def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: ScoringCases, count: int, directory: Path) -> None:
     """Write the heat maps of `count` cases, evenly spread over a split, for the report."""
     segmenter, predicted = explainer.segmenter, {}
     segmenter.network.eval()

@@ -12,11 +12,11 @@ from torch import nn
 
 from segexp.checkpoint import without_pretrained
 from segexp.config.components import instantiate
-from segexp.config.learned import asks_for_weights, with_class_weights
+from segexp.config.learned import needs_class_weights, resolve_class_weights
 from segexp.config.schema import Component, TrainConfig, TrainerConfig
 from segexp.config.validation import weighed_classes
 from segexp.data.datamodule import SegmentationDataModule
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.data.transforms import Augment
 from segexp.devices import choose_devices, choose_precision
 from segexp.errors import ConfigError, listed
@@ -26,9 +26,9 @@ from segexp.inference.segmenter import Segmenter
 from segexp.losses import scales_loss
 from segexp.losses.balance import balanced_weights
 from segexp.losses.contract import check_losses
-from segexp.losses.overlapping import Overlapping, of_two_classes
+from segexp.losses.overlapping import Overlapping, presence_shares
 from segexp.metrics.measures import Measure, check_measures
-from segexp.milestones import milestone
+from segexp.milestones import require_milestone
 from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
 from segexp.training.callbacks.checkpoint import Checkpoints
@@ -44,7 +44,7 @@ ScalesLoss = Callable[[Any, list[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
 def build_datamodule(
-    config: TrainConfig, track: Callable[[Iterator[Picture], int], Iterator[Picture]] = lambda pictures, _: pictures
+    config: TrainConfig, track: Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]] = lambda pictures, _: pictures
 ) -> SegmentationDataModule:
     """Return the data module, not yet set up; its augmentation has been validated."""
     accelerator, _ = choose_devices(config.trainer.gpus)
@@ -138,7 +138,7 @@ def check_network_contract(config: TrainConfig, network: nn.Module) -> None:
 
 def build_loss(config: TrainConfig, weights: Sequence[float]) -> nn.Module:
     """Return the loss, with these class weights if they are `auto`; the contract of a custom loss is checked."""
-    loss: nn.Module = instantiate(with_class_weights(config.loss.plain(), weights))
+    loss: nn.Module = instantiate(resolve_class_weights(config.loss.plain(), weights))
     check_losses(loss, "loss", weighed_classes(config.data))
     return Overlapping(loss) if config.data.multilabel else loss
 
@@ -153,15 +153,15 @@ def apply_class_weights(
         components: result of `build_components`.
         shares: of the classes among the training pixels.
     """
-    if not asks_for_weights(config.loss.plain()):
+    if not needs_class_weights(config.loss.plain()):
         return config, components, ""
     names: Sequence[str] = tuple(config.data.classes or {})
     if config.data.multilabel:
-        names, shares = ("absent", "present"), of_two_classes(shares)
+        names, shares = ("absent", "present"), presence_shares(shares)
     weights = balanced_weights(shares)
     told = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, weights, strict=True))
     return (
-        config.updated({"loss": with_class_weights(config.loss.plain(), weights)}),
+        config.updated({"loss": resolve_class_weights(config.loss.plain(), weights)}),
         replace(components, loss=build_loss(config, weights)),
         f"class_weights=auto: {told} (1 / ln(1.02 + share of the training pixels), scaled)",
     )
@@ -216,7 +216,7 @@ def build_callbacks(config: TrainConfig, components: Components, checkpoints: Ch
     chosen: list[pl.Callback] = [TimeBudget(trainer.minutes)] if trainer.minutes else []
     chosen.append(ValidateLastEpoch())
     if trainer.freeze_encoder:
-        until = milestone("trainer.freeze_encoder", trainer.freeze_encoder)
+        until = require_milestone("trainer.freeze_encoder", trainer.freeze_encoder)
         chosen.append(FreezeEncoder(encoder_modules(config, components.network), until))
     chosen += [*averaging_callbacks(trainer), Speed(), checkpoints]
     if wanted.pictures or wanted.confusion:

@@ -13,7 +13,7 @@ from torch import Tensor
 from segexp.checkpoint import load_segmenter
 from segexp.config.schema import DataConfig, DistillConfig, TrainConfig
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.splits import split_as, split_hash
+from segexp.data.splits import split_from_config, split_hash
 from segexp.errors import CheckpointError, ConfigError, SegexpError, listed
 from segexp.inference.segmenter import Segmenter
 from segexp.losses.distillation import LossFunction, SoftTargets
@@ -181,7 +181,7 @@ def check_unseen(
     if split_hash(rows) == trained:
         return "it learned from the same training images"
     try:
-        its = split_as(run.data, cases, run.seed)
+        its = split_from_config(run.data, cases, run.seed)
     except SegexpError:
         its = {}
     if not its or split_hash({"id": case.id, "split": its[case.id]} for case in cases) != trained:

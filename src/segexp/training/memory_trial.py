@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from segexp.config.schema import TrainConfig
 from segexp.console import silence_libraries
 from segexp.data.preprocessing import Preprocessing
-from segexp.devices import choose_devices, choose_precision, is_memory
+from segexp.devices import choose_devices, choose_precision, is_out_of_memory
 from segexp.errors import SegexpError
 from segexp.inference.segmenter import Segmenter
 from segexp.training.build import Components, build_components
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
             gc.collect()
             report(done=size, used=used_memory(accelerator, device))
     except Exception as error:
-        if is_memory(error):
+        if is_out_of_memory(error):
             report(short=str(error).splitlines()[0] if str(error) else "")
             return
         told = str(error) if isinstance(error, SegexpError) else f"{type(error).__name__}: {error}"

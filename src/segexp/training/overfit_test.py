@@ -21,8 +21,8 @@ from segexp.data.datamodule import make_data_spec, make_reader
 from segexp.data.dataset import EpochSampler, EvalDataset, TrainDataset, collate_eval, collate_train
 from segexp.data.labels.modes import label_mode
 from segexp.data.preprocessing import preprocessing_for, resize_image, resize_mask
-from segexp.data.statistics import Picture, Statistics, check_masks
-from segexp.data.transforms import Augment, sides
+from segexp.data.statistics import DecodedCase, Statistics, check_masks
+from segexp.data.transforms import Augment, crop_size
 from segexp.devices import choose_devices, choose_precision
 from segexp.errors import DataError
 from segexp.evaluation.scoring import score_cases
@@ -91,7 +91,7 @@ def choose_image_side(
     return next((pair for pair in costs if pair[1] * steps <= seconds), costs[-1])
 
 
-def overfit_window(picture: Picture, crop: tuple[int, int] | None, side: int) -> Picture:
+def overfit_window(picture: DecodedCase, crop: tuple[int, int] | None, side: int) -> DecodedCase:
     """Return a window of at most `side` pixels; a whole image (`crop` None) is first reduced, at most by a factor of `SHRUNK`.
 
     The window is placed where the foreground share is closest to one half. The mask is resized to the image.
@@ -108,7 +108,7 @@ def overfit_window(picture: Picture, crop: tuple[int, int] | None, side: int) ->
     inside = counts[: height - rows + 1, : width - columns + 1]
     top, left = np.unravel_index(int(np.abs(inside - rows * columns / 2).argmin()), inside.shape)
     window = slice(int(top), int(top) + rows), slice(int(left), int(left) + columns)
-    return Picture(image[window].copy(), mask[window].copy())
+    return DecodedCase(image[window].copy(), mask[window].copy())
 
 
 SECONDS = 80.0
@@ -189,7 +189,7 @@ def run_overfit_test(
     ready = preprocessing_for(data.normalize, spec.channels, None, statistics.value_range(), found)
     segmenter = Segmenter(components.network, ready, spec, None, precision, config.trainer.channels_last)
     side, step = choose_image_side(segmenter.to(accelerator), partial(make_optimizer, config), len(cases), seconds)
-    store = RamStore([overfit_window(each, sides(data.crop), side) for each in whole])
+    store = RamStore([overfit_window(each, crop_size(data.crop), side) for each in whole])
     watch, scoring = OverfitCallback(told, seconds), EvalDataset(store, range(len(cases)), ready)
     epoch = int(np.clip(5 / step, 5, 25))  # steps; after each epoch the images are scored
     training = TrainDataset(store, range(len(cases)), Augment(), ready, config.seed, repeat=epoch)

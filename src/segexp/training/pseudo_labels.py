@@ -26,7 +26,7 @@ from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.io.images import read_image, write_png
 from segexp.data.labels.modes import LabelMode
-from segexp.data.statistics import Picture, image_stats, read_all
+from segexp.data.statistics import DecodedCase, image_stats, read_all
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, DataError, listed
 from segexp.inference.inputs import EarlierOutputs, list_inputs
@@ -46,8 +46,11 @@ def confidence(probabilities: torch.Tensor, labelling: LabelMode) -> torch.Tenso
     It is the probability of the most probable class; for overlapping labels, the lowest confidence of the per-class
     decisions, since a pixel is ignored for all classes or for none.
     """
-    nothing = np.zeros((0, 0), np.uint8)  # the questions do not depend on the mask
-    sure = [labelling.chances(probabilities, own).amax(dim=0) for own, _ in labelling.questions(nothing, len(probabilities))]
+    nothing = np.zeros((0, 0), np.uint8)  # the decisions do not depend on the mask
+    sure = [
+        labelling.decision_probabilities(probabilities, own).amax(dim=0)
+        for own, _ in labelling.decisions(nothing, len(probabilities))
+    ]
     return torch.stack(sure).amin(dim=0)
 
 
@@ -194,11 +197,11 @@ class _Known:
         self.data = data
         self.files = {_place(case.image): n for n, case in enumerate(data.cases)}
         self.alike: dict[int, list[int]] = defaultdict(list)
-        for position, seen in enumerate(data.glances):
+        for position, seen in enumerate(data.image_stats):
             self.alike[seen.checksum].append(position)
         self.bytes = data.store[data.members("train")[0]].image.dtype == np.uint8
 
-    def check_values(self, case: Case, picture: Picture) -> None:
+    def check_values(self, case: Case, picture: DecodedCase) -> None:
         """Require the value type of the training images.
 
         Raises:
@@ -212,7 +215,7 @@ class _Known:
                 "Convert the images to one type, or name another folder: data.unlabeled=DIR",
             )
 
-    def twin(self, source: Source, picture: Picture) -> tuple[Case, str] | None:
+    def twin(self, source: Source, picture: DecodedCase) -> tuple[Case, str] | None:
         """Return the labelled case with the same image (scored cases first) and the kind of match; None if there is none."""
         cases, splits, image = self.data.cases, self.data.splits, picture.image
         if (position := self.files.get(_place(source))) is not None:

@@ -22,13 +22,13 @@ from segexp.config.schema import Component, TrainConfig
 from segexp.console import is_terminal, silence_libraries
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.splits import write_split_csv
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.devices import choose_devices, describe_device, deterministic
 from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
-from segexp.models.checkpointing import checkpointed
+from segexp.models.checkpointing import checkpointed_blocks
 from segexp.reporting.regenerate import write_report_safely
 from segexp.reporting.rendering import REPORT_FILE
 from segexp.reporting.run_report import write_run_report
@@ -213,7 +213,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _tracked(console: Console) -> Any:
-    def tracked(pictures: Iterator[Picture], count: int) -> Iterator[Picture]:
+    def tracked(pictures: Iterator[DecodedCase], count: int) -> Iterator[DecodedCase]:
         shown = is_terminal() and count > 20
         yield from track(pictures, "Reading pictures", count, console=console, transient=True, disable=not shown)
 
@@ -232,7 +232,7 @@ def describe_network(model: Component, network: torch.nn.Module) -> str:
     arguments = model.arguments
     name = " ".join([model.target.rpartition(".")[2], *filter(None, [arguments.get("architecture")])])
     text = f"Network: {name}, {sum(p.numel() for p in network.parameters()) / 1e6:.3g} million parameters"
-    if blocks := checkpointed(network):
+    if blocks := checkpointed_blocks(network):
         text += f"; the inner maps of {len(blocks)} blocks are computed again in the backward pass"
     if "weights" not in arguments:
         return text

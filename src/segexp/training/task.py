@@ -21,7 +21,7 @@ from segexp.errors import ConfigError, SegexpError
 from segexp.inference.segmenter import AUTOCAST, Segmenter
 from segexp.losses.distillation import LossFunction, Teaching
 from segexp.metrics.confusion import CaseCounts
-from segexp.metrics.scores import summary
+from segexp.metrics.scores import summarise_scores
 from segexp.training.build import Components, build_components, build_segmenter
 from segexp.training.callbacks.time_budget import TimeBudget
 from segexp.training.optimizers import ProgressLR, make_optimizer
@@ -147,11 +147,11 @@ class SegmentationTask(pl.LightningModule):
 
     def _composed(self, data: SegmentationDataModule) -> TrainConfig:
         """Return the configuration of the chosen options with the data section of the data module."""
-        from segexp.config.composition import compose, plain, with_data
+        from segexp.config.composition import compose, to_plain, with_data
         from segexp.config.validation import validate
 
         composed = with_data(compose("train", ["data=auto", *self.choices]), data.data.plain())
-        return validate(plain(composed))
+        return validate(to_plain(composed))
 
     def _precision(self) -> str:
         """Return the trainer's precision in the notation of `Segmenter`."""
@@ -264,7 +264,7 @@ class SegmentationTask(pl.LightningModule):
         _, matrices = self.counts.compute()
         self.counts.reset()
         self.confusions = matrices.numpy()
-        scores = summary(self.confusions, self._ready.spec.classes)
+        scores = summarise_scores(self.confusions, self._ready.spec.classes)
         finite = {name: value for name, value in scores.items() if np.isfinite(value)}
         shown = {name: finite.pop(name, 0.0) for name in ("dice", "iou")}
         self.log_dict({f"{split}/{name}": value for name, value in finite.items()})

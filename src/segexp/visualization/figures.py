@@ -17,11 +17,11 @@ def confusion_figure(matrix: Array, classes: Sequence[str], overlapping: bool = 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from segexp.metrics.confusion import of_each_class
+    from segexp.metrics.confusion import split_matrix
 
     parts = [(np.asarray(matrix, np.float64), classes)]
     if overlapping:
-        each = of_each_class(np.asarray(matrix))
+        each = split_matrix(np.asarray(matrix))
         parts = [(two.astype(np.float64), (f"no {name}", name)) for two, name in zip(each, classes[1:], strict=True)]
     count = len(parts[0][1])
     side = max(4.2, (0.95 if count <= 10 else 0.62) * count + 2.2)

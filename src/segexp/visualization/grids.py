@@ -25,12 +25,7 @@ COLUMNS = ("input", "truth", "prediction", "errors")
 def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256, overlapping: bool = False) -> Array:
     """Return a sheet (H, W, 3) uint8: one row per case with input, truth, prediction and errors, and a legend below.
 
-    Args:
-        rows: the cases; sizes may differ.
-        palette: a colour per class.
-        classes: a name per class.
-        height: of each image in pixels; very wide images are lower.
-        overlapping: the masks hold bit sets.
+    Images are `height` pixels high, very wide ones lower; `overlapping`: the masks hold bit sets.
     """
     strips, lay = [], overlay_bits if overlapping else overlay
     for image, truth, prediction, title in rows:
@@ -54,17 +49,9 @@ def triptych(
     height: int = 384,
     overlapping: bool = False,
 ) -> Array:
-    """Return a sheet (H, W, 3) uint8: input | truth | prediction, with a title and a legend.
+    """Return a sheet (H, W, 3) uint8: input | truth (if any) | prediction, with a title (plus Dice) and a legend.
 
-    Args:
-        image: (H, W, C).
-        truth: (H, W), or None.
-        prediction: (H, W).
-        palette: a colour per class.
-        classes: a name per class.
-        title: the Dice score is appended where the truth is known.
-        height: of each image in pixels; very wide images are lower.
-        overlapping: the masks hold bit sets.
+    Image (H, W, C) and masks (H, W) are `height` pixels high, very wide ones lower; `overlapping`: the masks hold bit sets.
     """
     lay = overlay_bits if overlapping else overlay
     masks = [prediction] if truth is None else [truth, prediction]

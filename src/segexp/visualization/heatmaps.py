@@ -127,14 +127,7 @@ def colour_range(values: Array, signed: bool) -> tuple[float, float]:
 
 
 def overlay_explanation(image: Array, values: Array, region: Array, signed: bool) -> Array:
-    """Blend the map over the image and outline the region.
-
-    Args:
-        image: (H, W, 3) uint8.
-        values: (H, W).
-        region: (H, W), nonzero inside.
-        signed: negative values are meaningful.
-    """
+    """Blend the map over the image and outline the region; `signed`: negative values are meaningful."""
     drawn = overlay_heat(image, values, *colour_range(values, signed), signed)
     around = cv2.copyMakeBorder((region != 0).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     lines, _ = cv2.findContours(around, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-1, -1))

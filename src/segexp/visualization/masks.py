@@ -41,16 +41,10 @@ def overlay_bits(image: Array, mask: Array, palette: Palette, alpha: float = 0.4
 
 
 def error_map(truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False) -> Array:
-    """Return an error map (H, W, 3) uint8: correct, missed, false alarm and wrong class, each in its colour.
+    """Return a map (H, W, 3) uint8 of correct, missed, false alarm and wrong class pixels; ignored pixels are hatched.
 
-    For overlapping labels a pixel is missed where it lacks true classes, a false alarm where it has extra ones, and of the
-    wrong class where both apply.
-
-    Args:
-        truth: (H, W); ignored pixels are hatched.
-        prediction: (H, W).
-        image: shown darkened where both are background; None: black.
-        overlapping: the masks hold bit sets.
+    The image is shown darkened where both masks (H, W) are background; without image, black. For overlapping labels a pixel is
+    missed where it lacks true classes, a false alarm where it has extra ones, and of the wrong class where both apply.
     """
     result = to_display(image) if image is not None else np.zeros((*truth.shape, 3), np.uint8)
     result //= 2

@@ -167,7 +167,7 @@ def test_without_nibabel_the_message_says_what_to_type(tmp_path: Path, monkeypat
 
 
 def test_volumes_as_training_data(tmp_path: Path) -> None:
-    from segexp.data.datamodule import find, make_reader
+    from segexp.data.datamodule import find_data_cases, make_reader
 
     large = RNG.integers(-1000, 2000, (20, 30, 4)).astype(np.int16)
     for patient in ("p1", "p2"):
@@ -185,7 +185,7 @@ def test_volumes_as_training_data(tmp_path: Path) -> None:
         channels=1,
         size=None,
     )
-    cases = find(data)
+    cases = find_data_cases(data)
     assert [case.id for case in cases] == [f"{patient}/{page}" for patient in ("p1", "p2") for page in range(4)]
     assert {case.group for case in cases} == {"p1", "p2"}
     picture = make_reader(data)(cases[5])

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from segexp.data.io.images import read_mask, write_png
-from segexp.data.labels.class_table import LabelTable, merge, read_labels
+from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.layout.pairing import find_cases
 from segexp.errors import ConfigError, DataError
 from segexp.types import Source
@@ -158,10 +158,10 @@ def test_round_trips() -> None:
 
 def test_merge_lets_the_later_mask_win() -> None:
     first, second = np.array([[0, 1, 1, 0]], np.uint8), np.array([[0, 0, 2, 255]], np.uint8)
-    assert merge([first, second]).tolist() == [[0, 1, 2, 255]]
+    assert merge_masks([first, second]).tolist() == [[0, 1, 2, 255]]
     assert first.tolist() == [[0, 1, 1, 0]]
     with pytest.raises(DataError, match=r"different sizes, \(1, 4\) and \(2, 4\).*beside a\.png"):
-        merge([first, np.zeros((2, 4), np.uint8)], "a.png")
+        merge_masks([first, np.zeros((2, 4), np.uint8)], "a.png")
 
 
 def test_read_labels_takes_palette_indices_for_values_and_colours_for_colours(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def test_exclusive_is_what_it_always_was():
     assert MULTICLASS.pixels(truth.numpy(), 3).tolist() == [int((truth == k).sum()) for k in range(3)]
     expected = torch.special.entr(probabilities).sum(dim=0).div_(math.log(3))
     assert MULTICLASS.entropy(probabilities).equal(expected)
-    [(own, mask)] = MULTICLASS.questions(truth.numpy(), 3)
+    [(own, mask)] = MULTICLASS.decisions(truth.numpy(), 3)
     assert own == [0, 1, 2]
     assert mask is not None
-    assert MULTICLASS.chances(probabilities, own) is probabilities
+    assert MULTICLASS.decision_probabilities(probabilities, own) is probabilities
 
 
 def test_each_class_has_the_probability_of_its_logit_against_that_of_the_background():
@@ -144,7 +144,7 @@ def test_a_measure_sees_each_class_alone(measure):
     truth, prediction = sets(1), sets(2)
     prediction[prediction == 255] = 1
     chance = MULTILABEL.probabilities_(logits()).numpy()
-    found = MULTILABEL.measured(measure, truth, prediction, chance, 3, None)
+    found = MULTILABEL.measure_case(measure, truth, prediction, chance, 3, None)
     assert list(found) == list(measure.columns)
     for k in (1, 2):
         two = np.stack([1 - chance[k], chance[k]])
@@ -155,7 +155,7 @@ def test_a_measure_sees_each_class_alone(measure):
 
 def test_a_measure_may_ask_for_one_class_by_its_index():
     measure = Membrane(class_index=2, thresholds=())
-    found = MULTILABEL.measured(measure, sets(1), sets(2) & 3, None, 3, None)
+    found = MULTILABEL.measure_case(measure, sets(1), sets(2) & 3, None, 3, None)
     assert np.isnan(found["v_rand"][0])
     assert 0 < found["v_rand"][1] <= 1
 
@@ -164,7 +164,7 @@ def test_exclusive_measures_and_calibration_are_the_measures_own():
     truth, prediction = (np.random.default_rng(n).integers(0, 3, (20, 20), dtype=np.uint8) for n in (0, 1))
     chance = softmax_(torch.randn(3, 20, 20)).numpy()
     direct = Boundary()(truth, prediction, chance, 3, None)
-    assert MULTICLASS.measured(Boundary(), truth, prediction, chance, 3, None) == direct
+    assert MULTICLASS.measure_case(Boundary(), truth, prediction, chance, 3, None) == direct
     np.testing.assert_array_equal(MULTICLASS.reliability(truth, chance, 5).hits, reliability(truth, chance, 5).hits)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.labels.class_table import LabelTable
-from segexp.data.labels.multilabel import OverlappingTable, label_table, merged, table_of
+from segexp.data.labels.multilabel import OverlappingTable, label_table, merge_case_masks, table_of
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
@@ -73,8 +73,8 @@ def test_merged_and_table_of_a_single_mask_or_of_several(case):
     assert table_of(exclusive, case, 1) is exclusive
     assert table_of(overlapping, case, 1) == overlapping.of("nucleus")
     encoded = [np.array([values], np.uint8) for values in ([1, 1, 0], [1, 0, 0], [0, 0, 1])]
-    assert merged(overlapping, case, encoded).tolist() == [[3, 1, 2]]
-    assert merged(exclusive, case, encoded).tolist() == [[1, 1, 1]]
+    assert merge_case_masks(overlapping, case, encoded).tolist() == [[3, 1, 2]]
+    assert merge_case_masks(exclusive, case, encoded).tolist() == [[1, 1, 1]]
 
 
 def test_the_table_of_a_data_config():

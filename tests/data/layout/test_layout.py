@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segexp.config.composition import compose, plain
+from segexp.config.composition import compose, to_plain
 from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, read_labels
 from segexp.data.layout.pairing import find_cases, list_files
-from segexp.data.layout.patterns import natural, parse
+from segexp.data.layout.patterns import natural_key, parse_pattern
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case
 
@@ -58,7 +58,7 @@ def ids(cases: list[Case]) -> list[str]:
     ],
 )
 def test_pattern(pattern: str, name: str, fields: dict[str, str] | None) -> None:
-    assert parse(pattern, "data.image").match(name) == fields
+    assert parse_pattern(pattern, "data.image").match(name) == fields
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_pattern(pattern: str, name: str, fields: dict[str, str] | None) -> None
 )
 def test_wrong_patterns(pattern: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse(pattern, "data.image")
+        parse_pattern(pattern, "data.image")
 
 
 def test_side_by_side_with_split_in_natural_order(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_table_that_contradicts_itself_or_lacks_a_row(slices: Path) -> None:
 
 def test_natural_order() -> None:
     names = ["b", "a10", "a2", "a", "10", "2", "a2b", "002"]
-    assert sorted(names, key=natural) == ["002", "2", "10", "a", "a2", "a2b", "a10", "b"]
+    assert sorted(names, key=natural_key) == ["002", "2", "10", "a", "a2", "a2b", "a10", "b"]
 
 
 @pytest.mark.slow
@@ -310,7 +310,7 @@ def test_a_hundred_thousand_files(tmp_path: Path) -> None:
 
 def composed(name: str) -> dict[str, Any]:
     """The data section as it is composed, plain values."""
-    data: dict[str, Any] = plain(compose("train", [f"data={name}"]))["data"]
+    data: dict[str, Any] = to_plain(compose("train", [f"data={name}"]))["data"]
     return data
 
 
@@ -323,8 +323,8 @@ def test_all_data_configurations_have_the_same_keys_and_parse(conf: Path) -> Non
         assert data["name"] == name
         assert "_target_" not in (conf / "data" / f"{name}.yaml").read_text()
         if data["image"] is not None:
-            assert parse(data["image"], "data.image").fields >= {"id"}
-            assert parse(data["mask"], "data.mask").fields >= {"id"}
+            assert parse_pattern(data["image"], "data.image").fields >= {"id"}
+            assert parse_pattern(data["mask"], "data.mask").fields >= {"id"}
             LabelTable(data["classes"], data["ignore"], data["threshold"])
 
 

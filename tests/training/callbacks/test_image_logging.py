@@ -8,7 +8,7 @@ import torch
 from segexp.data.cache import RamStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.statistics import Picture
+from segexp.data.statistics import DecodedCase
 from segexp.training.callbacks import image_logging
 from segexp.training.callbacks import image_logging as explanations
 from segexp.training.callbacks.image_logging import Explanations, Panels, WatchedCases, draw_panel, watched_positions
@@ -127,7 +127,7 @@ def prepared(count=6, members=(5, 3, 1)):
     """Pictures of half the size of their masks, and the split's cases."""
     rng = np.random.default_rng(0)
     pictures = [
-        Picture(rng.integers(0, 256, (16, 24, 1)).astype(np.uint8), rng.integers(0, 2, (32, 48)).astype(np.uint8))
+        DecodedCase(rng.integers(0, 256, (16, 24, 1)).astype(np.uint8), rng.integers(0, 2, (32, 48)).astype(np.uint8))
         for _ in range(count)
     ]
     cases = [Case(f"case{n}", Source(f"{n}.png"), ()) for n in members]

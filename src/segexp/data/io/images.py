@@ -17,7 +17,7 @@ from tifffile import TiffFileError
 
 from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
-from segexp.data.io.raw import Raw, oriented, straight
+from segexp.data.io.raw import RawImage, apply_orientation, from_pillow
 from segexp.errors import DataError
 from segexp.types import Source
 
@@ -78,7 +78,7 @@ def fit_channels(array: Array, channels: int | None, source: Source | str) -> Ar
         return array
     if channels == 1 and have == 3:
         if array.dtype == np.float32 and np.array_equal(array[..., 0], array[..., 1]) and np.ptp(array[..., 1:], -1).max() == 0:
-            return array[..., :1]  # rounding would change the values of a gray picture
+            return array[..., :1]  # rounding would change the values of a gray image
         return cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)[..., None]
     if channels == 3 and have == 1:
         return np.repeat(array, 3, axis=2)
@@ -145,12 +145,9 @@ def image_size(source: Source) -> tuple[int, int]:
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:
-    """Write a PNG atomically; missing folders are created.
+    """Write (H, W), (H, W, 1) or (H, W, 3) uint8 or uint16 as PNG, atomically; missing folders are created.
 
-    Args:
-        path: the file.
-        array: (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
-        palette: colours of the values of a uint8 (H, W) array, written as a palette image.
+    With a palette, a uint8 (H, W) array is written as a palette image.
 
     Raises:
         ValueError: another dtype or shape.
@@ -179,7 +176,7 @@ def _smallest(array: Array) -> Array:
     return array.astype(np.float32)
 
 
-def _load(source: Source) -> Raw:
+def _load(source: Source) -> RawImage:
     if nifti.is_nifti(source.path):
         return _guarded(source, lambda: nifti.load(source))
     return _guarded(source, lambda: tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source))
@@ -201,19 +198,19 @@ def _guarded(source: Source, read: Callable[[], T]) -> T:
         ) from error
 
 
-def _load_picture(source: Source) -> Raw:
+def _load_picture(source: Source) -> RawImage:
     with Image.open(source.path, formats=_FORMATS) as picture:
         picture.seek(source.page or 0)
         picture.load()
-        raw = straight(picture)
+        raw = from_pillow(picture)
         orientation = picture.getexif().get(_ORIENTATION, 1)
         deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")
     if deep:
         with source.path.open("rb") as file:
             header = file.read(26)
         if header[24] == 16:  # Pillow cuts 16-bit colour to 8 bits
-            raw = Raw(_deep_png(source.path, colour=bool(header[25] & 2)))
-    return Raw(oriented(raw.array, orientation), raw.palette)
+            raw = RawImage(_deep_png(source.path, colour=bool(header[25] & 2)))
+    return RawImage(apply_orientation(raw.array, orientation), raw.palette)
 
 
 def _deep_png(path: Path, colour: bool) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import Raw
+from segexp.data.io.raw import RawImage
 from segexp.data.io.tiff import MAX_CHANNELS
 from segexp.errors import DataError
 from segexp.types import Source
@@ -58,7 +58,7 @@ def spacing(path: Path) -> tuple[float, float] | None:
     return sides[1], sides[0]
 
 
-def load(source: Source) -> Raw:
+def load(source: Source) -> RawImage:
     """Decode one slice; the header scaling (scl_slope, scl_inter) is applied and then gives float32.
 
     Raises:
@@ -70,16 +70,13 @@ def load(source: Source) -> Raw:
     array = array[..., 0] if array.shape[2] == 1 else array
     if (slope, inter) != (1.0, 0.0):
         array = (array * slope + inter).astype(np.float32)
-    return Raw(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+    return RawImage(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
 
 
 def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
-    """Write class indices as an 8-bit label volume, atomically.
+    """Write slices (H, W) uint8 of class indices, oriented as by `load`, as an 8-bit label volume, atomically.
 
-    Args:
-        path: .nii or .nii.gz; missing folders are created.
-        slices: Z arrays (H, W) uint8, oriented as by `load`.
-        like: the segmented volume; affine, voxel sizes, units and orientation codes are copied.
+    Affine, voxel sizes, units and orientation codes are copied from the segmented volume `like`.
     """
     nibabel = _nibabel(path)
     model = _guarded(lambda: nibabel.load(like))

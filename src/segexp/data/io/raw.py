@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawImage:
     """Decoded values, oriented, without alpha.
 
     Attributes:
@@ -36,26 +36,26 @@ class Raw:
         return table[:, 0][self.array] if self.gray_palette else table[self.array]
 
 
-def straight(picture: Image.Image) -> Raw:
+def from_pillow(picture: Image.Image) -> RawImage:
     """Return the pixels of a Pillow image: 1-bit as 0 and 255, without alpha, CMYK and others as RGB."""
     mode = picture.mode
     if mode in ("P", "PA"):
         palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
         indices = np.asarray(picture)
-        return Raw(indices[..., 0] if mode == "PA" else indices, palette)
+        return RawImage(indices[..., 0] if mode == "PA" else indices, palette)
     if mode == "1":
-        return Raw(np.asarray(picture.convert("L")))
+        return RawImage(np.asarray(picture.convert("L")))
     if mode in ("LA", "La"):
-        return Raw(np.asarray(picture)[..., 0])
+        return RawImage(np.asarray(picture)[..., 0])
     if mode in ("L", "F", "I") or mode.startswith("I;16"):
         array = np.asarray(picture)
-        return Raw(array.astype(array.dtype.newbyteorder("=")))
+        return RawImage(array.astype(array.dtype.newbyteorder("=")))
     if mode in ("RGB", "RGBA", "RGBX"):
-        return Raw(np.asarray(picture)[..., :3])
-    return Raw(np.asarray(picture.convert("RGB")))
+        return RawImage(np.asarray(picture)[..., :3])
+    return RawImage(np.asarray(picture.convert("RGB")))
 
 
-def oriented(array: Array, orientation: int) -> Array:
+def apply_orientation(array: Array, orientation: int) -> Array:
     """Apply an EXIF orientation, 1 to 8 (EXIF 2.32, tag 0x0112), to an array (H, W, …); other values do nothing."""
     if orientation in (5, 6, 7, 8):
         array = np.swapaxes(array, 0, 1)

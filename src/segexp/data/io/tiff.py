@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import Raw, oriented, straight
+from segexp.data.io.raw import RawImage, apply_orientation, from_pillow
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
@@ -47,7 +47,7 @@ def size(source: Source) -> tuple[int, int]:
         return (width, height) if _orientation(page) >= 5 else (height, width)
 
 
-def load(source: Source) -> Raw:
+def load(source: Source) -> RawImage:
     """Decode one page, or the first image of the file with all channels.
 
     Raises:
@@ -68,16 +68,13 @@ def load(source: Source) -> Raw:
             return _by_libtiff(source, page)
         array = _channels_last(array, whole.axes, samples)
         array = _kept(_values(array, page), page)
-        return Raw(oriented(array, _orientation(page)), palette)
+        return RawImage(apply_orientation(array, _orientation(page)), palette)
 
 
 def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, int]] | None = None) -> None:
-    """Write pages (H, W) or (H, W, 3) to one zlib-compressed file, atomically.
+    """Write pages (H, W) or (H, W, 3) of any sizes to one zlib-compressed file, atomically.
 
-    Args:
-        path: the file; missing folders are created.
-        pages: of any sizes.
-        palette: colours of the values of uint8 pages (H, W), written as palette images.
+    With a palette, uint8 pages (H, W) are written as palette images.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = np.zeros((3, 256), np.uint16)
@@ -148,17 +145,17 @@ def _orientation(page: Any) -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def _by_libtiff(source: Source, page: Any) -> Raw:
+def _by_libtiff(source: Source, page: Any) -> RawImage:
     """Decode LZW, JPEG, CCITT and others: 8-bit and gray by Pillow, deeper colour by OpenCV."""
     if source.page is None and len(page.parent.series[0].pages) > 1:
         raise ValueError(f"channels in {page.compression.name}-compressed pages need `pip install imagecodecs`")
     if page.samplesperpixel == 1 or page.bitspersample <= 8:
         with Image.open(source.path, formats=["TIFF"]) as picture:
             picture.seek(source.page or 0)
-            picture.load()  # turns the picture upright by itself
-            return straight(picture)
+            picture.load()  # applies the EXIF orientation
+            return from_pillow(picture)
     done, arrays = cv2.imreadmulti(str(source.path), start=source.page or 0, count=1, flags=cv2.IMREAD_UNCHANGED)
     if not done or arrays[0].dtype != page.dtype or arrays[0].ndim != 3:
         raise ValueError(f"{page.compression.name}-compressed {page.dtype} pages need `pip install imagecodecs`")
     array = arrays[0][..., [2, 1, 0, *range(3, arrays[0].shape[2])]]
-    return Raw(oriented(_kept(array, page), _orientation(page)))
+    return RawImage(apply_orientation(_kept(array, page), _orientation(page)))

@@ -17,12 +17,12 @@ from segexp.data.labels.spec import (
     Value,
     check_once,
     check_threshold,
-    checked_classes,
-    checked_values,
     class_colours,
     format_value,
     gray,
     packed,
+    parse_classes,
+    parse_values,
     rgb,
 )
 from segexp.errors import DataError, listed
@@ -57,12 +57,10 @@ def gray_if_gray(raw: Array) -> Array:
     return raw
 
 
-def coded(raw: Array, claims: tuple[tuple[int, int], ...]) -> Array:
-    """Map values to codes, (H, W) uint8.
+def apply_lookup(raw: Array, claims: tuple[tuple[int, int], ...]) -> Array:
+    """Map values (H, W) of any dtype, or (H, W, 3) uint8, to codes (H, W) uint8.
 
-    Args:
-        raw: (H, W) of any dtype, or (H, W, 3) uint8.
-        claims: pairs of a gray value (or packed colour 0xRRGGBB) and its code.
+    Claims are pairs of a gray value (or packed colour 0xRRGGBB) and its code.
     """
     if raw.ndim == 3:
         return np.take(_colour_lookup(claims), _pack(raw))
@@ -112,8 +110,8 @@ class LabelTable:
         Raises:
             ConfigError: fewer than two classes, a class without a value, a value of two classes, a name that is no text.
         """
-        object.__setattr__(self, "classes", checked_classes(self.classes))
-        object.__setattr__(self, "ignore", checked_values(self.ignore, "data.ignore", empty=True))
+        object.__setattr__(self, "classes", parse_classes(self.classes))
+        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True))
         check_once(self.classes, self.ignore)
         if self.threshold is not None:
             check_threshold(self.threshold, self.classes)
@@ -135,20 +133,16 @@ class LabelTable:
         return all(isinstance(value, int) for values in self.classes.values() for value in values)
 
     def encode(self, mask_raw: Array, name: str = "the mask") -> Array:
-        """Return class indices (H, W) uint8, 255 where ignored.
-
-        Args:
-            mask_raw: (H, W) or (H, W, 3) from `read_mask`.
-            name: file name for messages.
+        """Return class indices (H, W) uint8, 255 where ignored, of a mask from `read_mask`.
 
         Raises:
-            DataError: a value belongs to no class.
+            DataError: a value belongs to no class; `name` is the file.
         """
         raw = gray_if_gray(mask_raw)
         if self.threshold is not None:
             return self._encode_soft(raw)
         claims = self._claims(raw.ndim == 3)
-        out = coded(raw, claims)
+        out = apply_lookup(raw, claims)
         if (out == UNCLAIMED).any():
             raise self._unclaimed(raw, out == UNCLAIMED, name)
         return out
@@ -217,13 +211,7 @@ def pixel_text(count: int) -> str:
 def read_labels(
     sources: Sequence[Source], table: LabelTable, image: Source | None = None, size: tuple[int, ...] | None = None
 ) -> Array:
-    """Read and merge the masks of one image, (H, W) uint8 class index.
-
-    Args:
-        sources: one or several masks.
-        table: values to classes.
-        image: of the masks, for messages.
-        size: required (H, W); None accepts any common size.
+    """Read and merge the masks of one image, (H, W) uint8 class index; all must have `size` (None: any common size).
 
     Raises:
         DataError: a file is broken, has an unclaimed value, or another size.
@@ -238,10 +226,10 @@ def read_labels(
                 "Make the mask again at the image's size, or take the pair out of the folder",
             )
         encoded.append(table.encode(raw, str(source)))
-    return merge(encoded, str(sources[0]))
+    return merge_masks(encoded, str(sources[0]))
 
 
-def merge(encoded: Sequence[Array], name: str = "the masks") -> Array:
+def merge_masks(encoded: Sequence[Array], name: str = "the masks") -> Array:
     """Merge masks (H, W) uint8 of one image; foreground of later masks wins.
 
     Raises:

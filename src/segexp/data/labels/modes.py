@@ -64,12 +64,12 @@ STRIP = 1 << 20
 
 def softmax_(logits: torch.Tensor) -> torch.Tensor:
     """Turn logits (K, H, W) into probabilities, in place."""
-    for rows in strips(logits):
+    for rows in row_slices(logits):
         logits[:, rows] = logits[:, rows].softmax(dim=0)
     return logits
 
 
-def strips(of: torch.Tensor) -> Iterator[slice]:
+def row_slices(of: torch.Tensor) -> Iterator[slice]:
     """Yield slices of the rows of a map (K, H, W) with about `STRIP` values each."""
     step = max(1, STRIP // (of.shape[0] * of.shape[2]))
     for top in range(0, of.shape[1], step):
@@ -86,14 +86,16 @@ class DecisionRule(Protocol):
         """Return the mask (H, W) uint8 of probabilities (K, H, W)."""
 
 
-class LabelMode(Protocol):
-    """Meaning of logits and masks."""
+class LabelMode:
+    """Meaning of logits and masks: here one class per pixel (softmax and argmax); base class of `Multilabel`."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Turn logits (K, H, W) into probabilities, in place; the first one is that of the background."""
+        return softmax_(logits)
 
     def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
         """Return the score of class k from logits (B, K, h, w), (B, h, w), before softmax or sigmoid."""
+        return logits[:, k]
 
     def check(self, rule: DecisionRule, classes: int) -> None:
         """Refuse a post-processing that does not support K classes.
@@ -101,26 +103,36 @@ class LabelMode(Protocol):
         Raises:
             ConfigError: names both.
         """
+        rule.check(classes)
 
     def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
         """Return the mask (H, W) uint8 of probabilities (K, H, W)."""
+        return rule.apply(probabilities)
 
-    def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
+    def decisions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
         """Yield the independent decisions among K classes: the exclusive class indices and the mask of them."""
+        yield list(range(classes)), mask
 
-    def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
+    def decision_probabilities(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
         """Return the probabilities, summing to 1, of the classes of one decision."""
+        return probabilities
 
     def has(self, mask: Array, k: int) -> Array:
         """Return where (H, W) bool class k is in a mask."""
+        found: Array = mask == k
+        return found
 
     def pixels(self, mask: Array, classes: int) -> Array:
         """Return the pixels (K,) int64 per class; the first entry counts pixels without any."""
+        return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts (K, K) of one case, see `segexp.metrics.confusion`."""
+        from segexp.metrics.confusion import confusion  # lazy: torchmetrics imports matplotlib
 
-    def measured(
+        return confusion(prediction, truth, classes)
+
+    def measure_case(
         self,
         measure: Measure,
         truth: Array,
@@ -130,84 +142,24 @@ class LabelMode(Protocol):
         spacing: Spacing | None,
     ) -> Mapping[str, Sequence[float]]:
         """Return the K - 1 values per column of a measure for one case."""
-
-    def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
-        """Return the calibration counts of one case."""
-
-    def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Return the normalised entropy (H, W) of probabilities (K, H, W), from 0 (certain) to 1."""
-
-
-class Multiclass:
-    """One class per pixel: softmax and argmax."""
-
-    def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the softmax, in place."""
-        return softmax_(logits)
-
-    def scores(self, logits: torch.Tensor, k: int) -> torch.Tensor:
-        """Return the logit of the class."""
-        return logits[:, k]
-
-    def check(self, rule: DecisionRule, classes: int) -> None:
-        """Refuse a threshold unless there are two classes."""
-        rule.check(classes)
-
-    def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
-        """Return class indices (H, W)."""
-        return rule.apply(probabilities)
-
-    def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
-        """Yield all classes and the mask itself."""
-        yield list(range(classes)), mask
-
-    def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
-        """Return the probabilities themselves."""
-        return probabilities
-
-    def has(self, mask: Array, k: int) -> Array:
-        """Return where the index is k."""
-        found: Array = mask == k
-        return found
-
-    def pixels(self, mask: Array, classes: int) -> Array:
-        """Return the count of each index."""
-        return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
-
-    def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
-        """Return the confusion matrix."""
-        from segexp.metrics.confusion import confusion  # torchmetrics brings matplotlib
-
-        return confusion(prediction, truth, classes)
-
-    def measured(
-        self,
-        measure: Measure,
-        truth: Array,
-        prediction: Array,
-        probabilities: Array | None,
-        classes: int,
-        spacing: Spacing | None,
-    ) -> Mapping[str, Sequence[float]]:
-        """Return the values of the measure."""
         return measure(truth, prediction, probabilities, classes, spacing)
 
     def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
-        """Return the one-vs-rest counts."""
+        """Return the calibration counts of one case."""
         return reliability(truth, probabilities, bins)
 
     def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Return the entropy over log K."""
+        """Return the normalised entropy (H, W) of probabilities (K, H, W), from 0 (certain) to 1."""
         entropy: torch.Tensor = torch.special.entr(probabilities).sum(dim=0)
         return entropy.div_(math.log(probabilities.shape[0]))
 
 
-class Multilabel:
+class Multilabel(LabelMode):
     """A set of classes per pixel: the probability of class k is sigmoid(logit_k - logit_0)."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the sigmoids, in place; that of the background is 1 minus the largest one."""
-        for rows in strips(logits):
+        for rows in row_slices(logits):
             part = logits[:, rows]
             part[1:] = (part[1:] - part[:1]).sigmoid()
             part[0] = 1 - part[1:].amax(dim=0)
@@ -223,14 +175,16 @@ class Multilabel:
 
     def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
         """Return bit sets (H, W); the rule is applied to each foreground class."""
-        return join_layers([rule.apply(self.chances(probabilities, (0, k))) for k in range(1, len(probabilities))])
+        return join_layers(
+            [rule.apply(self.decision_probabilities(probabilities, (0, k))) for k in range(1, len(probabilities))]
+        )
 
-    def questions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
+    def decisions(self, mask: Array, classes: int) -> Iterator[tuple[list[int], Array]]:
         """Yield each foreground class against its absence, with its binary mask, 255 = ignore."""
         for k in range(1, classes):
             yield [0, k], label_layer(mask, k)
 
-    def chances(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
+    def decision_probabilities(self, probabilities: torch.Tensor, own: Sequence[int]) -> torch.Tensor:
         """Return the probabilities (2, H, W) of absence and presence of a class."""
         present = probabilities[own[1]]
         return torch.stack([1 - present, present])
@@ -245,11 +199,11 @@ class Multilabel:
 
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts of each class against its absence."""
-        from segexp.metrics.confusion import overlapping_confusion  # torchmetrics brings matplotlib
+        from segexp.metrics.confusion import overlapping_confusion  # lazy: torchmetrics imports matplotlib
 
         return overlapping_confusion(prediction, truth, classes)
 
-    def measured(
+    def measure_case(
         self,
         measure: Measure,
         truth: Array,
@@ -276,7 +230,7 @@ class Multilabel:
         """Return the counts of each class against its absence."""
         each = [
             reliability(real, np.stack([1 - probabilities[k], probabilities[k]]), bins)
-            for (_, k), real in self.questions(truth, len(probabilities))
+            for (_, k), real in self.decisions(truth, len(probabilities))
         ]
         return Reliability(
             *(np.concatenate([getattr(one, name) for one in each]) for name in ("pixels", "confidence", "hits", "squares"))
@@ -289,7 +243,7 @@ class Multilabel:
         return both.mean(dim=0).div_(math.log(2))
 
 
-MULTICLASS, MULTILABEL = Multiclass(), Multilabel()
+MULTICLASS, MULTILABEL = LabelMode(), Multilabel()
 
 
 def label_mode(spec: DataSpec) -> LabelMode:

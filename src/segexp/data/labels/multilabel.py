@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.config.schema import DataConfig
-from segexp.data.labels.class_table import LabelTable, merge, read_labels
+from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
-from segexp.data.labels.spec import Colour, checked_classes, checked_values, class_colours, rgb
+from segexp.data.labels.spec import Colour, class_colours, parse_classes, parse_values, rgb
 from segexp.errors import ConfigError, listed, nearest
 from segexp.types import Case
 
@@ -42,8 +42,8 @@ class OverlappingTable:
         Raises:
             ConfigError: more than 7 foreground classes, or invalid values, see `LabelTable`.
         """
-        object.__setattr__(self, "classes", checked_classes(self.classes))
-        object.__setattr__(self, "ignore", checked_values(self.ignore, "data.ignore", empty=True))
+        object.__setattr__(self, "classes", parse_classes(self.classes))
+        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True))
         if len(self.classes) > MAX_LABELS + 1:
             raise ConfigError(
                 f"data.classes names {len(self.classes) - 1} foreground classes that may overlap",
@@ -72,9 +72,7 @@ class OverlappingTable:
     def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
         """Read the masks of a case, (H, W) uint8 bit sets (`segexp.data.labels.modes`); classes without a file are absent.
 
-        Args:
-            case: with at least one mask.
-            size: required (H, W); None accepts any common size.
+        All masks must have `size` (None: any common size).
 
         Raises:
             DataError: a file is broken, has an unclaimed value, or another size.
@@ -96,17 +94,17 @@ def table_of(labels: Labels, case: Case, number: int) -> LabelTable:
     return labels.of(case.classes[number]) if isinstance(labels, OverlappingTable) else labels
 
 
-def merged(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
+def merge_case_masks(labels: Labels, case: Case, encoded: Sequence[Array]) -> Array:
     """Merge the encoded mask files of a case, (H, W) uint8.
 
     Raises:
         DataError: their sizes differ.
     """
     if not isinstance(labels, OverlappingTable):
-        return merge(encoded)
+        return merge_masks(encoded)
     layers = {name: np.zeros_like(encoded[0]) for name in labels.names[1:]}
     for name in dict.fromkeys(case.classes):
-        layers[name] = merge([mask for mask, each in zip(encoded, case.classes, strict=True) if each == name])
+        layers[name] = merge_masks([mask for mask, each in zip(encoded, case.classes, strict=True) if each == name])
     return join_layers(list(layers.values()))
 
 

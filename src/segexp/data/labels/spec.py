@@ -41,7 +41,7 @@ def gray(value: Value) -> int | None:
     return red if red == green == blue else None
 
 
-def checked_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
+def parse_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
     """Return the values of each class.
 
     Raises:
@@ -49,12 +49,12 @@ def checked_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
     """
     if not isinstance(classes, Mapping):
         raise ConfigError(f"data.classes is {classes!r}", "Each class is given by name with its mask value", _EXAMPLE)
-    odd = next((name for name in classes if not isinstance(name, str) or not name.strip()), None)
-    if odd is not None:
+    invalid = next((name for name in classes if not isinstance(name, str) or not name.strip()), None)
+    if invalid is not None:
         raise ConfigError(
-            f"data.classes has a class called {odd!r} ({type(odd).__name__})",
+            f"data.classes has a class called {invalid!r} ({type(invalid).__name__})",
             "A class name is text; yes, no, on, off and numbers need quotes in YAML",
-            f"Write '{odd}': in quotes, or another name",
+            f"Write '{invalid}': in quotes, or another name",
         )
     if not 2 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(
@@ -67,10 +67,10 @@ def checked_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
             f"Every class needs one; {listed(empty)} has none",
             f"Type data.classes.{empty[0]}=VALUE, or remove the class with '~data.classes.{empty[0]}'",
         )
-    return {name: checked_values(spec, f"data.classes.{name}") for name, spec in classes.items()}
+    return {name: parse_values(spec, f"data.classes.{name}") for name, spec in classes.items()}
 
 
-def checked_values(spec: Any, key: str, empty: bool = False) -> tuple[Value, ...]:
+def parse_values(spec: Any, key: str, empty: bool = False) -> tuple[Value, ...]:
     """Return the values of a class, or of `data.ignore` (which may be empty).
 
     Raises:
@@ -147,11 +147,7 @@ GOLDEN = 0.618033988749895
 
 
 def class_colours(own: Sequence[Colour | None]) -> tuple[Colour, ...]:
-    """Return one colour per class, distinct where the given ones are.
-
-    Args:
-        own: colour of each class, or None; the first class is the background (black).
-    """
+    """Return a colour per class, distinct where the given ones are; the first class is the background (black)."""
     taken = {colour for colour in own if colour is not None}
     spare = iter(colour for colour in _endless() if colour not in taken)
     first = BACKGROUND if BACKGROUND not in taken else next(spare)

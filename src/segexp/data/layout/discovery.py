@@ -13,7 +13,7 @@ from segexp.data.io.images import SUFFIXES, page_count
 from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
-from segexp.data.layout.patterns import SPLITS, natural
+from segexp.data.layout.patterns import SPLITS, natural_key
 from segexp.errors import DataError, listed
 
 MASK_WORDS = (
@@ -103,7 +103,7 @@ def image_rank(template: str) -> int:
     return int(re.search(r"im(age|g)|jpe?g|photo|picture|scan|slice", template.lower()) is not None)
 
 
-def folders(files: list[str]) -> list[Folder]:
+def folder_templates(files: list[str]) -> list[Folder]:
     """Return the templates of all folders with image files, those with most files first."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in files:
@@ -115,7 +115,7 @@ def folders(files: list[str]) -> list[Folder]:
             folder = found.setdefault(template, Folder(template))
             folder.files += [(values, name) for name in names]
     kept = [folder for folder in found.values() if "{group}" not in folder.template or len(folder.by_hole()) > 1]
-    return sorted(kept, key=lambda folder: (-len(folder.files), natural(folder.template)))[:MOST]
+    return sorted(kept, key=lambda folder: (-len(folder.files), natural_key(folder.template)))[:MOST]
 
 
 def _templates(path: str, prefixes: dict[tuple[str, str], str]) -> list[tuple[str, Key]]:
@@ -202,7 +202,7 @@ class Candidate:
 def candidates(root: Path, files: list[str]) -> list[Candidate]:
     """Return all pattern pairs that pair at least one image and mask."""
     found = [*_stacks(root, files)]
-    for images, masks in product(folders(files), repeat=2):
+    for images, masks in product(folder_templates(files), repeat=2):
         if images.holes == masks.holes:
             found += [*_endings(root, images, masks), *_objects(images, masks)]
     return list({(c.image, c.mask): c for c in found}.values())
@@ -213,7 +213,7 @@ def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
     rank = mask_rank(masks.template)
     for position, (end, mask_end) in enumerate((*PAIRS, *_own(images, masks))):
         if not mask_end and (images is masks or rank <= 0 or mask_rank(images.template)):
-            continue  # without an ending, the folders' names must tell which are the masks
+            continue  # without a suffix, folder names must identify the masks
         pairs = images.ending(end).keys() & masks.ending(mask_end).keys()
         if not pairs:
             continue
@@ -321,9 +321,7 @@ class DiscoveredLayout:
 def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayout:
     """Infer layout, classes and channels of the images below a folder.
 
-    Args:
-        root: the folder.
-        strict: raise on unpaired or unreadable files; otherwise infer what is possible.
+    With `strict`, unpaired or unreadable files raise; otherwise what is possible is inferred.
 
     Raises:
         DataError: no layout fits, several fit equally well, or the best one is broken.

@@ -11,7 +11,7 @@ from segexp.errors import ConfigError, DataError, listed, nearest
 _KEYS = ("file", "match", "column", "regex")
 
 
-def grouped(ids: Iterable[str], groups: Mapping[str, Any] | str, root: Path) -> dict[str, str]:
+def assign_groups(ids: Iterable[str], groups: Mapping[str, Any] | str, root: Path) -> dict[str, str]:
     r"""Return the group of each case.
 
     Args:

@@ -36,11 +36,7 @@ class Classes:
 
 
 def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
-    """Infer the classes from masks.
-
-    Args:
-        masks: mask files of each case.
-        strict: raise on unreadable files; otherwise skip them.
+    """Infer the classes from the mask files of each case; unreadable files raise if `strict`, else they are skipped.
 
     Raises:
         DataError: only one value, or values that cannot be classes.
@@ -70,11 +66,7 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
 
 
 def infer_channels(images: Sequence[Source], strict: bool = True) -> int:
-    """Infer the number of channels; 1 for gray images stored as RGB.
-
-    Args:
-        images: the files.
-        strict: raise on unreadable files; otherwise skip them.
+    """Infer the number of channels; 1 for gray images stored as RGB. Unreadable files raise if `strict`.
 
     Raises:
         DataError: the number of channels differs, other than gray and colour.

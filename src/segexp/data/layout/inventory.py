@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from segexp.data.io.images import SUFFIXES
-from segexp.data.layout.groups import grouped
+from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.pairing import (
-    assembled,
+    assemble_cases,
+    check_page_counts,
     expected_mask,
     list_files,
-    lone,
-    partners,
-    same_pages,
+    masks_by_case,
     shared_fields,
-    unlabelled,
+    unlabelled_test_images,
+    unmatched_files,
 )
-from segexp.data.layout.patterns import FIELDS, Match, Pattern, matches, parse, parse_masks, twins
+from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
 from segexp.errors import DataError
-from segexp.types import Case, Source
+from segexp.types import Case
 
 DEPTH = 4
 """Depth below the root at which unused files are searched."""
@@ -63,67 +63,48 @@ def take_inventory(
         ConfigError: a pattern is wrong, the two share no field, or `groups` is malformed.
     """
     root = Path(root)
-    images, patterns = parse(image, "data.image"), parse_masks(mask)
+    images, patterns = parse_pattern(image, "data.image"), parse_masks(mask)
     shared = {name: shared_fields(images, pattern) for name, pattern in patterns.items()}
     files = list_files(root, max(images.depth, *(pattern.depth for pattern in patterns.values()), DEPTH))
     problems: list[DataError] = []
-    found = matches(root, files, images, list(patterns.values()), problems)
+    found = match_files(root, files, images, list(patterns.values()), problems)
     masks: dict[str, list[Match]] = {}
     for name, pattern in patterns.items():
         others = [other for other in patterns.values() if other is not pattern]
-        masks[name] = matches(root, files, pattern, [images, *others], problems)
+        masks[name] = match_files(root, files, pattern, [images, *others], problems)
     used = {match.source.path.relative_to(root).as_posix() for side in (found, *masks.values()) for match in side}
     found = _first_of_twins(found, images, list(FIELDS), problems)
-    sides: dict[str, _Side] = {}
+    lone_images: list[Match] = []
+    lone_masks: list[Match] = []
+    set_aside: list[Match] = []
+    expected, of_class = "", {}
     for name, pattern in patterns.items():
         found = _first_of_twins(found, images, shared[name], problems)
         if not pattern.many:
             masks[name] = _first_of_twins(masks[name], pattern, shared[name], problems)
-        sides[name] = _side(found, masks[name], shared[name], images, pattern, name in optional, problems)
-    cases = assembled(found, {name: side.sources for name, side in sides.items()})
+        aside = [] if name in optional else unlabelled_test_images(found, masks[name], shared[name])
+        labelled = [match for match in found if not (aside and match.fields["split"] == "test")]
+        try:
+            check_page_counts(labelled, masks[name], shared[name], images, pattern)
+        except DataError as problem:
+            problems.append(problem)
+        without, alone = unmatched_files(labelled, masks[name], shared[name])
+        if name not in optional:
+            expected = expected or (expected_mask(without[0], images, pattern) if without else "")
+            lone_images += without
+        lone_masks += alone
+        set_aside += aside
+        sources = masks_by_case(labelled, masks[name], shared[name])
+        of_class[name] = {id_: own for id_, own in sources.items() if own or name in optional}
     return Inventory(
-        cases=tuple(_with_groups(cases, groups, root, problems)),
-        lone_images=_names(match for side in sides.values() for match in side.lone_images),
-        lone_masks=_names(match for side in sides.values() for match in side.lone_masks),
-        expected=next((side.expected for side in sides.values() if side.expected), ""),
-        unlabelled=_names(match for side in sides.values() for match in side.unlabelled),
+        cases=tuple(_with_groups(assemble_cases(found, of_class), groups, root, problems)),
+        lone_images=_names(lone_images),
+        lone_masks=_names(lone_masks),
+        expected=expected,
+        unlabelled=_names(set_aside),
         unused=tuple(name for name in files if name not in used and name.rpartition(".")[2].lower() in SUFFIXES),
         problems=tuple(problems),
     )
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Result of one mask pattern; `sources` holds the masks of usable cases by id."""
-
-    lone_images: list[Match]
-    lone_masks: list[Match]
-    expected: str
-    unlabelled: list[Match]
-    sources: dict[str, tuple[Source, ...]]
-
-
-def _side(
-    found: list[Match],
-    masks: list[Match],
-    shared: list[str],
-    images: Pattern,
-    pattern: Pattern,
-    optional: bool,
-    problems: list[DataError],
-) -> _Side:
-    set_aside = [] if optional else unlabelled(found, masks, shared)
-    labelled = [match for match in found if not (set_aside and match.fields["split"] == "test")]
-    try:
-        same_pages(labelled, masks, shared, images, pattern)
-    except DataError as problem:
-        problems.append(problem)
-    lone_images, lone_masks = lone(labelled, masks, shared)
-    if optional:
-        lone_images = []
-    sources = {id_: own for id_, own in partners(labelled, masks, shared).items() if own or optional}
-    expected = expected_mask(lone_images[0], images, pattern) if lone_images else ""
-    return _Side(lone_images, lone_masks, expected, set_aside, sources)
 
 
 def _names(found: Iterable[Match]) -> tuple[str, ...]:
@@ -132,7 +113,7 @@ def _names(found: Iterable[Match]) -> tuple[str, ...]:
 
 def _first_of_twins(found: list[Match], pattern: Pattern, names: list[str], problems: list[DataError]) -> list[Match]:
     """Keep the first file of each id, and collect the duplicates."""
-    problems += twins(found, pattern, names)
+    problems += duplicate_ids(found, pattern, names)
     first: dict[tuple[str, ...], Match] = {}
     ordered = [name for name in names if name in pattern.fields]
     for match in found:
@@ -146,7 +127,7 @@ def _with_groups(
     if groups is None or not cases:
         return cases
     try:
-        of = grouped([case.id for case in cases], groups, root)
+        of = assign_groups([case.id for case in cases], groups, root)
     except DataError as problem:
         problems.append(problem)
         return cases

@@ -8,8 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segexp.data.layout.groups import grouped
-from segexp.data.layout.patterns import FIELDS, Match, Pattern, matches, natural, parse, parse_masks, unique
+from segexp.data.layout.groups import assign_groups
+from segexp.data.layout.patterns import (
+    FIELDS,
+    Match,
+    Pattern,
+    check_unique,
+    match_files,
+    natural_key,
+    parse_masks,
+    parse_pattern,
+)
 from segexp.errors import ConfigError, DataError, listed
 from segexp.types import Case, Source
 
@@ -19,7 +28,7 @@ SHOWN = 10
 _log = logging.getLogger(__name__)
 
 
-def paired(
+def pair_masks(
     root: Path,
     files: list[str],
     found: list[Match],
@@ -45,9 +54,9 @@ def paired(
         DataError: see `find_cases`.
     """
     shared = shared_fields(images, masks)
-    found_masks = matches(root, files, masks, [images, *others])
+    found_masks = match_files(root, files, masks, [images, *others])
     if not masks.many:
-        unique(found_masks, masks, shared)
+        check_unique(found_masks, masks, shared)
     if optional and not found_masks:
         raise DataError(
             f"No file below {root} matches {masks.key}={masks.text}",
@@ -55,21 +64,16 @@ def paired(
             "Correct the pattern, or remove the class from data.classes and data.mask",
         )
     if strict:
-        if not optional and (set_aside := unlabelled(found, found_masks, shared)):
+        if not optional and (set_aside := unlabelled_test_images(found, found_masks, shared)):
             _log.warning("The test split has no masks: its %d images are left out.", len(set_aside))
             found = [match for match in found if match.fields["split"] != "test"]
-        same_pages(found, found_masks, shared, images, masks)
+        check_page_counts(found, found_masks, shared, images, masks)
         _check_partners(found, found_masks, shared, images, masks, optional)
-    return partners(found, found_masks, shared)
+    return masks_by_case(found, found_masks, shared)
 
 
-def assembled(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[Source, ...]]]) -> list[Case]:
-    """Return the cases with masks of all classes, in natural order of their ids.
-
-    Args:
-        found: the images.
-        of_class: masks by case id, by class; "" for exclusive classes.
-    """
+def assemble_cases(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[Source, ...]]]) -> list[Case]:
+    """Return the cases with masks of all classes ("" for exclusive classes), in natural order of their ids."""
     return [
         Case(
             match.id,
@@ -79,7 +83,7 @@ def assembled(found: Iterable[Match], of_class: Mapping[str, Mapping[str, tuple[
             match.fields.get("group"),
             tuple(name for name, pairs in of_class.items() if name for _ in pairs[match.id]),
         )
-        for match in sorted(found, key=lambda match: natural(match.id))
+        for match in sorted(found, key=lambda match: natural_key(match.id))
         if all(match.id in pairs for pairs in of_class.values())
     ]
 
@@ -100,18 +104,18 @@ def shared_fields(images: Pattern, masks: Pattern) -> list[str]:
     return shared
 
 
-def partners(found: list[Match], masks: list[Match], shared: list[str]) -> dict[str, tuple[Source, ...]]:
+def masks_by_case(found: list[Match], masks: list[Match], shared: list[str]) -> dict[str, tuple[Source, ...]]:
     """Return the masks of each image by case id, in natural order."""
     by_key: dict[tuple[str, ...], list[Match]] = defaultdict(list)
     for match in masks:
         by_key[match.key(shared)].append(match)
     return {
-        match.id: tuple(mask.source for mask in sorted(by_key.get(match.key(shared), ()), key=lambda m: natural(m.name)))
+        match.id: tuple(mask.source for mask in sorted(by_key.get(match.key(shared), ()), key=lambda m: natural_key(m.name)))
         for match in found
     }
 
 
-def lone(found: list[Match], masks: list[Match], shared: list[str]) -> tuple[list[Match], list[Match]]:
+def unmatched_files(found: list[Match], masks: list[Match], shared: list[str]) -> tuple[list[Match], list[Match]]:
     """Return images without a mask and masks without an image."""
     keys, mask_keys = ({match.key(shared) for match in matched} for matched in (found, masks))
     lone_masks: dict[tuple[str, ...], list[Match]] = defaultdict(list)
@@ -128,7 +132,7 @@ def expected_mask(image: Match, images: Pattern, masks: Pattern) -> str:
     return masks.fill(image.fields | words)
 
 
-def unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> list[Match]:
+def unlabelled_test_images(found: list[Match], masks: list[Match], shared: list[str]) -> list[Match]:
     """Return the images of a test split without any mask, as in challenges."""
     if "split" not in shared or not masks or any(match.fields["split"] == "test" for match in masks):
         return []
@@ -138,8 +142,8 @@ def unlabelled(found: list[Match], masks: list[Match], shared: list[str]) -> lis
 def _check_partners(
     found: list[Match], found_masks: list[Match], shared: list[str], images: Pattern, masks: Pattern, optional: bool
 ) -> None:
-    unique(found, replace(images, fields=frozenset(shared)))
-    lone_images, lone_masks = lone(found, found_masks, shared)
+    check_unique(found, replace(images, fields=frozenset(shared)))
+    lone_images, lone_masks = unmatched_files(found, found_masks, shared)
     lone_images = [] if optional else lone_images
     if not (lone_images or lone_masks):
         return
@@ -162,7 +166,7 @@ def _check_partners(
     )
 
 
-def same_pages(found: list[Match], masks: list[Match], shared: list[str], images: Pattern, by: Pattern) -> None:
+def check_page_counts(found: list[Match], masks: list[Match], shared: list[str], images: Pattern, by: Pattern) -> None:
     """Refuse image and mask stacks of different length.
 
     Raises:
@@ -209,7 +213,7 @@ def find_cases(
         root: the folder.
         image: pattern of the images.
         mask: pattern of the masks (with `*`, several files make one mask), or one per overlapping class; None: images only.
-        groups: see `grouped`; None uses the field {group} if there is one.
+        groups: see `assign_groups`; None uses the field {group} if there is one.
         splits: keep only cases of these splits.
         require_masks: every image must have a mask (of each class) and every mask an image.
         optional: classes whose masks may be missing.
@@ -222,22 +226,22 @@ def find_cases(
         ConfigError: a pattern is wrong, or the two share no field.
     """
     root = Path(root)
-    images = parse(image, "data.image")
+    images = parse_pattern(image, "data.image")
     patterns = parse_masks(mask)
     files = list_files(root, max(pattern.depth for pattern in (images, *patterns.values())))
-    found = matches(root, files, images, list(patterns.values()))
+    found = match_files(root, files, images, list(patterns.values()))
     if not found:
         raise _nothing(root, files, images)
-    unique(found, images)
+    check_unique(found, images)
     of_class: dict[str, dict[str, tuple[Source, ...]]] = {}
     for name, pattern in patterns.items():
         others = [other for other in patterns.values() if other is not pattern]
-        of_class[name] = paired(root, files, found, images, pattern, require_masks, others, name in optional)
+        of_class[name] = pair_masks(root, files, found, images, pattern, require_masks, others, name in optional)
     wanted = None if splits is None else set(splits)
-    cases = [case for case in assembled(found, of_class) if wanted is None or case.split in wanted]
+    cases = [case for case in assemble_cases(found, of_class) if wanted is None or case.split in wanted]
     if groups is None:
         return cases
-    of = grouped([case.id for case in cases], groups, root)
+    of = assign_groups([case.id for case in cases], groups, root)
     return [replace(case, group=of[case.id]) for case in cases]
 
 
@@ -259,10 +263,10 @@ def list_files(root: Path, depth: int) -> list[str]:
         stat = Path(folder).stat()
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if relative == "." else f"{relative}/"
-        again = (stat.st_dev, stat.st_ino) in seen  # a symlink cycle
+        cycle = (stat.st_dev, stat.st_ino) in seen  # a symlink cycle
         seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = [] if again or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
-        files += [] if again else [prefix + name for name in sorted(filter(_wanted, names))]
+        folders[:] = [] if cycle or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
+        files += [] if cycle else [prefix + name for name in sorted(filter(_wanted, names))]
     if not files:
         raise DataError(
             f"The data folder {root} holds no files", "Pictures and masks were expected in it", "Type data.root=DIR"

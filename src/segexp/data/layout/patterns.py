@@ -63,7 +63,7 @@ class Pattern:
         return re.sub(r"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), self.text)
 
 
-def parse(text: str, key: str) -> Pattern:
+def parse_pattern(text: str, key: str) -> Pattern:
     """Parse a pattern.
 
     Raises:
@@ -105,13 +105,13 @@ def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
     """Parse the mask pattern (key "") or one pattern per class.
 
     Raises:
-        ConfigError: see `parse`.
+        ConfigError: see `parse_pattern`.
     """
     if mask is None:
         return {}
     if isinstance(mask, str):
-        return {"": parse(mask, "data.mask")}
-    return {name: parse(text, f"data.mask.{name}") for name, text in mask.items()}
+        return {"": parse_pattern(mask, "data.mask")}
+    return {name: parse_pattern(text, f"data.mask.{name}") for name, text in mask.items()}
 
 
 def _split_ending(body: str) -> tuple[str, str]:
@@ -173,12 +173,8 @@ class Match:
         return "/".join(self.fields[name] for name in FIELDS if name in self.fields)
 
 
-def matches(
-    root: Path,
-    files: Iterable[str],
-    pattern: Pattern,
-    others: Sequence[Pattern] = (),
-    problems: list[DataError] | None = None,
+def match_files(
+    root: Path, files: Iterable[str], pattern: Pattern, others: Sequence[Pattern] = (), problems: list[DataError] | None = None
 ) -> list[Match]:
     """Return the files that match a pattern, except those that another pattern matches better; one entry per page.
 
@@ -230,17 +226,17 @@ def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> l
     ]
 
 
-def unique(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> None:
+def check_unique(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> None:
     """Refuse duplicate ids.
 
     Raises:
         DataError: names both files.
     """
-    for problem in twins(found, pattern, names):
+    for problem in duplicate_ids(found, pattern, names):
         raise problem
 
 
-def twins(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> Iterator[DataError]:
+def duplicate_ids(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELDS) -> Iterator[DataError]:
     """Yield an error for each file with the id of an earlier one."""
     names = [name for name in names if name in pattern.fields]
     first: dict[tuple[str, ...], Match] = {}
@@ -254,7 +250,7 @@ def twins(found: Iterable[Match], pattern: Pattern, names: Iterable[str] = FIELD
             )
 
 
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key that puts 2 before 10."""
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
 

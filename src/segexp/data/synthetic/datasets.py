@@ -24,14 +24,7 @@ RATIOS = (0.664, 0.664, 0.746, 0.67, 0.75)
 """Height over width of successive lesion images."""
 
 
-def make_demo(
-    root: Path | str,
-    family: str,
-    *,
-    count: int | None = None,
-    size: int = 256,
-    seed: int = 0,
-) -> Path:
+def make_demo(root: Path | str, family: str, *, count: int | None = None, size: int = 256, seed: int = 0) -> Path:
     """Write a family below `root` unless it exists; return its folder.
 
     Atomic, so concurrent calls are safe; the same arguments give the same pixels.
@@ -131,11 +124,7 @@ def _lesion(count: int, size: int, seed: int) -> Iterator[Write]:
     return map(picture, range(count))
 
 
-WRITERS: dict[str, Callable[[int, int, int], Iterator[Write]]] = {
-    "membranes": _membranes,
-    "organ": _organ,
-    "lesion": _lesion,
-}
+WRITERS: dict[str, Callable[[int, int, int], Iterator[Write]]] = {"membranes": _membranes, "organ": _organ, "lesion": _lesion}
 
 
 def scan_name(number: int) -> str:

@@ -28,7 +28,7 @@ def lesion(rng: Rng, shape: tuple[int, int]) -> tuple[Array, Array]:
     skin = lightness * np.array([1.0, warmth, warmth * rng.uniform(0.8, 1.02)])
     light = 1 + 0.05 * noise(rng, shape, 70 * unit) + 0.018 * noise(rng, shape, 3 * unit)
     red = 0.05 * noise(rng, shape, 18 * unit)[..., None] * [0.2, 1.0, 0.8]
-    brown = np.array([rng.uniform(0.35, 0.6), 1.0, rng.uniform(1.1, 1.7)])  # melanin takes blue first
+    brown = np.array([rng.uniform(0.35, 0.6), 1.0, rng.uniform(1.1, 1.7)])  # melanin absorbs blue most
     pigment = soft(field, rng.uniform(0.04, 0.16)) * rng.uniform(0.16, 0.85)
     pigment = pigment * np.clip(1 + 0.2 * noise(rng, shape, 12 * unit) + 0.13 * noise(rng, shape, 3 * unit), 0.25, 2)
     image = skin * light[..., None] * np.exp(-red - (pigment + _freckles(rng, shape, unit))[..., None] * brown)
@@ -42,7 +42,7 @@ def lesion(rng: Rng, shape: tuple[int, int]) -> tuple[Array, Array]:
         image = _bubbles(rng, image, unit)
     edge = np.hypot(*(np.mgrid[0:height, 0:width] - np.array([[[height / 2]], [[width / 2]]]))) / (width / 2)
     image *= (1 - rng.uniform(0.05, 0.3) * np.clip(edge, 0, 1.3) ** 3)[..., None]
-    if rng.random() < 0.6:  # the round field of view leaves dark corners
+    if rng.random() < 0.6:  # dark corners of a round field of view
         image *= soft(edge - rng.uniform(0.0, 0.16), 0.02)[..., None]
     image = cv2.GaussianBlur(image, (0, 0), 0.5 * unit) + rng.normal(0, 3, image.shape)
     return to_uint8(image), label

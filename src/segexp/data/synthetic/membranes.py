@@ -20,7 +20,7 @@ def membranes(rng: Rng, size: int) -> tuple[Array, Array]:
     edge = np.zeros(shape, np.uint8)
     edge[:, 1:] |= cells[:, 1:] != cells[:, :-1]
     edge[1:] |= cells[1:] != cells[:-1]
-    rounding = 3.2 * unit  # what a ball of this radius cannot reach is membrane: round cells, thick corners
+    rounding = 3.2 * unit  # morphological opening: round cells, thick corners
     core = cv2.distanceTransform(1 - edge, cv2.DIST_L2, 5) > rounding
     to_core = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
     membrane = to_core > rounding - unit * np.clip(1.1 + 0.35 * noise(rng, shape, 40 * unit), 0.6, 2.0)
@@ -28,12 +28,12 @@ def membranes(rng: Rng, size: int) -> tuple[Array, Array]:
 
     image = 154 + rng.normal(0, 11, cells.max() + 1)[cells] + 15 * noise(rng, shape, 2.0 * unit)
     image += 9 * noise(rng, shape, 4.5 * unit)
-    strength = np.clip(68 + 17 * noise(rng, shape, 20 * unit), 25, 100)  # cut at a slant, a membrane fades
+    strength = np.clip(68 + 17 * noise(rng, shape, 20 * unit), 25, 100)  # obliquely cut membranes look faint
     image -= strength * cv2.GaussianBlur(membrane.astype(np.float32), (0, 0), 0.9 * unit)
     image -= _vesicles(rng, shape, places(rng, depth > 2.5, 380), unit)
     for x, y in places(rng, depth > 9, int(rng.integers(5, 12))):
         image -= _mitochondrion(rng, shape, (x, y), unit * min(depth[int(y), int(x)], 20), unit)
-    for x, y in places(rng, membrane, 3):  # densities at synapses darken membrane and cell alike
+    for x, y in places(rng, membrane, 3):  # synaptic densities
         image -= 60 * soft(blob(rng, shape, (x, y), (6 * unit, 4 * unit), 0.3), 0.4)
     image = cv2.GaussianBlur(image, (0, 0), 0.4 * unit) + rng.normal(0, 18.5, shape)
     contrast, light = 1 + 0.12 * noise(rng, shape, 90 * unit), 8 * noise(rng, shape, 90 * unit)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from segexp.data.dataset import Prepared
+from segexp.data.dataset import ScoringCases
 from segexp.data.preprocessing import resize_image
 from segexp.explainability.cases import explain_cases
 from segexp.explainability.explainer import Explainer
@@ -65,7 +65,7 @@ class WatchedCases(pl.Callback):
         self.rounds = state_dict["rounds"]
 
 
-def draw_panel(cases: Prepared, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
+def draw_panel(cases: ScoringCases, names: list[Case], predicted: dict[int, np.ndarray], spec: DataSpec) -> np.ndarray:
     """Return a panel (H, W, 3) uint8: input, mask, prediction and errors of each predicted case."""
     rows = []
     for position, prediction in sorted(predicted.items()):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segexp.config.schema import TrainerConfig
-from segexp.milestones import Milestone, milestone
+from segexp.milestones import Milestone, require_milestone
 
 
 def averaging_callbacks(trainer: TrainerConfig) -> list[pl.Callback]:
@@ -21,7 +21,7 @@ def averaging_callbacks(trainer: TrainerConfig) -> list[pl.Callback]:
     """
     if trainer.ema:
         return [pl.callbacks.EMAWeightAveraging(decay=trainer.ema)]
-    return [StochasticWeightAveraging(milestone("trainer.swa", trainer.swa))] if trainer.swa else []
+    return [StochasticWeightAveraging(require_milestone("trainer.swa", trainer.swa))] if trainer.swa else []
 
 
 def lr_hold_start(trainer: TrainerConfig) -> float:
@@ -29,7 +29,7 @@ def lr_hold_start(trainer: TrainerConfig) -> float:
 
     With vanishing steps all averaged weights would be alike; the paper uses a constant rate as well.
     """
-    return milestone("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
+    return require_milestone("trainer.swa", trainer.swa).share_of(trainer.max_epochs) if trainer.swa else 1.0
 
 
 class StochasticWeightAveraging(pl.callbacks.WeightAveraging):

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from fixtures.configs import train_config
-from segexp.data.splits import split_as, split_hash
-from segexp.deployment.samples import calibration_images, collect_export_data
+from segexp.data.splits import split_from_config, split_hash
+from segexp.deployment.plan import calibration_images, collect_export_data
 from segexp.errors import ConfigError, DataError
 from segexp.types import Case, Source
 
@@ -20,14 +20,14 @@ def run(tmp_path, monkeypatch):
     for n in range(12):
         Image.fromarray(np.full((40, 48), 10 * n, np.uint8)).save(tmp_path / f"{n:02}.png")
         cases.append(Case(f"{n:02}", Source(tmp_path / f"{n:02}.png"), (), None, None))
-    monkeypatch.setattr("segexp.deployment.samples.find", lambda data: cases)
-    monkeypatch.setattr("segexp.deployment.samples.scoring_set", lambda data, held, segmenter: list(held))
+    monkeypatch.setattr("segexp.deployment.plan.find_data_cases", lambda data: cases)
+    monkeypatch.setattr("segexp.deployment.plan.scoring_set", lambda data, held, segmenter: list(held))
     return train_config({"data": {**KEYS, "root": str(tmp_path), "crop": None}, "seed": 0}), cases
 
 
 def trained_on(segmenter, run, cases):
     """A segmenter whose split is that of the run, and the ids of the run's cases by split."""
-    assigned = split_as(run.data, cases, run.seed)
+    assigned = split_from_config(run.data, cases, run.seed)
     subject = segmenter(split_hash=split_hash([{"id": case.id, "split": assigned[case.id]} for case in cases]))
     return subject, {split: [case.id for case in cases if assigned[case.id] == split] for split in ("train", "val")}
 
@@ -37,10 +37,10 @@ def test_validation_pictures_to_compare_and_training_pictures_to_calibrate_with(
     subject, ids = trained_on(segmenter, config, cases)
     material, missing = collect_export_data(subject, config, calibration=8)
     assert missing == ""
-    assert [case.id for case in material.cases] == ids["val"]
+    assert [case.id for case in material.validation.cases] == ids["val"]
     assert [int(image[0, 0, 0]) for image in material.images] == [10 * int(name) for name in ids["val"]]
-    assert material.picture(1).shape == (40, 48, 1)
-    assert int(material.picture(1)[0, 0, 0]) == 10 * int(ids["val"][1])
+    assert material.validation.picture(1).shape == (40, 48, 1)
+    assert int(material.validation.picture(1)[0, 0, 0]) == 10 * int(ids["val"][1])
     assert (len(material.calibration), material.calibration[0].shape) == (8, (1, 40, 48))
     seen = {round(float(image[0, 0, 0]) * 0.25 * 255 + 127.5) for image in material.calibration}
     assert seen <= {10 * int(name) for name in ids["train"]}
@@ -73,9 +73,9 @@ def test_data_that_are_out_of_reach(run, segmenter, tmp_path):
         f"{tmp_path / 'gone'} is not there: the file is compared on noise, and Dice is not measured. data.root=DIR says where "
         "it is."
     )
-    assert (material.cases, material.crop) == (None, (24, 24))
+    assert (material.validation, material.crop) == (None, (24, 24))
     assert [image.shape for image in material.images] == [(256, 320, 3)] * 3
-    assert len(np.unique(material.picture(0))) == 256
+    assert len(np.unique(material.images[0])) == 256
 
 
 @pytest.mark.parametrize(("size", "shape"), [(None, (40, 48)), ((24, 16), (24, 16)), ((64, 16), (40, 16))])
