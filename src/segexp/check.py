@@ -1,4 +1,4 @@
-"""python -m segexp.check: see `segexp.cli.check`. Nobody imports this file, so that `segexp.check` is the function."""
+"""python -m segexp.check: see `segexp.cli.check`. Never imported, so that `segexp.check` remains the function."""
 
 import sys
 

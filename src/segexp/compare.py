@@ -1,4 +1,4 @@
-"""python -m segexp.compare: see `segexp.cli.compare`. Nobody imports this file, so that `segexp.compare` is the function."""
+"""python -m segexp.compare: see `segexp.cli.compare`. Never imported, so that `segexp.compare` remains the function."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""python -m segexp.evaluate: see `segexp.cli.evaluate`. Nobody imports this file, so that `segexp.evaluate` is the function."""
+"""python -m segexp.evaluate: see `segexp.cli.evaluate`. Never imported, so that `segexp.evaluate` remains the function."""
 
 import sys
 

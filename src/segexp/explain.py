@@ -1,4 +1,4 @@
-"""python -m segexp.explain: see `segexp.cli.explain`. Nobody imports this file, so that `segexp.explain` is the function."""
+"""python -m segexp.explain: see `segexp.cli.explain`. Never imported, so that `segexp.explain` remains the function."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""python -m segexp.export: see `segexp.cli.export`. Nobody imports this file, so that `segexp.export` is the function."""
+"""python -m segexp.export: see `segexp.cli.export`. Never imported, so that `segexp.export` remains the function."""
 
 import sys
 

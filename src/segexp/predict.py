@@ -1,4 +1,4 @@
-"""python -m segexp.predict: see `segexp.cli.predict`. Nobody imports this file, so that `segexp.predict` is the function."""
+"""python -m segexp.predict: see `segexp.cli.predict`. Never imported, so that `segexp.predict` remains the function."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""python -m segexp.report: see `segexp.cli.report`. Nobody imports this file, so that `segexp.report` is the function."""
+"""python -m segexp.report: see `segexp.cli.report`. Never imported, so that `segexp.report` remains the function."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""python -m segexp.train: see `segexp.cli.train`. Nobody imports this file, so that `segexp.train` is the function."""
+"""python -m segexp.train: see `segexp.cli.train`. Never imported, so that `segexp.train` remains the function."""
 
 import sys
 

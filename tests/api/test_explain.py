@@ -230,7 +230,7 @@ def test_what_cannot_be_explained_is_named_and_does_not_stop_the_others(explain,
 
 REFUSED = [
     (["target=cel"], 2, "target=cel is no class of the network. It has background (0), cell (1). Did you mean cell?"),
-    (["layer=dwn.1"], 2, "layer=dwn.1 is no module of the network UNet, which has stem, down, pool, "),
+    (["layer=dwn.1"], 2, "layer=dwn.1 is no module of the network UNet, which has pool, drop, stem, "),
     (["method=lime"], 2, "method is 'lime' (text); expected gradcam | gradcam++ | seg_gradcam | "),
     (["region=box"], 2, "region=box has no box. Type 'box=[top,left,bottom,right]' in pixels, such as 'box=[40,60,120,160]'."),
     (["box=[1,2,3]"], 2, "box is [1, 2, 3] (a list); expected "),

@@ -160,7 +160,7 @@ ENCODER = {
 @pytest.mark.parametrize("weights", ["imagenet", "/gone/resnet.pth"])
 def test_loading_asks_for_no_pretrained_weights(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    for name in ("check_answer", "downloaded"):
+    for name in ("check_answer", "download_or_explain"):
         monkeypatch.setattr(f"segexp.models.pretrained.{name}", lambda url, *_: asked.append(url))
     path, _ = written(tmp_path / "best.ckpt", config={"model": {**ENCODER, "weights": weights}})
     network = EncoderDecoder(**{key: value for key, value in ENCODER.items() if key != "_target_"})

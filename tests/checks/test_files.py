@@ -95,7 +95,7 @@ def test_empty_masks_and_rare_foreground(tmp_path):
     empty, rare = check_shares(looks, dict.fromkeys("0123", "train"), BINARY)
     assert (empty.level, empty.cases) == ("note", ("0", "3"))
     assert rare.found == "Few pixels of the training masks are thing (3.00%)"
-    assert "whole pictures" in rare.do
+    assert "whole images" in rare.do
     assert "Type data.foreground_crops=0.33" in check_shares(looks, {}, BINARY, crops=True)[1].do
     (empty, _) = check_shares(looks_of(tmp_path, [part(0), part(0), part(0.1)], BINARY), {}, BINARY)
     assert empty.level == "warning"

@@ -317,8 +317,8 @@ def test_few_pictures_are_repeated_until_they_fill_a_batch():
 
 def test_each_choice_has_a_reason_with_the_numbers():
     made = choose_resolution([(512, 512)], {"membrane": 8.0, "cell": 80.0}, 30)
-    assert made.size_reason == "membrane, 8 of 512 pixels thick, would be lost in a smaller picture"
-    assert "4.0 cover a picture" in made.repeat_reason
+    assert made.size_reason == "membrane, 8 of 512 pixels thick, would be lost in a smaller image"
+    assert "4.0 cover an image" in made.repeat_reason
     whole = choose_resolution([(512, 512)], {"liver": 69.0}, 3)
     assert "still 34 pixels thick" in whole.size_reason
-    assert whole.repeat_reason == "3 training pictures are less than a batch of 8"
+    assert whole.repeat_reason == "3 training images are less than a batch of 8"

@@ -64,7 +64,7 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
             "augment._target_=x.Y",
             "A transform of your own is named in its list: 'augment.transforms=[{name: my_augment.Stripes,",
         ),
-        ("data._target_=x.Y", "Say by patterns where the pictures are: 'data.image=\"{split}/{id}.png\"'"),
+        ("data._target_=x.Y", "Give file patterns: 'data.image=\"{split}/{id}.png\"'"),
         ("model.rates=[1,2]", "It is one with model=dilated. Choose that, or add the key all the same: +model.rates=[1,2]"),
     ],
 )

@@ -386,8 +386,8 @@ def test_crops_around_the_foreground_need_a_crop(organ):
     with pytest.raises(ConfigError) as caught:
         module(organ, foreground_crops=0.33)
     assert str(caught.value) == (
-        "data.foreground_crops=0.33 with data.crop=null. Whole pictures hold all of their foreground; only crops can be laid "
-        "around it. Type data.crop=256, or data.foreground_crops=0."
+        "data.foreground_crops=0.33 with data.crop=null. Whole images contain all of their foreground; only crops can be "
+        "centred on it. Type data.crop=256, or data.foreground_crops=0."
     )
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_gives_something_else_leaves_nothing_and_the_old_one_as_it_w
     def broken(*arguments):
         return Noisy(open_runner(*arguments), torch.tensor([by, 0.0]).reshape(1, 2, 1, 1))
 
-    monkeypatch.setattr(exporter, "runner", broken)
+    monkeypatch.setattr(exporter, "open_runner", broken)
     (tmp_path / "net.pt").write_text("an older file")
     subject = segmenter()
     with pytest.raises(ExportError) as caught:

@@ -112,7 +112,7 @@ def test_the_statistics_and_chances_of_a_training_stay_as_they_are():
 REFUSED = [
     (
         "up.9",
-        "layer=up.9 is no module of the network UNet, which has stem, down, pool, drop, up, head, coarse_heads. A dotted name "
+        "layer=up.9 is no module of the network UNet, which has pool, drop, stem, down, up, head, coarse_heads. A dotted name "
         "of one of its ",
         "Type layer=auto. Did you mean up.1, up.0, ",
     ),

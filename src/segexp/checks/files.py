@@ -36,7 +36,7 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
         findings.append(Finding("note", "unlabelled", text, do, inventory.unlabelled))
     if unused := inventory.unused:
         many = len(unused) > 2 * len(inventory.cases) and all(case.image.page is None for case in inventory.cases)
-        text = f"{len(unused)} pictures fit neither pattern and are not used: {listed(unused)}"
+        text = f"{len(unused)} image files match neither pattern and are not used: {listed(unused)}"
         do = f"Nothing, if they are no part of the data set; otherwise widen {of_images} or {of_masks}"
         findings.append(Finding("warning" if many else "note", "unused", text, do, unused))
     if not inventory.cases:

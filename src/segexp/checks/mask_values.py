@@ -90,7 +90,7 @@ def _rare(known: Sequence[CaseScan], shares: np.ndarray, training: np.ndarray, t
     text = f"Few pixels of the training masks are {listed([f'{name} ({share:.2%})' for name, share in rare])}"
     do = "Type data.foreground_crops=0.33, so that a third of the crops lie around such pixels"
     if not crops:
-        do = "Nothing while whole pictures are trained on; with data.crop=256 type data.foreground_crops=0.33 too"
+        do = "Nothing while training uses whole images; with data.crop=256 type data.foreground_crops=0.33 too"
     return [Finding("note", "rare", text, do)]
 
 

@@ -55,16 +55,14 @@ def choose_resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, flo
     thin, width = min(widths.items(), key=lambda item: item[1], default=("", float("inf")))
     seen = f"{thin}, {width:.0f} of {longest:.0f} pixels thick," if thin else "nothing thin"
     if longest <= 1.25 * SIDE:
-        return _whole(None, "the pictures are small", training)
+        return _whole(None, "the images are small", training)
     if width * SIDE / longest >= WHOLE:
         reason = f"longest side; {seen} is still {width * SIDE / longest:.0f} pixels thick there; raise it for finer borders"
         return _whole(SIDE, reason, training)
     factor = 1.0
     if longest > NATIVE:
         factor = min(1.0, max(0.25, math.ceil(4 * THIN / width) / 4))
-    reason = (
-        f"{seen} would be lost in a smaller picture" if factor == 1 else f"{seen} is {width * factor:.0f} pixels thick there"
-    )
+    reason = f"{seen} would be lost in a smaller image" if factor == 1 else f"{seen} is {width * factor:.0f} pixels thick there"
     shortest = [int(min(size) * factor) for size in sizes]
     crop = min(SIDE, max(64, round(min(shortest) / 32) * 32), max(shortest))
     area = sum(height * width for height, width in sizes) / len(sizes) * factor**2
@@ -74,15 +72,15 @@ def choose_resolution(sizes: Sequence[tuple[int, int]], widths: Mapping[str, flo
         crop,
         repeat,
         reason,
-        "pieces of the pictures, for the whole would be too small or too large to learn from",
-        f"crops per picture and epoch; about {area / crop**2:.1f} cover a picture",
+        "crops: whole images would be too large, or too small once scaled",
+        f"crops per image and epoch; about {area / crop**2:.1f} cover an image",
     )
 
 
 def _whole(size: int | None, reason: str, training: int) -> Resolution:
     repeat = _repeats_per_batch(training)
-    why = "each picture once per epoch" if repeat == 1 else f"{training} training pictures are less than a batch of {BATCH}"
-    return Resolution(size, None, repeat, reason, "whole pictures: the objects are seen with all that is around them", why)
+    why = "each image once per epoch" if repeat == 1 else f"{training} training images are less than a batch of {BATCH}"
+    return Resolution(size, None, repeat, reason, "whole images: objects are seen in full context", why)
 
 
 def _repeats_per_batch(training: int) -> int:
@@ -174,13 +172,13 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("classes", classes, classes_reason),
         ("ignore", data.ignore or [], "values of pixels that do not count"),
         ("threshold", data.threshold, _threshold_reason(data)),
-        ("channels", data.channels, "as the images have; gray pictures stored in three equal channels are gray"),
+        ("channels", data.channels, "as in the images; RGB images with three equal channels count as gray"),
         *_crop_entries(data, given, chosen, list(classes), shares),
         ("normalize", *_normalize(examination, given)),
         ("val_fraction", data.val_fraction, _val_reason(examination.cases)),
         ("test_fraction", data.test_fraction, "raise it to hold back a test split as well"),
-        ("cache", data.cache, "decoded pictures are kept in memory if they fit, else on disk"),
-        ("max_pixels", data.max_pixels, "larger pictures are scored through windows, so that memory lasts"),
+        ("cache", data.cache, "decoded images are cached in memory if they fit, else on disk"),
+        ("max_pixels", data.max_pixels, "larger images are predicted in windows, to limit memory"),
     ]
     values = {key: list(value) if isinstance(value, tuple) else value for key, value, _ in entries}
     return Proposal(str(values["name"]), values, _render(entries, examination, shares, chosen))
@@ -250,7 +248,7 @@ def _crop_entries(
     name, rare = min(zip(names[1:], shares[1:], strict=False), key=lambda pair: pair[1], default=("", 1.0))
     around = (0.0, "crops at random meet every class often enough")
     if crop[0] is None:
-        around = (0.0, "whole pictures hold all of their foreground")
+        around = (0.0, "whole images contain all of their foreground")
     elif rare < RARE:
         around = (FOREGROUND_CROPS, f"{name} has {rare:.1%} of the pixels only; this share of the crops lies around a class")
     return [("size", *size), ("crop", *crop), ("repeat", *repeat), ("foreground_crops", *around)]
@@ -261,7 +259,7 @@ def _normalize(examination: Examination, given: DataConfig) -> tuple[Any, str]:
         return given.normalize, "as configured"
     stored = {facts.dtype for facts in examination.facts.values()}
     if stored <= {"uint8"}:
-        return "dataset", "8-bit pictures: minus their mean, divided by their deviation"
+        return "dataset", "8-bit images: minus their mean, divided by their deviation"
     return "percentile", f"{' and '.join(sorted(stored))} values have outliers; between the 0.5th and the 99.5th percentile"
 
 

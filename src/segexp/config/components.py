@@ -252,7 +252,7 @@ FACTS = frozenset({"in_channels", "num_classes"})
 
 ELSEWHERE = {
     "augment": "A transform of your own is named in its list: 'augment.transforms=[{name: my_augment.Stripes, p: 0.5}]'",
-    "data": "Say by patterns where the pictures are: 'data.image=\"{split}/{id}.png\"' 'data.mask=\"{split}/{id}_mask.png\"'",
+    "data": "Give file patterns: 'data.image=\"{split}/{id}.png\"' 'data.mask=\"{split}/{id}_mask.png\"'",
 }
 """Sections that are not components, and how to customise them."""
 

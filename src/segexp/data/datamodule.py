@@ -272,7 +272,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             if share := self.data.foreground_crops:
                 raise ConfigError(
                     f"data.foreground_crops={share} with data.crop=null",
-                    "Whole pictures hold all of their foreground; only crops can be laid around it",
+                    "Whole images contain all of their foreground; only crops can be centred on it",
                     "Type data.crop=256, or data.foreground_crops=0",
                 )
             return

@@ -1,1 +1,1 @@
-"""Out of the framework: a network as a file that runs elsewhere, what one must know to use it, and proof that it is right."""
+"""Export to ONNX, torch.export, TorchScript and OpenVINO, with metadata, verification and quantisation."""

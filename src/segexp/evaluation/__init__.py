@@ -1,1 +1,1 @@
-"""Finished runs read back from their directories and put side by side: intervals, paired differences, a verdict in words."""
+"""Analysis of finished runs: confidence intervals, paired differences, verdicts, label errors and tuning."""

@@ -1,1 +1,1 @@
-"""Class attribution for segmentation: Captum methods and Grad-CAM++ for image regions."""
+"""Attribution methods for segmentation: Captum, Grad-CAM++ and Seg-Grad-CAM."""

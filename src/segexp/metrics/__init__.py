@@ -1,1 +1,1 @@
-"""Counts per case, and every score from them."""
+"""Scores: confusion counts per case, and measures of borders, calibration, membranes and lesions."""

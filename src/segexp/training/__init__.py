@@ -1,1 +1,1 @@
-"""Knowledge distillation (`distill=kd`): a trained network beside the one that is trained."""
+"""Training: tasks, runs, callbacks, loggers, distillation, pseudo-labels and automatic batch size and learning rate."""
