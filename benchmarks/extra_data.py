@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.console import silence_libraries
-from segexp.data.datamodule import find_data_cases
+from segexp.data.layout.pairing import find_data_cases
 from segexp.data.splits import split_from_config
 from segexp.evaluation.compare import Comparison, compare_records
 from segexp.evaluation.records import read_record

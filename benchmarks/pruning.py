@@ -22,8 +22,8 @@ from rich.table import Table
 from segexp.checkpoint import load_segmenter
 from segexp.checkpoint.splits import merge_data_config, scoring_set, select_splits
 from segexp.console import silence_libraries
-from segexp.data.datamodule import find_data_cases
 from segexp.data.dataset import EvalDataset
+from segexp.data.layout.pairing import find_data_cases
 from segexp.evaluation.case_scores import case_contributions
 from segexp.evaluation.grouping import resampling_groups
 from segexp.evaluation.scoring import score_cases

@@ -71,8 +71,11 @@ def test_the_console_scripts_are_in_the_metadata(wheel):
 
 
 def test_it_is_the_wheel_that_runs(typed):
-    done = typed("-c", "import segexp.config as c; print(c.__file__); print(c.conf_dir())")
-    assert done.stdout.splitlines() == [str(typed.target / "segexp/config/__init__.py"), str(typed.target / "segexp" / "conf")]
+    done = typed("-c", "import segexp.config.composition as c; print(c.__file__); print(c.conf_dir())")
+    assert done.stdout.splitlines() == [
+        str(typed.target / "segexp/config/composition.py"),
+        str(typed.target / "segexp" / "conf"),
+    ]
 
 
 def test_help_comes_without_anything_heavy(typed):

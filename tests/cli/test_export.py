@@ -96,7 +96,7 @@ def test_the_first_and_the_last_line_say_where(run, export, tmp_path):
     assert found["dice"]["before"]["mean"] == pytest.approx(scores["val/dice"], abs=1e-6)
     assert found["dice"]["difference"]["mean"] == 0
     page = (tmp_path / "deep" / "net.pt.certificate.html").read_text()
-    assert "A validation picture" in page
+    assert "A validation image" in page
     assert 'src="http' not in page
 
 
@@ -169,10 +169,10 @@ def test_too_few_training_images_to_calibrate_with(run, export, monkeypatch):
 
 
 def test_a_package_that_is_missing_is_named_before_all_else(export, monkeypatch):
-    monkeypatch.setattr("segexp.deployment.formats.find_spec", lambda package: None)
+    monkeypatch.setattr("segexp.errors.find_spec", lambda package: None)
     code, out, err = export("checkpoint=nowhere", "output=a.onnx")
     assert (code, out) == (2, "")
-    assert err.endswith("They come with the extra export. Type pip install 'segexp[export]'.")
+    assert err.endswith("which are not installed. The extra export brings them. Type pip install 'segexp[export]'.")
 
 
 def test_a_run_of_16_bit_pictures_takes_no_bytes(run, export, monkeypatch):
@@ -216,7 +216,7 @@ def fast(monkeypatch):
     def decide(file):
         times = {"torch": 30.0, "file": file, "float": 10.0}
         monkeypatch.setattr(
-            "segexp.deployment.certificate.take_turns",
+            "segexp.deployment.certificate.time_alternately",
             lambda calls: [Latency(ms, ms, 2) for ms in list(times.values())[: len(calls)]],
         )
 
@@ -384,4 +384,4 @@ def test_an_exported_segmenter_is_one_like_any_other(exported):
     assert device_for(files, 0) == "cpu"
     (member,) = load_members(files, "cpu", [])
     assert isinstance(member, Segmenter)
-    assert member.facts["file"] == str(exported / "net.onnx")
+    assert str(member.origin.file) == str(exported / "net.onnx")

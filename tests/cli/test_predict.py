@@ -3,6 +3,7 @@
 import csv
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,12 +67,13 @@ def scored(run, root):
     """The masks that scoring the validation split sees, and their confusion matrices."""
     from segexp.checkpoint import load_segmenter
     from segexp.data.cache import UncachedStore
-    from segexp.data.datamodule import find_data_cases, make_reader
     from segexp.data.dataset import EvalDataset
+    from segexp.data.layout.pairing import find_data_cases
+    from segexp.data.statistics import make_reader
     from segexp.evaluation.scoring import score_cases
 
     segmenter = load_segmenter(run)
-    data = segmenter.facts["config"]["data"] | {"root": str(root)}
+    data = segmenter.origin.config.data.changed(root=str(root))
     cases = [case for case in find_data_cases(data) if case.split == "val"]
     prepared = EvalDataset(UncachedStore(make_reader(data), cases), range(len(cases)), segmenter.preprocessing)
     masks = score_cases(segmenter, prepared, range(len(cases))).kept
@@ -238,17 +240,13 @@ def test_help(capfd):
     assert max(map(len, out.splitlines())) <= 110
 
 
-def test_every_key_of_the_help_is_one(conf):
-    import re
+def test_the_help_names_every_key(capfd):
+    from segexp.config.schema import PostprocessConfig, PredictConfig
 
-    from omegaconf import OmegaConf
-
-    from segexp.cli.predict import HELP
-
-    keys = OmegaConf.load(conf / "predict.yaml")
-    named = set(re.findall(r"^  ([a-z_]+)=", HELP, flags=re.M))
-    assert {"suffix", "tta", "postprocess", "overwrite"} <= named <= set(keys)
-    assert set(re.findall(r"postprocess\.([a-z_]+)=", HELP)) == set(keys.postprocess) - {"start"}
+    assert main(["--help"]) == 0
+    named = set(re.findall(r"^  ([a-z_.]+)=", capfd.readouterr().out.partition("Keys\n")[2], flags=re.MULTILINE))
+    plain = PredictConfig.model_fields.keys() - {"postprocess", "model"}
+    assert named == {*plain, "model.prune_to", *(f"postprocess.{key}" for key in PostprocessConfig.model_fields)}
 
 
 def test_liver_and_landcover(real_data, tmp_path, train):

@@ -5,7 +5,8 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.autoconfig import DEMO, FACTS, complete_keys
-from segexp.data.datamodule import find_data_cases, make_reader
+from segexp.data.layout.pairing import find_data_cases
+from segexp.data.statistics import make_reader
 from segexp.data.synthetic import datasets
 from segexp.errors import DataError
 

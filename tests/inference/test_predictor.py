@@ -216,8 +216,8 @@ def test_an_unknown_augmentation_is_refused_before_anything_is_predicted():
 
 
 def test_an_image_of_other_channels_is_refused():
-    with pytest.raises(DataError, match=r"The image has 1 channels.*The network takes 3"):
-        Predictor([member()])(np.zeros((40, 40, 1), np.uint8))
+    with pytest.raises(DataError, match=r"The image has 2 channels.*The network takes 3"):
+        Predictor([member()])(np.zeros((40, 40, 2), np.uint8))
 
 
 def test_a_threshold_for_more_than_two_classes_is_refused_before_anything_is_predicted():

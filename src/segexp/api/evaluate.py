@@ -110,7 +110,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
 def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:
     """Score the chosen splits; `run` is the configuration of the run with the current data."""
     from segexp.checkpoint.splits import scoring_set, select_splits
-    from segexp.data.datamodule import find_data_cases
+    from segexp.data.layout.pairing import find_data_cases
 
     other = bool(OTHER_DATA & set(config.data))
     splits = select_splits(config.split, find_data_cases(run.data), run, segmenter.origin.split_hash, other=other)
@@ -121,7 +121,7 @@ def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> E
 
 def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: TrainConfig) -> Evaluation:
     """Score an ensemble: other data by all members, their own by those not trained on the case."""
-    from segexp.data.datamodule import find_data_cases
+    from segexp.data.layout.pairing import find_data_cases
     from segexp.evaluation.ensemble import Ensemble, assign_members, predict_members, score_members
     from segexp.inference.predictor import Predictor
 

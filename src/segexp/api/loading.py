@@ -12,7 +12,6 @@ from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.deployment.runtime import load_exported, runs_on
 from segexp.devices import choose_devices
 from segexp.errors import CheckpointError, ConfigError, listed
-from segexp.evaluation.ensemble import differing_settings, study_checkpoints
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Segmenter
@@ -73,14 +72,23 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
             files.append(path)
             continue
         own = any((folder / f"{name}.ckpt").is_file() for folder in (path, path / "checkpoints") for name in ("best", "last"))
-        members = [] if own else study_checkpoints(path)
-        files += members or [find_checkpoint(path)]
+        files += ([] if own else _of_study(path)) or [find_checkpoint(path)]
     return list(dict.fromkeys(files))
+
+
+def _of_study(path: Path) -> list[Path]:
+    from segexp.evaluation.ensemble import study_checkpoints  # imports SciPy
+
+    return study_checkpoints(path)
 
 
 def heterogeneity_warning(files: Sequence[Path]) -> str:
     """Return a warning if the members of an ensemble were trained with different settings, else ""."""
-    keys = differing_settings(files) if len(files) > 1 else []
+    if len(files) < 2:
+        return ""
+    from segexp.evaluation.ensemble import differing_settings  # imports SciPy
+
+    keys = differing_settings(files)
     return f"The {len(files)} networks differ in {listed(keys, 4)}; of a sweep name those that are good." if keys else ""
 
 

@@ -122,7 +122,6 @@ def prepare_config(job: Job) -> TrainConfig:
     """
     from segexp.config.components import fit_to_targets
     from segexp.config.experiment import fit_to_choices
-    from segexp.devices import choose_devices
     from segexp.models.pretrained import check_weights
 
     if job.config.get("resume") is None:
@@ -131,6 +130,8 @@ def prepare_config(job: Job) -> TrainConfig:
     undone = fit_to_choices(job.config, job.typed, job.choices, job.folders)
     values, found = resolve_data(job)
     config = validate(values | {"run_dir": str(job.directory)})
+    from segexp.devices import choose_devices  # imports torch, after the configuration is checked
+
     choose_devices(config.trainer.gpus)  # refuses missing GPUs
     if os.environ.get("LOCAL_RANK", "0") == "0":
         sys.stdout.writelines(f"{text}\n" for text in (*undone, found) if text)

@@ -6,10 +6,10 @@ from typing import Any
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.validation import validate_section
 from segexp.data.cache import UncachedStore
-from segexp.data.datamodule import make_reader
 from segexp.data.dataset import EvalDataset
 from segexp.data.spacing import spacings
 from segexp.data.splits import split_from_config, split_hash
+from segexp.data.statistics import make_reader
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.segmenter import Segmenter
 from segexp.types import Case, DataSpec

@@ -16,9 +16,9 @@ import numpy as np
 from segexp.checks.issues import Examination
 from segexp.checks.leakage import suggest_groups
 from segexp.config.schema import DataConfig
-from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import has_label
 from segexp.data.layout.infer_classes import evenly_spread
+from segexp.data.statistics import make_reader
 from segexp.errors import SegexpError
 from segexp.types import IGNORE, Case
 

@@ -20,7 +20,7 @@ Examples
   python -m segexp.predict checkpoint=RUN input=scans output=masks suffix=_segmentation overlay=true
   python -m segexp.predict checkpoint=RUN 'input=[monday,tuesday]' output=masks    masks/monday, masks/tuesday
   python -m segexp.predict 'checkpoint=[RUN,RUN]' input=DIR output=DIR uncertainty=true    an ensemble
-  python -m segexp.predict model=liver.onnx input=DIR output=DIR           an exported file, without the checkpoint
+  python -m segexp.predict model=liver.onnx input=DIR output=DIR    an exported file, without the checkpoint
   python -m segexp.predict checkpoint=runs/studies/folds input=DIR output=DIR tta=flips    all runs of a study
   python -m segexp.predict checkpoint=RUN input=DIR output=DIR panel=true 'truth="masks/{id}_mask.png"'
 

@@ -20,35 +20,19 @@ from segexp.data.cache import Store, open_store
 from segexp.data.dataset import EpochSampler, EvalDataset, ShareSampler, TrainDataset, collate_eval, collate_train
 from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
-from segexp.data.labels.multilabel import label_table
-from segexp.data.layout.pairing import find_cases
+from segexp.data.layout.pairing import find_data_cases
 from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import split_from_config, split_hash, split_table
-from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats
+from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats, make_reader
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
 from segexp.errors import ConfigError
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
 Track = Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]]
-
-
-def find_data_cases(data: DataConfig) -> list[Case]:
-    """Return the cases of a data section.
-
-    Raises:
-        ConfigError: a pattern is wrong or missing.
-        DataError: unpaired files, or no files.
-    """
-    return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
-
-
-def make_reader(data: DataConfig) -> Reader:
-    """Return the reader of a data section."""
-    return Reader(data.channels or 3, label_table(data), data.size)
 
 
 def make_data_spec(data: DataConfig, read: Reader) -> DataSpec:

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from segexp.config.schema import DataConfig
 from segexp.data.io.images import read_image
 from segexp.data.labels.modes import MULTICLASS, LabelMode
-from segexp.data.labels.multilabel import Labels
+from segexp.data.labels.multilabel import Labels, label_table
 from segexp.data.preprocessing import Size, resize_image, to_unit, working_size
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Fingerprint
@@ -54,6 +55,11 @@ class Reader:
         size = image.shape[:2]
         mask = self.labels.read(case, size) if case.masks else np.full(size, IGNORE, np.uint8)
         return DecodedCase(resize_image(image, working_size(self.size, size, str(case.image))), mask)
+
+
+def make_reader(data: DataConfig) -> Reader:
+    """Return the reader of a data section."""
+    return Reader(data.channels or 3, label_table(data), data.size)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 
 from segexp.checkpoint.splits import reproduce_split, scoring_set
 from segexp.config.schema import TrainConfig
-from segexp.data.datamodule import find_data_cases
 from segexp.data.io.images import read_image
+from segexp.data.layout.pairing import find_data_cases
 from segexp.deployment.certificate import Certificate, ValidationData
 from segexp.deployment.modules import Returns
 from segexp.deployment.quantization import QuantisationResult, check_calibration, evenly_spaced

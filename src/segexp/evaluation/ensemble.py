@@ -16,10 +16,10 @@ from segexp.checkpoint.splits import reproduce_split
 from segexp.config.saved_runs import read_saved_config, read_saved_run
 from segexp.config.schema import DataConfig
 from segexp.data.cache import Store, UncachedStore
-from segexp.data.datamodule import make_reader
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.spacing import spacings
 from segexp.data.splits import read_split_csv
+from segexp.data.statistics import make_reader
 from segexp.errors import CheckpointError, ConfigError, listed, pluralise
 from segexp.evaluation.case_scores import case_contributions, mean_score, parse_metric, read_case_scores
 from segexp.evaluation.grouping import FREE, group_runs, missing_folds, rerun_advice, resampling_groups

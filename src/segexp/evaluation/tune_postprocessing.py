@@ -23,8 +23,8 @@ from segexp.atomic import atomic_write
 from segexp.checkpoint import store_postprocessing
 from segexp.checkpoint.splits import reproduce_split
 from segexp.config.schema import TrainConfig
-from segexp.data.datamodule import find_data_cases
 from segexp.data.dataset import EvalDataset
+from segexp.data.layout.pairing import find_data_cases
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing, components, decide, drop_components, fill_holes
 from segexp.inference.segmenter import Segmenter

@@ -17,11 +17,11 @@ from segexp.checks.issues import Examination
 from segexp.config.schema import TrainConfig
 from segexp.console import silence_libraries
 from segexp.data.cache import RamStore
-from segexp.data.datamodule import make_data_spec, make_reader
+from segexp.data.datamodule import make_data_spec
 from segexp.data.dataset import EpochSampler, EvalDataset, TrainDataset, collate_eval, collate_train
 from segexp.data.labels.modes import label_mode
 from segexp.data.preprocessing import preprocessing_for, resize_image, resize_mask
-from segexp.data.statistics import DecodedCase, Statistics, check_masks
+from segexp.data.statistics import DecodedCase, Statistics, check_masks, make_reader
 from segexp.data.transforms import Augment, crop_size
 from segexp.devices import choose_devices, choose_precision
 from segexp.errors import DataError

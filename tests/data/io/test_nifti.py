@@ -167,7 +167,8 @@ def test_without_nibabel_the_message_says_what_to_type(tmp_path: Path, monkeypat
 
 
 def test_volumes_as_training_data(tmp_path: Path) -> None:
-    from segexp.data.datamodule import find_data_cases, make_reader
+    from segexp.data.layout.pairing import find_data_cases
+    from segexp.data.statistics import make_reader
 
     large = RNG.integers(-1000, 2000, (20, 30, 4)).astype(np.int16)
     for patient in ("p1", "p2"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segexp.config.schema import DataConfig
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
     FIELDS,
@@ -286,3 +287,13 @@ def _nothing(root: Path, files: list[str], pattern: Pattern) -> DataError:
         f"Type data.image=… as the files are named, for example {example}, or see what the layout is taken for: "
         f"python -m segexp.check data=auto data.root={root}",
     )
+
+
+def find_data_cases(data: DataConfig) -> list[Case]:
+    """Return the cases of a data section.
+
+    Raises:
+        ConfigError: a pattern is wrong or missing.
+        DataError: unpaired files, or no files.
+    """
+    return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
