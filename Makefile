@@ -35,7 +35,7 @@ check: setup ## look at a data set first: make check ARGS="data=auto data.root=D
 	$(BIN)/python -m segexp.check $(ARGS)
 
 test: setup ## every test, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: setup ## the tests that neither train nor start a process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
