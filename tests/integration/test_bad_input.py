@@ -214,7 +214,7 @@ KEYS = {
     ),
     "several": (
         ["model.width=wide", "data.batch_size=-1"],
-        "The configuration has 2 problems:\n  1. data.batch_size is -1 (a whole number); expected auto or a whole number, "
+        "The configuration has 2 problems:\n  1. data.batch_size is -1 (a whole number); expected auto, or a whole number, "
         "1 or more\n  2. model.width is 'wide' (text); expected a whole number.",
     ),
 }
@@ -314,7 +314,7 @@ REFUSED = {
     ),
     "auto": (
         ["loss.terms.ce.loss.class_weights=automatic"],
-        "loss.terms.ce.loss.class_weights is 'automatic' (text); expected a list, each a number or null.",
+        "loss.terms.ce.loss.class_weights is 'automatic' (text); expected a list, each a number, or null.",
     ),
 }
 
@@ -413,7 +413,7 @@ def test_a_checkpoint_that_is_nowhere(run, evaluate, train, capfd):
 
 
 SAME = (
-    "A resumed run goes on with the same classes, split, network and optimizer. Leave such keys out of the command; or leave "
+    "A resumed run continues with the same classes, split, network and optimizer. Leave such keys out of the command; or leave "
 )
 SAME += "resume=… out to start a new run."
 
@@ -451,7 +451,7 @@ def test_a_run_is_not_written_over_another(run, train, small, capfd):
     before = contents(run)
     assert train(*small, "run_dir=run") == 2
     assert capfd.readouterr().err == (
-        "segexp: run_dir=run already holds a run. A new run needs a directory of its own. Type resume=run to go on with that "
+        "segexp: run_dir=run already holds a run. A new run needs a directory of its own. Type resume=run to resume that "
         "run, or name another directory.\n"
     )
     assert contents(run) == before

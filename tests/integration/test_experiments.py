@@ -190,4 +190,4 @@ def test_an_experiment_that_is_wrong_about_its_own_network_is_told_so(untrained,
     assert untrained(*own) == 2
     assert "model.widht is not an argument of segexp.models.UNet. Did you mean width?" in capsys.readouterr().err
     assert untrained(*own, "model=dilated") == 0
-    assert "says model.widht=16" in capsys.readouterr().out
+    assert "sets model.widht=16" in capsys.readouterr().out
