@@ -3,7 +3,9 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +84,21 @@ def read_yaml(path: Path) -> Any:
 
 def config_of_choices(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
     """Return the configuration of the chosen options without experiment and overrides; None if an option no longer exists."""
+    words = tuple(f"{group}={option}" for group, option in choices.items() if group != "experiment")
+    return deepcopy(_packaged(words) if not folders else _compose_plain(words, folders))
+
+
+@cache
+def _packaged(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return a configuration of packaged options only, which do not change while the process runs."""
+    return _compose_plain(words)
+
+
+def _compose_plain(words: Sequence[str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    words = [f"{group}={option}" for group, option in choices.items() if group != "experiment"]
     try:
         return as_plain(OmegaConf.to_container(compose("train", words, folders), resolve=True))
     except (HydraException, OmegaConfBaseException):
