@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SPLITS = ("test", "val", "all", "train")
 """Order in which the split of a score without a split is chosen."""
 
+TEXT = ("split", "id", "group", "class", "file")
+"""Columns that stay text: case 007 is not case 7."""
+
 
 class Scores(Mapping[str, Any]):
     """Values by "<split>/<score>"; without the split, that of test, or of val if there is no test split.
@@ -61,7 +64,7 @@ class Table(Sequence[dict[str, Any]]):
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
-                rows = [{key: _cell(text) for key, text in row.items() if key is not None} for row in reader]
+                rows = [{key: _cell(key, text) for key, text in row.items() if key is not None} for row in reader]
                 return cls(rows, reader.fieldnames or ())
         except OSError as problem:
             raise DataError(
@@ -201,9 +204,11 @@ class Run:
         return segexp.train(resume=self.directory, **keys)
 
 
-def _cell(text: str | None) -> Any:
+def _cell(column: str, text: str | None) -> Any:
     if text in (None, ""):
         return None
+    if column in TEXT:
+        return text
     for kind in (int, float):
         try:
             return kind(text)
