@@ -2,7 +2,7 @@
 
 import pytest
 
-from segexp.atomic import atomic_folder, atomic_write
+from segexp.atomic import atomic_folder, atomic_write, make_writable
 
 
 def half_written(path):
@@ -61,3 +61,11 @@ def test_a_folder_that_cannot_have_its_name_says_so(tmp_path):
         pass
     assert target.read_text() == "a file"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_made_and_tried(tmp_path):
+    make_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        make_writable(tmp_path / "file" / "inside")

@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders: write under a temporary name, then rename."""
+"""Writing files and folders: test that it is possible, write under a temporary name, then rename."""
 
 import os
 import shutil
@@ -7,6 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder and test that files can be written there.
+
+    Raises:
+        OSError: it cannot be created or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".segexp-probe"
+    probe.touch()
+    probe.unlink()
 
 
 @contextmanager

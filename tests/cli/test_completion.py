@@ -26,6 +26,8 @@ FIRST = [*VERBS, *OPTIONS]
         ("predict tta=", ["tta=none", "tta=flips", "tta=dihedral"]),
         ("predict model.", ["model.prune_to="]),
         ("evaluate metrics=l", ["metrics=lesion"]),
+        ("train loss=focal loss.ga", ["loss.gamma="]),
+        ("train metrics.cal", ["metrics.calibration.bins="]),
         ("train data.root=", []),
         ("train nothing.of", []),
         ("report runs/", []),

@@ -6,6 +6,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from segexp.config.composition import conf_dir
+from segexp.config.overrides import CommandLine, to_overrides
+from segexp.config.suggestions import options
 from segexp.errors import ConfigError, SegexpError
 
 P = ParamSpec("P")
@@ -46,7 +49,7 @@ def plain_value(value: Any) -> Any:
     return [plain_value(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def check_overrides(overrides: Any) -> list[str]:
+def _check_overrides(overrides: Any) -> list[str]:
     """Return a list of overrides.
 
     Raises:
@@ -58,7 +61,7 @@ def check_overrides(overrides: Any) -> list[str]:
     return list(overrides)
 
 
-def check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:
+def _check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:
     """Refuse a group of options that is neither a name, a list of names, a mapping of its keys, nor None.
 
     Raises:
@@ -74,6 +77,37 @@ def check_choices(keys: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) 
             )
 
 
-def absolute(path: "str | os.PathLike[str]") -> Path:
-    """Return an absolute path."""
-    return Path(os.fspath(path)).resolve()
+def command_line(folder: Any, keys: Mapping[str, Any], overrides: Sequence[str], config_dir: Any) -> CommandLine:
+    """Return the arguments of a call as a command line.
+
+    Args:
+        folder: of the data, an option of the group `data`, or None.
+        keys: values by key.
+        overrides: as on the command line.
+        config_dir: the caller's own configuration folder, or None.
+
+    Raises:
+        ConfigError: an argument of the wrong type, or the data are named twice.
+    """
+    folders = [conf_dir(), *([Path(os.fspath(config_dir))] if config_dir else [])]
+    known, keys = options(folders), dict(keys)
+    _check_choices(keys, known)
+    if folder is not None and isinstance(keys.get("data"), str | os.PathLike):
+        raise ConfigError(
+            f"data={keys['data']!r} is given besides {folder!r}", "One data set was expected", "Leave one of them out"
+        )
+    if not isinstance(keys.get("data"), Mapping):
+        folder = keys.pop("data", folder)
+    words: list[str] = []
+    if folder is not None:
+        if not isinstance(folder, str | os.PathLike):
+            from segexp.config.annotations import type_name  # see _check_choices
+
+            found = f"data is {folder!r} ({type_name(folder)})"
+            raise ConfigError(found, "A folder or an option of the group data was expected", 'Type "DIR" or "liver"')
+        text = os.fspath(folder)
+        is_option = text in known["data"] and not Path(text).is_dir()
+        root = to_overrides({"data": {"root": str(Path(text))}})
+        words = [f"data={text}"] if is_option else ["data=auto", *root]
+    words += [*to_overrides(plain_values(keys)), *_check_overrides(overrides)]
+    return CommandLine(words, config_dir=folders[1] if config_dir else None).expanded()

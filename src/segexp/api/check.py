@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segexp.api.calls import short_traceback
+from segexp.api.calls import command_line, short_traceback
 from segexp.api.run import Table
+from segexp.atomic import atomic_write, make_writable
 from segexp.config.composition import Job, compose_job, conf_dir, to_plain, with_data
 from segexp.config.schema import CheckConfig, DataConfig, TrainConfig
 from segexp.config.suggestions import explain_errors
@@ -95,8 +96,6 @@ def check(
     Example:
         >>> segexp.check("DIR")
     """
-    from segexp.api.train import command_line
-
     line = command_line(folder, keys, overrides, config_dir)
     with explain_errors(line.overrides, line.folders, "check"):
         job = compose_job("check", line.overrides, line.folders[1:], save=False)
@@ -126,7 +125,7 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     silence_libraries()
     values = to_plain(job.config)
     own, data = check_settings(values)
-    output = make_writable_folder(Path(own.output or Path("checks") / dataset_name(data)))
+    output = make_output_folder(Path(own.output or Path("checks") / dataset_name(data)))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     examination = run_checks(data, seed=own.seed, track=_tracked(console))
     print_examination(console, examination)
@@ -155,17 +154,14 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     return CheckedData(examination, output / "check.html", learned)
 
 
-def make_writable_folder(folder: Path) -> Path:
-    """Create a folder and test that it is writable.
+def make_output_folder(folder: Path) -> Path:
+    """Create the output folder; return it.
 
     Raises:
         DataError: it cannot be created or written.
     """
-    probe = folder / ".probe"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        make_writable(folder)
     except OSError as error:
         raise DataError(
             f"The output folder {folder} cannot be written ({error.strerror})", "check.html goes there", "Type output=DIR"
@@ -177,7 +173,6 @@ def write_proposal(
     console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
 ) -> "list[CheckSection]":
     """Write the proposed data configuration unless the file exists with other content; return its report section."""
-    from segexp.atomic import atomic_write
     from segexp.checks.propose_config import propose_config
     from segexp.reporting.check_report import proposal_section
 
@@ -236,12 +231,12 @@ def rank_disputed_masks(
     from segexp.api.loading import checkpoint_files, load_members
     from segexp.devices import choose_devices
     from segexp.evaluation.label_errors import FILE, check_classes, rank_masks, ranking_lines, write_ranking
+    from segexp.inference.outputs import as_list
     from segexp.reporting.check_report import disputes_section
 
-    named = [own.runs] if isinstance(own.runs, str) else own.runs or []
     device, _ = choose_devices(gpus)
     check_classes(examination.data)
-    members = load_members(checkpoint_files(named), device, own.trust)
+    members = load_members(checkpoint_files(as_list(own.runs or [])), device, own.trust)
     found = rank_masks(examination, members, _tracked(console))
     write_ranking(output / FILE, found)
     console.print("\nMasks to review first: most disputed by networks not trained on them", style="bold")

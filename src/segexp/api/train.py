@@ -2,17 +2,15 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.api.calls import check_choices, check_overrides, plain_values, short_traceback
+from segexp.api.calls import command_line, short_traceback
 from segexp.api.run import Run
-from segexp.config.annotations import type_name
-from segexp.config.composition import Job, compose_job, conf_dir, to_plain, with_data
-from segexp.config.overrides import CommandLine, to_overrides
+from segexp.config.composition import Job, compose_job, to_plain, with_data
 from segexp.config.schema import DataConfig, TrainConfig
-from segexp.config.suggestions import explain_errors, options
+from segexp.config.suggestions import explain_errors
 from segexp.config.validation import validate, validate_section
 from segexp.errors import ConfigError, SegexpError
 
@@ -64,40 +62,6 @@ def train(
                 discard_empty(job.directory)
             raise
     return Run(job.directory)
-
-
-def command_line(folder: Any, keys: Mapping[str, Any], overrides: Sequence[str], config_dir: Any) -> CommandLine:
-    """Return the arguments of a call as a command line.
-
-    Args:
-        folder: of the data, an option of the group `data`, or None.
-        keys: values by key.
-        overrides: as on the command line.
-        config_dir: the caller's own configuration folder, or None.
-
-    Raises:
-        ConfigError: an argument of the wrong type, or the data are named twice.
-    """
-    folders = [conf_dir(), *([Path(os.fspath(config_dir))] if config_dir else [])]
-    known, keys = options(folders), dict(keys)
-    check_choices(keys, known)
-    if folder is not None and isinstance(keys.get("data"), str | os.PathLike):
-        raise ConfigError(
-            f"data={keys['data']!r} is given besides {folder!r}", "One data set was expected", "Leave one of them out"
-        )
-    if not isinstance(keys.get("data"), Mapping):
-        folder = keys.pop("data", folder)
-    words: list[str] = []
-    if folder is not None:
-        if not isinstance(folder, str | os.PathLike):
-            found = f"data is {folder!r} ({type_name(folder)})"
-            raise ConfigError(found, "A folder or an option of the group data was expected", 'Type "DIR" or "liver"')
-        text = os.fspath(folder)
-        is_option = text in known["data"] and not Path(text).is_dir()
-        root = to_overrides({"data": {"root": str(Path(text))}})
-        words = [f"data={text}"] if is_option else ["data=auto", *root]
-    words += [*to_overrides(plain_values(keys)), *check_overrides(overrides)]
-    return CommandLine(words, config_dir=folders[1] if config_dir else None).expanded()
 
 
 def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:

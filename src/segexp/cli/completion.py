@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from segexp.atomic import atomic_write
 from segexp.errors import ConfigError
 
 SCRIPTS = {
@@ -65,7 +66,8 @@ def run(option: str, words: Sequence[str], commands: Sequence[str]) -> int:
         return 0
     file = Path.home() / PLACES[shell]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(SCRIPTS[shell], encoding="utf-8")
+    with atomic_write(file) as part:
+        part.write_text(SCRIPTS[shell], encoding="utf-8")
     sys.stdout.write(f"Written: {file}\n{HINTS[shell].format(file=file)}\n")
     return 0
 
@@ -97,14 +99,16 @@ def keys(verb: str, words: Sequence[str]) -> list[str]:
     from segexp.config.composition import GROUPS, conf_dir
     from segexp.config.schema import COMMANDS, SECTIONS
 
-    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    lines = _read_yaml(conf_dir() / "train.yaml")["defaults"]
+    chosen = {group: option for line in lines if isinstance(line, dict) for group, option in line.items()}
+    chosen |= dict(word.split("=", 1) for word in words if "=" in word)
     groups = [*GROUPS, "experiment"] if verb in ("train", "check") else ["metrics"] if verb == "evaluate" else []
     found = [*groups]
     for group in groups:
         if group in SECTIONS:
             found += [f"{group}.{name}" for name in SECTIONS[group].model_fields]
-        elif (file := conf_dir() / group / f"{chosen.get(group, DEFAULTS.get(group))}.yaml").is_file():
-            found += [f"{group}.{name}" for name in _keys_of_file(file)]
+        elif (file := conf_dir() / group / f"{chosen.get(group)}.yaml").is_file():
+            found += [f"{group}.{name}" for name in _flat(_read_yaml(file))]
     for name, field in COMMANDS[verb].model_fields.items():
         inner = getattr(field.annotation, "model_fields", None)
         if name not in groups:
@@ -112,14 +116,10 @@ def keys(verb: str, words: Sequence[str]) -> list[str]:
     return found
 
 
-DEFAULTS = {"model": "unet", "loss": "ce_dice", "optimizer": "adamw", "scheduler": "poly"}
-"""Default options of train."""
-
-
-def _keys_of_file(file: Path) -> list[str]:
+def _read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
-    return _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _flat(node: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """segexp evaluate: score a checkpoint or an ensemble, on its own splits or on other data."""
 
-from segexp.cli.hydra_app import add_data_key, make_command, make_main
+from segexp.cli.hydra_app import make_command, make_main, parse_with_data_keys
 
 HELP = """
 Score a trained network or an ensemble: every case at its original size, as in validation.
@@ -23,4 +23,4 @@ Keys
 """
 
 
-main = make_main(make_command("evaluate", HELP, "One checkpoint is scored at a time", prepare=add_data_key))
+main = make_main(make_command("evaluate", HELP, "One checkpoint is scored at a time", read=parse_with_data_keys))

@@ -1,10 +1,14 @@
 """segexp explain: heat maps of the evidence for a class in folders of images."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
+from segexp.cli.hydra_app import make_command, make_main
+from segexp.cli.overrides import parse
 from segexp.errors import require_packages
+
+if TYPE_CHECKING:
+    from segexp.config.overrides import CommandLine
 
 HELP = """
 Show the evidence for a class: heat maps over the images of a folder, and a table of where they point.
@@ -38,22 +42,10 @@ not predicted are listed and are no error. Needs Captum: pip install 'segexp[exp
 """
 
 
-def command(argv: Sequence[str]) -> int:
-    """Run the command line; return the exit code."""
-    if asks_for_help(argv, HELP, "explain"):
-        return 0
-    from segexp.cli.overrides import parse
-
-    def work(values: dict[str, Any]) -> None:
-        from segexp.api.explain import explain
-
-        explain(**values)
-
+def read(argv: Sequence[str]) -> "CommandLine":
+    """Parse the command line, if Captum is there."""
     require_packages("captum", extra="explain", purpose="An explanation")
-    line = parse(argv)
-    refuse_multirun(line, "One network is explained at a time", "Leave -m out")
-    run_with_values(work, line, "explain")
-    return 0
+    return parse(argv)
 
 
-main = make_main(command)
+main = make_main(make_command("explain", HELP, "One network is explained at a time", read=read))

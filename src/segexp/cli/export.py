@@ -1,6 +1,6 @@
 """segexp export: export a trained network to a file that runs elsewhere."""
 
-from segexp.cli.hydra_app import add_data_key, make_command, make_main
+from segexp.cli.hydra_app import make_command, make_main, parse_with_data_keys
 
 HELP = """
 Export a trained network to a file that runs elsewhere, and verify that it gives the same output.
@@ -28,4 +28,4 @@ not written, and the exit code is 1. If reduced precision fails the checks, FILE
 """
 
 
-main = make_main(make_command("export", HELP, "One checkpoint is exported at a time", prepare=add_data_key))
+main = make_main(make_command("export", HELP, "One checkpoint is exported at a time", read=parse_with_data_keys))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from segexp import __version__
 from segexp.api.calls import debugging
 from segexp.cli.help_keys import KEYS
+from segexp.cli.overrides import parse
 from segexp.config.composition import conf_dir
 from segexp.config.suggestions import explain_errors, options
 from segexp.errors import ConfigError, SegexpError, sentence
@@ -54,7 +55,11 @@ def run_cli(command: Callable[[], int | None]) -> int:
 
 
 def make_command(
-    verb: str, text: str, expected: str, do: str = "Leave -m out", prepare: Callable[[str], str] = str
+    verb: str,
+    text: str,
+    expected: str,
+    do: str = "Leave -m out",
+    read: "Callable[[Sequence[str]], CommandLine]" = parse,
 ) -> Callable[[Sequence[str]], int]:
     """Return a command that calls `segexp.api.VERB.VERB` with the composed values.
 
@@ -63,15 +68,13 @@ def make_command(
         text: its help.
         expected: why -m is refused.
         do: what to type instead.
-        prepare: applied to each argument.
+        read: parses the arguments.
     """
 
     def command(argv: Sequence[str]) -> int:
         if asks_for_help(argv, text, verb):
             return 0
-        from segexp.cli.overrides import parse
-
-        line = parse([prepare(word) for word in argv])
+        line = read(argv)
         refuse_multirun(line, expected, do)
         run_with_values(lambda values: getattr(import_module(f"segexp.api.{verb}"), verb)(**values), line, verb)
         return 0
@@ -79,9 +82,9 @@ def make_command(
     return command
 
 
-def add_data_key(word: str) -> str:
-    """Return an argument, with + for keys of the data section, which is empty in the configuration of some commands."""
-    return f"+{word}" if word.startswith("data.") else word
+def parse_with_data_keys(argv: Sequence[str]) -> "CommandLine":
+    """Parse a command line whose data section is empty in the configuration, so that its keys need a +."""
+    return parse([f"+{word}" if word.startswith("data.") else word for word in argv])
 
 
 def make_main(command: Callable[[Sequence[str]], int]) -> Callable[..., int]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segexp.cli.hydra_app import asks_for_help, make_main, refuse_multirun, run_with_values
+from segexp.cli.hydra_app import make_command, make_main
+from segexp.cli.overrides import parse
 from segexp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,21 +56,11 @@ def replace_model_file(line: "CommandLine") -> "CommandLine":
     return replace(line, overrides=overrides)
 
 
-def command(argv: Sequence[str]) -> int:
-    """Run the command line; return the exit code."""
-    if asks_for_help(argv, HELP, "predict"):
-        return 0
-    from segexp.cli.overrides import parse
-
-    def work(values: dict[str, Any]) -> None:
-        from segexp.api.predict import predict
-
-        predict(**values)
-
-    line = replace_model_file(parse(argv))
-    refuse_multirun(line, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'")
-    run_with_values(work, line, "predict")
-    return 0
+def read(argv: Sequence[str]) -> "CommandLine":
+    """Parse the command line."""
+    return replace_model_file(parse(argv))
 
 
-main = make_main(command)
+main = make_main(
+    make_command("predict", HELP, "Several checkpoints make an ensemble", "Type 'checkpoint=[RUN,RUN]'", read=read)
+)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segexp.atomic import atomic_write
+from segexp.atomic import atomic_write, make_writable
 from segexp.data.io import nifti, tiff
 from segexp.data.io.images import write_png
 from segexp.data.labels.modes import label_layer
@@ -260,10 +260,7 @@ def check_writable(folder: Path) -> None:
             f"output={folder} names a file", "A folder was expected: masks have their images' names", "Type output=DIR"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".segexp-probe"
-        probe.touch()
-        probe.unlink()
+        make_writable(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
 
