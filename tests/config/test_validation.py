@@ -255,7 +255,7 @@ def test_the_arguments_of_lightnings_trainer_are_known_without_it():
 
     import pytorch_lightning as pl
 
-    from segexp.config.trainer_arguments import ARGUMENTS, OWN
+    from segexp.config.trainer_arguments import RESERVED_ARGUMENTS, TRAINER_ARGUMENTS
 
-    assert set(inspect.signature(pl.Trainer).parameters) == ARGUMENTS
-    assert OWN.keys() < ARGUMENTS
+    assert set(inspect.signature(pl.Trainer).parameters) == TRAINER_ARGUMENTS
+    assert RESERVED_ARGUMENTS.keys() < TRAINER_ARGUMENTS

@@ -8,7 +8,7 @@ from typing import Any
 
 from segexp.config.migration import new_name
 from segexp.config.naming import strip_prefix
-from segexp.config.trainer_arguments import ARGUMENTS, OWN
+from segexp.config.trainer_arguments import RESERVED_ARGUMENTS, TRAINER_ARGUMENTS
 from segexp.errors import ConfigError, nearest
 
 
@@ -124,9 +124,9 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
         homes = [home for home in keys[key] if "=_" not in home] or keys[key]
         where = f"It is one with {' or '.join(homes[:4])}"
         return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
-    if key.startswith("trainer.") and last in ARGUMENTS:
+    if key.startswith("trainer.") and last in TRAINER_ARGUMENTS:
         return ConfigError(
-            found, "It is an argument of Lightning's Trainer", OWN.get(last) or f"Type +{text.removeprefix('+')}"
+            found, "It is an argument of Lightning's Trainer", RESERVED_ARGUMENTS.get(last) or f"Type +{text.removeprefix('+')}"
         )
     same = [name for name in keys if name.rpartition(".")[2] == last]
     group = key.partition(".")[0]
@@ -135,9 +135,9 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
     if same:
         expected = f"Did you mean {', '.join(same[:3])}?"
     elif group in groups and key != group:
-        inside = {name.rpartition(".")[2]: name for name in keys if name.startswith(f"{group}.") and f".{group}." not in name}
+        inside = {name.rpartition(".")[2]: name for name in keys if name.startswith(f"{group}.")}
         if group == "trainer":
-            inside = {name: f"+trainer.{name}" for name in ARGUMENTS - OWN.keys()} | inside
+            inside = {name: f"+trainer.{name}" for name in TRAINER_ARGUMENTS - RESERVED_ARGUMENTS.keys()} | inside
         expected = nearest(last, inside)
         expected = re.sub(r"(?<=mean )(.+)(?=\?)", lambda m: ", ".join(inside[n] for n in m[1].split(", ")), expected)
     else:

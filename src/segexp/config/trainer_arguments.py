@@ -1,6 +1,6 @@
 """The arguments of `pytorch_lightning.Trainer`, known without importing it. A test compares them with its signature."""
 
-ARGUMENTS = frozenset(
+TRAINER_ARGUMENTS = frozenset(
     [
         "accelerator",
         "strategy",
@@ -46,7 +46,7 @@ ARGUMENTS = frozenset(
     ]
 )
 
-OWN = {
+RESERVED_ARGUMENTS = {
     "accelerator": "Type trainer.gpus=0 for the CPU, trainer.gpus=1 for a GPU",
     "benchmark": "It follows from data.crop and trainer.deterministic",
     "callbacks": "Type callbacks=default, callbacks=explain or callbacks=none",

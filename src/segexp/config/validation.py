@@ -14,7 +14,7 @@ from segexp.config.composition import GROUPS, options_with_key
 from segexp.config.learned import resolve_auto_lr, resolve_class_weights
 from segexp.config.migration import new_name
 from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
-from segexp.config.trainer_arguments import ARGUMENTS, OWN
+from segexp.config.trainer_arguments import RESERVED_ARGUMENTS, TRAINER_ARGUMENTS
 from segexp.errors import ConfigError, listed, nearest
 from segexp.milestones import require_milestone
 
@@ -309,10 +309,10 @@ def averaging_problems(trainer: TrainerConfig) -> Iterator[str]:
 def lightning_problems(trainer: TrainerConfig) -> Iterator[str]:
     """Yield a message per extra key of `trainer` that Lightning's Trainer does not accept or segexp sets itself."""
     for name in trainer.lightning_arguments:
-        if name in OWN:
-            yield f"trainer.{name} is set by segexp. {OWN[name]}"
+        if name in RESERVED_ARGUMENTS:
+            yield f"trainer.{name} is set by segexp. {RESERVED_ARGUMENTS[name]}"
         elif found := new_name(f"trainer.{name}"):
             yield f"trainer.{name} is called {' and '.join(found)} now. Write {' and '.join(found)} in its place"
-        elif name not in ARGUMENTS:
-            hint = nearest(name, {*TrainerConfig.model_fields, *ARGUMENTS} - {*OWN})
+        elif name not in TRAINER_ARGUMENTS:
+            hint = nearest(name, {*TrainerConfig.model_fields, *TRAINER_ARGUMENTS} - {*RESERVED_ARGUMENTS})
             yield f"trainer.{name} is neither a key of segexp nor an argument of Lightning's Trainer. {hint}"
