@@ -7,7 +7,7 @@ import pytest
 
 LAYERS = [
     "errors types atomic console milestones",
-    "models losses metrics optim devices",
+    "models losses metrics optim devices locking",
     "config",
     "data visualization",
     "inference checks explainability",
