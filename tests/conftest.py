@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,24 @@ if find_spec("absl"):  # which comes with OpenVINO; its handler closes the strea
     importlib.import_module("absl.logging").get_absl_handler().python_handler.stream = sys.__stderr__
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compose_once() -> Iterator[None]:
+    """A command composes its configuration once less: Hydra does so only to find `hydra.mode`, null where nobody set it.
+
+    Commands that tests start in processes of their own run without this.
+    """
+    from hydra._internal.hydra import Hydra
+
+    get_mode = Hydra.get_mode
+
+    def mode_if_named(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        return get_mode(hydra, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", mode_if_named)
+        yield
 
 
 @pytest.fixture(scope="session")

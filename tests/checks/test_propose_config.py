@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
+import segexp
+from fixtures.checks import serious
 from fixtures.configs import data_config
 from segexp.checks.issues import Examination, Finding
 from segexp.checks.leakage import suggest_groups
@@ -220,10 +222,7 @@ def test_values_are_written_as_yaml_reads_them(value, text):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["isbi", "liver", "skin", "landcover"])
 def test_real_data_train_with_what_is_proposed(name, real_data, tmp_path, train, capsys):
-    from segexp.cli.check import main
-
-    words = ["data=auto", f"data.root={real_data / name}", f"output={tmp_path}"]
-    assert main(words) == 0
+    assert serious(segexp.check(real_data / name, output=tmp_path)) == []
     assert f"data={name}_auto" in capsys.readouterr().out
     values = yaml.safe_load((tmp_path / "data" / f"{name}_auto.yaml").read_text())
     sensible = {

@@ -48,21 +48,25 @@ def test_a_notebook_is_kept_without_its_outputs(path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the notebook machinery
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_pictures(path, tmp_path, monkeypatch):
+def test_the_notebooks_run_and_show_pictures(tmp_path, monkeypatch):
+    """One after the other in one kernel, which imports torch once; each begins without the names of the one before."""
     from nbclient import NotebookClient
 
     here, temporary = tmp_path / "here", tmp_path / "temporary"
     here.mkdir()
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(here)}}).execute()
-    if keep := os.environ.get("SEGEXP_EXECUTED"):  # a folder, to look at the result
-        nbformat.write(notebook, Path(keep) / path.name)
-    pictures = outputs(notebook, "image/png")
-    assert len(pictures) >= 2
-    assert all(len(picture) > 5000 for picture in pictures)
-    assert "Traceback" not in printed(notebook)
-    assert "the map is 0" not in printed(notebook), "a heat map shows something"
+    notebooks = {path: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+    whole = nbformat.v4.new_notebook()
+    for notebook in notebooks.values():
+        whole.cells += [nbformat.v4.new_code_cell("%reset -f"), *notebook.cells]
+    NotebookClient(whole, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(here)}}).execute()
+    for path, notebook in notebooks.items():
+        if keep := os.environ.get("SEGEXP_EXECUTED"):  # a folder, to look at the result
+            nbformat.write(notebook, Path(keep) / path.name)
+        pictures = outputs(notebook, "image/png")
+        assert len(pictures) >= 2, path.stem
+        assert all(len(picture) > 5000 for picture in pictures), path.stem
+        assert "Traceback" not in printed(notebook), path.stem
+        assert "the map is 0" not in printed(notebook), "a heat map shows something"
     assert list(here.iterdir()) == []  # a lesson writes into a temporary folder only

@@ -28,7 +28,8 @@ FAMILIES = {
     "skin": "lesion",
     "recipe_c": "lesion",
 }
-SMALL = ["trainer=debug", "trainer.gpus=0", "trainer.minutes=null", "callbacks=none", "model.width=2", "data.val_fraction=0.25"]
+SMALL = ["trainer=debug", "trainer.max_epochs=1", "trainer.gpus=0", "trainer.minutes=null", "callbacks=none", "model.width=2"]
+SMALL += ["data.val_fraction=0.25"]
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -45,8 +45,9 @@ def register() -> None:
 
     register_resolvers()
     store = ConfigStore.instance()
-    for (group, name), node in defaults().items():
-        store.store(name=name, node=node, group=group)
+    if store.repo.get("_train.yaml") is None:
+        for (group, name), node in defaults().items():
+            store.store(name=name, node=node, group=group)
 
 
 @cache
