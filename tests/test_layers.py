@@ -7,7 +7,7 @@ import pytest
 
 LAYERS = [
     "errors types atomic console milestones",
-    "models losses metrics optim devices locking",
+    "models losses metrics optim devices locking failures",
     "config",
     "data visualization",
     "inference checks explainability",

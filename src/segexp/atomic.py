@@ -1,12 +1,22 @@
-"""Writing files and folders: test that it is possible, write under a temporary name, then rename."""
+"""Writing files and folders: test that it is possible, write under a temporary name, flush to the disk, then rename.
 
+After a power cut a file has its whole content, that of before, or is not there. Sealed JSON carries a checksum of itself.
+"""
+
+import errno
+import json
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+SEAL = "crc32"
+"""The entry of sealed JSON that holds the CRC-32 of the others."""
 
 
 def make_writable(folder: Path) -> None:
@@ -22,17 +32,33 @@ def make_writable(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path; the file is renamed to `path` at the end of the block, or deleted after an error.
 
-    The name is unique for processes and threads.
+    The content is on the disk before the file gets its name. The temporary name is unique for processes and threads.
+
+    Args:
+        path: of the file.
+        durable: the name is on the disk at the end of the block, too. False for files that are written by the thousand:
+            `sync_folders` does it once for all of them.
+
+    Raises:
+        OSError: the file cannot be written; its `filename` is set.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield part
+        _sync(part)
         part.replace(path)
+        if durable:
+            _sync(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(part)):  # a full disk is reported without a name
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -40,16 +66,69 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `folder` at the end of the block; missing parents are created.
 
     If another process has already created the folder, that one is kept.
+
+    Raises:
+        OSError: it cannot be written; its `filename` is set.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp creates a folder readable only by its owner
+        for path in (*draft.rglob("*"), draft):
+            _sync(path)
         try:
             draft.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+        _sync(folder.parent)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(folder)
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Write the names in some folders to the disk; see `atomic_write(durable=False)`."""
+    for folder in set(folders):
+        if folder.is_dir():
+            _sync(folder)
+
+
+def write_json(path: Path, content: Mapping[str, Any] | list[Any], *, indent: int | None = 1, sort_keys: bool = False) -> None:
+    """Write plain values as JSON, atomically."""
+    plain = content if isinstance(content, list) else dict(content)
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(plain, indent=indent, sort_keys=sort_keys) + "\n", encoding="utf-8")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values of JSON with a checksum of them as a further entry."""
+    return {**content, SEAL: _checksum(content)}
+
+
+def is_intact(content: Mapping[str, Any]) -> bool:
+    """Return whether sealed values are as they were written."""
+    return content.get(SEAL) == _checksum({key: value for key, value in content.items() if key != SEAL})
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(content))  # tuples and keys as they are read back
+    return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk, where the system can tell."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
+            raise
+    finally:
+        os.close(handle)

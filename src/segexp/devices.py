@@ -18,11 +18,6 @@ AMPERE = (8, 0)
 """The first CUDA compute capability with bfloat16 support."""
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is caused by lack of memory, of the machine or of a device."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
 def choose_devices(gpus: str | int | list[int], key: str = "trainer.gpus") -> tuple[str, int | list[int]]:
     """Return Lightning's `accelerator` and `devices` for `trainer.gpus`.
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from segexp import __version__
+from segexp.atomic import SEAL, sealed
 from segexp.checkpoint.files import sidecar_path
 from segexp.deployment.metadata import file_digest, parse_sidecar, read_sidecar, sidecar_content, write_sidecar
 from segexp.errors import CheckpointError
@@ -33,7 +34,8 @@ def refused(file):
 
 def change(file, **values):
     there = json.loads(sidecar_path(file).read_text())
-    sidecar_path(file).write_text(json.dumps({**there, **values}))
+    del there[SEAL]
+    sidecar_path(file).write_text(json.dumps(sealed({**there, **values})))
 
 
 def test_what_is_written_is_read_again(file, subject):
@@ -84,11 +86,29 @@ def test_a_sidecar_of_another_program(file, text):
 
 
 def test_a_sidecar_of_another_form(file):
-    change(file, form=2, segexp="9.0")
+    change(file, form=3, segexp="9.0")
     assert refused(file) == (
-        f"HERE/net.onnx.json has form 2 and this segexp ({__version__}) reads form 1. An export of the same form was expected. "
+        f"HERE/net.onnx.json has form 3 and this segexp ({__version__}) reads 1, 2. An export of one of these forms was expected. "
         "Export again, or install the version that wrote it (9.0)."
     )
+
+
+def test_one_flipped_bit_of_the_sidecar_is_found(file):
+    text = sidecar_path(file).read_bytes()
+    place = text.index(b"background") + 3
+    sidecar_path(file).write_bytes(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :])
+    assert refused(file).startswith(
+        "HERE/net.onnx.json was changed or damaged: its checksum differs. The sidecar as the export"
+    )
+
+
+def test_a_sidecar_of_version_0_1_has_no_checksum_of_itself(file):
+    values = json.loads(sidecar_path(file).read_text())
+    del values[SEAL]
+    sidecar_path(file).write_text(json.dumps({**values, "form": 1}))
+    assert read_sidecar(file)["returns"] == "logits"
+    sidecar_path(file).write_text(json.dumps(values))
+    assert "was changed or damaged" in refused(file)
 
 
 def test_a_sidecar_of_another_file(file):
@@ -105,8 +125,8 @@ def test_a_sidecar_of_another_file(file):
 )
 def test_an_entry_that_is_missing(file, entry):
     values = json.loads(sidecar_path(file).read_text())
-    del values[entry]
-    sidecar_path(file).write_text(json.dumps(values))
+    del values[entry], values[SEAL]
+    sidecar_path(file).write_text(json.dumps(sealed(values)))
     assert refused(file) == (
         f"HERE/net.onnx.json lacks or misnames something ('{entry}'). The sidecar as the export wrote it was expected. Copy it "
         "again from where it was exported."

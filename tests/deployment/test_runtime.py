@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from segexp import errors
+from segexp.atomic import SEAL, sealed
 from segexp.checkpoint.files import sidecar_path
 from segexp.deployment.metadata import sidecar_content, write_sidecar
 from segexp.deployment.runtime import ProgramRunner, check_device, check_runtime, load_exported, open_runner, runs_on
@@ -60,7 +61,8 @@ def test_a_broken_file_with_a_sound_sidecar(file):
 
 def test_a_format_of_another_version(file):
     values = json.loads(sidecar_path(file).read_text())
-    sidecar_path(file).write_text(json.dumps({**values, "format": "coreml"}))
+    del values[SEAL]
+    sidecar_path(file).write_text(json.dumps(sealed({**values, "format": "coreml"})))
     with pytest.raises(CheckpointError, match=r"net\.onnx\.json names the format coreml\. Install the version that wrote it\."):
         load_exported(file)
 

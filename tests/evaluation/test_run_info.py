@@ -12,6 +12,7 @@ CONTENT = {
     "schema": SCHEMA,
     "config": {"seed": 3},
     "spec": {"name": "liver", "classes": ["background", "liver"], "channels": 1, "palette": [[0, 0, 0], [230, 159, 0]]},
+    "preprocessing": {},
     "fingerprint": {"count": 5},
     "versions": {"torch": "2.15"},
     "precision": "32",
@@ -30,7 +31,7 @@ def test_run_json_is_read(make_run, tmp_path):
 
 def test_without_it_the_checkpoint_tells(make_run, tmp_path):
     run = make_run(tmp_path / "run", {"a": [0.5]})
-    torch.save({"segexp": CONTENT, "state_dict": {}}, run / "checkpoints" / "best.ckpt")
+    torch.save({"segexp": CONTENT | {"split_hash": "ab12"}, "state_dict": {}}, run / "checkpoints" / "best.ckpt")
     about = read_run_info(read_record(run))
     assert about.config == {"seed": 3}
     assert about.versions == {"torch": "2.15"}

@@ -1,9 +1,14 @@
 """Finding, reading and updating checkpoint files."""
 
+import io
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
+from pydantic import InstanceOf, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from segexp import __version__
 from segexp.atomic import atomic_write
@@ -14,6 +19,50 @@ SCHEMA = 2
 READABLE = (1, 2)
 """Readable versions; 1 is that of segexp 0.1, with other key names."""
 
+SEAL = b"segexp crc32 "
+"""Begins the comment of a checkpoint's zip archive; the CRC-32 of all bytes before it follows, as eight hexadecimal digits."""
+BLOCK = 1 << 24
+"""Bytes read at once."""
+
+
+class StoredSpec(TypedDict):
+    """The data specification in a checkpoint."""
+
+    name: str
+    classes: list[str]
+    channels: int
+    palette: list[list[int]]
+    overlapping: NotRequired[bool]
+
+
+class StoredContent(TypedDict):
+    """The entries of "segexp" that are read; `describe` writes them."""
+
+    schema: int
+    config: Any
+    spec: StoredSpec
+    preprocessing: dict[str, Any]
+    split_hash: str
+    precision: str
+    versions: dict[str, str]
+    fingerprint: NotRequired[dict[str, Any] | None]
+    postprocessing: NotRequired[dict[str, Any]]
+
+
+class StoredCheckpoint(TypedDict):
+    """The entries of a checkpoint that are read; Lightning's are there to resume from."""
+
+    segexp: StoredContent
+    state_dict: dict[str, InstanceOf[torch.Tensor]]
+    epoch: NotRequired[int]
+    global_step: NotRequired[int]
+    loops: NotRequired[dict[str, Any]]
+    callbacks: NotRequired[dict[str, Any]]
+    optimizer_states: NotRequired[list[Any]]
+    lr_schedulers: NotRequired[list[Any]]
+
+
+CHECKPOINT = TypeAdapter(StoredCheckpoint)
 
 EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt", "openvino": ".xml"}
 """The suffixes of exported files, by format."""
@@ -61,8 +110,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint's plain values and tensors on the CPU.
 
     Raises:
-        CheckpointError: the file is truncated, contains code, or was not written by segexp.
+        CheckpointError: the file is damaged, contains code, or was not written by segexp.
+        OSError: it cannot be opened.
     """
+    check_bytes(path)
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # a foreign file can fail anywhere in the unpickler
@@ -86,7 +137,64 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "A checkpoint of one of these forms was expected",
             f"Install the version that wrote it ({values['segexp'].get('versions', {}).get('segexp', 'unknown')})",
         )
+    try:
+        CHECKPOINT.validate_python(values, strict=True)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise CheckpointError(
+            f"{path} has no usable entry {'.'.join(map(str, first['loc']))} ({first['msg']})",
+            "The entries that training writes were expected",
+            "Copy the file again from where it was trained, or name another one with checkpoint=…",
+        ) from problem
     return values
+
+
+def write_checkpoint(path: Path, values: dict[str, Any]) -> None:
+    """Write plain values and tensors as a checkpoint, atomically, with a checksum of the whole file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    with buffer.getbuffer() as content, atomic_write(path) as part, part.open("wb") as file:
+        content[-2:] = (len(SEAL) + 8).to_bytes(2, "little")  # the archive ends with the length of its comment
+        file.write(content)
+        file.write(SEAL + b"%08x" % zlib.crc32(SEAL, zlib.crc32(content)))
+
+
+def check_bytes(path: Path) -> None:
+    """Compare a checkpoint with its checksum; of one without, such as of segexp 0.1, the checksums of the archive's members.
+
+    Raises:
+        CheckpointError: they differ.
+        OSError: the file cannot be opened.
+    """
+    digits = 8
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - digits - len(SEAL)))
+        seal = file.read()
+        if sealed := seal.startswith(SEAL):
+            file.seek(0)
+            found, left = 0, size - digits
+            while left and (block := file.read(min(BLOCK, left))):
+                found, left = zlib.crc32(block, found), left - len(block)
+            intact = seal[len(SEAL) :] == b"%08x" % found
+    if not sealed:
+        if not zipfile.is_zipfile(path):
+            return  # refused by torch
+        try:
+            with zipfile.ZipFile(path) as archive:
+                intact = not archive.comment and archive.testzip() is None
+        except Exception:  # a damaged archive can fail anywhere in the reader
+            intact = False
+    if not intact:
+        raise CheckpointError(
+            f"{path} is damaged: its bytes are not those that were written (checksum)",
+            "The file as training wrote it was expected",
+            "Copy it again from where it was trained; in a run, checkpoints has a second file (last.ckpt beside best.ckpt)",
+        )
 
 
 def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
@@ -104,13 +212,12 @@ def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
     if record is not None:
         values["segexp"]["postprocessing"] = record
     try:
-        with atomic_write(path) as part:
-            torch.save(values, part)
-            part.chmod(path.stat().st_mode & 0o777)
-    except (OSError, RuntimeError) as problem:  # torch reports missing permissions or a full disk as RuntimeError
-        reason = getattr(problem, "strerror", None) or (str(problem).splitlines() or ["no reason given"])[0]
+        mode = path.stat().st_mode & 0o777
+        write_checkpoint(path, values)
+        path.chmod(mode)
+    except OSError as problem:
         raise CheckpointError(
-            f"{path} cannot be written ({reason})",
+            f"{path} cannot be written ({problem.strerror or problem})",
             "The chosen post-processing is stored in the checkpoint, so its folder must be writable and have room for a copy",
             "Copy the run to a folder of your own and name that one with checkpoint=…",
         ) from problem

@@ -14,7 +14,7 @@ from segexp.config.schema import Component, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
 from segexp.inference.postprocessing import Postprocessing
-from segexp.inference.segmenter import Provenance, Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter, has_finite_sum
 from segexp.types import DataSpec
 
 
@@ -108,10 +108,34 @@ def load_segmenter(
             "Weights and network of one version were expected",
             f"Install the version that wrote it: {content['versions']}",
         ) from problem
+    check_finite(network, file)
     if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)
     network.eval()
     return make_segmenter(content, config, network, file).to(device)
+
+
+def check_finite(network: nn.Module, file: Path) -> None:
+    """Require weights that are finite numbers; buffers, such as masks, may hold infinity.
+
+    Args:
+        network: with loaded weights.
+        file: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: naming the first one that is not.
+    """
+    with torch.no_grad():
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if not tensor.is_floating_point() or has_finite_sum(tensor):
+                continue
+            fine = torch.isfinite(tensor) if isinstance(tensor, nn.Parameter) else ~torch.isnan(tensor)
+            if not fine.all():
+                raise CheckpointError(
+                    f"{file} holds weights that are not finite numbers: {int((~fine).sum())} of {fine.numel()} in {name}",
+                    "Finite numbers were expected: with others every mask is empty or arbitrary",
+                    "The training diverged: train again with a lower optimizer.lr, or with trainer.precision=32",
+                )
 
 
 def make_segmenter(content: dict[str, Any], config: TrainConfig, network: nn.Module, file: Path) -> Segmenter:

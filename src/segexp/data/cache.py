@@ -7,6 +7,9 @@
 import hashlib
 import json
 import os
+import shutil
+import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segexp import __version__
-from segexp.atomic import atomic_folder
+from segexp.atomic import atomic_folder, is_intact, sealed, write_json
 from segexp.data.statistics import DecodedCase, read_all
 from segexp.errors import DataError
 from segexp.types import Case
@@ -51,8 +54,13 @@ class DiskStore:
     """Cases in one memory-mapped file, opened lazily per process."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the cases of a folder.
+
+        Raises:
+            DataError: index or arrays are missing, or are not what was written (checksums).
+        """
         self.folder = folder
-        self.entries: list[list[tuple[int, list[int], str]]] = json.loads((folder / "index.json").read_text())
+        self.entries: list[list[tuple[int, list[int], str]]] = read_index(folder)
         self._bytes: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,19 +82,45 @@ class DiskStore:
     def write(cls, folder: Path, pictures: Iterable[DecodedCase]) -> "DiskStore":
         """Write all cases to a folder, atomically."""
         with atomic_folder(folder) as part:
-            entries, position = [], 0
+            entries, position, checksum = [], 0, 0
             with (part / "pictures.bin").open("wb") as file:
                 for picture in pictures:
                     entry = []
                     for array in (picture.image, picture.mask):
                         data = np.ascontiguousarray(array)
                         entry.append((position, list(data.shape), data.dtype.str))
-                        file.write(data.tobytes())
-                        file.write(bytes(-data.nbytes % 8))  # keeps the next array aligned
-                        position += data.nbytes + -data.nbytes % 8
+                        content = data.tobytes() + bytes(-data.nbytes % 8)  # keeps the next array aligned
+                        file.write(content)
+                        checksum = zlib.crc32(content, checksum)
+                        position += len(content)
                     entries.append(entry)
-            (part / "index.json").write_text(json.dumps(entries))
+            write_json(part / "index.json", sealed({"entries": entries, "arrays": checksum}), indent=None)
         return cls(folder)
+
+
+def read_index(folder: Path) -> list[list[tuple[int, list[int], str]]]:
+    """Return the index of a `DiskStore` after a comparison of index and arrays with their checksums.
+
+    Raises:
+        DataError: they differ, or a file is missing.
+    """
+    checksum, entries = 0, None
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        with (folder / "pictures.bin").open("rb") as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+        if is_intact(index) and index["arrays"] == checksum:
+            entries = index["entries"]
+    except (OSError, ValueError, AttributeError):
+        pass
+    if entries is None:
+        raise DataError(
+            f"The image cache {folder} is damaged",
+            "The files that were written, with their checksums, were expected",
+            f"Type rm -r {folder}; the next training writes it anew",
+        )
+    return list(entries)
 
 
 def open_store(
@@ -119,19 +153,36 @@ def open_store(
     else:
         folder = cache_folder() / store_key(cases, reader)
         try:
-            if not folder.is_dir():
+            known = open_intact(folder)
+            if known is None:
                 return DiskStore.write(folder, wrap(read_all(reader, cases)))
         except OSError as problem:
             raise DataError(
                 f"The image cache cannot be written in {folder.parent} ({problem.strerror})",
                 "A folder that can be written and has room was expected",
-                "Type data.cache=ram or data.cache=none",
+                "Type data.cache=ram or data.cache=none, or name another folder with SEGEXP_CACHE=DIR",
             ) from problem
-        store = known = DiskStore(folder)
+        store = known
         decoded = (known[n] for n in range(len(cases)))
     for _ in visit(decoded) if visit else ():
         pass
     return store
+
+
+def open_intact(folder: Path) -> DiskStore | None:
+    """Return the cache in a folder; None if there is none. A damaged one is removed, with a warning.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if not folder.exists():
+        return None
+    try:
+        return DiskStore(folder)
+    except DataError as problem:
+        warnings.warn(f"{problem.found}. It is written anew.", stacklevel=2)
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+        return None
 
 
 def store_key(cases: Sequence[Case], reading: object) -> str:

@@ -1,6 +1,5 @@
 """The certificate of an export: agreement with the network, Dice on the validation cases, and latency."""
 
-import json
 import math
 import platform
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segexp.atomic import atomic_write
+from segexp.atomic import write_json
 from segexp.data.dataset import EvalDataset
 from segexp.deployment.quantization import QuantisationResult
 from segexp.deployment.runtime import Runner
@@ -123,8 +122,7 @@ def certificate_record(facts: dict[str, Any], certificate: Certificate, verdict:
 
 def write_certificate(path: Path, values: dict[str, Any]) -> None:
     """Write the certificate as JSON."""
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, values)
 
 
 def finite(values: Any) -> Any:

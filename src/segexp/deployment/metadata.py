@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from segexp import __version__
-from segexp.atomic import atomic_write
+from segexp.atomic import SEAL, is_intact, sealed, write_json
 from segexp.checkpoint.files import sidecar_path
 from segexp.data.preprocessing import Preprocessing
-from segexp.errors import CheckpointError, ConfigError
+from segexp.errors import CheckpointError, ConfigError, listed
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
 from segexp.types import DataSpec
 
-FORM = 1
+FORM = 2
 """Version of the sidecar format."""
+READABLE = (1, 2)
+"""Readable versions; 1 is that of segexp 0.1, without a checksum of the sidecar itself."""
 MARK = "segexp-export"
 ENTRIES = ("format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "split_hash", "config")
 """Required entries of the sidecar."""
@@ -69,10 +71,9 @@ def sidecar_content(segmenter: Segmenter, kind: str, precision: str, returns: st
 
 
 def write_sidecar(model: Path, values: dict[str, Any]) -> Path:
-    """Write the sidecar of an existing file, including the digest of the file; return its path."""
+    """Write the sidecar of an existing file, including the digest of the file and a checksum; return its path."""
     path = sidecar_path(model)
-    with atomic_write(path) as part:
-        part.write_text(json.dumps({**values, "sha256": file_digest(model)}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, sealed({**values, "sha256": file_digest(model)}))
     return path
 
 
@@ -80,7 +81,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
     """Return the sidecar of an exported file.
 
     Raises:
-        CheckpointError: it is missing, unreadable, not from segexp, of another version, or of another file.
+        CheckpointError: it is missing, damaged, not from segexp, of another version, or of another file.
     """
     path = sidecar_path(model)
     again = f"python -m segexp.export checkpoint=RUN format=… output={model}"
@@ -100,11 +101,17 @@ def read_sidecar(model: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} was not written by segexp", "The sidecar of an export of segexp was expected", f"Export again: {again}"
         )
-    if values.get("form") != FORM:
+    if values.get("form") not in READABLE:
         raise CheckpointError(
-            f"{path} has form {values.get('form')} and this segexp ({__version__}) reads form {FORM}",
-            "An export of the same form was expected",
+            f"{path} has form {values.get('form')} and this segexp ({__version__}) reads {listed(READABLE)}",
+            "An export of one of these forms was expected",
             f"Export again, or install the version that wrote it ({values.get('segexp')})",
+        )
+    if (SEAL in values or values.get("form") == FORM) and not is_intact(values):
+        raise CheckpointError(
+            f"{path} was changed or damaged: its checksum differs",
+            "The sidecar as the export wrote it was expected",
+            f"Copy it again from where it was exported, or export again: {again}",
         )
     if values.get("sha256") != file_digest(model):
         raise CheckpointError(

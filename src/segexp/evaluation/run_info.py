@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import atomic_write
+from segexp.atomic import write_json
 from segexp.config.saved_runs import as_plain, read_saved_config
 from segexp.errors import SegexpError
 from segexp.evaluation.records import Record
@@ -38,8 +38,7 @@ class RunInfo:
 
 def write_run_info(directory: Path, content: Mapping[str, Any]) -> None:
     """Write `run.json`: the result of `checkpoint.describe` and further plain values such as `device` and `started`."""
-    with atomic_write(directory / FILE) as part:
-        part.write_text(json.dumps(dict(content), indent=1) + "\n", encoding="utf-8")
+    write_json(directory / FILE, content)
 
 
 def read_run_info(record: Record) -> RunInfo:

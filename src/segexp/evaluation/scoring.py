@@ -11,6 +11,7 @@ from torch import nn
 from segexp.data.dataset import ScoringCases
 from segexp.data.labels.modes import LabelMode
 from segexp.inference.postprocessing import Postprocessing
+from segexp.inference.segmenter import NotFiniteError, not_finite, require_finite
 from segexp.metrics.calibration import Calibration, Reliability, pool_reliability
 from segexp.metrics.measures import Measure
 from segexp.types import DataSpec
@@ -57,6 +58,7 @@ def score_cases(
     keep: Collection[int] = (),
     done: Callable[[int], None] = lambda _: None,
     measures: Sequence[Measure] = (),
+    names: Sequence[object] = (),
 ) -> ScoringResult:
     """Score every case at original size.
 
@@ -66,6 +68,10 @@ def score_cases(
         keep: positions whose predictions are returned.
         done: called with the position of each finished case.
         measures: additional measures per case.
+        names: of the cases, for messages.
+
+    Raises:
+        DataError: the model's values for a case are not finite.
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
@@ -75,8 +81,12 @@ def score_cases(
     counts: list[Reliability] = []
     segmenter.network.eval()
     for position in range(len(cases)):
-        sample = cases[position]
-        probabilities = labelling.probabilities_(segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1])))
+        try:
+            sample = cases[position]
+            logits = segmenter.logits(sample.image, (sample.mask.shape[0], sample.mask.shape[1]))
+            probabilities = require_finite(labelling.probabilities_(logits))
+        except NotFiniteError:
+            raise not_finite(names[position] if names else f"image {position + 1} of {len(cases)}") from None
         prediction = labelling.decide(probabilities, segmenter.postprocessing)
         matrices[position] = labelling.confusion(torch.from_numpy(prediction), sample.mask, k).numpy()
         truth, chance = sample.mask.numpy(), probabilities.cpu().numpy() if asked else None

@@ -27,7 +27,7 @@ from segexp.data.dataset import EvalDataset
 from segexp.data.layout.pairing import find_data_cases
 from segexp.errors import ConfigError
 from segexp.inference.postprocessing import Postprocessing, components, decide, drop_components, fill_holes
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Segmenter, require_finite
 from segexp.metrics.scores import scores_of_counts
 from segexp.metrics.significance import Interval, bootstrap_interval
 from segexp.types import IGNORE, Case
@@ -207,7 +207,8 @@ def tune_postprocessing(
     for position in range(len(cases)):
         sample = cases[position]
         truth = sample.mask.numpy()
-        probabilities = labelling.probabilities_(segmenter.logits(sample.image, (truth.shape[0], truth.shape[1])))
+        logits = segmenter.logits(sample.image, (truth.shape[0], truth.shape[1]))
+        probabilities = require_finite(labelling.probabilities_(logits), f"image {position + 1}")
         for own, there in labelling.decisions(truth, k):
             chances = labelling.decision_probabilities(probabilities, own)
             for threshold in dict.fromkeys(each.threshold for each in candidates):

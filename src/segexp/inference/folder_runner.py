@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar
 from segexp.config.schema import DataConfig
 from segexp.console import is_terminal
 from segexp.data.io.images import fit_channels, image_size, read_image
-from segexp.devices import is_out_of_memory
 from segexp.errors import DataError, SegexpError, listed, pluralise
+from segexp.failures import is_out_of_memory
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
 from segexp.inference.out_of_distribution import TrainingStats, image_flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs

@@ -33,6 +33,39 @@ SHOWN = {"1": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L", "CMYK": "R
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+class NotFiniteError(DataError):
+    """A network gives logits of which no probabilities follow: NaN, or infinity."""
+
+
+def require_finite(probabilities: torch.Tensor, name: object = "this image") -> torch.Tensor:
+    """Return probabilities as they are.
+
+    Args:
+        probabilities: of any shape.
+        name: of the image, for the message.
+
+    Raises:
+        NotFiniteError: some are not a number.
+    """
+    if not has_finite_sum(probabilities):
+        raise not_finite(name)
+    return probabilities
+
+
+def not_finite(name: object) -> NotFiniteError:
+    """Return the error about the logits of an image."""
+    return NotFiniteError(
+        f"The network gives values for {name} that are not finite numbers",
+        "Finite numbers were expected: others mean no class",
+        "Look at the image: it may hold NaN or extreme values. If it does not, train again with a lower optimizer.lr",
+    )
+
+
+def has_finite_sum(tensor: torch.Tensor) -> bool:
+    """Return whether the sum is finite: a fast test that only finite numbers pass. A sum of them can overflow and fail it."""
+    return bool(torch.isfinite(tensor.sum()))
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Origin of a trained network.
@@ -133,12 +166,13 @@ class Segmenter:
             image: an array (H, W) or (H, W, C) of uint8, uint16 or float32, a PIL image, or the path of a file.
 
         Raises:
-            DataError: the file cannot be read, or the image has another number of channels than the network.
+            DataError: the file cannot be read, the image has another number of channels than the network, or the network's
+                values for it are not finite.
 
         Example:
             >>> mask = model.predict("scan.png")
         """
-        return self.classes(self.read(image))
+        return self.classes(image)
 
     def probabilities(self, image: Image, view: View = IDENTITY) -> torch.Tensor:
         """Return probabilities (K, H, W) float32 of an image at original size; see `LabelMode`.
@@ -150,8 +184,9 @@ class Segmenter:
             view: test-time view.
 
         Raises:
-            DataError: the image has another number of channels than the network.
+            DataError: the image has another number of channels than the network, or its values for it are not finite.
         """
+        name = image if isinstance(image, str | os.PathLike) else "this image"
         image = self.read(image)
         if image.ndim != 3 or image.shape[2] != self.spec.channels:
             raise DataError(
@@ -166,7 +201,8 @@ class Segmenter:
             return self.preprocessing.finish(working[rows, columns]).to(self.device)
 
         size = (image.shape[0], image.shape[1])
-        return self.label_mode.probabilities_(self._segment(read, (working.shape[0], working.shape[1]), size, view))
+        logits = self._segment(read, (working.shape[0], working.shape[1]), size, view)
+        return require_finite(self.label_mode.probabilities_(logits), name)
 
     def read(self, image: Image) -> np.ndarray:
         """Return an image as an array (H, W, C), reading files and converting PIL images; gray and colour become each other.
@@ -183,8 +219,8 @@ class Segmenter:
         swapped = image.ndim == 3 and {image.shape[2], self.spec.channels} == {1, 3}
         return fit_channels(image, self.spec.channels, "The image") if swapped else image
 
-    def classes(self, image: np.ndarray) -> np.ndarray:
-        """Return the class index (H, W) uint8 of each pixel of an image array (H, W, C); of overlapping labels, bit sets."""
+    def classes(self, image: Image) -> np.ndarray:
+        """Return the class index (H, W) uint8 of each pixel of an image; of overlapping labels, bit sets."""
         return self.label_mode.decide(self.probabilities(image), self.postprocessing)
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:

@@ -1,9 +1,8 @@
 """`python -m segexp.models.pretrained_index` writes `pretrained_urls.json` from the installed libraries."""
 
-import json
 from typing import Any
 
-from segexp.atomic import atomic_write
+from segexp.atomic import write_json
 from segexp.models.pretrained import ADDRESSES
 
 
@@ -26,5 +25,4 @@ def addresses() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    with atomic_write(ADDRESSES) as part:
-        part.write_text(json.dumps(addresses(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(ADDRESSES, addresses(), sort_keys=True)

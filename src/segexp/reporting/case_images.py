@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segexp.atomic import atomic_write
+from segexp.atomic import atomic_write, write_json
 from segexp.data.dataset import ScoringCases
 from segexp.evaluation.case_scores import mean_over_classes
 from segexp.evaluation.scoring import Scorable
@@ -291,14 +291,13 @@ def read_explained_cases(directory: Path) -> ExplainedCases | None:
 def _write_pictures(folder: Path, names: Sequence[str], pictures: Sequence[Array]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in zip(names, pictures, strict=True):
-        with atomic_write(folder / name) as part:
+        with atomic_write(folder / name, durable=False) as part:
             part.write_bytes(encode(picture))
 
 
-def _write_index(folder: Path, content: object) -> None:
+def _write_index(folder: Path, content: dict[str, Any] | list[Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / INDEX) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / INDEX, content)
 
 
 def _file_names(names: Sequence[object]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.atomic import atomic_write
+from segexp.atomic import atomic_write, write_json
 from segexp.evaluation.summary_text import format_score
 from segexp.metrics.calibration import Reliability
 from segexp.metrics.confusion import split_matrix
@@ -64,8 +64,7 @@ def write_calibration(path: Path, splits: Mapping[str, Reliability], classes: Se
         }
         for split, counts in splits.items()
     }
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    write_json(path, content, indent=None)
 
 
 def read_calibration(path: Path) -> dict[str, tuple[list[str], Reliability]]:

@@ -1,6 +1,5 @@
 """Files written by a run: `cases.csv`, `confusion.csv`, `calibration.json`, images and `metrics.json`."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.atomic import atomic_write
+from segexp.atomic import write_json
 from segexp.data.dataset import ScoringCases
 from segexp.data.io.images import write_png
 from segexp.evaluation.case_scores import ACCURACY
@@ -71,7 +70,7 @@ def score_split(
     """
     names = segmenter.spec.classes
     check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), len(names))
-    found = score_cases(segmenter, prepared, watched_positions(len(cases), pictures), done, measures)
+    found = score_cases(segmenter, prepared, watched_positions(len(cases), pictures), done, measures, [c.image for c in cases])
     together = found.confusions.sum(axis=0)
     if directory is not None:
         folder = directory / "pictures"
@@ -144,8 +143,7 @@ def write_metrics(
     finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
     known = {name: [found.low, found.high] for name, found in intervals.items() if np.isfinite(found.low)}
     content = {"scores": finite, **({"intervals": known} if known else {}), **facts}
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def format_scores(scores: Mapping[str, float], intervals: Mapping[str, Interval] = MappingProxyType({})) -> list[str]:

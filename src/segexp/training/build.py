@@ -31,7 +31,7 @@ from segexp.metrics.measures import Measure, check_measures
 from segexp.milestones import require_milestone
 from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
-from segexp.training.callbacks.checkpoint import Checkpoints
+from segexp.training.callbacks.checkpoint import CheckedCheckpointIO, Checkpoints
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.callbacks.image_logging import Explanations, Panels
 from segexp.training.callbacks.progress import Speed, progress_callback
@@ -273,7 +273,7 @@ def build_trainer(config: TrainConfig, directory: Path, chosen: list[pl.Callback
     cuda = arguments["accelerator"] == "cuda"
     if cuda:
         torch.set_float32_matmul_precision("high")
-    usual = {"num_sanity_val_steps": 1, "log_every_n_steps": 1}
+    usual: dict[str, Any] = {"num_sanity_val_steps": 1, "log_every_n_steps": 1, "plugins": [CheckedCheckpointIO()]}
     return pl.Trainer(
         **(usual | arguments),
         callbacks=chosen,

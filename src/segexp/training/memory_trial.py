@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader
 from segexp.config.schema import TrainConfig
 from segexp.console import silence_libraries
 from segexp.data.preprocessing import Preprocessing
-from segexp.devices import choose_devices, choose_precision, is_out_of_memory
+from segexp.devices import choose_devices, choose_precision
 from segexp.errors import SegexpError
+from segexp.failures import is_out_of_memory
 from segexp.inference.segmenter import Segmenter
 from segexp.training.build import Components, build_components
 from segexp.training.callbacks.weight_averaging import averaging_callbacks

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import yaml
 
-from segexp.atomic import atomic_folder
+from segexp.atomic import atomic_folder, write_json
 from segexp.checkpoint import load_segmenter
 from segexp.config.naming import TEACHER
 from segexp.config.schema import TrainConfig
@@ -97,7 +97,7 @@ def write_pseudo_labels(
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        (part / SETTINGS).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        write_json(part / SETTINGS, settings)
 
 
 def check_labels(folder: Path, cases: Sequence[Case], settings: Mapping[str, Any]) -> None:

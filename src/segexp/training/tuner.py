@@ -22,7 +22,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from segexp.atomic import atomic_write
+from segexp.atomic import atomic_write, write_json
 from segexp.config.learned import AUTO, LR
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
@@ -348,8 +348,7 @@ def load_cached_auto_values(config: TrainConfig, directory: Path) -> TrainConfig
 
 def save_auto_value(directory: Path, key: str, value: float) -> None:
     """Store a value in the run directory."""
-    with atomic_write(directory / FILE) as part:
-        part.write_text(json.dumps(_read(directory) | {key: value}, indent=1) + "\n", encoding="utf-8")
+    write_json(directory / FILE, _read(directory) | {key: value})
 
 
 def _read(directory: Path) -> dict[str, Any]:

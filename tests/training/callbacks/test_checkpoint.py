@@ -1,16 +1,18 @@
+import os
 import shutil
+import tempfile
 from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
+from fixtures.callbacks import CONTENT
+from segexp.errors import CheckpointError
 from segexp.optim import Constant
-from segexp.training.callbacks.checkpoint import Checkpoints
+from segexp.training.callbacks.checkpoint import CheckedCheckpointIO, Checkpoints
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-
-CONTENT = {"schema": 2, "config": {"model": {"width": 8, "rates": [1, 2]}, "data": {"size": None}}, "split_hash": "abc"}
 
 
 class Watch(pl.Callback):
@@ -146,17 +148,31 @@ def test_state_round_trip(tmp_path):
 # Saving ------------------------------------------------------------------------------------------------------------------
 
 
-def failing(path):
-    path.write_bytes(b"half a file")
-    raise OSError(28, "No space left on device")
-
-
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_failing_save_leaves_the_old_file_and_no_half_one(tmp_path, name):
+def test_a_failing_save_leaves_the_old_file_and_no_half_one(tmp_path, name, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
     (tmp_path / name).write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        made(tmp_path)._save(SimpleNamespace(save_checkpoint=failing, is_global_zero=True), tmp_path / name)
+        CheckedCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / name)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"old")]
+
+
+def test_saving_needs_no_folder_for_temporary_files(toy, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    toy.fit(task([0.5]), [made(tmp_path)], epochs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_damaged_file_is_not_resumed(toy, task, tmp_path):
+    toy.fit(task([0.5]), [made(tmp_path)], epochs=1)
+    data = bytearray((tmp_path / "last.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "last.ckpt").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged"):
+        toy.fit(task([0.5, 0.6]), [made(tmp_path)], epochs=2, resume=tmp_path / "last.ckpt")
 
 
 def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, task, tmp_path):
@@ -177,7 +193,8 @@ def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, ta
 
 def test_other_processes_take_part_in_saving_and_touch_no_file(tmp_path):
     called = []
-    (tmp_path / "last.part").write_bytes(b"just written by the first process")
-    made(tmp_path)._save(SimpleNamespace(save_checkpoint=called.append, is_global_zero=False), tmp_path / "last.ckpt")
-    assert called == [tmp_path / "last.part"]
-    assert [path.name for path in tmp_path.iterdir()] == ["last.part"]
+    trainer = SimpleNamespace(save_checkpoint=called.append, is_global_zero=False, callback_metrics={}, current_epoch=0)
+    made(tmp_path / "checkpoints").on_train_start(trainer, None)
+    made(tmp_path / "checkpoints").on_train_epoch_end(trainer, None)
+    assert called == [tmp_path / "checkpoints" / "last.ckpt"] * 2
+    assert list(tmp_path.iterdir()) == []

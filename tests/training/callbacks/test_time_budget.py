@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning.callbacks import timer
 
+from fixtures.callbacks import CONTENT
 from segexp.optim import Constant, Poly
 from segexp.training.callbacks.checkpoint import Checkpoints
 from segexp.training.callbacks.time_budget import TimeBudget, ValidateLastEpoch
@@ -107,7 +108,7 @@ def test_a_resumed_run_uses_the_rest_of_its_minutes(toy, tmp_path, clock):
         if task.global_step == 4:
             raise StopError
 
-    broken = toy.task(Poly(), before_step=slow)
+    broken = toy.task(Poly(), before_step=slow, content=CONTENT)
     with pytest.raises(StopError):  # two epochs of 20 s are saved, the third is lost
         toy.fit(broken, [TimeBudget(1.5), Checkpoints(tmp_path, "val/dice")], epochs=-1, batches=2)
     clock.now += 3600

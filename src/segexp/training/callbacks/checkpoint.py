@@ -5,12 +5,32 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from segexp.checkpoint.files import read_checkpoint, write_checkpoint
+
+
+class CheckedCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically beside their final name, with a checksum that is compared on reading."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; its folder is created."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Return the values of a checkpoint on the CPU.
+
+        Raises:
+            CheckpointError: the file is damaged, contains code, or was not written by segexp.
+        """
+        return read_checkpoint(Path(path))
 
 
 class Checkpoints(pl.callbacks.Checkpoint):
     """Saves `last.ckpt` at the start and after every epoch, `best.ckpt` whenever the monitored score improves.
 
-    Files are written under a temporary name and renamed, so that an interruption keeps the previous one.
+    With `CheckedCheckpointIO` as a plugin of the trainer an interruption keeps the previous file.
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:
@@ -34,7 +54,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
         if not self.last_path.is_file():
-            self._save(trainer, self.last_path)
+            trainer.save_checkpoint(self.last_path)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember that this epoch was validated."""
@@ -45,8 +65,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
         if self.validated and value > (-math.inf if self.best is None else self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
-            self._save(trainer, self.best_path)
-        self._save(trainer, self.last_path)
+            trainer.save_checkpoint(self.best_path)
+        trainer.save_checkpoint(self.last_path)
         self.validated = False
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -60,13 +80,3 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-
-    def _save(self, trainer: pl.Trainer, path: Path) -> None:
-        part = path.with_suffix(".part")
-        try:
-            trainer.save_checkpoint(part)
-            if trainer.is_global_zero:
-                part.replace(path)
-        finally:
-            if trainer.is_global_zero:  # another process would delete the file before the rename
-                part.unlink(missing_ok=True)
