@@ -107,12 +107,13 @@ def write_json(path: Path, content: Mapping[str, Any] | list[Any], *, indent: in
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values of JSON with a checksum of them as a further entry."""
-    return {**content, SEAL: _checksum(content)}
+    plain = {key: value for key, value in content.items() if key != SEAL}
+    return {**plain, SEAL: _checksum(plain)}
 
 
 def is_intact(content: Mapping[str, Any]) -> bool:
     """Return whether sealed values are as they were written."""
-    return content.get(SEAL) == _checksum({key: value for key, value in content.items() if key != SEAL})
+    return bool(content.get(SEAL) == sealed(content)[SEAL])
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -88,8 +88,8 @@ def test_a_sidecar_of_another_program(file, text):
 def test_a_sidecar_of_another_form(file):
     change(file, form=3, segexp="9.0")
     assert refused(file) == (
-        f"HERE/net.onnx.json has form 3 and this segexp ({__version__}) reads 1, 2. An export of one of these forms was expected. "
-        "Export again, or install the version that wrote it (9.0)."
+        f"HERE/net.onnx.json has form 3 and this segexp ({__version__}) reads 1, 2. An export of one of these forms was "
+        "expected. Export again, or install the version that wrote it (9.0)."
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 from segexp.config.composition import conf_dir
 from segexp.config.overrides import CommandLine, to_overrides
 from segexp.config.suggestions import options
-from segexp.errors import ConfigError, SegexpError
+from segexp.errors import ConfigError
+from segexp.failures import explain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,16 +22,17 @@ def debugging() -> bool:
 
 
 def short_traceback(function: Callable[P, R]) -> Callable[P, R]:
-    """Hide segexp's own frames in the traceback of a SegexpError."""
+    """Hide segexp's own frames in the traceback of a SegexpError; failures of the machine become one."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except SegexpError as error:
-            if debugging():
+        except Exception as error:
+            known = explain(error)
+            if known is None or debugging():
                 raise
-            raise error.with_traceback(None) from None
+            raise known.with_traceback(None) from None
 
     return call
 

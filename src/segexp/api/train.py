@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from segexp.config.composition import Job, compose_job, to_plain, with_data
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.suggestions import explain_errors
 from segexp.config.validation import validate, validate_section
-from segexp.errors import ConfigError, SegexpError
+from segexp.errors import CheckpointError, ConfigError, SegexpError
+from segexp.failures import AGAIN, explain
 
 
 @short_traceback
@@ -75,7 +77,38 @@ def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
         config = config.updated({"resume": str(resume)})
     from segexp.training.run import run  # slow import, after the validation
 
-    return run(config, job.directory)
+    try:
+        return run(config, job.directory)
+    except Exception as error:
+        known = explain(error, job.directory, go_on(job.directory), lighter_training(config)) or unresumable(error, config)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def go_on(directory: Path) -> str:
+    """Return what to type when the cause of a failure is gone."""
+    from segexp.api.resume import find_resume_state
+
+    return f"Then go on: python -m segexp.train 'resume={directory}'" if find_resume_state(directory) else AGAIN
+
+
+def unresumable(error: Exception, config: TrainConfig) -> CheckpointError | None:
+    """Return the error about a checkpoint from which Lightning cannot restore the training; None for other errors."""
+    if not any(Path(frame.filename).name == "checkpoint_connector.py" for frame in traceback.extract_tb(error.__traceback__)):
+        return None
+    return CheckpointError(
+        f"resume={config.resume}: checkpoints/last.ckpt lacks or misnames something ({type(error).__name__}: {str(error)[:160]})",
+        "The state that training wrote was expected",
+        "Copy the run again from where it was trained, or leave resume=… out to start a new run",
+    )
+
+
+def lighter_training(config: TrainConfig) -> str:
+    """Return what to type for a training that needs less memory."""
+    size = config.data.batch_size
+    smaller = f"data.batch_size={size // 2}, or " if isinstance(size, int) and size > 1 else ""
+    return f"Add {smaller}a smaller data.size or data.crop, or data.cache=disk to the command"
 
 
 def prepare_config(job: Job) -> TrainConfig:

@@ -131,7 +131,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "The entries segexp and state_dict were expected",
             "Name a file that segexp.train wrote: checkpoint=runs/…/checkpoints/best.ckpt",
         )
-    if values["segexp"].get("schema") not in READABLE:
+    if isinstance(values["segexp"], dict) and values["segexp"].get("schema") not in READABLE:
         raise CheckpointError(
             f"{path} has form {values['segexp'].get('schema')} and this segexp ({__version__}) reads {listed(READABLE)}",
             "A checkpoint of one of these forms was expected",

@@ -146,10 +146,21 @@ def make_segmenter(content: dict[str, Any], config: TrainConfig, network: nn.Mod
         config: from the entry.
         network: built from the entry.
         file: the checkpoint.
+
+    Raises:
+        CheckpointError: preprocessing or post-processing are unknown to this version.
     """
+    try:
+        preprocessing = Preprocessing.from_dict(content["preprocessing"])
+    except (TypeError, ValueError) as problem:
+        raise CheckpointError(
+            f"{file} stores a preprocessing that this segexp does not know: {content['preprocessing']}",
+            "The entries that training writes were expected",
+            f"Copy the file again, or install the version that wrote it: {content['versions']}",
+        ) from problem
     return Segmenter(
         network,
-        Preprocessing.from_dict(content["preprocessing"]),
+        preprocessing,
         _spec(content["spec"]),
         config.data.max_pixels,
         content["precision"],

@@ -19,6 +19,7 @@ from segexp.cli.overrides import parse
 from segexp.config.composition import conf_dir
 from segexp.config.suggestions import explain_errors, options
 from segexp.errors import ConfigError, SegexpError, sentence
+from segexp.failures import explain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,8 +51,9 @@ def run_cli(command: Callable[[], int | None]) -> int:
     except Exception as error:
         if debugging():
             raise
-        sys.stderr.write(f"{paragraph(error)}\n")
-        return error.exit_code if isinstance(error, SegexpError) else 1
+        known = explain(error)
+        sys.stderr.write(f"{paragraph(known or error)}\n")
+        return known.exit_code if known is not None else 1
 
 
 def make_command(

@@ -8,10 +8,12 @@ import json
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segexp.atomic import atomic_write
 from segexp.cli.hydra_app import paragraph
 from segexp.config.naming import STUDIES, slug, strip_prefix, study_name
 from segexp.config.overrides import CommandLine, last_overrides, quoted
@@ -96,7 +98,8 @@ def study_job(job: "Job") -> None:
     try:
         run_job(job, resume=directory if (directory / "checkpoints" / "last.ckpt").is_file() else None)
     except Exception as error:
-        failed.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
+        with suppress(OSError), atomic_write(failed) as part:  # a full disk may be what failed
+            part.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
         sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study continues]\n")
     finally:
         _free_memory()

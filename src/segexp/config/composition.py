@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segexp.atomic import atomic_write
 from segexp.config.naming import job_name, network_name, slug, strip_prefix
 from segexp.errors import ConfigError, nearest
 
@@ -188,7 +189,8 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
         saved = {"config": whole, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
         for name, content in saved.items() if save else ():
             (directory / ".hydra").mkdir(parents=True, exist_ok=True)
-            (directory / ".hydra" / f"{name}.yaml").write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+            with atomic_write(directory / ".hydra" / f"{name}.yaml") as part:
+                part.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
         return job_of(whole, hydra, directory)
     finally:
         state.cfg = before

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from segexp.errors import ConfigError, DataError
 from segexp.types import Fingerprint
@@ -71,9 +72,15 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Inverse of `as_dict`."""
+        """Inverse of `as_dict`.
+
+        Raises:
+            TypeError: an entry is missing or unknown.
+            ValueError: an entry is of another type.
+        """
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        TypeAdapter(cls).validate_python(asdict(made := cls(**plain)))
+        return made
 
 
 def preprocessing_for(
