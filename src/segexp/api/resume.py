@@ -2,11 +2,12 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segexp.atomic import atomic_write
 from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
 from segexp.config.overrides import CommandLine, quoted
@@ -14,7 +15,7 @@ from segexp.config.saved_runs import as_plain, read_yaml
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
-"""Files that Hydra saves in .hydra, without .yaml."""
+"""Files in .hydra, without .yaml."""
 RELATIVE = ("data.root", "data.unlabeled", "data.pseudo.teacher", "distill.teacher")
 """Keys with paths relative to the original working directory."""
 
@@ -57,15 +58,16 @@ def resume_command(command: CommandLine) -> CommandLine:
 
 @contextmanager
 def restore_settings_on_error(command: CommandLine) -> Iterator[None]:
-    """Restore the saved settings of the run if resuming is refused: Hydra overwrites them before any check."""
+    """Restore the saved settings of the run if resuming is refused: they are overwritten before any check."""
     folder = Path(str(command.value("resume"))) / ".hydra"
     before = {file: file.read_bytes() for file in folder.glob("*.yaml")}
     try:
         yield
     except BaseException as error:
-        if isinstance(getattr(error, "problem", error), SegexpError):
+        if isinstance(getattr(error, "problem", error), SegexpError | OSError):
             for file, content in before.items():
-                file.write_bytes(content)
+                with suppress(OSError), atomic_write(file) as part:  # a full disk keeps what is there
+                    part.write_bytes(content)
         raise
 
 

@@ -98,7 +98,7 @@ def unresumable(error: Exception, config: TrainConfig) -> CheckpointError | None
     if not any(Path(frame.filename).name == "checkpoint_connector.py" for frame in traceback.extract_tb(error.__traceback__)):
         return None
     return CheckpointError(
-        f"resume={config.resume}: checkpoints/last.ckpt lacks or misnames something ({type(error).__name__}: {str(error)[:160]})",
+        f"The last.ckpt of resume={config.resume} lacks or misnames something ({type(error).__name__}: {str(error)[:160]})",
         "The state that training wrote was expected",
         "Copy the run again from where it was trained, or leave resume=… out to start a new run",
     )

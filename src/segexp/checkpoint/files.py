@@ -21,7 +21,7 @@ READABLE = (1, 2)
 
 SEAL = b"segexp crc32 "
 """Begins the comment of a checkpoint's zip archive; the CRC-32 of all bytes before it follows, as eight hexadecimal digits."""
-BLOCK = 1 << 24
+BLOCK = 1 << 20
 """Bytes read at once."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from segexp import __version__
 from segexp.cli.hydra_app import Stopped, help_page, make_main, run_hydra, running_job
-from segexp.config.composition import conf_dir, register_resolvers
+from segexp.config.composition import conf_dir, register_resolvers, save_settings
 from segexp.errors import SegexpError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def task(config: "DictConfig") -> None:
     from segexp.cli.study import study_job
 
     job = running_job(config)
+    save_settings(job.directory, config, HydraConfig.get())
     (study_job if HydraConfig.get().mode == RunMode.MULTIRUN else single_job)(job)
 
 

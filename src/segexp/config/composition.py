@@ -164,7 +164,7 @@ def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
 
 
 def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = (), *, save: bool = True) -> Job:
-    """Compose the configuration of a run and save it in `.hydra` of its directory, as Hydra does for a command.
+    """Compose the configuration of a run and save it in `.hydra` of its directory.
 
     Args:
         command: such as "train".
@@ -174,7 +174,7 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
-    from omegaconf import OmegaConf, open_dict, read_write
+    from omegaconf import open_dict, read_write
 
     setup_globals()
     whole = compose(command, overrides, folders, with_hydra=True)
@@ -186,14 +186,28 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
         with read_write(whole.hydra), open_dict(whole):
             whole.hydra.runtime.output_dir = str(directory)
             hydra = whole.pop("hydra")
-        saved = {"config": whole, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
-        for name, content in saved.items() if save else ():
-            (directory / ".hydra").mkdir(parents=True, exist_ok=True)
-            with atomic_write(directory / ".hydra" / f"{name}.yaml") as part:
-                part.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+        if save:
+            save_settings(directory, whole, hydra)
         return job_of(whole, hydra, directory)
     finally:
         state.cfg = before
+
+
+def save_settings(directory: Path, config: "DictConfig", hydra: Any) -> None:
+    """Write `.hydra` of a run directory, which `resume` reads, under the names that Hydra gives; each file is whole.
+
+    Args:
+        directory: of the run.
+        config: without Hydra's own section.
+        hydra: that section.
+    """
+    from omegaconf import OmegaConf
+
+    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+    saved = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    for name, content in saved.items():
+        with atomic_write(directory / ".hydra" / f"{name}.yaml") as part:
+            part.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
 
 @contextmanager

@@ -156,7 +156,7 @@ class ExplanationWriter:
         picture, *others = (self.folder / name for name in self.files(job, source))
         for path in others:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as part, part.open("wb") as file:
+            with atomic_write(path, durable=False) as part, part.open("wb") as file:
                 np.savez_compressed(file, values=case.values)
         write_png(picture, sheet)
         return self.picture(job, source)

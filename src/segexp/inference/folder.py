@@ -144,6 +144,7 @@ def predict_folder(
                     outbox.put(partial(folder.writer.write_mask, job, masks), sum(mask.size for mask in masks))
                     report.done += 1
             step()
+    folder.writer.sync(folder.jobs)
     report.failures |= failed
 
 

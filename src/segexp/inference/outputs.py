@@ -7,14 +7,14 @@ Shapes: K classes, H W pixels of the image.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from segexp.atomic import atomic_write, make_writable
+from segexp.atomic import atomic_write, make_writable, sync_folders
 from segexp.data.io import nifti, tiff
 from segexp.data.io.images import write_png
 from segexp.data.labels.modes import label_layer
@@ -117,6 +117,10 @@ class MaskWriter:
         """Return whether every output of a job exists."""
         return all((self.folder / name).is_file() for name in self.wanted.files(job))
 
+    def sync(self, jobs: Iterable[Job]) -> None:
+        """Wait until the names of all outputs of some jobs are on the disk; their content is, since they have names."""
+        sync_folders((self.folder / name).parent for job in jobs for name in self.wanted.files(job))
+
     def write_extras(self, job: Job, source: Source, found: PredictedImage) -> None:
         """Write the extras of one image."""
         colours, names, lay = self.spec.palette, self.spec.classes, overlay_bits if self.spec.overlapping else overlay
@@ -178,7 +182,7 @@ def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str])
 
 def _write_npz(path: Path, **arrays: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as part, part.open("wb") as file:
+    with atomic_write(path, durable=False) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 

@@ -156,7 +156,7 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"a PNG holds uint8 or uint16 gray or RGB, not {array.dtype} {array.shape}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as part:
+    with atomic_write(path, durable=False) as part:
         if palette is not None:
             picture = Image.fromarray(np.ascontiguousarray(array))
             picture.putpalette([value for colour in palette for value in colour])

@@ -87,7 +87,7 @@ def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
     labels = np.stack([np.swapaxes(mask, 0, 1) for mask in slices], axis=2).astype(np.uint8)
     data = type(model)(labels, model.affine, header).to_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as part:
+    with atomic_write(path, durable=False) as part:
         part.write_bytes(gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data)
 
 

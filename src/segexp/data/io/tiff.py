@@ -81,7 +81,7 @@ def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, 
     if palette is not None:
         colours[:, : len(palette)] = 257 * np.array(palette, np.uint16).T  # 16 bits per colour
     large = sum(page.nbytes for page in pages) > LARGE
-    with atomic_write(path) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
+    with atomic_write(path, durable=False) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
         for page in pages:
             kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
             table = None if palette is None else colours
