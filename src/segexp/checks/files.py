@@ -10,6 +10,7 @@ from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import CaseScan, Fault
 from segexp.config.schema import DataConfig
+from segexp.data.labels.regions import SOFT_BORDER
 from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, listed, sentence
 
@@ -199,7 +200,7 @@ def _dark(scan: CaseScan) -> bool:
 
 def _exchanged(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     """Return a finding if most images look like masks and most masks like images."""
-    rich = [scan for scan in scans if any(len(mask.counts) > MANY for mask in scan.masks)]
+    rich = [scan for scan in scans if any(len(mask.counts) > MANY and mask.slope >= SOFT_BORDER for mask in scan.masks)]
     few = [scan for scan in scans if scan.few and scan.digest and scan.masks]
     if len(few) <= len(scans) / 2 or len(rich) <= len(scans) / 2:
         return []

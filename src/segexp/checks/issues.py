@@ -35,7 +35,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """Facts of one case: size (height, width) in pixels, channels, dtype, minimum and maximum, pixels by mask value."""
+    """Facts of one case.
+
+    Attributes:
+        id: of the case.
+        size: height and width in pixels.
+        channels: of the image.
+        dtype: of the image.
+        low: minimum of the image.
+        high: maximum of the image.
+        values: pixels by mask value, of all mask files.
+        shares: of each class in the labelled pixels of the merged mask; empty if it cannot be encoded.
+        ignored: pixels that are not labelled.
+    """
 
     id: str
     size: tuple[int, int]
@@ -45,6 +57,20 @@ class CaseFacts:
     high: float
     values: dict[str, int]
     shares: tuple[float, ...] = ()
+    ignored: int = 0
+
+    @property
+    def labelled(self) -> int:
+        """Number of labelled pixels."""
+        return self.size[0] * self.size[1] - self.ignored
+
+
+def class_shares(facts: Iterable[CaseFacts]) -> list[float]:
+    """Return the share of each class in the labelled pixels of all cases whose shares are known; [] if there are none."""
+    known = [each for each in facts if each.shares]
+    total = max(1, sum(each.labelled for each in known))
+    pixels = zip(*([share * each.labelled for share in each.shares] for each in known), strict=True)
+    return [sum(of_class) / total for of_class in pixels]
 
 
 @dataclass

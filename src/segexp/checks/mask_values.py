@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from segexp.checks.issues import Finding
-from segexp.checks.scan import STRAY, CaseScan, MaskScan, two_grays
+from segexp.checks.issues import Finding, class_shares
+from segexp.checks.scan import SOFT, STRAY, CaseScan, MaskScan, two_grays
 from segexp.data.labels.class_table import LabelTable, pixel_text
 from segexp.data.labels.multilabel import Labels, OverlappingTable
-from segexp.data.labels.spec import Value, format_value, gray
-from segexp.errors import listed
+from segexp.data.labels.regions import SOFT_BORDER, VOID, Numbering, find_numbering
+from segexp.data.labels.spec import ANY, Value, format_value, gray
+from segexp.data.layout.infer_classes import classes_by_value
+from segexp.errors import DataError, listed
 
 RARE_CLASS = 0.05
 """Share of the pixels below which random crops rarely contain a class."""
@@ -29,22 +31,16 @@ def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: La
     shares = np.array([scan.facts.shares for scan in known])
     ids = [scan.case.id for scan in known]
     training = np.array([splits.get(id_, "train") == "train" for id_ in ids])
-    total = _weighted(known, shares)
-    if (total > 0).sum() < 2:
+    total = class_shares(scan.facts for scan in known)
+    if sum(share > 0 for share in total) < 2:
         return [_one_value(known, table, total)]
     if training.any() and (shares[training].sum(axis=0) > 0).sum() < 2:
         return [_one_value([scan for scan, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
-    return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, shares, training, table, crops)]
+    return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, training, table, crops)]
 
 
-def _weighted(known: Sequence[CaseScan], shares: np.ndarray) -> np.ndarray:
-    """Return the share of each class over all pixels."""
-    weights = np.array([scan.facts.size[0] * scan.facts.size[1] for scan in known], float)
-    return np.asarray((shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1))
-
-
-def _one_value(known: Sequence[CaseScan], table: Labels, total: np.ndarray, split: str = "") -> Finding:
-    only = table.names[int(total.argmax())] if total.any() else "ignored"
+def _one_value(known: Sequence[CaseScan], table: Labels, total: Sequence[float], split: str = "") -> Finding:
+    only = table.names[int(np.argmax(total))] if any(total) else "ignored"
     text = f"Every mask of the {len(known)} {split}images is all one value ({only}), for example {known[0].masks[0].source}"
     do = "Look at the masks, and at which values data.classes gives to which class"
     return Finding("error", "one_value", text, do)
@@ -81,10 +77,10 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
     return [Finding("note", "empty", text, do, empty)]
 
 
-def _rare(known: Sequence[CaseScan], shares: np.ndarray, training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
+def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
-    total = _weighted([scan for scan, kept in zip(known, rows, strict=True) if kept], shares[rows])
-    rare = [(name, share) for name, share in list(zip(table.names, total.tolist(), strict=True))[1:] if 0 < share < RARE_CLASS]
+    total = class_shares(scan.facts for scan, kept in zip(known, rows, strict=True) if kept)
+    rare = [(name, share) for name, share in list(zip(table.names, total, strict=True))[1:] if 0 < share < RARE_CLASS]
     if not rare:
         return []
     text = f"Few pixels of the training masks are {listed([f'{name} ({share:.2%})' for name, share in rare])}"
@@ -111,9 +107,6 @@ def pattern_line(key: str, pattern: str | Mapping[str, str]) -> str:
     return f"'{key}={{{inner}}}'"
 
 
-FAR = 32
-"""Minimum range of gray values of viewable masks; class indices have a smaller range."""
-
 Named = Sequence[tuple[str, MaskScan]]
 """Masks with their case ids."""
 
@@ -125,24 +118,6 @@ def check_soft(masks: Named, table: LabelTable) -> list[Finding]:
     ends = two_grays(table)
     soft = [(id_, mask) for id_, mask in masks if mask.soft(ends)]
     return [_soft(soft, len(masks), ends)] if soft and ends else []
-
-
-def check_soft_classes(masks: Named, table: LabelTable) -> list[Finding]:
-    """Return a finding on classes that data=auto inferred from soft borders."""
-    values = [number for each in table.classes.values() if (number := gray(each[0])) is not None]
-    if len(values) < max(4, len(table.classes)) or max(values) - min(values) < FAR:
-        return []
-    low, high = min(values), max(values)
-    many = [(id_, mask) for id_, mask in masks if len(mask.counts) > 2]
-    between = all(mask.thin and set(sorted(mask.counts, key=lambda v: -mask.counts[v])[:2]) == {low, high} for _, mask in many)
-    if len(many) < len(masks) / 2 or not between:
-        return []
-    text = (
-        f"The masks hold {len(values)} values, all but two of them in lines along a border, as smooth resizing leaves them: "
-        f"data=auto took each for a class"
-    )
-    line = classes_line({"background": low, "foreground": high}, threshold=(low + high) // 2)
-    return [Finding("error", "soft_mask", text, f"Type {line}", case_ids(many))]
 
 
 def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
@@ -162,6 +137,14 @@ def _thresholded(masks: Named, table: LabelTable, threshold: float) -> list[Find
     soft = [(id_, mask) for id_, mask in masks if len(mask.counts) > len(table.classes) + len(table.ignore)]
     if not soft:
         return []
+    flat = [(id_, mask) for id_, mask in soft if mask.slope < SOFT_BORDER]
+    if len(flat) > len(soft) / 2:
+        named = f"such as {flat[0][1].source} ({len(flat[0][1].counts)} values)"
+        text = f"{len(flat)} of {len(masks)} masks hold values in areas of their own, not along borders, {named}"
+        do = (
+            f"Type data.threshold=null and name the values in data.classes, unless data.threshold={threshold:g} is to part them"
+        )
+        return [Finding("warning", "soft_mask", text, do, case_ids(flat))]
     have = "has" if len(soft) == 1 else "have"
     text = f"{len(soft)} of {len(masks)} masks {have} soft borders, parted by data.threshold={threshold:g}"
     return [Finding("note", "soft_mask", text, "Look at the overlays; another threshold makes shapes larger or smaller")]
@@ -184,8 +167,9 @@ def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bo
     images = {scan.digest for scan in scans} - {""}
     pictures = [(scan.case.id, scan.masks[0]) for scan in scans if scan.raw_digest in images and scan.masks[0].unclaimed]
     masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]
-    if recognised and (doubted := check_soft_classes(masks, table)):
-        return doubted
+    findings = check_numbers(scans, table, recognised=recognised)
+    if any(finding.level == "error" for finding in findings):
+        return findings
     ends = two_grays(table)
     pictures += [
         (id_, mask)
@@ -196,13 +180,65 @@ def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bo
         pictures = []  # masks were saved with lossy compression, or the classes are wrong
     masks = [each for each in masks if each not in pictures]
     hard = [(id_, mask) for id_, mask in masks if mask.unclaimed and not mask.soft(ends)]
-    findings = [_image_as_mask(pictures)] if pictures else []
+    findings += [_image_as_mask(pictures)] if pictures else []
     findings += check_soft(masks, table)
     if hard:
         findings += _unclaimed(hard, masks, table)
     if recognised:
         findings += _stray_classes(masks, table)
     return findings
+
+
+def check_numbers(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
+    """Return a finding on masks that number objects, or may do so, and on other masks of which a class takes any value."""
+    masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]
+    many = [(id_, mask) for id_, mask in masks if mask.regions]
+    sloping = [(id_, mask) for id_, mask in many if mask.slope >= SOFT_BORDER and len(mask.counts) > SOFT]
+    if table.takes_any and sloping:
+        return [_no_numbers(sloping, len(masks), table)]
+    colours = any(isinstance(value, str) for _, mask in many for value in mask.counts)
+    regions = [[each for mask in scan.masks for each in mask.regions] for scan in scans if any(m.regions for m in scan.masks)]
+    numbering = find_numbering(regions, None if colours else VOID) if len(sloping) <= len(many) / 2 else None
+    if numbering is None:
+        return []
+    text = f"The masks number {numbering.objects} objects: each value but {numbering.background} is one piece"
+    if table.takes_any:
+        do = "Nothing, if all are of one kind; values that name classes belong in data.classes, each with a name"
+        return [Finding("note", "objects", f"{text}, and counts as {table.names[-1]}", do)] if recognised else []
+    line = _any_line(table, numbering)
+    odd = [(id_, mask) for id_, mask in many if mask.unclaimed or table.threshold is not None]
+    if len(odd) > len(masks) / 2 and (numbering.sure or len(table.classes) == 2):
+        most = max((mask for _, mask in odd), key=lambda mask: len(mask.counts))
+        text = f"{text} (most in {most.source}, {len(most.counts) - 1})"
+        return [Finding("error", "objects", text, f"Type {line}", case_ids(odd))]
+    if not recognised:
+        return []
+    text = f"Each mask value but {numbering.background} is one piece: data=auto took it for a class, but it may number objects"
+    return [Finding("note", "objects", text, f"If it does, type {line}")]
+
+
+def _any_line(table: LabelTable, numbering: Numbering) -> str:
+    """Return the overrides for masks that number objects; two classes keep their names."""
+    first, last = table.names if len(table.names) == 2 else ("background", "object")
+    if numbering.background in table.classes.get(last, ()):
+        classes = {first: ANY, last: numbering.background}
+    else:
+        classes = {first: numbering.background, last: ANY}
+    line = classes_line(classes, dict.fromkeys([*table.ignore, *numbering.ignore]))
+    return line if table.threshold is None else f"{line} data.threshold=null"
+
+
+def _no_numbers(sloping: Named, count: int, table: LabelTable) -> Finding:
+    """Return a finding on soft borders and pictures of which a class would take any value."""
+    most = max((mask for _, mask in sloping), key=lambda mask: len(mask.counts))
+    owner = next(name for name, values in table.classes.items() if ANY in values)
+    text = (
+        f"{len(sloping)} of {count} masks hold values on slopes, as JPEG, smooth resizing and pictures leave them, and {owner} "
+        f"takes {ANY} value (most in {most.source}, {len(most.counts)} values)"
+    )
+    do = "Save them again without loss; or, for two classes with a soft border, type "
+    line = classes_line({table.names[0]: 0, table.names[-1]: 255}, table.ignore, 127)
+    return Finding("error", "soft_mask", text, do + line, case_ids(sloping))
 
 
 def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
@@ -238,7 +274,21 @@ def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Findi
         f"claimed are {claimed}"
     )
     do = "Save the masks again without loss (PNG, not JPEG) and resize them by nearest neighbour, or name what they hold"
-    return Finding("error", "unclaimed", text, f"{do} in data.classes", case_ids(hard))
+    return Finding("error", "unclaimed", text, _indices_line(hard) or f"{do} in data.classes", case_ids(hard))
+
+
+def _indices_line(hard: Named) -> str:
+    """Return advice to name the values of masks that hold class indices, "" for others."""
+    pixels: Counter[Value] = Counter()
+    for _, mask in hard:
+        pixels.update(mask.counts)
+    if any(isinstance(value, str) for value in pixels) or np.median([mask.slope for _, mask in hard]) >= SOFT_BORDER:
+        return ""
+    try:
+        found = classes_by_value(pixels, 0.0)
+    except DataError:
+        return ""
+    return f"The values are areas, not borders; type {classes_line(found.classes, found.ignore)}, with names of your own"
 
 
 def _override_for_absent_class(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segexp.checks.issues import Examination
+from segexp.checks.issues import Examination, class_shares
 from segexp.checks.leakage import suggest_groups
 from segexp.config.schema import DataConfig
 from segexp.data.labels.modes import has_label
@@ -265,13 +265,9 @@ def _normalize(examination: Examination, given: DataConfig) -> tuple[Any, str]:
 
 def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]:
     """Return the pixel share of each class; `classes` may be reordered."""
-    counted = [(facts.shares, facts.size[0] * facts.size[1]) for facts in examination.facts.values() if facts.shares]
-    found = examination.data.classes or {}
-    if examination.data.multilabel:
-        pixels = sum(weight for _, weight in counted)
-        return [sum(shares[k] * weight for shares, weight in counted) / max(pixels, 1) for k in range(len(found))]
-    totals = {str(value): sum(shares[k] * pixels for shares, pixels in counted) for k, value in enumerate(found.values())}
-    return [totals[str(value)] / max(sum(totals.values()), 1e-12) for value in classes.values()]
+    values = [str(value) for value in (examination.data.classes or {}).values()]
+    shares = class_shares(examination.facts.values()) or [0.0] * len(values)
+    return shares if examination.data.multilabel else [shares[values.index(str(value))] for value in classes.values()]
 
 
 def _name(data: DataConfig, root: Path, taken: Collection[str]) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 
 from segexp.checks.issues import CaseFacts
 from segexp.data.io.images import read_image, read_mask
-from segexp.data.labels.class_table import LabelTable, gray_if_gray, value_counts
+from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
+from segexp.data.labels.regions import SOFT_BORDER, Region, find_regions, slope_share
 from segexp.data.labels.spec import Value, gray, packed
 from segexp.data.statistics import read_all
 from segexp.errors import DataError
@@ -71,7 +72,9 @@ def one_hot(labels: Array, classes: int) -> Array:
 
 
 SOFT = 3
-"""Minimum number of values between those of two classes in a soft mask; fewer are stray values."""
+"""Number of values between those of two classes from which a mask is soft; fewer are stray values, but for `BANDS`."""
+BANDS = (0.9, 0.01)
+"""Minimum share of slopes, and of the pixels, of one or two values along borders."""
 CLEAR = 0.8
 """Minimum share of the pixels of a soft mask near one of the two values; images have less."""
 STRAY = 64
@@ -86,31 +89,42 @@ class MaskScan:
         source: the file.
         counts: pixels by value or colour.
         unclaimed: counts of values without a class.
-        thin: whether all but the two most frequent values form lines that a 1-pixel erosion removes, as soft borders do.
+        slope: see `slope_share`.
+        regions: of each value; none for two values of two classes.
     """
 
     source: Source
     counts: dict[Value, int]
     unclaimed: dict[Value, int]
-    thin: bool
+    slope: float
+    regions: tuple[Region, ...]
 
     def soft(self, ends: tuple[int, int] | None) -> bool:
-        """Return whether this is a two-class mask with soft borders: most pixels near the two values, others in between."""
-        if ends is None or len(self.between(*ends)) < SOFT:
+        """Return whether this is a two-class mask with soft borders: most pixels near the two values, slopes in between."""
+        if ends is None or not (between := self.between(*ends)):
+            return False
+        total = sum(self.counts.values())
+        slope, share = (SOFT_BORDER, 0.0) if len(between) >= SOFT else BANDS
+        if self.slope < slope or sum(self.counts[value] for value in between) < share * total:
             return False
         margin = max(1, (ends[1] - ends[0]) // 8)
         near = sum(n for v, n in self.counts.items() if not isinstance(v, str) and min(abs(v - end) for end in ends) <= margin)
-        return near >= CLEAR * sum(self.counts.values())
+        return near >= CLEAR * total
 
     def between(self, low: int, high: int) -> list[int]:
         """Return the unclaimed gray values between two values, sorted."""
-        return sorted(int(v) for v in self.unclaimed if not isinstance(v, str) and low < v < high)
+        return sorted(v for v in self.unclaimed if not isinstance(v, str) and low < v < high)
 
 
 def scan_mask(source: Source, raw: Array, table: LabelTable | None) -> MaskScan:
     """Count the values of a mask (H, W), or (H, W, 3) in colour."""
-    counts = value_counts(raw, colour=raw.ndim == 3)
-    return MaskScan(source, counts, _unclaimed(counts, raw.ndim == 3, table), len(counts) > 2 and _thin(raw, counts))
+    colour = raw.ndim == 3
+    counts = value_counts(raw, colour=colour)
+    unclaimed = _unclaimed(counts, colour, table)
+    if not unclaimed and len(counts) < 3 and (table is None or len(table.classes) == 2):
+        return MaskScan(source, counts, unclaimed, 0.0, ())
+    slope = slope_share(cv2.cvtColor(raw, cv2.COLOR_RGB2GRAY) if colour else raw)
+    return MaskScan(source, counts, unclaimed, slope, tuple(find_regions(pack_colours(raw) if colour else raw)))
 
 
 def two_grays(table: Labels | None) -> tuple[int, int] | None:
@@ -122,19 +136,11 @@ def two_grays(table: Labels | None) -> tuple[int, int] | None:
 
 
 def _unclaimed(counts: dict[Value, int], colour: bool, table: LabelTable | None) -> dict[Value, int]:
-    if table is None or table.threshold is not None:
+    if table is None or table.threshold is not None or table.takes_any:
         return {}
     claimed = [value for values in (*table.classes.values(), table.ignore) for value in values]
     known = {packed(value) if colour else gray(value) for value in claimed}
     return {value: count for value, count in counts.items() if (packed(value) if colour else value) not in known}
-
-
-def _thin(raw: Array, counts: dict[Value, int]) -> bool:
-    if raw.ndim == 3:
-        return False
-    first, second, *_ = sorted(counts, key=lambda value: -counts[value])
-    rest = ((raw != first) & (raw != second)).astype(np.uint8)
-    return bool(cv2.erode(rest, np.ones((3, 3), np.uint8)).sum() < 0.05 * rest.sum())
 
 
 def encode_leniently(raw: Array, table: LabelTable, scan: MaskScan) -> Array | None:
@@ -287,13 +293,14 @@ def _facts(case: Case, image: Array, masks: Sequence[MaskScan], labels: Array | 
     for mask in masks:
         values.update({str(value): count for value, count in mask.counts.items()})
     shares: tuple[float, ...] = ()
+    height, width, channels = image.shape
+    ignored = 0
     if labels is not None and table is not None:
         labelling = MULTILABEL if isinstance(table, OverlappingTable) else MULTICLASS
-        pixels = labelling.pixels(labels, len(table.names))
-        shares = tuple((pixels / max(1, np.count_nonzero(labels != IGNORE))).tolist())
-    height, width, channels = image.shape
+        pixels, ignored = labelling.pixels(labels, len(table.names)), int(np.count_nonzero(labels == IGNORE))
+        shares = tuple((pixels / max(1, labels.size - ignored)).tolist())
     low, high = float(image.min()), float(image.max())
-    return CaseFacts(case.id, (height, width), channels, str(image.dtype), low, high, dict(values), shares)
+    return CaseFacts(case.id, (height, width), channels, str(image.dtype), low, high, dict(values), shares, ignored)
 
 
 def _other_size(source: Source, image: Array, mask: Source, raw: Array) -> DataError:

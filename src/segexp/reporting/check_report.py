@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from segexp.checks.issues import LEVELS, CaseFacts, Examination, Finding
+from segexp.checks.issues import LEVELS, CaseFacts, Examination, Finding, class_shares
 from segexp.config.schema import DataConfig
 from segexp.data.labels import multilabel
 from segexp.data.labels.multilabel import Labels, OverlappingTable
@@ -111,9 +111,10 @@ def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
     found.append(("mask values", "; ".join(f"{_few(each.values)} = {each.name}" for each in classes)))
     if others := unclaimed_values(facts, table):
         found.append(("values of no class", _few(list(others))))
-    found.append(("pixels", ", ".join(f"{each.name} {format_share(each.share)}" for each in classes)))
-    empty = sum(sum(each.shares[1:]) == 0 for each in facts if each.shares)
-    found.append(("masks without foreground", f"{empty} of {len(facts)}"))
+    known = [each for each in facts if each.shares]
+    if known:
+        found.append(("pixels", ", ".join(f"{each.name} {format_share(each.share)}" for each in classes)))
+        found.append(("masks without foreground", f"{sum(not any(each.shares[1:]) for each in known)} of {len(known)}"))
     return found
 
 
@@ -148,48 +149,46 @@ def class_index(value: str, table: Labels) -> int | None:
 
 
 def class_facts(examination: Examination, table: Labels) -> list[ClassFacts]:
-    """Return one entry per class, and one for ignored pixels if there are any."""
+    """Return one entry per class (of overlapping ones, the first is for none), and one for ignored pixels if there are any."""
+    facts = examination.facts.values()
+    known = [each for each in facts if each.shares]
+    shares = class_shares(known) or [0.0] * len(table.names)
+    cases = [sum(each.shares[k] > 0 for each in known) for k in range(len(table.names))]
     if isinstance(table, OverlappingTable):
-        return _overlapping_facts(examination, table)
-    pixels: Counter[str] = Counter()
-    seen: Counter[int] = Counter()
-    meaning: dict[str, int | None] = {}
-    for each in examination.facts.values():
-        pixels.update(each.values)
-        for value in each.values:
-            meaning.setdefault(value, class_index(value, table))
-        seen.update({meaning[value] for value in each.values} - {None})  # type: ignore[arg-type]
-    of = {index: [v for v, _ in pixels.most_common() if meaning[v] == index] for index in (*range(len(table.names)), IGNORE)}
-    sums = {index: sum(pixels[value] for value in values) for index, values in of.items()}
-    labelled = max(1, sum(sums[index] for index in range(len(table.names))))
+        values = {index: tuple(map(str, each)) for index, each in enumerate(table.classes.values())}
+    else:
+        values = _values_by_class(facts, table)
     found = [
-        ClassFacts(name, colour, tuple(of[index]), sums[index] / labelled, seen[index])
-        for index, (name, colour) in enumerate(zip(table.names, table.palette, strict=True))
+        ClassFacts(name, colour, values.get(k, ()), shares[k], cases[k])
+        for k, (name, colour) in enumerate(zip(table.names, table.palette, strict=True))
     ]
-    if of[IGNORE]:
-        found.append(ClassFacts("(ignored)", (128, 128, 128), tuple(of[IGNORE]), sums[IGNORE] / labelled, seen[IGNORE]))
+    if IGNORE in values:
+        share = sum(each.ignored for each in known) / max(1, sum(each.labelled for each in known))
+        found.append(ClassFacts("(ignored)", (128, 128, 128), values[IGNORE], share, sum(each.ignored > 0 for each in known)))
     return found
 
 
-def _overlapping_facts(examination: Examination, table: OverlappingTable) -> list[ClassFacts]:
-    """Return one entry per overlapping class; the first one is for pixels without a class."""
-    known = [each for each in examination.facts.values() if each.shares]
-    weights = np.array([each.size[0] * each.size[1] for each in known], float)
-    shares = np.array([each.shares for each in known]).reshape(len(known), len(table.names))
-    totals = (shares * weights[:, None]).sum(axis=0) / max(weights.sum(), 1)
-    cases = (shares > 0).sum(axis=0)
-    return [
-        ClassFacts(name, colour, tuple(map(str, values)), float(totals[k]), int(cases[k]))
-        for k, ((name, values), colour) in enumerate(zip(table.classes.items(), table.palette, strict=True))
-    ]
+def _values_by_class(facts: Iterable[CaseFacts], table: Labels) -> dict[int, tuple[str, ...]]:
+    """Return the mask values that occur by class index, the most frequent first."""
+    found: dict[int, tuple[str, ...]] = {}
+    for value in _count_values(facts):
+        index = class_index(value, table)
+        if index is not None:
+            found[index] = (*found.get(index, ()), value)
+    return found
+
+
+def _count_values(facts: Iterable[CaseFacts]) -> dict[str, int]:
+    """Return the pixels by mask value, the most frequent first."""
+    pixels: Counter[str] = Counter()
+    for each in facts:
+        pixels.update(each.values)
+    return dict(pixels.most_common())
 
 
 def unclaimed_values(facts: Iterable[CaseFacts], table: Labels) -> dict[str, int]:
     """Return the mask values without a class and their pixel counts, the most frequent first."""
-    pixels: Counter[str] = Counter()
-    for each in facts:
-        pixels.update(each.values)
-    return {value: count for value, count in pixels.most_common() if class_index(value, table) is None}
+    return {value: count for value, count in _count_values(facts).items() if class_index(value, table) is None}
 
 
 def format_share(share: float) -> str:

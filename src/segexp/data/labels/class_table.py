@@ -1,6 +1,6 @@
 """Mask values to class indices.
 
-A class is a gray value, a colour "#RRGGBB", or a list of these. The gray value v and the colour (v, v, v) are equivalent.
+A class is a gray value, a colour "#RRGGBB", `ANY`, or a list of these. The gray value v equals the colour (v, v, v).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.data.io.images import read_mask
+from segexp.data.labels.regions import SOFT_BORDER, find_numbering, find_regions, slope_share
 from segexp.data.labels.spec import (
+    ANY,
     Colour,
     Value,
     check_once,
@@ -20,6 +22,7 @@ from segexp.data.labels.spec import (
     class_colours,
     format_value,
     gray,
+    own_colour,
     packed,
     parse_classes,
     parse_values,
@@ -37,7 +40,7 @@ UNCLAIMED = 254
 def value_counts(pixels: Array, colour: bool) -> dict[Value, int]:
     """Count pixels by value for (H, W) or (N,), by "#RRGGBB" for (H, W, 3) or (N, 3) with `colour`."""
     if colour:
-        values, counts = np.unique(_pack(pixels), return_counts=True)
+        values, counts = np.unique(pack_colours(pixels), return_counts=True)
         return {f"#{int(v):06X}": int(n) for v, n in zip(values, counts, strict=True)}
     if pixels.dtype in (np.uint8, np.uint16):
         counts = np.bincount(pixels.ravel())
@@ -57,35 +60,36 @@ def gray_if_gray(raw: Array) -> Array:
     return raw
 
 
-def apply_lookup(raw: Array, claims: tuple[tuple[int, int], ...]) -> Array:
+def apply_lookup(raw: Array, claims: tuple[tuple[int, int], ...], other: int = UNCLAIMED) -> Array:
     """Map values (H, W) of any dtype, or (H, W, 3) uint8, to codes (H, W) uint8.
 
-    Claims are pairs of a gray value (or packed colour 0xRRGGBB) and its code.
+    Claims are pairs of a gray value (or packed colour 0xRRGGBB) and its code; the code of every other value is `other`.
     """
     if raw.ndim == 3:
-        return np.take(_colour_lookup(claims), _pack(raw))
+        return np.take(_colour_lookup(claims, other), pack_colours(raw))
     if raw.dtype in (np.uint8, np.uint16):
-        lookup = np.full(np.iinfo(raw.dtype).max + 1, UNCLAIMED, np.uint8)
+        lookup = np.full(np.iinfo(raw.dtype).max + 1, other, np.uint8)
         for value, index in claims:
             if 0 <= value < len(lookup):
                 lookup[value] = index
         return np.take(lookup, raw)
-    out = np.full(raw.shape, UNCLAIMED, np.uint8)  # soft or negative values: rare
+    out = np.full(raw.shape, other, np.uint8)  # soft or negative values: rare
     for value, index in claims:
         out[raw == value] = index
     return out
 
 
 @lru_cache(maxsize=2)
-def _colour_lookup(claims: tuple[tuple[int, int], ...]) -> Array:
+def _colour_lookup(claims: tuple[tuple[int, int], ...], other: int) -> Array:
     """Return the 16 MiB lookup table of all colours; cached here so that it is not pickled to workers."""
-    lookup = np.full(1 << 24, UNCLAIMED, np.uint8)
+    lookup = np.full(1 << 24, other, np.uint8)
     for value, index in claims:
         lookup[value] = index
     return lookup
 
 
-def _pack(colours: Array) -> Array:
+def pack_colours(colours: Array) -> Array:
+    """Return colours (…, 3) as 0xRRGGBB."""
     wide = colours.astype(np.int32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
@@ -124,25 +128,33 @@ class LabelTable:
     @property
     def palette(self) -> tuple[Colour, ...]:
         """One colour per class: its first own colour, else a distinct colour-blind safe one."""
-        own = [next((rgb(v) for v in values if isinstance(v, str)), None) for values in self.classes.values()]
-        return class_colours(own)
+        return class_colours([own_colour(values) for values in self.classes.values()])
 
     @property
     def by_value(self) -> bool:
         """Whether no class is a colour, so that palette masks are read as indices."""
-        return all(isinstance(value, int) for values in self.classes.values() for value in values)
+        return all(isinstance(value, int) or value == ANY for values in self.classes.values() for value in values)
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether a class takes every value that nothing else names."""
+        return any(ANY in values for values in self.classes.values())
 
     def encode(self, mask_raw: Array, name: str = "the mask") -> Array:
         """Return class indices (H, W) uint8, 255 where ignored, of a mask from `read_mask`.
 
         Raises:
-            DataError: a value belongs to no class; `name` is the file.
+            DataError: a value belongs to no class, or is NaN; `name` is the file.
         """
         raw = gray_if_gray(mask_raw)
+        if raw.dtype.kind == "f" and np.isnan(raw).any():
+            raise DataError(
+                f"{name} has {pixel_text(int(np.isnan(raw).sum()))} of the value NaN", do="Replace them by a number"
+            )
         if self.threshold is not None:
             return self._encode_soft(raw)
-        claims = self._claims(raw.ndim == 3)
-        out = apply_lookup(raw, claims)
+        rest = next((index for index, values in enumerate(self.classes.values()) if ANY in values), UNCLAIMED)
+        out = apply_lookup(raw, self._claims(raw.ndim == 3), rest)
         if (out == UNCLAIMED).any():
             raise self._unclaimed(raw, out == UNCLAIMED, name)
         return out
@@ -196,9 +208,11 @@ class LabelTable:
             low, high = grays
             margin = max(1, (high - low) // 8)
             near = float(((np.abs(raw - float(low)) <= margin) | (np.abs(raw - float(high)) <= margin)).mean())
-            if near > 0.5 and high - low > 1:
+            if near > 0.5 and high - low > 1 and slope_share(raw) >= SOFT_BORDER:
                 middle = (low + high) // 2
                 return f"The mask looks JPEG-compressed or anti-aliased: type data.threshold={middle}"
+            if find_numbering([find_regions(raw)]):
+                return f"If the values number objects, type 'data.classes={{{self.names[0]}: 0, {last}: {ANY}}}'"
         ignore, wider = format_value((*self.ignore, value)), format_value((*self.classes[last], value))
         return f"Type 'data.ignore={ignore}' to leave such pixels out, or give it to a class: 'data.classes.{last}={wider}'"
 

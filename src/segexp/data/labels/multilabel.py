@@ -15,7 +15,7 @@ import numpy.typing as npt
 from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
-from segexp.data.labels.spec import Colour, class_colours, parse_classes, parse_values, rgb
+from segexp.data.labels.spec import Colour, class_colours, own_colour, parse_classes, parse_values
 from segexp.errors import ConfigError, listed, nearest
 from segexp.types import Case
 
@@ -61,7 +61,7 @@ class OverlappingTable:
     @property
     def palette(self) -> tuple[Colour, ...]:
         """One colour per class: its first own colour if unique, else a distinct colour-blind safe one."""
-        own = [next((rgb(v) for v in values if isinstance(v, str)), None) for values in self.classes.values()]
+        own = [own_colour(values) for values in self.classes.values()]
         kept = [colour if colour is not None and own.count(colour) == 1 else None for colour in own]
         return class_colours(kept)
 

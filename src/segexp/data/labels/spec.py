@@ -1,4 +1,4 @@
-"""Mask values of the configuration (gray values, colours "#RRGGBB", lists of both), and colours of classes."""
+"""Mask values of the configuration (gray values, colours "#RRGGBB", `ANY`, lists of them), and colours of classes."""
 
 import colorsys
 import re
@@ -11,7 +11,10 @@ Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 Value = int | str
-"""A gray value or a colour "#RRGGBB"."""
+"""A gray value, a colour "#RRGGBB", or `ANY`."""
+
+ANY = "any"
+"""Every value that no class and no `data.ignore` names, such as the numbers of objects in instance masks."""
 
 MAX_CLASSES = 250
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -27,16 +30,16 @@ def rgb(value: Value) -> Colour:
 
 
 def packed(value: Value) -> int | None:
-    """Return the 24-bit colour of a value; None for gray values above 255."""
+    """Return the 24-bit colour of a value; None for gray values above 255 and `ANY`."""
     if isinstance(value, str):
-        return int(value[1:], 16)
+        return None if value == ANY else int(value[1:], 16)
     return value * 0x010101 if 0 <= value <= 255 else None
 
 
 def gray(value: Value) -> int | None:
-    """Return the gray value; None for other colours."""
-    if isinstance(value, int):
-        return value
+    """Return the gray value; None for other colours and `ANY`."""
+    if isinstance(value, int) or value == ANY:
+        return None if value == ANY else int(value)
     red, green, blue = rgb(value)
     return red if red == green == blue else None
 
@@ -86,11 +89,14 @@ def _value(item: Any, key: str) -> Value:
         item = int(item)
     if isinstance(item, int) and not isinstance(item, bool) and -(2**24) <= item <= 2**24:
         return item
+    if item == ANY and key != "data.ignore":
+        return ANY
     if isinstance(item, str) and _COLOUR.fullmatch(item):
         return item.upper()
     raise ConfigError(
         f"{key} has {item!r}",
-        'A mask value is a whole number, a colour is written "#RRGGBB", several are a list',
+        'A mask value is a whole number, a colour is written "#RRGGBB", several are a list'
+        + (", any is every value that nothing else names" if key != "data.ignore" else ""),
         f"Type for example {key}=255 or '{key}=[1,2]' or '{key}=\"#3C1098\"'",
     )
 
@@ -101,11 +107,11 @@ def check_once(classes: Mapping[str, tuple[Value, ...]], ignore: Iterable[Value]
     Raises:
         ConfigError: names the value and both classes.
     """
-    owner: dict[tuple[bool, int], str] = {}
+    owner: dict[tuple[bool, Value], str] = {}
     for name, values in [*classes.items(), ("data.ignore", tuple(ignore))]:
         for value in values:
             colour = packed(value)
-            key = (True, colour) if colour is not None else (False, int(value))
+            key = (True, colour) if colour is not None else (False, value)
             if owner.setdefault(key, name) != name:
                 raise ConfigError(
                     f"Both {owner[key]} and {name} claim the mask value {value}",
@@ -121,10 +127,11 @@ def check_threshold(threshold: Any, classes: Mapping[str, tuple[Value, ...]]) ->
         ConfigError: no number, or not two classes with gray values.
     """
     number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    grays = all(gray(value) is not None for values in classes.values() for value in values)
-    if not number or len(classes) != 2 or not grays:
+    others = [value for values in classes.values() for value in values if gray(value) is None]
+    if not number or len(classes) != 2 or others:
+        how = "" if not others else f" of which one takes {ANY} value" if ANY in others else " given by colour"
         raise ConfigError(
-            f"data.threshold={threshold} with {len(classes)} classes" + ("" if grays else " given by colour"),
+            f"data.threshold={threshold} with {len(classes)} classes{how}",
             "A threshold is a number and tells two classes with gray values apart",
             "Type data.threshold=null, or name two classes by value, 'data.classes={background: 0, foreground: 255}'",
         )
@@ -146,6 +153,11 @@ GOLDEN = 0.618033988749895
 """Golden ratio: hue step that does not repeat."""
 
 
+def own_colour(values: Iterable[Value]) -> Colour | None:
+    """Return the first colour among the values of a class, None if all are gray values."""
+    return next((rgb(value) for value in values if isinstance(value, str) and value != ANY), None)
+
+
 def class_colours(own: Sequence[Colour | None]) -> tuple[Colour, ...]:
     """Return a colour per class, distinct where the given ones are; the first class is the background (black)."""
     taken = {colour for colour in own if colour is not None}
@@ -165,4 +177,4 @@ def format_value(value: object) -> str:
     """Format a value, a colour, or a list of them as an override value."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(format_value, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f'"{value}"' if isinstance(value, str) and value != ANY else str(value)

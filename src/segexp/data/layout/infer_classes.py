@@ -1,5 +1,6 @@
 """Infer classes and channels from image and mask files."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +9,18 @@ from typing import Any
 import numpy as np
 
 from segexp.data.io.images import Array, read_image, read_mask
-from segexp.data.labels.class_table import gray_if_gray, value_counts
-from segexp.data.labels.spec import Value, rgb
+from segexp.data.labels.class_table import gray_if_gray, pack_colours, value_counts
+from segexp.data.labels.regions import (
+    MOST_CLASSES,
+    SOFT_BORDER,
+    VOID,
+    Numbering,
+    Region,
+    find_numbering,
+    find_regions,
+    slope_share,
+)
+from segexp.data.labels.spec import ANY, Value, rgb
 from segexp.errors import DataError, listed
 from segexp.types import Source
 
@@ -17,8 +28,10 @@ MASKS = 200
 """Maximum number of masks read, evenly spread."""
 IMAGES = 20
 """Maximum number of images read."""
-MOST_CLASSES = 64
-"""Maximum number of values that can be classes."""
+SHAPES = 40
+"""Maximum number of cases whose masks are searched for objects and soft borders."""
+FAR = 32
+"""Minimum range of the gray values of a soft mask; class indices have a smaller one."""
 SPECK = 1e-4
 """Pixel share below which a colour in less than a tenth of the masks is an artefact."""
 
@@ -31,8 +44,21 @@ class Classes:
 
     classes: dict[str, Value]
     ignore: list[Value] = field(default_factory=list)
-    threshold: int | None = None
+    threshold: float | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the shapes in some masks tell about their values.
+
+    Attributes:
+        slope: median of `slope_share` over the masks of more than two gray values; 0 if there are none.
+        numbering: how the values number objects, None if they do not.
+    """
+
+    slope: float
+    numbering: Numbering | None
 
 
 def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Classes:
@@ -51,11 +77,15 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
         seen.update(counts.keys())
     if not pixels:
         raise DataError(f"None of the {len(files)} masks can be read", "Masks were expected", "Copy the files again")
-    if any(isinstance(value, str) for value in pixels):
+    shapes = _shapes(masks, strict) if len(pixels) > 2 else Shapes(0.0, None)
+    colours = any(isinstance(value, str) for value in pixels)
+    if shapes.numbering and shapes.numbering.sure and (colours or not is_soft(pixels, shapes.slope)):
+        found = _by_number(shapes.numbering)
+    elif colours:
         pixels, seen = _as_colours(pixels), _as_colours(seen)
         found = _by_colour(pixels, seen, len(files))
     else:
-        found = _by_value(pixels)
+        found = classes_by_value(pixels, shapes.slope)
     if len(found.classes) < 2:
         raise DataError(
             f"All {len(files)} masks looked at, such as {files[0]}, hold the value {next(iter(pixels))} alone",
@@ -102,18 +132,54 @@ def evenly_spread(items: Sequence[Any], most: int) -> list[Any]:
     return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def _by_value(pixels: "Counter[Value]") -> Classes:
-    values = sorted(int(value) for value in pixels)
-    if any(not float(value).is_integer() or float(value) < 0 for value in pixels) or len(values) > MOST_CLASSES:
+def _shapes(masks: Sequence[Sequence[Source]], strict: bool) -> Shapes:
+    cases: list[list[Region]] = []
+    slopes: list[float] = []
+    coloured = False
+    for case in evenly_spread(masks, SHAPES):
+        cases.append([])
+        for _, picture in _readable(case, lambda source: read_mask(source, indices=True), strict):
+            raw = gray_if_gray(picture)
+            coloured |= raw.ndim == 3
+            slopes.append(slope_share(raw) if raw.ndim == 2 else 0.0)
+            cases[-1] += find_regions(pack_colours(raw) if raw.ndim == 3 else raw)
+    return Shapes(
+        float(np.median([slope for slope in slopes if slope] or 0.0)), find_numbering(cases, None if coloured else VOID)
+    )
+
+
+def _by_number(numbering: Numbering) -> Classes:
+    void = " and ".join(map(str, numbering.ignore))
+    return Classes(
+        {"background": numbering.background, "object": ANY},
+        list(numbering.ignore),
+        reason=f"The masks number objects: each value but {numbering.background} is one piece, and all are taken as one class"
+        + (f", and {void} as void" if void else ""),
+    )
+
+
+def classes_by_value(pixels: "Counter[Value]", slope: float) -> Classes:
+    """Infer the classes from the pixels of each gray value and the share of slopes in the masks, see `slope_share`.
+
+    Raises:
+        DataError: values that cannot be classes.
+    """
+    if is_soft(pixels, slope):
         return _soft(pixels)
+    if len(pixels) > MOST_CLASSES or any(not float(value).is_integer() or float(value) < 0 for value in pixels):
+        low, high = min(map(float, pixels)), max(map(float, pixels))
+        raise DataError(
+            f"The masks hold {len(pixels)} different values, from {low:g} to {high:g}",
+            f"At most {MOST_CLASSES} values, one per class, two with a soft border, or 0 and numbers of objects were expected",
+            _TYPE,
+        )
+    values = sorted(int(value) for value in pixels)
     if len(values) == 2:
         low, high = values
         return Classes({"background": low, "foreground": high}, reason=f"The masks hold {low} and {high}")
     ignore: list[Value] = []
-    if values[-1] == 255 and len(values) > 2 and values[:-1] == list(range(len(values) - 1)):
-        ignore, values = [255], values[:-1]
-    elif len(values) > 8 and _near_ends(pixels) > 0.5 and values[-1] - values[0] > len(values):
-        return _soft(pixels)
+    if _indices(pixels):
+        ignore, values = [VOID], values[:-1]
     background = 0 if 0 in values else max(values, key=lambda value: pixels[value])
     named: dict[str, Value] = {"background": background}
     named |= {f"class_{value}": value for value in values if value != background}
@@ -122,20 +188,33 @@ def _by_value(pixels: "Counter[Value]") -> Classes:
     )
 
 
+def _indices(pixels: "Counter[Value]") -> bool:
+    """Return whether the values are class indices, of which half may be missing, and `VOID`."""
+    *classes, last = sorted(float(value) for value in pixels)
+    return last == VOID and len(classes) > 1 and classes[0] >= 0 and classes[-1] < min(MOST_CLASSES, 2 * len(classes) - 1)
+
+
+def is_soft(pixels: "Counter[Value]", slope: float) -> bool:
+    """Return whether most pixels are near the lowest and the highest gray value, and the others on slopes in between.
+
+    A single value in between is a class unless nearly all of its pixels are.
+    """
+    if len(pixels) < 3 or _indices(pixels):
+        return False
+    low, high = min(map(float, pixels)), max(map(float, pixels))
+    viewable = high - low >= FAR or any(float(value) % 1 for value in pixels)
+    several = len(pixels) > 3
+    return viewable and _near_ends(pixels) > (0.5 if several else 0.8) and slope >= (SOFT_BORDER if several else 0.9)
+
+
 def _soft(pixels: "Counter[Value]") -> Classes:
-    """Return two classes with a threshold if most pixels are near the extremes; else raise."""
-    low, high = (float(end) for end in (min(map(float, pixels)), max(map(float, pixels))))
-    if _near_ends(pixels) < 0.5 or high - low < 2:
-        raise DataError(
-            f"The masks hold {len(pixels)} different values, from {low:g} to {high:g}",
-            f"At most {MOST_CLASSES} values, one per class, or two with a soft border were expected",
-            _TYPE,
-        )
-    middle = int(low + high) // 2
+    """Return two classes with a threshold."""
+    low, high = min(map(float, pixels)), max(map(float, pixels))
+    middle = int(low + high) // 2 if high - low >= FAR else (low + high) / 2
     return Classes(
-        {"background": int(low), "foreground": int(high)},
+        {"background": math.floor(low), "foreground": math.ceil(high)},
         threshold=middle,
-        reason=f"The masks hold {len(pixels)} values near {low:g} and {high:g} (JPEG or a soft border), parted at {middle}",
+        reason=f"The masks hold {len(pixels)} values near {low:g} and {high:g} (JPEG or a soft border), parted at {middle:g}",
     )
 
 
