@@ -11,6 +11,7 @@ from segexp.checks.issues import Finding
 from segexp.checks.mask_values import check_values, classes_line, format_value
 from segexp.checks.scan import encode_leniently, scan_case, scan_mask, two_grays
 from segexp.data.labels.class_table import LabelTable
+from segexp.data.layout.infer_classes import infer_classes
 from segexp.types import Case, Source
 
 LIVER = {"background": 0, "liver": 255}
@@ -129,10 +130,9 @@ def test_soft_borders_that_became_classes(tmp_path):
     small = square(size=80)
     soft = cv2.resize(small, (160, 160), interpolation=cv2.INTER_LINEAR) // 64 * 64
     classes = {"background": 0, "class_64": 64, "class_128": 128, "class_192": 192}
-    (finding,) = found(tmp_path, [soft, soft], classes, recognised=True)
-    assert finding.kind == "soft_mask"
-    assert typed(finding.do) == {"classes": {"background": 0, "foreground": 192}, "threshold": 96}
     assert found(tmp_path, [soft, soft], classes) == []
+    inferred = infer_classes([[Source(tmp_path / "0_mask.png")], [Source(tmp_path / "1_mask.png")]])
+    assert (inferred.classes, inferred.threshold) == ({"background": 0, "foreground": 192}, 96)
     vessels = np.zeros((40, 40), np.uint8)
     vessels[5], vessels[:, 7], vessels[20, :9] = 1, 2, 3
     indices = {"background": 0, "class_1": 1, "class_2": 2, "class_3": 3}
@@ -151,10 +151,10 @@ def test_encoding_goes_on_whatever_is_met():
     soft = cv2.GaussianBlur(square(size=80), (0, 0), 1.0)
     look = scan_mask(Source(Path("m")), soft, table)
     assert look.soft((0, 255))
-    assert not look.thin
+    assert look.slope > 0.9
     lines = square()
     lines[10], lines[:, 30] = 100, 130
-    assert scan_mask(Source(Path("m")), lines, table).thin
+    assert not scan_mask(Source(Path("m")), lines, table).soft((0, 255))
     np.testing.assert_array_equal(encode_leniently(soft, table, look), soft > 127.5)
     many = np.arange(1600, dtype=np.uint16).reshape(40, 40)
     assert encode_leniently(many, table, scan_mask(Source(Path("m")), many, table)) is None

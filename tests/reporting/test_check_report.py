@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,11 +273,14 @@ def case_facts(name, values, shares=(), size=(100, 200), **more):
     )
 
 
+SOME = {"0": 55_030, "254": 3_500, "9": 1_470}
+
+
 def examination_facts(data=None, findings=(), **facts):
     found = facts or {
         "a": case_facts("a", {"0": 15_000, "255": 5_000}, (0.75, 0.25)),
-        "b": case_facts("b", {"0": 19_000, "254": 100, "9": 900}, (0.99, 0.01), (300, 200), channels=3, high=65535.0),
-        "c": case_facts("c", {"0": 19_990, "7": 10}, (1.0, 0.0), dtype="uint16", low=-1.0),
+        "b": case_facts("b", SOME, (55_030 / 58_530, 3_500 / 58_530), (300, 200), ignored=1_470, channels=3, high=65535.0),
+        "c": case_facts("c", {"0": 19_990, "7": 10}, (1.0, 0.0), ignored=10, dtype="uint16", low=-1.0),
     }
     cases = [Case(name, Source(Path(f"{name}.png")), (), None, "g" if name != "c" else "h") for name in found]
     splits = {name: "train" if name != "c" else "val" for name in found}
@@ -346,12 +350,22 @@ def test_a_mask_value_means_a_class():
     assert [class_index(value, colour) for value in ("#102030", "#0000FF", "#000000", "#123456")] == [0, 1, 255, None]
 
 
+def test_shares_are_of_the_union_of_the_files_of_an_image():
+    table = label_table(data_config({"classes": {"background": 0, "cell": 255}, "ignore": []}))
+    twenty = case_facts("a", {"0": 20 * 9_900, "255": 20 * 100}, (0.9, 0.1), (100, 100))
+    large = case_facts("b", {"0": 40_000}, (1.0, 0.0), (200, 200), ignored=10_000)
+    found = class_facts(examination_facts(a=twenty, b=large), table)
+    assert [(each.share, each.cases) for each in found] == [(0.975, 2), (0.025, 1)]
+
+
 def test_classes_without_pixels_are_there_too():
     table = label_table(data_config({"classes": {"a": 0, "b": 255, "c": 3}, "ignore": []}))
-    found = class_facts(examination_facts(), table)
+    facts = {name: replace(each, shares=(*each.shares, 0.0)) for name, each in examination_facts().facts.items()}
+    facts["b"] = replace(facts["b"], shares=(1.0, 0.0, 0.0))
+    found = class_facts(examination_facts(**facts), table)
     assert [(each.name, each.values, each.cases) for each in found] == [("a", ("0",), 3), ("b", ("255",), 1), ("c", (), 0)]
     assert found[2].share == 0
-    assert unclaimed_values(examination_facts().facts.values(), table) == {"9": 900, "254": 100, "7": 10}
+    assert unclaimed_values(examination_facts().facts.values(), table) == {"254": 3_500, "9": 1_470, "7": 10}
 
 
 @pytest.mark.parametrize("data", [{"classes": None}, {"classes": {"one": 0}}, {}])
