@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,15 @@ def per_object(seed: int) -> list[Array]:
     return [np.where(labels == k, k, 0).astype(np.uint8) for k in range(1, int(labels.max()) + 1)]
 
 
-PICTURE = numbered(3, 500, 768, (5, 12))
+@cache
+def picture() -> Array:
+    """Return up to 500 numbered discs (768, 768) uint16."""
+    return numbered(3, 500, 768, (5, 12))
 
 
 def tile(n: int) -> Array:
-    """Return a tile (128, 128) of one picture whose objects are numbered throughout; some are cut by the border."""
-    return PICTURE[n // 6 * 128 :, n % 6 * 128 :][:128, :128]
+    """Return a tile (128, 128) of the picture; some objects are cut by the border."""
+    return picture()[n // 6 * 128 :, n % 6 * 128 :][:128, :128]
 
 
 def levels(n: int, count: int) -> Array:

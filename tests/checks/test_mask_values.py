@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from fixtures.checks import typed, write
 from segexp.checks.issues import Finding
@@ -137,6 +138,71 @@ def test_soft_borders_that_became_classes(tmp_path):
     vessels[5], vessels[:, 7], vessels[20, :9] = 1, 2, 3
     indices = {"background": 0, "class_1": 1, "class_2": 2, "class_3": 3}
     assert found(tmp_path, [vessels, vessels], indices, recognised=True) == []
+
+
+def objects(seed: int, count: int = 9) -> np.ndarray:
+    """Running numbers of discs that do not touch."""
+    rng, mask = np.random.default_rng(seed), np.zeros((96, 96), np.uint8)
+    for place, number in zip(rng.permutation(9)[:count], range(1, count + 1), strict=True):
+        cv2.circle(mask, (16 + 32 * int(place % 3), 16 + 32 * int(place // 3)), int(rng.integers(5, 13)), number, -1)
+    return mask
+
+
+def test_numbers_of_objects_are_one_class(tmp_path):
+    masks = [objects(n, 8 + n % 2) for n in range(6)]
+    (finding,) = found(tmp_path, masks, LIVER)
+    assert (finding.level, finding.kind, len(finding.cases)) == ("error", "objects", 6)
+    assert finding.found == f"The masks number 51 objects: each value but 0 is one piece (most in {tmp_path}/1_mask.png, 9)"
+    assert typed(finding.do) == {"classes": {"background": 0, "liver": "any"}}
+    (stale,) = found(tmp_path, masks, {"background": 0, "foreground": 9}, threshold=4)
+    assert typed(stale.do) == {"classes": {"background": 0, "foreground": "any"}, "threshold": None}
+    (upside,) = found(tmp_path, masks, {"cell": 255, "edge": 0}, ignore=[7])
+    assert typed(upside.do) == {"classes": {"cell": "any", "edge": 0}, "ignore": [7]}
+    taken = {"background": 0, "object": "any"}
+    assert found(tmp_path, masks, taken) == []
+    (note,) = found(tmp_path, masks, taken, recognised=True)
+    assert (note.level, note.kind) == ("note", "objects")
+
+
+def test_classes_that_may_be_numbers_of_objects(tmp_path):
+    masks = [objects(n, 1 + n % 3) for n in range(6)]
+    classes = {"background": 0, "class_1": 1, "class_2": 2, "class_3": 3}
+    assert found(tmp_path, masks, classes) == []
+    (note,) = found(tmp_path, masks, classes, recognised=True)
+    assert (note.level, typed(note.do)) == ("note", {"classes": {"background": 0, "object": "any"}})
+
+
+def test_a_class_that_takes_any_value_takes_no_soft_border(tmp_path):
+    soft = cv2.imdecode(cv2.imencode(".jpg", square(size=80), [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
+    photograph = np.random.default_rng(2).integers(0, 255, (40, 40), np.uint8)
+    (finding,) = found(tmp_path, [soft, photograph, square()], {"background": 0, "object": "any"})
+    assert finding.found.startswith("2 of 3 masks hold values on slopes, as JPEG, smooth resizing and pictures leave them")
+    assert (finding.level, finding.cases) == ("error", ("0", "1"))
+    assert typed(finding.do) == {"classes": {"background": 0, "object": 255}, "threshold": 127}
+
+
+def test_indices_are_named_and_not_parted(tmp_path):
+    rng = np.random.default_rng(0)
+    masks = [np.kron(rng.choice([*range(11), 255], (12, 12)), np.ones((6, 6), int)).astype(np.uint8) for _ in range(4)]
+    named = {"background": 0, **{f"class_{k}": k for k in range(1, 11)}}
+    (finding,) = found(tmp_path, masks, LIVER)
+    assert finding.kind == "unclaimed"
+    assert typed(finding.do) == {"classes": named, "ignore": [255]}
+    (warning,) = found(tmp_path, masks, LIVER, threshold=127)
+    assert (warning.level, typed(warning.do)["threshold"]) == ("warning", None)
+    assert f"such as {tmp_path}/0_mask.png (12 values)" in warning.found
+    (few,) = found(tmp_path, [mask % 4 for mask in masks], LIVER)
+    assert typed(few.do) == {"classes": {"background": 0, "class_1": 1, "class_2": 2, "class_3": 3}}
+
+
+def test_probabilities_are_parted_at_one_half(tmp_path):
+    soft = cv2.GaussianBlur(square(size=80), (0, 0), 1.0).astype(np.float32) / 255
+    tifffile.imwrite(tmp_path / "mask.tif", soft)
+    case = Case("0", Source(tmp_path / "mask.tif"), (Source(tmp_path / "mask.tif"),))
+    look, _ = scan_case(case, LabelTable(LIVER))
+    assert look is not None
+    findings = check_values([look], LabelTable(LIVER))
+    assert [typed(each.do) for each in findings] == [{"classes": {"background": 0, "foreground": 1}, "threshold": 0.5}]
 
 
 def test_encoding_goes_on_whatever_is_met():

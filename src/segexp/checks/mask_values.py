@@ -111,11 +111,18 @@ Named = Sequence[tuple[str, MaskScan]]
 """Masks with their case ids."""
 
 
+def _ends(masks: Named, table: LabelTable) -> tuple[int, int] | None:
+    """Return the values of two classes if the masks reach the half between them that is nearer to the higher one."""
+    ends = two_grays(table)
+    reached = ends and any(not isinstance(v, str) and 2 * v > sum(ends) for _, mask in masks for v in mask.counts)
+    return ends if reached else None
+
+
 def check_soft(masks: Named, table: LabelTable) -> list[Finding]:
     """Return a finding on soft masks of two classes: an error unless a threshold is set."""
     if table.threshold is not None:
         return _thresholded(masks, table, table.threshold)
-    ends = two_grays(table)
+    ends = _ends(masks, table)
     soft = [(id_, mask) for id_, mask in masks if mask.soft(ends)]
     return [_soft(soft, len(masks), ends)] if soft and ends else []
 
@@ -141,9 +148,7 @@ def _thresholded(masks: Named, table: LabelTable, threshold: float) -> list[Find
     if len(flat) > len(soft) / 2:
         named = f"such as {flat[0][1].source} ({len(flat[0][1].counts)} values)"
         text = f"{len(flat)} of {len(masks)} masks hold values in areas of their own, not along borders, {named}"
-        do = (
-            f"Type data.threshold=null and name the values in data.classes, unless data.threshold={threshold:g} is to part them"
-        )
+        do = f"Type data.threshold=null and name the values in data.classes, unless {threshold:g} is meant to part them"
         return [Finding("warning", "soft_mask", text, do, case_ids(flat))]
     have = "has" if len(soft) == 1 else "have"
     text = f"{len(soft)} of {len(masks)} masks {have} soft borders, parted by data.threshold={threshold:g}"
@@ -170,7 +175,7 @@ def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bo
     findings = check_numbers(scans, table, recognised=recognised)
     if any(finding.level == "error" for finding in findings):
         return findings
-    ends = two_grays(table)
+    ends = _ends(masks, table)
     pictures += [
         (id_, mask)
         for id_, mask in masks
@@ -247,7 +252,8 @@ def _unclaimed(hard: Named, masks: Named, table: LabelTable) -> list[Finding]:
         for value in mask.unclaimed:
             where[value].append((id_, mask))
     claimed = listed([f"{value} ({name})" for name, values in table.classes.items() for value in values], 12)
-    if len(where) > 8:
+    usual = sum(len(found) > len(masks) / 2 for found in where.values())
+    if len(where) > 8 or (usual > 1 and _inferred_line(hard)):
         return [_too_many(where, hard, claimed)]
     if line := _override_for_absent_class(where, masks, table):
         (value, found), *_ = where.items()
@@ -274,21 +280,25 @@ def _too_many(where: Mapping[Value, object], hard: Named, claimed: str) -> Findi
         f"claimed are {claimed}"
     )
     do = "Save the masks again without loss (PNG, not JPEG) and resize them by nearest neighbour, or name what they hold"
-    return Finding("error", "unclaimed", text, _indices_line(hard) or f"{do} in data.classes", case_ids(hard))
+    return Finding("error", "unclaimed", text, _inferred_line(hard) or f"{do} in data.classes", case_ids(hard))
 
 
-def _indices_line(hard: Named) -> str:
-    """Return advice to name the values of masks that hold class indices, "" for others."""
+def _inferred_line(hard: Named) -> str:
+    """Return advice to name gray values that are class indices or have a soft border, "" for others."""
     pixels: Counter[Value] = Counter()
     for _, mask in hard:
         pixels.update(mask.counts)
-    if any(isinstance(value, str) for value in pixels) or np.median([mask.slope for _, mask in hard]) >= SOFT_BORDER:
+    if any(isinstance(value, str) for value in pixels):
         return ""
     try:
-        found = classes_by_value(pixels, 0.0)
+        found = classes_by_value(pixels, float(np.median([mask.slope for _, mask in hard])))
     except DataError:
         return ""
-    return f"The values are areas, not borders; type {classes_line(found.classes, found.ignore)}, with names of your own"
+    return (
+        f"Type {classes_line(found.classes, found.ignore, found.threshold)}, with names of your own"
+        if len(found.classes) > 1
+        else ""
+    )
 
 
 def _override_for_absent_class(where: Mapping[Value, Sequence[object]], masks: Named, table: LabelTable) -> str:

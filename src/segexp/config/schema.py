@@ -105,7 +105,7 @@ class DataConfig(Section):
     )
     optional_masks: list[str] = key(list, "overlapping labels: classes whose mask file may be missing, which means absent")
     groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
-    classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", or a list; the first one is the background')
+    classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", a list, or any (every other); background first')
     ignore: Any = key(list, "mask values to ignore in loss and metrics")
     threshold: int | float | None = key(None, "for soft masks of two classes")
     channels: Count | None = key(None, "of the images: 1 for gray, 3 for colour")

@@ -46,6 +46,58 @@ def test_colours_and_gray_masks_against_them() -> None:
     assert mixed.encode(np.array([[(0, 0, 0), (255, 0, 0)]], np.uint8)).tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+def test_any_is_every_value_that_nothing_else_names(dtype: type) -> None:
+    table = LabelTable({"background": 0, "nucleus": "any", "debris": 9}, ignore=[255])
+    raw = np.array([[0, 1, 9], [200, 255, 254]], dtype)
+    assert table.encode(raw).tolist() == [[0, 1, 2], [1, 255, 1]]
+    if dtype != np.uint8:
+        assert table.encode(np.array([[0, 40_000, 70_000]], np.float32)).tolist() == [[0, 1, 1]]
+    assert (table.by_value, table.takes_any) == (True, True)
+    assert LabelTable({"cell": "any", "edge": 0}).encode(raw).tolist() == [[1, 0, 0], [0, 0, 0]]
+    assert LabelTable({"a": 0, "b": [3, "any"]}).encode(raw).tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert LabelTable.from_dict(json.loads(json.dumps(table.as_dict()))) == table
+
+
+def test_any_colour_and_any_index_of_a_palette(tmp_path: Path) -> None:
+    raw = np.array([[(0, 0, 0), (0, 0, 255), (7, 8, 9), (224, 224, 192)]], np.uint8)
+    table = LabelTable({"background": 0, "object": "any"}, ignore=["#E0E0C0"])
+    assert table.encode(raw).tolist() == [[0, 1, 1, 255]]
+    assert (table.by_value, LabelTable({"land": "#8429F6", "rest": "any"}).by_value) == (True, False)
+    assert LabelTable({"land": "#070809", "rest": "any"}).encode(raw).tolist() == [[1, 1, 0, 1]]
+    assert LabelTable({"land": "#8429F6", "rest": "any"}).palette[0] == (132, 41, 246)
+    write_png(tmp_path / "objects.png", np.array([[0, 1, 255]], np.uint8), ((0, 0, 0), (0, 0, 0), *[(9, 8, 7)] * 254))
+    voc = LabelTable({"background": 0, "object": "any"}, ignore=[255])
+    assert read_labels([Source(tmp_path / "objects.png")], voc).tolist() == [[0, 1, 255]]
+
+
+def test_the_files_of_the_objects_of_an_image_are_one_mask(tmp_path: Path) -> None:
+    for k in (1, 2, 3):
+        write_png(tmp_path / f"{k}.png", np.where(np.arange(5) == k, 7 * k, 0).astype(np.uint8)[None])
+    table = LabelTable({"background": 0, "object": "any"})
+    assert read_labels([Source(tmp_path / f"{k}.png") for k in (1, 2, 3)], table).tolist() == [[0, 1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("more", [{}, {"threshold": 0.5}])
+def test_no_class_takes_nan(more: dict[str, float]) -> None:
+    table = LabelTable({"a": 0, "b": 1 if more else "any"}, **more)
+    with pytest.raises(DataError, match=r"^m\.tif has 2 pixels of the value NaN\. Replace them by a number"):
+        table.encode(np.array([[0, np.nan, 1, np.nan]], np.float32), "m.tif")
+
+
+def test_masks_that_number_objects_are_recognised_as_such() -> None:
+    raw = np.kron(np.arange(12).reshape(3, 4), np.ones((5, 5), int)).astype(np.uint8)
+    with pytest.raises(DataError, match=r"If the values number objects, type 'data\.classes=\{bg: 0, cell: any\}'"):
+        LabelTable({"bg": 0, "cell": 255}).encode(raw)
+
+
+def test_indices_are_no_soft_mask() -> None:
+    raw = np.tile(np.kron(np.array([[0, 2, 0, 3, 4], [5, 0, 255, 0, 2]]), np.ones((5, 5), int)), (2, 2)).astype(np.uint8)
+    with pytest.raises(DataError) as error:
+        LabelTable({"bg": 0, "cell": 255}).encode(raw)
+    assert "threshold" not in str(error.value)
+
+
 def test_a_gray_mask_three_pixels_wide_is_no_colour() -> None:
     with pytest.raises(DataError, match=r"2 pixels of the value 7"):
         LabelTable({"a": 0, "b": 1}).encode(np.array([[0, 1, 7], [0, 1, 7]], np.uint8))
@@ -114,6 +166,7 @@ def test_a_soft_mask_is_recognised_as_such(tmp_path: Path) -> None:
         ({"a": 0, "b": [1, 0]}, "Both a and b claim the mask value 0"),
         ({"a": 0, "b": "#000000"}, "Both a and b claim the mask value #000000"),
         ({"a": 300, "b": 300}, "Both a and b claim the mask value 300"),
+        ({"a": "any", "b": "any"}, "Both a and b claim the mask value any"),
     ],
 )
 def test_wrong_classes(classes: object, words: str) -> None:
@@ -133,6 +186,10 @@ def test_wrong_ignore_and_threshold() -> None:
         LabelTable({**two, "c": 2}, threshold=127)
     with pytest.raises(ConfigError, match=r"2 classes given by colour.*data\.threshold=null"):
         LabelTable({"a": "#FF0000", "b": 1}, threshold=127)
+    with pytest.raises(ConfigError, match=r"2 classes of which one takes any value.*data\.threshold=null"):
+        LabelTable({"a": 0, "b": "any"}, threshold=127)
+    with pytest.raises(ConfigError, match=r"data\.ignore has 'any'"):
+        LabelTable(two, ignore="any")
     with pytest.raises(ConfigError, match=r"A threshold is a number"):
         LabelTable(two, threshold="half")  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,8 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
         found = _by_colour(pixels, seen, len(files))
     else:
         found = classes_by_value(pixels, shapes.slope)
+    if shapes.numbering and not shapes.numbering.sure:
+        found = replace(found, reason=f"{found.reason}, which may as well number objects")
     if len(found.classes) < 2:
         raise DataError(
             f"All {len(files)} masks looked at, such as {files[0]}, hold the value {next(iter(pixels))} alone",
