@@ -18,7 +18,7 @@ SOFT_BORDER = 0.25
 """Minimum share of the pixels beside the two most frequent values that lie on a slope, in soft masks."""
 WHOLE = 0.9
 """Minimum share of the largest component in the pixels of a value that is one piece."""
-MAX_SIDE = 1024
+MAX_SIDE = 512
 """Regions of larger masks are found at a lower resolution."""
 VOID = 255
 """Index that marks pixels of no class or object, as in Pascal VOC."""
@@ -61,7 +61,7 @@ class Region:
 
 def find_regions(raw: Array) -> list[Region]:
     """Return the region of each value of a mask (H, W)."""
-    step = max(1, max(raw.shape) // MAX_SIDE)
+    step = -(-max(raw.shape) // MAX_SIDE)
     raw = raw[::step, ::step]
     height, width = raw.shape
     grid = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)  # pixels, and links between equal neighbours
