@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 from types import SimpleNamespace
@@ -8,10 +9,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from fixtures.configs import data_config
+from segexp.config.schema import DataConfig
 from segexp.data import datamodule
 from segexp.data.cache import DiskStore, RamStore, UncachedStore
 from segexp.data.datamodule import SegmentationDataModule, init_worker
-from segexp.data.io.images import write_png
+from segexp.data.io.images import read_mask, write_png
+from segexp.data.labels.class_table import LabelTable
+from segexp.data.labels.multilabel import label_table
 from segexp.data.mixing import CutMix
 from segexp.data.splits import split_hash
 from segexp.data.synthetic.datasets import make_demo
@@ -432,3 +436,21 @@ def test_what_mixes_is_asked_for_the_training_samples_alone(organ, workers):
     assert len(pairs) == 3
     for one, other in zip(plain.val_dataloader(), made.val_dataloader(), strict=True):
         assert one[0].image.equal(other[0].image)
+
+
+def test_objects_of_any_number_are_one_class_from_the_files_to_the_checkpoint(loose, tmp_path):
+    rng = np.random.default_rng(1)
+    share = 0.0
+    for path in (tmp_path / "masks").glob("*.png"):
+        mask = np.where(read_mask(Source(path)) > 0, rng.integers(1, 60_000, read_mask(Source(path)).shape), 0)
+        share += float((mask > 0).mean()) / 14
+        write_png(path, mask.astype(np.uint16))
+    made = module(**loose, classes={"background": 0, "cell": "any"}, val_fraction=0.5)
+    sizes = [picture.mask.size for picture in (made.store[n] for n in range(14))]
+    found = [int((made.store[n].mask == 1).sum()) / sizes[n] for n in range(14)]
+    assert sum(found) / 14 == pytest.approx(share)
+    assert made.fingerprint.class_share[1] == pytest.approx(
+        sum(found[n] * sizes[n] for n in made.members("train")) / sum(sizes[n] for n in made.members("train"))
+    )
+    kept = DataConfig.model_validate(json.loads(json.dumps(made.data.plain())))
+    assert label_table(kept) == LabelTable({"background": 0, "cell": "any"})
