@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 
 class SegexpError(Exception):
@@ -28,6 +30,23 @@ class SegexpError(Exception):
 
 class DataError(SegexpError):
     """The images, the masks or their layout do not match the configuration."""
+
+
+class UnreadableError(DataError):
+    """A file that cannot be decoded, or holds what no image holds.
+
+    Attributes:
+        file: its path.
+    """
+
+    def __init__(self, found: str, expected: str = "", do: str = "", *, file: str = "") -> None:
+        """Compose the message; `file` is the path."""
+        super().__init__(found, expected, do)
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        """Support pickling, for worker processes."""
+        return partial(type(self), file=self.file), (self.found, self.expected, self.do)
 
 
 class ConfigError(SegexpError):

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -10,9 +9,10 @@ from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import CaseScan, Fault
 from segexp.config.schema import DataConfig
+from segexp.data.damaged import exclude_override
 from segexp.data.labels.regions import SOFT_BORDER
 from segexp.data.layout.inventory import Inventory
-from segexp.errors import DataError, SegexpError, listed, sentence
+from segexp.errors import DataError, SegexpError, UnreadableError, listed, pluralise, sentence
 
 MAX_UNPAIRED = 10
 """Maximum number of files named in a message."""
@@ -20,7 +20,7 @@ MAX_UNPAIRED = 10
 
 def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
     """Return findings on unmatched and unused files; `image` and `mask` are the patterns."""
-    findings = _problems(inventory.problems)
+    findings = _problems([problem for problem in inventory.problems if not isinstance(problem, UnreadableError)])
     of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
     do = f"Add what is missing or move the rest out of the folder; or correct {of_images} and {of_masks}"
     if lone := inventory.lone_images:
@@ -70,15 +70,23 @@ def check_splits(splits: Collection[str]) -> list[Finding]:
     return [Finding("error", "empty_split", f"No case is in the split {listed(empty)}", do)]
 
 
-def check_faults(faults: Sequence[Fault], root: Path) -> list[Finding]:
-    """Return findings on unreadable files and masks whose size differs from the image."""
+def check_faults(faults: Sequence[Fault], data: DataConfig, problems: Sequence[DataError] = ()) -> list[Finding]:
+    """Return findings on unreadable files, all of them, and masks whose size differs from the image.
+
+    Args:
+        faults: met while the cases were scanned.
+        data: the data section.
+        problems: met while the files were listed; stacks whose pages cannot be counted are among them.
+    """
     findings = []
-    if broken := [fault for fault in faults if fault.kind == "unreadable"]:
-        text = f"{len(broken)} {'files' if len(broken) > 1 else 'file'} cannot be used: " + listed(
-            [fault.problem.found for fault in broken], MAX_UNPAIRED
-        )
-        out = relative_name(broken[0].case.image.path, root), *(relative_name(mask.path, root) for mask in broken[0].case.masks)
-        do = f"Copy them again from where they came, or move each with its partner out of the folder ({' and '.join(out)})"
+    broken = [fault for fault in faults if fault.kind == "unreadable"]
+    stacks = [problem for problem in problems if isinstance(problem, UnreadableError)]
+    if broken or stacks:
+        texts = [problem.found for problem in (*stacks, *(fault.problem for fault in broken))]
+        text = f"{pluralise(len(texts), 'file')} cannot be used: {'; '.join(texts)}"
+        files = [*(problem.file for problem in stacks), *(str(fault.source.path) for fault in broken)]
+        line = exclude_override(files, data.root, data.exclude)
+        do = f"Copy them again from where they came, or leave them and their partners out: type {line}"
         findings.append(Finding("error", "unreadable", text, do, _ids(broken)))
     if mismatched := [fault for fault in faults if fault.kind == "size"]:
         text = (
@@ -93,11 +101,6 @@ def check_faults(faults: Sequence[Fault], root: Path) -> list[Finding]:
 def problem_finding(problem: SegexpError, kind: str) -> Finding:
     """Convert an exception to a finding."""
     return Finding("error", kind, problem.found, " ".join(sentence(part) for part in (problem.expected, problem.do) if part))
-
-
-def relative_name(path: Path, root: Path) -> str:
-    """Return a file name relative to the root."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _ids(faults: Sequence[Fault]) -> tuple[str, ...]:

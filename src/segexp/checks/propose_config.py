@@ -168,6 +168,7 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("image", data.image, examination.layout.partition(". ")[0].partition(": ")[2] or "as found"),
         ("mask", data.mask, "paired with the image by the fields in braces"),
         *_labels(data),
+        *([("exclude", data.exclude, "files that are left out with their partners")] if data.exclude else []),
         ("groups", groups, groups_reason),
         ("classes", classes, classes_reason),
         ("ignore", data.ignore or [], "values of pixels that do not count"),

@@ -65,7 +65,7 @@ def resolve_dataset(data: DataConfig) -> ResolvedDataset:
 
 
 def _resolve_layout(data: DataConfig) -> ResolvedDataset:
-    found = discover_layout(Path(data.root), strict=False)
+    found = discover_layout(Path(data.root), strict=False, exclude=data.exclude)
     given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
     data = data.changed(**{**found.layout, **given})
     findings = [
@@ -77,7 +77,7 @@ def _resolve_layout(data: DataConfig) -> ResolvedDataset:
 
 def _inventory(data: DataConfig) -> Inventory:
     image, mask = data.image or "", data.mask or ""
-    return take_inventory(Path(data.root), image, mask, groups=data.groups, optional=data.optional_masks)
+    return take_inventory(Path(data.root), image, mask, groups=data.groups, optional=data.optional_masks, exclude=data.exclude)
 
 
 def _as_configured(data: DataConfig) -> str:
@@ -142,7 +142,7 @@ def run_checks(
     found.findings += _split(found, seed)
     scans, faults = scan_cases(cases, table, track=track, threads=threads)
     found.facts = {scan.case.id: scan.facts for scan in scans}
-    found.findings += check_faults(faults, root)
+    found.findings += check_faults(faults, data, inventory.problems)
     found.findings += _leaks(scans, found, root)
     image_findings = check_images(scans, data)
     found.findings += image_findings

@@ -104,6 +104,7 @@ class DataConfig(Section):
         "exclusive", "overlapping: a pixel may have several classes, each class has masks of its own"
     )
     optional_masks: list[str] = key(list, "overlapping labels: classes whose mask file may be missing, which means absent")
+    exclude: list[str] = key(list, "files, relative to root, that are left out with their partners: damaged ones, say")
     groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
     classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", a list, or any (every other); background first')
     ignore: Any = key(list, "mask values to ignore in loss and metrics")

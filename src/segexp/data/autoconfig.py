@@ -54,7 +54,7 @@ def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
         return {}, ""
     from segexp.data.layout.discovery import discover_layout
 
-    found = discover_layout(root)
+    found = discover_layout(root, exclude=data.exclude)
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
 
 

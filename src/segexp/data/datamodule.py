@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from segexp.config.learned import AUTO
 from segexp.config.schema import DataConfig
 from segexp.data.cache import Store, open_store
+from segexp.data.damaged import refuse_unreadable
 from segexp.data.dataset import EpochSampler, EvalDataset, ShareSampler, TrainDataset, collate_eval, collate_train
 from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
@@ -29,7 +30,7 @@ from segexp.data.splits import split_from_config, split_hash, split_table
 from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats, make_reader
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
-from segexp.errors import ConfigError
+from segexp.errors import ConfigError, UnreadableError
 from segexp.types import Case, DataSpec, Fingerprint, Sample
 
 Track = Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]]
@@ -113,16 +114,20 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Find, split, check, measure and cache the cases.
 
         Raises:
-            DataError: a problem with files, masks or their pairing; names the file.
+            DataError: a problem with files, masks or their pairing; names the file, or all files that cannot be read.
             ConfigError: a crop, batch or split that does not fit the data.
         """
         if self.cases:
             return
         self.cases = find_data_cases(self.data)
         self.splits = split_from_config(self.data, self.cases, self.seed)
-        self._check_sizes()
         statistics = Statistics(self.spec.channels, self.spec.num_classes, label_mode(self.spec))
-        self.store = self._fill(statistics)
+        try:
+            self._check_sizes()
+            self.store = self._fill(statistics)
+        except (UnreadableError, OSError):  # the first of them; a missing file ends the search for the cache
+            refuse_unreadable(self.reader, self.cases, self.data.root, self.data.exclude)
+            raise
         check_masks(statistics, self.spec.classes, "training")
         self.fingerprint = statistics.fingerprint()
         for dtype in statistics.dtypes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from segexp.data.io import nifti
+from segexp.data.io.images import pixel_spacing
 from segexp.types import Case
 
 Spacing = tuple[float, float]
@@ -17,5 +17,5 @@ def spacings(cases: Sequence[Case], configured: float | Sequence[float] | None) 
     if configured is not None:
         row, column = (configured, configured) if isinstance(configured, int | float) else configured
         return [(float(row), float(column))] * len(cases)
-    found = {path: nifti.spacing(path) for path in {case.image.path for case in cases} if nifti.is_nifti(path)}
-    return [found.get(case.image.path) for case in cases]
+    found = {path: pixel_spacing(path) for path in {case.image.path for case in cases}}
+    return [found[case.image.path] for case in cases]

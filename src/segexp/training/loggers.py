@@ -59,7 +59,7 @@ def exact_tag_pattern(tag: str) -> str:
 COMPARED = ("model", "data", "augment", "mix", "loss", "distill", "optimizer", "scheduler", "trainer", "seed")
 """The configuration groups logged as hyper-parameters."""
 NOT_COMPARED = (
-    *("root", "image", "mask", "labels", "optional_masks", "groups", "classes", "ignore", "threshold", "channels"),
+    *("root", "image", "mask", "labels", "optional_masks", "exclude", "groups", "classes", "ignore", "threshold", "channels"),
     *("num_classes", "cache", "max_pixels", "num_workers"),
 )
 """Keys of the data section that describe files or the machine and are not logged."""

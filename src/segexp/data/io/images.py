@@ -3,8 +3,7 @@
 Legend: H W pixels, C channels.
 """
 
-import struct
-import zlib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tifffile import TiffFileError
 
 from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
-from segexp.data.io.raw import RawImage, apply_orientation, from_pillow
-from segexp.errors import DataError
+from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size, from_pillow
+from segexp.errors import DataError, SegexpError, UnreadableError
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
@@ -27,15 +25,10 @@ T = TypeVar("T")
 SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
 """Supported file extensions, besides `nifti.ENDINGS`."""
 
-BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, SyntaxError, LookupError, struct.error, zlib.error)
-BROKEN += (cv2.error, TiffFileError, Image.DecompressionBombError)
-"""Exceptions that decoders raise on broken files."""
-
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 _ORIENTATION = 0x0112
 
-# Aerial images and whole slides exceed Pillow's limit, which guards against malicious files.
-Image.MAX_IMAGE_PIXELS = 2**31
+Image.MAX_IMAGE_PIXELS = None  # `check_declared_size` has a limit that aerial images do not exceed
 
 
 def read_image(source: Source, channels: int | None = None) -> Array:
@@ -55,14 +48,9 @@ def read_image(source: Source, channels: int | None = None) -> Array:
     raw = _load(source)
     array = raw.shown()
     if array.dtype not in (np.uint8, np.uint16, np.float32):
-        array = array.astype(np.float32)
-    if array.dtype == np.float32 and not np.isfinite(array).all():
-        bad = int(np.size(array) - np.isfinite(array).sum())
-        raise DataError(
-            f"{source} holds {bad} values that are NaN or infinite",
-            "Every pixel of a picture needs a finite value",
-            "Replace them (with 0, say) and save the picture again",
-        )
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    _check_finite(array, source)
     array = array[..., None] if array.ndim == 2 else array
     return np.ascontiguousarray(fit_channels(array, channels, source))
 
@@ -100,7 +88,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
         uint8 or uint16 where the values fit, else float32.
 
     Raises:
-        DataError: the file is missing or broken, or has neither 1 nor 3 channels.
+        DataError: the file is missing or broken, has neither 1 nor 3 channels, or NaN or infinite values.
     """
     raw = _load(source)
     array = raw.array if indices and raw.palette is not None and not raw.gray_palette else raw.shown()
@@ -113,6 +101,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
             f"If these are pages, read one case from each: 'data.mask=\"{source.path.name}[{{id}}]\"'",
         )
     array = _smallest(array)
+    _check_finite(array, source)
     if array.ndim == 3 and array.dtype == np.float32:
         raise DataError(
             f"Mask {source} is a colour picture with values that are not whole numbers from 0 to 65535",
@@ -123,7 +112,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
 
 
 def page_count(path: Path) -> int:
-    """Return the number of pages, frames or slices of a file.
+    """Return the number of pages, frames or slices of a file, at least 1.
 
     Raises:
         DataError: the file is missing or broken.
@@ -142,6 +131,15 @@ def image_size(source: Source) -> tuple[int, int]:
     if nifti.is_nifti(source.path):
         return _guarded(source, lambda: nifti.size(source))
     return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
+
+
+def pixel_spacing(path: Path) -> tuple[float, float] | None:
+    """Return the pixel size (row, column) from the header of a NIfTI volume, None if unknown or of other files.
+
+    Raises:
+        DataError: the volume is missing or broken.
+    """
+    return _guarded(Source(path), lambda: nifti.spacing(path)) if nifti.is_nifti(path) else None
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:
@@ -166,6 +164,17 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
             part.write_bytes(data.tobytes())
 
 
+def _check_finite(array: Array, source: Source) -> None:
+    if array.dtype == np.float32 and not np.isfinite(array).all():
+        bad = int(np.size(array) - np.isfinite(array).sum())
+        raise UnreadableError(
+            f"{source} holds {bad} values that are NaN or infinite",
+            "Every pixel of a picture needs a finite value",
+            "Replace them (with 0, say) and save the picture again",
+            file=str(source.path),
+        )
+
+
 def _smallest(array: Array) -> Array:
     """Return integers from 0 to 65535 as uint8 or uint16, anything else as float32."""
     if array.dtype in (np.uint8, np.uint16):
@@ -177,30 +186,53 @@ def _smallest(array: Array) -> Array:
 
 
 def _load(source: Source) -> RawImage:
-    if nifti.is_nifti(source.path):
-        return _guarded(source, lambda: nifti.load(source))
-    return _guarded(source, lambda: tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source))
+    def read() -> RawImage:
+        if nifti.is_nifti(source.path):
+            raw = nifti.load(source)
+        else:
+            raw = tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source)
+        if raw.array.dtype.kind not in "biuf" or not raw.array.size:
+            raise ValueError(f"it holds {raw.array.size} values of type {raw.array.dtype}, and real numbers are read")
+        return raw
+
+    return _guarded(source, read)
 
 
 def _guarded(source: Source, read: Callable[[], T]) -> T:
     """Convert exceptions of decoders to a DataError that names the file."""
     try:
+        if source.path.exists() and not source.path.is_file():  # opening a pipe would wait for ever
+            raise ValueError("it is a folder" if source.path.is_dir() else "it is a pipe, a socket or a device")
         return read()
     except FileNotFoundError:
-        raise DataError(f"{source} does not exist", do="Put the file back, or check data.root, data.image, data.mask") from None
+        what = "is a link to a file that does not exist" if source.path.is_symlink() else "does not exist"
+        found, expected, do = f"{source} {what}", "", "Put the file back, or check data.root, data.image, data.mask"
     except PermissionError:
-        raise DataError(f"{source} may not be read", do=f"Type: chmod u+r '{source.path}'") from None
-    except BROKEN as error:
-        raise DataError(
-            f"{source} cannot be read ({' '.join(str(error).split()) or type(error).__name__})",
-            f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}",
-            "Copy the file again from where it came, or move it and its partner out of the data folder",
-        ) from error
+        found, expected, do = f"{source} may not be read", "", f"Type: chmod u+r {shlex.quote(str(source.path))}"
+    except SegexpError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        found = f"{source} cannot be read ({_one_line(error)})"
+        expected = (
+            f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}"
+        )
+        do = "Copy the file again from where it came, or move it and its partner out of the data folder"
+    raise UnreadableError(found, expected, do, file=str(source.path))
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message of an exception, shortened to 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _load_picture(source: Source) -> RawImage:
     with Image.open(source.path, formats=_FORMATS) as picture:
         picture.seek(source.page or 0)
+        check_declared_size(source, picture.height, picture.width, len(picture.getbands()))
+        if picture.format == "PNG":
+            with Image.open(source.path, formats=_FORMATS) as checked:
+                checked.verify()  # checksums, which `load` skips
         picture.load()
         raw = from_pillow(picture)
         orientation = picture.getexif().get(_ORIENTATION, 1)
@@ -228,5 +260,6 @@ def _frames(path: Path) -> int:
 def _header_size(source: Source) -> tuple[int, int]:
     with Image.open(source.path, formats=_FORMATS) as picture:
         picture.seek(source.page or 0)
+        check_declared_size(source, picture.height, picture.width, len(picture.getbands()))
         turned = picture.getexif().get(_ORIENTATION, 1) >= 5
         return (picture.width, picture.height) if turned else (picture.height, picture.width)

@@ -7,25 +7,24 @@ Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X)
 """
 
 import gzip
+import logging
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import RawImage
+from segexp.data.io.raw import RawImage, check_declared_size
 from segexp.data.io.tiff import MAX_CHANNELS
 from segexp.errors import DataError
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
-T = TypeVar("T")
-
 ENDINGS = ("nii", "nii.gz")
 """File extensions."""
 
@@ -40,12 +39,12 @@ def is_nifti(path: Path) -> bool:
 
 def count(path: Path) -> int:
     """Return the number of slices."""
-    return _shape(_opened(path))[2]
+    return _shape(_opened(path), Source(path))[2]
 
 
 def size(source: Source) -> tuple[int, int]:
     """Return (H, W) from the header."""
-    shape = _shape(_opened(source.path))
+    shape = _shape(_opened(source.path), source)
     _checked(source, shape)
     return shape[1], shape[0]
 
@@ -79,7 +78,7 @@ def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
     Affine, voxel sizes, units and orientation codes are copied from the segmented volume `like`.
     """
     nibabel = _nibabel(path)
-    model = _guarded(lambda: nibabel.load(like))
+    model = nibabel.load(like)
     header = model.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
@@ -110,7 +109,7 @@ class _Volumes:
                 if key in self.kept:
                     self.kept.move_to_end(key)
                     return self.kept[key]
-            found = _decoded(_opened(path))
+            found = _decoded(path)
             with self.lock:
                 self.kept[key] = found
                 while len(self.kept) > 2 and sum(array.nbytes for array, _, _ in self.kept.values()) > KEPT:
@@ -122,24 +121,30 @@ class _Volumes:
 _volumes = _Volumes()
 
 
-def _decoded(image: Any) -> tuple[Array, float, float]:
-    def read() -> Array:
-        stored: Array = np.asanyarray(image.dataobj.get_unscaled())
-        return stored
-
-    array = _guarded(read)
+def _decoded(path: Path) -> tuple[Array, float, float]:
+    image = _opened(path)
+    shape = _shape(image, Source(path))
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as file:  # nibabel stops before the checksum
+            data = file.read(image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize)
+            while file.read(1 << 20):
+                pass
+        array = np.frombuffer(data, image.dataobj.dtype, math.prod(image.shape), image.dataobj.offset)
+        array = array.reshape(image.shape, order="F")
+    else:
+        array = np.asanyarray(image.dataobj.get_unscaled())
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
-    shape = _shape(image)
     if array.dtype.names:  # three bytes per voxel, R G B
         array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
     return array.reshape(shape), slope, inter
 
 
-def _shape(image: Any) -> tuple[int, int, int, int]:
+def _shape(image: Any, source: Source) -> tuple[int, int, int, int]:
     """Return X, Y, Z, C from the header; missing axes are 1.
 
     Raises:
         ValueError: more axes or channels than supported.
+        DataError: more voxels than are decoded.
     """
     sides = [int(side) for side in image.shape]
     colours = image.header.get_data_dtype().names
@@ -149,7 +154,9 @@ def _shape(image: Any) -> tuple[int, int, int, int]:
     if len(rest) > 1 or channels > MAX_CHANNELS or (colours and channels > 1) or min(sides, default=0) < 1:
         axes = "x".join(map(str, sides))
         raise ValueError(f"it has the axes {axes}, and a volume with at most {MAX_CHANNELS} channels is read")
-    return x, y, z, len(colours[:3]) if colours else channels
+    channels = len(colours[:3]) if colours else channels
+    check_declared_size(source, y, x, z * channels)
+    return x, y, z, channels
 
 
 def _checked(source: Source, shape: tuple[int, ...]) -> None:
@@ -161,19 +168,7 @@ def _checked(source: Source, shape: tuple[int, ...]) -> None:
 
 def _opened(path: Path) -> Any:
     path.stat()  # report a missing file before a missing package
-    nibabel = _nibabel(path)
-    return _guarded(lambda: nibabel.load(path))
-
-
-def _guarded(read: Callable[[], T]) -> T:
-    """Convert nibabel exceptions to ValueError."""
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        return read()
-    except (ImageFileError, HeaderDataError) as error:
-        raise ValueError(str(error)) from error
+    return _nibabel(path).load(path)
 
 
 def _nibabel(path: Path) -> Any:
@@ -184,4 +179,5 @@ def _nibabel(path: Path) -> Any:
             f"{path} is a NIfTI volume, and the package nibabel that reads it is not installed",
             do="Type: pip install 'segexp[medical]'",
         ) from error
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what makes a file unreadable is raised
     return nibabel

@@ -1,5 +1,6 @@
-"""Decoded images: values, palette, orientation."""
+"""Decoded images: values, palette, orientation. Limit on what headers may declare."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,53 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segexp.errors import ConfigError, UnreadableError
+from segexp.types import Source
+
 Array = npt.NDArray[Any]
+
+MAX_PIXELS = 1 << 28
+"""Pixels of an image that are decoded unless SEGEXP_MAX_PIXELS says otherwise, 16384 x 16384."""
+
+
+def max_pixels() -> int:
+    """Return the number of pixels up to which images are decoded: SEGEXP_MAX_PIXELS, else `MAX_PIXELS`.
+
+    Raises:
+        ConfigError: the variable holds no positive whole number.
+    """
+    text = os.environ.get("SEGEXP_MAX_PIXELS") or str(MAX_PIXELS)
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(
+            f"SEGEXP_MAX_PIXELS is {text!r}", "A number of pixels was expected", f"Type export SEGEXP_MAX_PIXELS={MAX_PIXELS}"
+        )
+    return int(text)
+
+
+def check_declared_size(source: Source, height: int, width: int, planes: int = 1) -> None:
+    """Refuse a size that a header declares, before memory is taken for it.
+
+    Args:
+        source: the file.
+        height: in pixels.
+        width: in pixels.
+        planes: channels and slices that are decoded together; up to four count as one.
+
+    Raises:
+        UnreadableError: more pixels than `max_pixels`.
+        ValueError: no pixels.
+    """
+    if min(height, width, planes) < 1:
+        raise ValueError(f"it declares {height}x{width} pixels")
+    limit, pixels = max_pixels(), height * width * max(1, -(-planes // 4))
+    if pixels > limit:
+        of = f" in {planes} channels or slices" if planes > 4 else ""
+        raise UnreadableError(
+            f"{source} declares {height}x{width} pixels (height x width){of}, more than the {limit} of SEGEXP_MAX_PIXELS",
+            "The limit keeps a damaged header from filling the memory",
+            f"If the size is right, type export SEGEXP_MAX_PIXELS={pixels}",
+            file=str(source.path),
+        )
 
 
 @dataclass(frozen=True)

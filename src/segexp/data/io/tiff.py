@@ -1,5 +1,7 @@
 """TIFF files: pages, channel axes, palettes, inverted gray, compression. Falls back to libtiff where tifffile fails."""
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import RawImage, apply_orientation, from_pillow
+from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size, from_pillow
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
@@ -26,6 +28,8 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE = 0, 1, 2, 3
 _ALPHA = (1, 2)
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what makes a file unreadable is raised
+
 
 def is_tiff(path: Path) -> bool:
     """Return whether the file starts with a TIFF signature."""
@@ -34,9 +38,13 @@ def is_tiff(path: Path) -> bool:
 
 
 def count(path: Path) -> int:
-    """Return the number of pages."""
+    """Return the number of pages.
+
+    Raises:
+        ValueError: there is none, or the file is cut off before the last one.
+    """
     with tifffile.TiffFile(path) as file:
-        return len(file.pages)
+        return _count(file)
 
 
 def size(source: Source) -> tuple[int, int]:
@@ -44,6 +52,7 @@ def size(source: Source) -> tuple[int, int]:
     with tifffile.TiffFile(source.path) as file:
         page = _page(file, source.page)
         height, width = int(page.imagelength), int(page.imagewidth)
+        check_declared_size(source, height, width, page.samplesperpixel)
         return (width, height) if _orientation(page) >= 5 else (height, width)
 
 
@@ -55,7 +64,14 @@ def load(source: Source) -> RawImage:
     """
     with tifffile.TiffFile(source.path) as file:
         page = _page(file, source.page)
+        height, width = int(page.imagelength), int(page.imagewidth)
+        check_declared_size(source, height, width, page.samplesperpixel)
+        if source.page is None:
+            _count(file)
         whole = file.series[0] if source.page is None else page
+        check_declared_size(source, height, width, math.prod(whole.shape) // (height * width))
+        if len(page.dataoffsets) != math.prod(page.chunked) and not page.is_contiguous:
+            raise ValueError(f"it has {len(page.dataoffsets)} of {math.prod(page.chunked)} strips or tiles")
         samples = _layout(whole.shape, whole.axes, len(file.pages))
         palette = _colours(page) if page.photometric == _PALETTE else None
         if page.photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE):
@@ -86,6 +102,19 @@ def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, 
             kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
             table = None if palette is None else colours
             file.write(page, photometric=kind, colormap=table, compression="zlib", metadata=None, contiguous=False)
+
+
+def _count(file: tifffile.TiffFile) -> int:
+    """Return the number of pages. tifffile ends the list in silence where it points outside the file or back."""
+    count, width = len(file.pages), file.tiff.offsetsize
+    if not count:
+        raise ValueError("it has no page")
+    end, last = file.pages.next_page_offset or 0, file.pages[-1].offset
+    if last is not None and end > last:  # not so for the pages that tifffile computes (ScanImage, NDPI, LSM)
+        file.filehandle.seek(end)
+        if file.filehandle.read(width) != bytes(width):
+            raise ValueError(f"its list of pages is broken after page {count}")
+    return count
 
 
 def _page(file: tifffile.TiffFile, page: int | None) -> Any:

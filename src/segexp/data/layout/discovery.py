@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from segexp.data.io.images import SUFFIXES, page_count
 from segexp.data.layout.infer_classes import infer_channels, infer_classes
-from segexp.data.layout.inventory import take_inventory
+from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
 from segexp.data.layout.patterns import SPLITS, natural_key
-from segexp.errors import DataError, listed
+from segexp.errors import DataError, UnreadableError, listed
 
 MASK_WORDS = (
     "mask",
@@ -219,7 +219,7 @@ def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
             continue
         image = f"{images.prefix}{{id}}{end}.{_formats(images.ending(end)[key] for key in pairs)}"
         mask = f"{masks.prefix}{{id}}{mask_end}.{_formats(masks.ending(mask_end)[key] for key in pairs)}"
-        pages = _pages(root, images, masks, end, mask_end, min(pairs))
+        pages = _pages(root, images, masks, end, mask_end, pairs)
         where = "side by side" if images is masks else f"in {images.template or '.'} and {masks.template or '.'}"
         yield Candidate(
             2 * len(pairs),
@@ -268,19 +268,30 @@ def _stacks(root: Path, files: list[str]) -> Iterable[Candidate]:
             partner = folder + slash + file.replace(image, label)
             if file.count(image) != 1 or partner not in known or not file.lower().endswith(("tif", "tiff")):
                 continue
-            pages = page_count(root / name)
-            if pages > 1 and page_count(root / partner) > 1:
+            pages = _count(root / name)
+            if pages > 1 and _count(root / partner) > 1:
                 yield Candidate(
                     2, (0, 1, 0, 0, -position), f"{name}[{{id}}]", f"{partner}[{{id}}]", f"two stacks of {pages} pages"
                 )
 
 
-def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, key: tuple[str, ...]) -> str:
-    """Return "[{page}]" if image and mask are multi-page files."""
-    image, mask = images.ending(end)[key], masks.ending(mask_end)[key]
-    if not (image.lower().endswith(("tif", "tiff")) and mask.lower().endswith(("tif", "tiff"))):
-        return ""
-    return "[{page}]" if page_count(root / image) > 1 and page_count(root / mask) > 1 else ""
+def _pages(root: Path, images: Folder, masks: Folder, end: str, mask_end: str, pairs: Iterable[Key]) -> str:
+    """Return "[{page}]" if image and mask of the first readable pair are multi-page files."""
+    for key in sorted(pairs):
+        image, mask = images.ending(end)[key], masks.ending(mask_end)[key]
+        if not (image.lower().endswith(("tif", "tiff")) and mask.lower().endswith(("tif", "tiff"))):
+            return ""
+        if fewest := min(_count(root / image), _count(root / mask)):
+            return "[{page}]" if fewest > 1 else ""
+    return ""
+
+
+def _count(path: Path) -> int:
+    """Return the number of pages, 0 for a file that cannot be read."""
+    try:
+        return page_count(path)
+    except UnreadableError:
+        return 0
 
 
 def _formats(names: Iterable[str]) -> str:
@@ -318,18 +329,20 @@ class DiscoveredLayout:
     problems: tuple[DataError, ...] = ()
 
 
-def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayout:
-    """Infer layout, classes and channels of the images below a folder.
+def discover_layout(root: Path | str, *, strict: bool = True, exclude: Sequence[str] = ()) -> DiscoveredLayout:
+    """Infer layout, classes and channels of the images below a folder, without the files of `exclude`.
 
-    With `strict`, unpaired or unreadable files raise; otherwise what is possible is inferred.
+    With `strict`, unpaired files raise; otherwise what is possible is inferred. Files that cannot be read are skipped.
 
     Raises:
         DataError: no layout fits, several fit equally well, or the best one is broken.
     """
     root = Path(root)
-    files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES]
+    files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES and name not in exclude]
     best, others = _best(root, files)
-    cases = find_cases(root, best.image, best.mask) if strict else take_inventory(root, best.image, best.mask).cases
+    find = find_cases if strict else take_inventory
+    found = find(root, best.image, best.mask, exclude=exclude)
+    cases = found.cases if isinstance(found, Inventory) else found
     problems: list[DataError] = []
 
     def found_out(ask: Callable[[], T]) -> T | None:
@@ -341,8 +354,8 @@ def discover_layout(root: Path | str, *, strict: bool = True) -> DiscoveredLayou
             problems.append(problem)
             return None
 
-    classes = found_out(lambda: infer_classes([case.masks for case in cases], strict))
-    channels = found_out(lambda: infer_channels([case.image for case in cases], strict))
+    classes = found_out(lambda: infer_classes([case.masks for case in cases], strict=False))
+    channels = found_out(lambda: infer_channels([case.image for case in cases], strict=False))
     used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}
     rest = tuple(name for name in files if name not in used)
     layout = {

@@ -1,6 +1,6 @@
 """Pair files like `find_cases`, but collect all problems instead of raising the first."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from segexp.data.layout.pairing import (
     expected_mask,
     list_files,
     masks_by_case,
+    match_masks,
     shared_fields,
     unlabelled_test_images,
     unmatched_files,
+    without_excluded,
 )
 from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
 from segexp.errors import DataError
@@ -55,6 +57,7 @@ def take_inventory(
     *,
     groups: Mapping[str, Any] | str | None = None,
     optional: Collection[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Inventory:
     """Pair the images below a folder with their masks as `find_cases` does, collecting problems.
 
@@ -66,12 +69,10 @@ def take_inventory(
     images, patterns = parse_pattern(image, "data.image"), parse_masks(mask)
     shared = {name: shared_fields(images, pattern) for name, pattern in patterns.items()}
     files = list_files(root, max(images.depth, *(pattern.depth for pattern in patterns.values()), DEPTH))
+    files = without_excluded(files, exclude, images, patterns.values())
     problems: list[DataError] = []
     found = match_files(root, files, images, list(patterns.values()), problems)
-    masks: dict[str, list[Match]] = {}
-    for name, pattern in patterns.items():
-        others = [other for other in patterns.values() if other is not pattern]
-        masks[name] = match_files(root, files, pattern, [images, *others], problems)
+    masks = match_masks(root, files, images, patterns, problems)
     used = {match.source.path.relative_to(root).as_posix() for side in (found, *masks.values()) for match in side}
     found = _first_of_twins(found, images, list(FIELDS), problems)
     lone_images: list[Match] = []

@@ -5,22 +5,27 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from segexp.config.schema import DataConfig
+from segexp.data.damaged import unreadable_files
+from segexp.data.io.images import SUFFIXES
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
     FIELDS,
+    SPLITS,
     Match,
     Pattern,
     check_unique,
     match_files,
     natural_key,
+    owner,
     parse_masks,
     parse_pattern,
 )
-from segexp.errors import ConfigError, DataError, listed
+from segexp.errors import ConfigError, DataError, UnreadableError, listed
 from segexp.types import Case, Source
 
 SHOWN = 10
@@ -31,31 +36,28 @@ _log = logging.getLogger(__name__)
 
 def pair_masks(
     root: Path,
-    files: list[str],
     found: list[Match],
+    found_masks: list[Match],
     images: Pattern,
     masks: Pattern,
     strict: bool,
-    others: Sequence[Pattern] = (),
     optional: bool = False,
 ) -> dict[str, tuple[Source, ...]]:
     """Return the masks of each case by id, without images of an unlabelled test split.
 
     Args:
         root: the folder.
-        files: names relative to it.
         found: the images.
-        images: their pattern.
-        masks: pattern of the masks (of one class).
+        found_masks: the masks (of one class).
+        images: pattern of the images.
+        masks: pattern of the masks.
         strict: every image must have a mask and every mask an image.
-        others: mask patterns of the other classes.
         optional: an image need not have a mask.
 
     Raises:
         DataError: see `find_cases`.
     """
     shared = shared_fields(images, masks)
-    found_masks = match_files(root, files, masks, [images, *others])
     if not masks.many:
         check_unique(found_masks, masks, shared)
     if optional and not found_masks:
@@ -204,6 +206,7 @@ def find_cases(
     splits: Iterable[str] | None = None,
     require_masks: bool = True,
     optional: Collection[str] = (),
+    exclude: Sequence[str] = (),
 ) -> list[Case]:
     """Pair the images below a folder with their masks by the fields of both patterns.
 
@@ -218,26 +221,35 @@ def find_cases(
         splits: keep only cases of these splits.
         require_masks: every image must have a mask (of each class) and every mask an image.
         optional: classes whose masks may be missing.
+        exclude: see `without_excluded`.
 
     Returns:
         Cases in natural order of their ids (2 before 10).
 
     Raises:
-        DataError: the folder is missing or empty, nothing matches, files are unmatched or have the same id.
+        DataError: the folder is missing or empty, nothing matches, files are unmatched or have the same id, or stacks cannot
+            be read, all of which are named.
         ConfigError: a pattern is wrong, or the two share no field.
     """
     root = Path(root)
     images = parse_pattern(image, "data.image")
     patterns = parse_masks(mask)
     files = list_files(root, max(pattern.depth for pattern in (images, *patterns.values())))
-    found = match_files(root, files, images, list(patterns.values()))
+    files = without_excluded(files, exclude, images, patterns.values())
+    problems: list[DataError] = []
+    found = match_files(root, files, images, list(patterns.values()), problems)
+    masks = match_masks(root, files, images, patterns, problems)
+    if damaged := [problem for problem in problems if isinstance(problem, UnreadableError)]:
+        raise unreadable_files(damaged, root, exclude)
+    if problems:
+        raise problems[0]
     if not found:
         raise _nothing(root, files, images)
     check_unique(found, images)
-    of_class: dict[str, dict[str, tuple[Source, ...]]] = {}
-    for name, pattern in patterns.items():
-        others = [other for other in patterns.values() if other is not pattern]
-        of_class[name] = pair_masks(root, files, found, images, pattern, require_masks, others, name in optional)
+    of_class = {
+        name: pair_masks(root, found, masks[name], images, pattern, require_masks, name in optional)
+        for name, pattern in patterns.items()
+    }
     wanted = None if splits is None else set(splits)
     cases = [case for case in assemble_cases(found, of_class) if wanted is None or case.split in wanted]
     if groups is None:
@@ -246,8 +258,48 @@ def find_cases(
     return [replace(case, group=of[case.id]) for case in cases]
 
 
+def match_masks(
+    root: Path, files: Sequence[str], images: Pattern, patterns: Mapping[str, Pattern], problems: list[DataError]
+) -> dict[str, list[Match]]:
+    """Return the masks by class; see `match_files`.
+
+    Raises:
+        ConfigError: a pattern of masks and that of the images share no field, or are equal.
+    """
+    masks = {}
+    for name, pattern in patterns.items():
+        shared_fields(images, pattern)
+        others = [other for other in patterns.values() if other is not pattern]
+        masks[name] = match_files(root, files, pattern, [images, *others], problems)
+    return masks
+
+
+def without_excluded(files: list[str], exclude: Sequence[str], images: Pattern, masks: Collection[Pattern]) -> list[str]:
+    """Return the files without those of `data.exclude` and without their partners, the images or masks they are paired with.
+
+    An excluded name without a file gives a log message.
+    """
+    if missing := [name for name in exclude if name not in files]:
+        _log.warning("data.exclude names %s, which the data folder does not hold.", listed(missing, SHOWN))
+    gone = set(exclude)
+    for pattern in (
+        (*masks, *masks) if exclude else ()
+    ):  # twice: from a mask to its image, from that to the masks of other classes
+        fields = [name for name in shared_fields(images, pattern) if name not in (images.page, pattern.page)]
+        keys = {}
+        for name in files:
+            of = owner(name, (images, *masks))
+            if of in (images, pattern) and (found := of.match(name)) is not None:
+                keys[name] = tuple(SPLITS.get(found[field].lower(), found[field]) for field in fields)
+        partners = {keys[name] for name in gone if name in keys}
+        gone |= {name for name, key in keys.items() if key in partners}
+    return [name for name in files if name not in gone]
+
+
 def list_files(root: Path, depth: int) -> list[str]:
     """Return all files up to `depth` folders below the root, with "/", without hidden and system files.
+
+    An empty folder that is named as an image counts as a file, so that it is reported.
 
     Raises:
         DataError: the folder is missing, is a file, or is empty.
@@ -267,12 +319,17 @@ def list_files(root: Path, depth: int) -> list[str]:
         cycle = (stat.st_dev, stat.st_ino) in seen  # a symlink cycle
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = [] if cycle or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
+        names += [name for name in folders if name.rpartition(".")[2].lower() in SUFFIXES and _is_empty(Path(folder, name))]
         files += [] if cycle else [prefix + name for name in sorted(filter(_wanted, names))]
     if not files:
         raise DataError(
             f"The data folder {root} holds no files", "Pictures and masks were expected in it", "Type data.root=DIR"
         )
     return files
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folders or names for _, folders, names in islice(os.walk(folder), 1))
 
 
 def _wanted(name: str) -> bool:
@@ -296,4 +353,9 @@ def find_data_cases(data: DataConfig) -> list[Case]:
         ConfigError: a pattern is wrong or missing.
         DataError: unpaired files, or no files.
     """
-    return find_cases(Path(data.root), data.image or "", data.mask, groups=data.groups, optional=data.optional_masks)
+    return find_cases(
+        *(Path(data.root), data.image or "", data.mask),
+        groups=data.groups,
+        optional=data.optional_masks,
+        exclude=data.exclude,
+    )

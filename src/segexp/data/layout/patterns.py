@@ -174,7 +174,7 @@ class Match:
 
 
 def match_files(
-    root: Path, files: Iterable[str], pattern: Pattern, others: Sequence[Pattern] = (), problems: list[DataError] | None = None
+    root: Path, files: Iterable[str], pattern: Pattern, others: Sequence[Pattern], problems: list[DataError]
 ) -> list[Match]:
     """Return the files that match a pattern, except those that another pattern matches better; one entry per page.
 
@@ -183,10 +183,10 @@ def match_files(
         files: names relative to it.
         pattern: of the files.
         others: competing patterns.
-        problems: collects problems with single files, which are then skipped; None raises the first.
+        problems: collects those of single files, which are then skipped: {split} matches no split, or the pages cannot be
+            counted.
 
     Raises:
-        DataError: {split} matches no split, or the pages of a file cannot be counted.
         ConfigError: two patterns are equal.
     """
     for other in others:
@@ -194,24 +194,20 @@ def match_files(
             raise ConfigError(
                 f"{pattern.key} and {other.key} are both {pattern.text}", "They name different files", "Change one of them"
             )
-    rank = (pattern.literals, pattern.key)
-    better = [other for other in others if (other.literals, other.key) > rank]
     found: list[Match] = []
     for name in files:
-        fields = pattern.match(name)
-        if fields is None or any(other.regex.fullmatch(name) for other in better):
-            continue
-        try:
-            pages = _pages(root, name, fields, pattern)
-        except DataError as problem:
-            if problems is None:
-                raise
-            problems.append(problem)
-            continue
-        if not pages and problems is not None:
-            problems.append(DataError(f"{root / name} has no page that can be read", do="Copy the file again"))
-        found += pages
+        if owner(name, [pattern, *others]) is pattern and (fields := pattern.match(name)) is not None:
+            try:
+                found += _pages(root, name, fields, pattern)
+            except DataError as problem:
+                problems.append(problem)
     return found
+
+
+def owner(name: str, patterns: Iterable[Pattern]) -> Pattern | None:
+    """Return the most specific of the patterns that match a file."""
+    matching = [pattern for pattern in patterns if pattern.regex.fullmatch(name)]
+    return max(matching, key=lambda pattern: (pattern.literals, pattern.key), default=None)
 
 
 def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> list[Match]:
