@@ -1,24 +1,27 @@
 """Whether damaged, hostile and odd image files stop anything: each is given to check, predict and train, in this process.
 
-Writes some 400 files of every format that is read, and of some that are not: cut off, with flipped and zeroed bytes, without
+Writes some 500 files of every format that is read, and of some that are not: cut off, with flipped and zeroed bytes, without
 pages, of no size and of absurd sizes, compressed by codecs that are missing, complex, not finite, pickled, under a wrong name,
-as a folder, a dangling link, a pipe, or without permission. Counts tracebacks, unexpected exceptions and commands that stopped
-before the last file (all must be 0), files that are read with other values than before they were cut (0), and the peak memory.
+as a folder, a dangling link, a pipe, or without permission. They stand in for images, for masks, for stacks and for volumes.
+Each file must be read or be named by each command; no command may end by an unexpected exception or before the last file; the
+override that `train` prints must lead to a finished training; what is read of a cut file must be what was in it; memory must
+stay bounded. Prints the counts, and exits with 1 on a miss.
 
-    python benchmarks/damaged_files.py [DIR]
+    python benchmarks/damaged_files.py
 """
 
-import argparse
 import contextlib
 import gzip
 import importlib
 import io
+import logging
 import os
 import pickle
 import random
+import re
 import resource
+import shlex
 import struct
-import sys
 import tempfile
 import time
 import zlib
@@ -32,15 +35,19 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from segexp.data.io.images import page_count, read_image
+from segexp.data.io.images import fit_channels, page_count, read_image
 from segexp.errors import SegexpError
 from segexp.types import Array, Source
 
 SIDE = (48, 64)
 """Height and width of the files before they are damaged."""
 
-MEMORY = 3 << 30
+MEMORY = 2 << 30
 """Bytes that the process may take at most, above what it needs before."""
+
+
+SHOWN = 5
+"""Misses of a kind that are printed."""
 
 
 @dataclass(frozen=True)
@@ -284,3 +291,168 @@ def each_damage() -> Iterator[Damaged]:
             path.write_bytes(data)
             page = 0 if page_count(path) > 1 else None
             yield from damages(name, data, read_image(Source(path, page)))
+
+
+def outcome(file: Damaged, path: Path) -> str:
+    """Return "refused", "read", or "other" where a file gives other values than were in it before it was cut."""
+    try:
+        pages = page_count(path)
+        values = read_image(Source(path, 0 if pages > 1 else None), 1)
+    except SegexpError:
+        return "refused"
+    same = file.intact is None or np.array_equal(values, fit_channels(file.intact, 1, ""))
+    return "read" if same else "other"
+
+
+@dataclass
+class Ended:
+    """What a command left: exit code, all that it printed, seconds."""
+
+    code: int
+    text: str
+    seconds: float
+
+
+def typed(verb: str, *words: str) -> Ended:
+    """Type a command in this process."""
+    out, started = io.StringIO(), time.monotonic()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = importlib.import_module(f"segexp.cli.{verb}").main(list(words))
+    handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.FileHandler)]
+    for handler in handlers:
+        logging.root.removeHandler(handler)
+    return Ended(int(code), out.getvalue(), time.monotonic() - started)
+
+
+@dataclass
+class Misses:
+    """Counts of what must not happen, with an example of each."""
+
+    counts: Counter[str]
+
+    def note(self, kind: str, where: str) -> None:
+        """Count a miss, and print the first ones."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= SHOWN:
+            print(f"  MISS {kind}: {where}")
+
+    def examine(self, what: str, ended: Ended, refused: list[str], said: str) -> None:
+        """Count what is wrong with a command that had to name the refused files in `said` and end with 1."""
+        print(f"{what}: exit code {ended.code}, {len(refused)} files refused, {ended.seconds:.0f} s")
+        if "Traceback" in ended.text:
+            self.note("tracebacks", f"{what}: {ended.text[-400:]}")
+        if "unexpected" in ended.text:
+            self.note("unexpected", f"{what}: {ended.text[-400:]}")
+        if ended.code != 1:
+            self.note("exit codes", f"{what}: {ended.code}, {ended.text[-400:]}")
+        for name in refused:
+            if name not in said:
+                self.note("files not named", f"{what}: {name}")
+
+
+def write_pairs(root: Path, files: dict[str, Damaged], side: str, suffix: str) -> dict[str, str]:
+    """Write eight good pairs and one for each file, with the damaged one on a side; return the outcomes by name."""
+    other = {"images": "masks", "masks": "images"}[side]
+    for folder in (root / "images", root / "masks"):
+        folder.mkdir(parents=True)
+    good = Image.fromarray(picture())
+    mask = Image.fromarray(np.where(picture() > 110, np.uint8(255), np.uint8(0)))
+
+    def write_good(folder: str, stem: str, pages: int = 1) -> None:
+        path = root / folder / f"{stem}.{suffix}"
+        image = mask if folder == "masks" else good
+        if suffix == "nii.gz":
+            path.write_bytes(gzip.compress(by_nibabel(np.stack([np.asarray(image).T] * pages, axis=2))))
+        else:
+            image.save(path, **({"save_all": True, "append_images": [image] * (pages - 1)} if pages > 1 else {}))
+
+    for n in range(8):
+        write_good("images", f"good{n}")
+        write_good("masks", f"good{n}")
+    outcomes, pages = {}, 1
+    for name, file in files.items():
+        path = root / side / name
+        file.write(path)
+        with contextlib.suppress(SegexpError):
+            pages = page_count(path) if suffix != "png" else 1
+        write_good(other, name.partition(".")[0], pages)
+        outcomes[name] = outcome(file, path)
+    return outcomes
+
+
+def main() -> None:
+    """Write the files, run the commands, print the counts."""
+    logging.disable(logging.WARNING)
+    misses = Misses(Counter())
+    files = {f"{n:03d}_{file.name}": file for n, file in enumerate(damaged_files())}
+    volumes = {name: file for name, file in files.items() if ".nii" in name}
+    stacks = {name: file for name, file in files.items() if name.endswith(".tif")}
+    flat = {name: file for name, file in files.items() if name not in volumes}
+    print(f"{len(files)} damaged files")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        small = ["model.width=4", "model.depth=2", "trainer.gpus=0", "trainer.max_epochs=1", "data.num_workers=0"]
+        small += ["data.batch_size=2", "callbacks=none", "data.allow_leakage=true"]
+        classes = "data.classes={background: 0, disk: 255}"
+        sets = {
+            "images": (flat, "images", "png", 'data.image="images/{id}.*"', 'data.mask="masks/{id}.*"'),
+            "masks": (flat, "masks", "png", 'data.image="images/{id}.*"', 'data.mask="masks/{id}.*"'),
+            "stacks": (stacks, "images", "tif", 'data.image="images/{id}.tif[{page}]"', 'data.mask="masks/{id}.tif[{page}]"'),
+            "volumes": (
+                *(volumes, "images", "nii.gz"),
+                *('data.image="images/{id}.{nii,nii.gz}[{page}]"', 'data.mask="masks/{id}.{nii,nii.gz}[{page}]"'),
+            ),
+        }
+        run = ""
+        for what, (chosen, side, suffix, image, mask) in sets.items():
+            root = Path(folder) / what
+            outcomes = write_pairs(root, chosen, side, suffix)
+            print(f"{what}: {len(chosen)} files, {dict(Counter(outcomes.values()))}")
+            for name in (name for name, end in outcomes.items() if end == "other"):
+                misses.note("read with other values", name)
+            refused = [name for name, end in outcomes.items() if end == "refused"]
+            keys = ["data=paired_folders", f"data.root={root}", image, mask, classes, "data.channels=1"]
+            ended = typed("check", *keys, f"output={root}_check")
+            misses.examine(f"check {what}", ended, refused, ended.text)
+            for name, end in outcomes.items():
+                if end == "read":  # what is left of it need not fit its partner
+                    path = root / side / name
+                    path.unlink()
+                    (root / {"images": "masks", "masks": "images"}[side] / f"{name.partition('.')[0]}.{suffix}").unlink()
+            ended = typed("train", *keys, *small, f"run_dir={root}_run")
+            misses.examine(f"train {what}", ended, refused, ended.text)
+            if Path(f"{root}_run").exists():
+                misses.note("started before the refusal", what)
+            line = re.search(r"'data\.exclude=.*?'(?=[ .])", ended.text)
+            ended = typed("train", *keys, *small, f"run_dir={root}_run", *shlex.split(line[0] if line else ""))
+            print(f"train {what}, as the message says: exit code {ended.code}, {ended.seconds:.0f} s")
+            if ended.code:
+                misses.note("lines that do not help", f"{what}: {ended.text[-400:]}")
+            run = run or f"{root}_run"
+        root = Path(folder) / "input"
+        outcomes = {}
+        root.mkdir()
+        for name, file in files.items():
+            file.write(root / name)
+            outcomes[name] = outcome(file, root / name)
+        refused = [name for name, end in outcomes.items() if end == "refused"]
+        ended = typed("predict", f"checkpoint={run}", f"input={root}", "output=out", "check=false")
+        review = Path("out/review.csv").read_text(encoding="utf-8")
+        misses.examine("predict", ended, refused, "\n".join(row for row in review.splitlines() if "not predicted: " in row))
+        written = {path.name.partition(".")[0] for path in Path("out").iterdir()}
+        for name in (name for name, end in outcomes.items() if end == "read" and name.partition(".")[0] not in written):
+            if f"{name}," not in review:
+                misses.note("stops", f"{name} was neither predicted nor named")
+        if Path("unpickled").exists():
+            misses.note("unpickled", "numpy.png or pickle")
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - ready) * 1024
+        print(f"peak memory above that of the start: {peak / 1e6:.0f} MB")
+        if peak > MEMORY:
+            misses.note("memory", f"{peak} bytes")
+    kinds = ("tracebacks", "unexpected", "stops", "files not named", "read with other values")
+    print(", ".join(f"{kind} {misses.counts[kind]}" for kind in dict.fromkeys((*kinds, *misses.counts))))
+    raise SystemExit(1 if misses.counts else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.checks import OPEN, typed
 from fixtures.configs import data_config
-from segexp.checks.files import check_images, check_inventory, check_splits, relative_name
+from segexp.checks.files import check_images, check_inventory, check_splits
 from segexp.checks.mask_values import check_shares
 from segexp.checks.run import resolve_dataset
 from segexp.checks.scan import digest, image_digest, scan_case, scan_cases
@@ -55,11 +55,6 @@ def test_empty_splits():
     assert check_splits(["train", "val", "val"]) == []
     (finding,) = check_splits(["train", "test"])
     assert (finding.level, finding.found) == ("error", "No case is in the split val")
-
-
-def test_names_below_the_root():
-    assert relative_name(Path("/data/a/b.png"), Path("/data")) == "a/b.png"
-    assert relative_name(Path("/other/b.png"), Path("/data")) == "/other/b.png"
 
 
 def looks_of(root: Path, masks: list[np.ndarray], table: LabelTable):

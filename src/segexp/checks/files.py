@@ -9,7 +9,7 @@ from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import CaseScan, Fault
 from segexp.config.schema import DataConfig
-from segexp.data.damaged import exclude_override
+from segexp.data.damaged import exclude_override, first_reasons
 from segexp.data.labels.regions import SOFT_BORDER
 from segexp.data.layout.inventory import Inventory
 from segexp.errors import DataError, SegexpError, UnreadableError, listed, pluralise, sentence
@@ -81,11 +81,10 @@ def check_faults(faults: Sequence[Fault], data: DataConfig, problems: Sequence[D
     findings = []
     broken = [fault for fault in faults if fault.kind == "unreadable"]
     stacks = [problem for problem in problems if isinstance(problem, UnreadableError)]
-    if broken or stacks:
-        texts = [problem.found for problem in (*stacks, *(fault.problem for fault in broken))]
-        text = f"{pluralise(len(texts), 'file')} cannot be used: {'; '.join(texts)}"
-        files = [*(problem.file for problem in stacks), *(str(fault.source.path) for fault in broken)]
-        line = exclude_override(files, data.root, data.exclude)
+    of_faults = ((str(fault.source.path), fault.problem) for fault in broken)
+    if reasons := first_reasons([*((problem.file, problem) for problem in stacks), *of_faults]):
+        text = f"{pluralise(len(reasons), 'file')} cannot be used: {'; '.join(reasons.values())}"
+        line = exclude_override(reasons, data.root, data.exclude)
         do = f"Copy them again from where they came, or leave them and their partners out: type {line}"
         findings.append(Finding("error", "unreadable", text, do, _ids(broken)))
     if mismatched := [fault for fault in faults if fault.kind == "size"]:

@@ -3,8 +3,10 @@
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from segexp.config.overrides import to_overrides
+from segexp.config.schema import DataConfig
 from segexp.data.statistics import read_all
 from segexp.errors import DataError, UnreadableError
 from segexp.types import Case
@@ -12,31 +14,53 @@ from segexp.types import Case
 
 def exclude_override(files: Iterable[str], root: Path | str, excluded: Sequence[str] = ()) -> str:
     """Return the override, quoted for a shell, that leaves out files besides those that are `excluded` already."""
-    base = Path(root)
-    paths = [Path(file) for file in files]
-    names = [path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path) for path in paths]
-    return shlex.quote(to_overrides({"data": {"exclude": list(dict.fromkeys([*excluded, *names]))}})[0])
+    names = dict.fromkeys([*excluded, *(Path(file).relative_to(root).as_posix() for file in files)])
+    return shlex.quote(to_overrides({"data": {"exclude": list(names)}})[0])
 
 
-def unreadable_files(problems: Sequence[UnreadableError], root: Path | str, excluded: Sequence[str] = ()) -> DataError:
-    """Return one error that names all files, and how to go on without them."""
-    found = "; ".join(problem.found for problem in problems)
-    them = "it and its partner" if len(problems) == 1 else "them and their partners"
-    line = exclude_override((problem.file for problem in problems), root, excluded)
-    return DataError(
-        found if len(problems) == 1 else f"{len(problems)} files cannot be used: {found}",
-        "Training leaves out no case by itself",
-        f"Copy {'the file' if len(problems) == 1 else 'them'} again from where it came, or leave {them} out: type {line}",
-    )
+class UnreadableFilesError(DataError):
+    """Names all files that cannot be read, and how to go on without them.
+
+    Attributes:
+        problems: one for each file, or page of a file.
+    """
+
+    def __init__(self, problems: Sequence[UnreadableError], root: Path | str, excluded: Sequence[str] = ()) -> None:
+        """Compose the message; `excluded` is data.exclude so far."""
+        self.problems = problems
+        reasons = first_reasons((problem.file, problem) for problem in problems)
+        line = exclude_override(reasons, root, excluded)
+        one = len(reasons) == 1
+        super().__init__(
+            ("" if one else f"{len(reasons)} files cannot be used: ") + "; ".join(reasons.values()),
+            "No case is left out in silence",
+            f"Copy {'the file' if one else 'them'} again from where {'it' if one else 'they'} came, or leave "
+            f"{'it and its partner' if one else 'them and their partners'} out: type {line}",
+        )
+
+    def __reduce__(self) -> Any:
+        """Support pickling, for worker processes."""
+        return DataError, (self.found, self.expected, self.do)
+
+
+def first_reasons(problems: Iterable[tuple[str, DataError]]) -> dict[str, str]:
+    """Return what is wrong with each file; of a stack, with the first of its pages."""
+    found: dict[str, str] = {}
+    for file, problem in problems:
+        found.setdefault(file, problem.found)
+    return found
 
 
 def refuse_unreadable(
-    reader: Callable[[Case], object], cases: Sequence[Case], root: Path | str, excluded: Sequence[str] = ()
+    reader: Callable[[Case], object],
+    cases: Sequence[Case],
+    data: DataConfig,
+    known: Sequence[UnreadableError] = (),
 ) -> None:
-    """Read all cases and refuse the files that cannot be read, all at once.
+    """Read all cases and refuse the files that cannot be read, with those that are `known`, all at once.
 
     Raises:
-        DataError: see `unreadable_files`.
+        UnreadableFilesError: there are such files.
     """
 
     def problem_of(case: Case) -> UnreadableError | None:
@@ -48,6 +72,6 @@ def refuse_unreadable(
             pass  # of another kind, which stays for the next attempt
         return None
 
-    problems = [problem for problem in read_all(problem_of, cases) if problem is not None]
+    problems = [*known, *(problem for problem in read_all(problem_of, cases) if problem is not None)]
     if problems:
-        raise unreadable_files(problems, root, excluded)
+        raise UnreadableFilesError(problems, data.root, data.exclude)

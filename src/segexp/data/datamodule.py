@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from segexp.config.learned import AUTO
 from segexp.config.schema import DataConfig
 from segexp.data.cache import Store, open_store
-from segexp.data.damaged import refuse_unreadable
+from segexp.data.damaged import UnreadableFilesError, refuse_unreadable
 from segexp.data.dataset import EpochSampler, EvalDataset, ShareSampler, TrainDataset, collate_eval, collate_train
 from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
@@ -119,14 +119,14 @@ class SegmentationDataModule(pl.LightningDataModule):
         """
         if self.cases:
             return
-        self.cases = find_data_cases(self.data)
+        self.cases = self._find_cases()
         self.splits = split_from_config(self.data, self.cases, self.seed)
         statistics = Statistics(self.spec.channels, self.spec.num_classes, label_mode(self.spec))
         try:
             self._check_sizes()
             self.store = self._fill(statistics)
         except (UnreadableError, OSError):  # the first of them; a missing file ends the search for the cache
-            refuse_unreadable(self.reader, self.cases, self.data.root, self.data.exclude)
+            refuse_unreadable(self.reader, self.cases, self.data)
             raise
         check_masks(statistics, self.spec.classes, "training")
         self.fingerprint = statistics.fingerprint()
@@ -246,6 +246,15 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _find_cases(self) -> list[Case]:
+        try:
+            return find_data_cases(self.data)
+        except UnreadableFilesError as stacks:  # whose pages cannot be counted; find the others that cannot be read
+            gone = [Path(problem.file).relative_to(self.data.root).as_posix() for problem in stacks.problems]
+            rest = self.data.changed(exclude=[*self.data.exclude, *gone])
+            refuse_unreadable(self.reader, find_data_cases(rest), self.data, stacks.problems)
+            raise
 
     def _check_sizes(self) -> None:
         training = self.cases_of("train")

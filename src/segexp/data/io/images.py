@@ -4,6 +4,7 @@ Legend: H W pixels, C channels.
 """
 
 import shlex
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 _ORIENTATION = 0x0112
 
 Image.MAX_IMAGE_PIXELS = None  # `check_declared_size` has a limit that aerial images do not exceed
+warnings.filterwarnings("ignore", module=r"PIL\.")  # what makes a file unreadable is raised
 
 
 def read_image(source: Source, channels: int | None = None) -> Array:
@@ -48,8 +50,7 @@ def read_image(source: Source, channels: int | None = None) -> Array:
     raw = _load(source)
     array = raw.shown()
     if array.dtype not in (np.uint8, np.uint16, np.float32):
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
+        array = _as_float32(array)
     _check_finite(array, source)
     array = array[..., None] if array.ndim == 2 else array
     return np.ascontiguousarray(fit_channels(array, channels, source))
@@ -182,7 +183,12 @@ def _smallest(array: Array) -> Array:
     whole = array.dtype.kind in "iu" or bool((array == np.floor(array)).all())
     if whole and array.size and array.min() >= 0 and array.max() <= 65535:
         return array.astype(np.uint8 if array.max() <= 255 else np.uint16)
-    return array.astype(np.float32)
+    return _as_float32(array)
+
+
+def _as_float32(array: Array) -> Array:
+    with np.errstate(over="ignore"):  # becomes infinite, which `_check_finite` refuses
+        return array.astype(np.float32)
 
 
 def _load(source: Source) -> RawImage:

@@ -28,6 +28,9 @@ Array = npt.NDArray[Any]
 ENDINGS = ("nii", "nii.gz")
 """File extensions."""
 
+DEFLATE = 1032
+"""Maximum ratio of bytes before and after compression by gzip."""
+
 KEPT = 2 << 30
 """Bytes of decoded volumes kept in memory; the last two (image and mask) are always kept."""
 
@@ -143,7 +146,7 @@ def _shape(image: Any, source: Source) -> tuple[int, int, int, int]:
     """Return X, Y, Z, C from the header; missing axes are 1.
 
     Raises:
-        ValueError: more axes or channels than supported.
+        ValueError: more axes or channels than supported, or more voxels than the file holds.
         DataError: more voxels than are decoded.
     """
     sides = [int(side) for side in image.shape]
@@ -156,6 +159,9 @@ def _shape(image: Any, source: Source) -> tuple[int, int, int, int]:
         raise ValueError(f"it has the axes {axes}, and a volume with at most {MAX_CHANNELS} channels is read")
     channels = len(colours[:3]) if colours else channels
     check_declared_size(source, y, x, z * channels)
+    room, needed = source.path.stat().st_size, image.dataobj.offset + math.prod(sides) * image.dataobj.dtype.itemsize
+    if needed > room * (DEFLATE if source.path.name.lower().endswith(".gz") else 1):
+        raise ValueError(f"it is cut off: it has {room} bytes, and {x}x{y}x{z} voxels take {needed}")
     return x, y, z, channels
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.config.schema import DataConfig
-from segexp.data.damaged import unreadable_files
+from segexp.data.damaged import UnreadableFilesError
 from segexp.data.io.images import SUFFIXES
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
@@ -240,7 +240,7 @@ def find_cases(
     found = match_files(root, files, images, list(patterns.values()), problems)
     masks = match_masks(root, files, images, patterns, problems)
     if damaged := [problem for problem in problems if isinstance(problem, UnreadableError)]:
-        raise unreadable_files(damaged, root, exclude)
+        raise UnreadableFilesError(damaged, root, exclude)
     if problems:
         raise problems[0]
     if not found:
@@ -279,18 +279,18 @@ def without_excluded(files: list[str], exclude: Sequence[str], images: Pattern, 
 
     An excluded name without a file gives a log message.
     """
-    if missing := [name for name in exclude if name not in files]:
+    if not exclude:
+        return files
+    if missing := sorted(set(exclude).difference(files)):
         _log.warning("data.exclude names %s, which the data folder does not hold.", listed(missing, SHOWN))
-    gone = set(exclude)
-    for pattern in (
-        (*masks, *masks) if exclude else ()
-    ):  # twice: from a mask to its image, from that to the masks of other classes
-        fields = [name for name in shared_fields(images, pattern) if name not in (images.page, pattern.page)]
-        keys = {}
-        for name in files:
-            of = owner(name, (images, *masks))
-            if of in (images, pattern) and (found := of.match(name)) is not None:
-                keys[name] = tuple(SPLITS.get(found[field].lower(), found[field]) for field in fields)
+    gone, owners = set(exclude), {name: owner(name, (images, *masks)) for name in files}
+    for pattern in (*masks, *masks):  # the second time from an image to its masks of other classes
+        shared = [field for field in shared_fields(images, pattern) if field not in (images.page, pattern.page)]
+        keys = {
+            name: tuple(SPLITS.get(found[field].lower(), found[field]) for field in shared)
+            for name, of in owners.items()
+            if of in (images, pattern) and (found := of.match(name)) is not None
+        }
         partners = {keys[name] for name in gone if name in keys}
         gone |= {name for name, key in keys.items() if key in partners}
     return [name for name in files if name not in gone]
@@ -318,8 +318,8 @@ def list_files(root: Path, depth: int) -> list[str]:
         prefix = "" if relative == "." else f"{relative}/"
         cycle = (stat.st_dev, stat.st_ino) in seen  # a symlink cycle
         seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = [] if cycle or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
         names += [name for name in folders if name.rpartition(".")[2].lower() in SUFFIXES and _is_empty(Path(folder, name))]
+        folders[:] = [] if cycle or prefix.count("/") >= depth else sorted(filter(_wanted, folders))
         files += [] if cycle else [prefix + name for name in sorted(filter(_wanted, names))]
     if not files:
         raise DataError(
