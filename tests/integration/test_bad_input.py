@@ -21,9 +21,10 @@ PICTURES = (
 )
 PICTURES += "missing files, move the others out, or correct the patterns; one that names a folder leaves the others out."
 UNREADABLE = (
-    "Expected a readable PNG, JPEG, GIF, BMP or TIFF picture. Copy the file again from where it came, or move it and its "
+    "No case is left out in silence. Copy the file again from where it came, or leave it and its partner out: type "
+    "'data.exclude=[{name}]'."
 )
-UNREADABLE += "partner out of the data folder."
+SECOND = UNREADABLE.format(name="train/002.png")
 
 
 @pytest.fixture
@@ -117,19 +118,19 @@ DATA = {
     ),
     "image_truncated": (
         cut("train/002.png", 0.5),
-        f"{{root}}/train/002.png cannot be read (image file is truncated). {UNREADABLE}",
+        f"{{root}}/train/002.png cannot be read (image file is truncated). {SECOND}",
     ),
     "mask_truncated": (
         cut("val/002_mask.png", 0.6),
-        f"{{root}}/val/002_mask.png cannot be read (image file is truncated). {UNREADABLE}",
+        f"{{root}}/val/002_mask.png cannot be read (image file is truncated). {UNREADABLE.format(name='val/002_mask.png')}",
     ),
     "image_of_nothing": (
         cut("train/002.png", 0),
-        f"{{root}}/train/002.png cannot be read (cannot identify image file '{{root}}/train/002.png'). {UNREADABLE}",
+        f"{{root}}/train/002.png cannot be read (cannot identify image file '{{root}}/train/002.png'). {SECOND}",
     ),
     "not_an_image": (
         lambda root: (root / "train" / "002.png").write_text("This is no picture."),
-        f"{{root}}/train/002.png cannot be read (cannot identify image file '{{root}}/train/002.png'). {UNREADABLE}",
+        f"{{root}}/train/002.png cannot be read (cannot identify image file '{{root}}/train/002.png'). {SECOND}",
     ),
     "value_of_no_class": (
         blank_mask(spotted(64, 64, value=7)),

@@ -236,10 +236,10 @@ def _load_picture(source: Source) -> RawImage:
     with Image.open(source.path, formats=_FORMATS) as picture:
         picture.seek(source.page or 0)
         check_declared_size(source, picture.height, picture.width, len(picture.getbands()))
+        picture.load()
         if picture.format == "PNG":
             with Image.open(source.path, formats=_FORMATS) as checked:
                 checked.verify()  # checksums, which `load` skips
-        picture.load()
         raw = from_pillow(picture)
         orientation = picture.getexif().get(_ORIENTATION, 1)
         deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")

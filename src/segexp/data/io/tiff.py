@@ -66,8 +66,6 @@ def load(source: Source) -> RawImage:
         page = _page(file, source.page)
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
-        if source.page is None:
-            _count(file)
         whole = file.series[0] if source.page is None else page
         check_declared_size(source, height, width, math.prod(whole.shape) // (height * width))
         if len(page.dataoffsets) != math.prod(page.chunked) and not page.is_contiguous:
@@ -118,8 +116,9 @@ def _count(file: tifffile.TiffFile) -> int:
 
 
 def _page(file: tifffile.TiffFile, page: int | None) -> Any:
-    if not 0 <= (page or 0) < len(file.pages):
-        raise ValueError(f"it has {len(file.pages)} pages, numbered from 0")
+    count = _count(file) if page is None else len(file.pages)
+    if not 0 <= (page or 0) < count:
+        raise ValueError(f"it has {count} pages, numbered from 0")
     return file.pages[page or 0]
 
 
