@@ -205,7 +205,8 @@ def _load(source: Source) -> RawImage:
 
 
 def _guarded(source: Source, read: Callable[[], T]) -> T:
-    """Convert exceptions of decoders to a DataError that names the file."""
+    """Convert exceptions of decoders to an UnreadableError that names the file."""
+    cause: Exception | None = None
     try:
         if source.path.exists() and not source.path.is_file():  # opening a pipe would wait for ever
             raise ValueError("it is a folder" if source.path.is_dir() else "it is a pipe, a socket or a device")
@@ -218,12 +219,13 @@ def _guarded(source: Source, read: Callable[[], T]) -> T:
     except SegexpError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
+        cause = error
         found = f"{source} cannot be read ({_one_line(error)})"
         expected = (
             f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}"
         )
         do = "Copy the file again from where it came, or move it and its partner out of the data folder"
-    raise UnreadableError(found, expected, do, file=str(source.path))
+    raise UnreadableError(found, expected, do, file=str(source.path)) from cause
 
 
 def _one_line(error: Exception) -> str:
