@@ -6,17 +6,23 @@ After a power cut a file has its whole content, that of before, or is not there.
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
+import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 SEAL = "crc32"
 """The entry of sealed JSON that holds the CRC-32 of the others."""
+
+PART = re.compile(r"\..+\.(\d+)\.\d+\.part", re.DOTALL)
+"""Name of a temporary file of `atomic_write`; its group is the process."""
+STARTED = time.time()
 
 
 def make_writable(folder: Path) -> None:
@@ -59,6 +65,39 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def sweep_parts(folder: Path, alive: Collection[int] = ()) -> int:
+    """Delete the temporary files of killed processes in a folder and below, see `atomic_write`; return their number.
+
+    Args:
+        folder: where files are written.
+        alive: processes on other hosts that write there; those of this host are found.
+    """
+    swept = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            found = PART.fullmatch(name) if name.endswith(".part") else None
+            path = Path(where, name)
+            if found and int(found[1]) not in alive and not _is_writing(int(found[1]), path):
+                path.unlink(missing_ok=True)
+                swept += 1
+    return swept
+
+
+def _is_writing(process: int, part: Path) -> bool:
+    """Return whether the process of a temporary file runs on this host; one of the same number may have been here before it."""
+    try:
+        if process == os.getpid():
+            return part.stat().st_mtime >= STARTED
+        if os.name == "nt":  # where os.kill has another meaning
+            return True
+        os.kill(process, 0)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
+        return False
+    except OSError:  # a process of another user
+        return True
+    return True
 
 
 @contextmanager

@@ -50,6 +50,19 @@ def folder_lock(folder: Path, purpose: str, do: str = "", name: str = LOCK_FILE)
         lock.release()
 
 
+@contextmanager
+def mutex(path: Path) -> Iterator[None]:
+    """Hold a lock for a moment: others wait for it. If its file is deleted inside of the block, they create a new one.
+
+    Raises:
+        OSError: the file cannot be created.
+    """
+    from filelock import FileLock
+
+    with FileLock(path, thread_local=False, poll_interval=0.002):
+        yield
+
+
 def owner(path: Path) -> str:
     """Who holds a lock, as its file says: "process 123 on HOST", or "another process"."""
     with suppress(OSError, UnicodeDecodeError):

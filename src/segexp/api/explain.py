@@ -1,6 +1,7 @@
 """Explain predictions of a trained network by heat maps."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from segexp.api.loading import checkpoint_files, device_for, load_members
 from segexp.api.predict import make_truth_reader
 from segexp.config.schema import ExplainConfig
 from segexp.config.validation import report, validate_section
+from segexp.deployment.metadata import file_digest
 from segexp.errors import ConfigError, DataError, listed, pluralise, require_packages
 from segexp.explainability.attribution import OF_LAYER, SIGNED
 from segexp.explainability.explainer import Explainer, make_explainer
@@ -30,6 +32,7 @@ from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import as_list
 from segexp.inference.segmenter import Segmenter
+from segexp.inference.shared_run import SharedRun
 from segexp.types import Source
 
 SCORE = {"predicted": "the pixels predicted as it", "truth": "its true pixels"}
@@ -100,10 +103,13 @@ class ExplainTask(FolderTask[ExplainFolder]):
 
     outputs_are = "Explanations"
     doing = "Explaining"
+    command = "explain"
 
     def __init__(self, config: ExplainConfig, explainer: Explainer) -> None:
+        super().__init__(config.overwrite)
         self.config, self.explainer, self.segmenter = config, explainer, explainer.segmenter
         self.asked, self.training = question(config, explainer), TrainingStats.of(explainer.segmenter)
+        self.scope = f"{self.asked.method} {self.asked.target}"
         self.report, self.skipped = ExplainReport(), 0
         self._tables: dict[Path, ExplanationTable] = {}
 
@@ -112,54 +118,82 @@ class ExplainTask(FolderTask[ExplainFolder]):
         return [row["picture"] for row in read_earlier(folder).values()]
 
     def prepare(self, inventory: Inventory) -> ExplainFolder:
-        """Return the images of an input that are not explained yet.
+        """Return all images of an input.
 
         Raises:
             ConfigError: region=truth without true masks.
         """
         output = inventory.output
-        table = self._tables.setdefault(output.resolve(), ExplanationTable(output, self.asked, read_earlier(output)))
+        table = self._tables.setdefault(output.resolve(), ExplanationTable(output, self.asked))
         writer = ExplanationWriter(output, self.segmenter.spec, self.asked, self.config.values)
-        everything = [(job, source) for job in inventory.jobs for source in job.sources]
-        items = tuple(item for item in everything if self.config.overwrite or not _done(table, writer, *item))
-        self.skipped += len(everything) - len(items)
+        items = {job: job.sources for job in inventory.jobs}
         truth = make_truth_reader(inventory, self.config.truth, self.segmenter.origin.config.data, wanted=True)
         if self.asked.region == "truth":
             _check_known(truth, inventory)
         return ExplainFolder(items, writer, table, truth)
 
+    def settings(self) -> Mapping[str, str]:
+        """Return what determines the maps, and which files are written."""
+        return {**asdict(self.asked), "values": str(self.config.values), "overwrite": str(self.overwrite)}
+
+    def begin(self, folder: ExplainFolder, shared: SharedRun) -> ExplainFolder:
+        """Return the images that are not explained yet.
+
+        Raises:
+            DataError: the table cannot be written.
+        """
+        again = [job for job in folder.items if self.overwrite and job.image not in shared.claimed]
+        with shared.locked():
+            folder.table.begin([job.label(source) for job in again for source in job.sources])
+        left = {
+            job: tuple(source for source in sources if not _done(folder.table, folder.writer, job, source))
+            for job, sources in folder.items.items()
+        }
+        self.skipped += sum(len(folder.items[job]) - len(sources) for job, sources in left.items())
+        return replace(folder, items={job: sources for job, sources in left.items() if sources}, shared=shared)
+
+    def jobs(self, folder: ExplainFolder) -> Sequence[Job]:
+        """Return the files with images to explain."""
+        return list(folder.items)
+
     def outputs(self, inventory: Inventory, folder: ExplainFolder) -> Mapping[Job, Sequence[Path]]:
-        """Return the output files of every image to explain."""
-        found: dict[Job, list[Path]] = {}
-        for job, source in folder.items:
-            found.setdefault(job, []).extend(folder.writer.folder / name for name in folder.writer.files(job, source))
-        return found
+        """Return the output files of every image."""
+        writer = folder.writer
+        return {
+            job: [writer.folder / name for source in sources for name in writer.files(job, source)]
+            for job, sources in folder.items.items()
+        }
 
     def count(self, folder: ExplainFolder) -> int:
         """Return the number of images to explain."""
-        return len(folder.items)
+        return sum(map(len, folder.items.values()))
 
     def introduction(self) -> Iterator[str]:
         """Yield a description of network and question."""
         asked = self.asked
         over = "all pixels" if self.explainer.whole else SCORE.get(asked.region, f"the box {asked.region}")
         kind = "speaks for and against" if asked.method in SIGNED else "speaks for"
-        yield f"Network: {asked.checkpoint} ({', '.join(self.segmenter.spec.classes)})"
+        yield f"Network: {self.segmenter.origin.file} ({', '.join(self.segmenter.spec.classes)})"
         yield f"Question: what {kind} {asked.target}, by {asked.method} ({asked.layer}), its score over {over}"
 
-    def run(self, folder: ExplainFolder, step: Callable[[], None]) -> None:
-        """Explain all images of a folder."""
-        explain_folder(folder, self.explainer, self.config.box, self.training, self.report, step)
+    def run(self, folder: ExplainFolder, jobs: Iterable[Job], step: Callable[[], None]) -> None:
+        """Explain images of a folder."""
+        explain_folder(folder, self.explainer, self.config.box, self.training, self.report, jobs, step)
+
+    def add_failure(self, job: Job, reason: str) -> None:
+        """Note that another process could not explain a file."""
+        self.report.failures.setdefault(job.image, reason)
 
     def write_table(self, folder: ExplainFolder) -> Path | None:
-        """Write the table."""
-        return folder.table.write()
+        """Write the rows of all processes in order."""
+        with folder.locked():
+            return folder.table.write()
 
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
         """Yield counts, statistics and where the results are."""
         report = self.report
         done = f"; {self.skipped} done before (overwrite=true explains them again)" if self.skipped else ""
-        yield f"{pluralise(report.done, 'image')} explained in {seconds:.1f} s{done}"
+        yield f"{pluralise(report.done, 'image')} explained in {seconds:.1f} s{self.by_others()}{done}"
         if report.inside:
             inside, share = np.mean(report.inside, axis=0)
             yield (
@@ -180,7 +214,7 @@ class ExplainTask(FolderTask[ExplainFolder]):
         if not count:
             return None
         reasons = listed((f"{name} ({reason})" for name, reason in report.failures.items()), 5)
-        others = report.done + len(report.empty)
+        others = report.done + len(report.empty) + self.others.total()
         return DataError(
             f"{count} of {pluralise(count + others, 'image')} could not be explained: {reasons}",
             "All others were" if others else "",
@@ -215,7 +249,8 @@ def question(config: ExplainConfig, explainer: Explainer) -> ExplanationRequest:
         layer = steps if config.method == "integrated_gradients" else window
     region = ",".join(map(str, config.box)) if config.box else config.region or "predicted"
     name = explainer.segmenter.spec.classes[explainer.target]
-    return ExplanationRequest(name, config.method, layer, region, str(explainer.segmenter.origin.file))
+    file = explainer.segmenter.origin.file
+    return ExplanationRequest(name, config.method, layer, region, f"{file} ({file_digest(file)[:12]})")
 
 
 def _done(table: ExplanationTable, writer: ExplanationWriter, job: Job, source: Source) -> bool:

@@ -1,6 +1,9 @@
 """Predict masks for folders of images."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warni
 from segexp.config.schema import DataConfig, PredictConfig
 from segexp.config.validation import validate_section
 from segexp.data.labels.multilabel import OverlappingTable, label_table
+from segexp.deployment.metadata import file_digest
 from segexp.errors import ConfigError, DataError, listed, pluralise
 from segexp.inference.folder import PredictFolder, PredictReport, predict_folder
 from segexp.inference.folder_runner import FolderTask, Truth, run_folders
@@ -17,7 +21,8 @@ from segexp.inference.inputs import Inventory, Job
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import MaskWriter, OutputOptions, as_list
 from segexp.inference.predictor import Predictor
-from segexp.inference.review import Review, masks_in, read_earlier
+from segexp.inference.review import UNRECORDED, Review, masks_in, read_earlier
+from segexp.inference.shared_run import SharedRun
 from segexp.types import DataSpec
 
 
@@ -69,13 +74,16 @@ class PredictTask(FolderTask[PredictFolder]):
 
     outputs_are = "Masks"
     doing = "Predicting"
+    command = "predict"
 
     def __init__(self, config: PredictConfig, files: Sequence[Path], predictor: Predictor) -> None:
+        super().__init__(config.overwrite)
         self.config, self.files, self.predictor = config, files, predictor
         self.data: DataConfig = predictor.members[0].origin.config.data
         self.training = TrainingStats.of(predictor.members[0])
         self.wanted = output_options(config, predictor.spec)
         self.report, self.skipped = PredictReport(), 0
+        self.made_by = mask_settings(config, files, predictor)
         self._reviews: dict[Path, Review] = {}
 
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
@@ -83,15 +91,38 @@ class PredictTask(FolderTask[PredictFolder]):
         return masks_in(read_earlier(folder).values())
 
     def prepare(self, inventory: Inventory) -> PredictFolder:
-        """Return the jobs of an input without complete outputs."""
+        """Return all jobs of an input."""
         writer = MaskWriter(inventory.output, self.wanted, self.predictor.spec)
-        jobs = tuple(job for job in inventory.jobs if self.config.overwrite or not writer.done(job))
-        self.skipped += len(inventory.jobs) - len(jobs)
-        here = inventory.output.resolve()
-        if here not in self._reviews:
-            self._reviews[here] = Review(inventory.output, self.predictor.spec, read_earlier(inventory.output))
+        review = Review(inventory.output, self.predictor.spec, settings=self.made_by)
+        review = self._reviews.setdefault(inventory.output.resolve(), review)
         truth = make_truth_reader(inventory, self.config.truth, self.data, wanted=self.config.panel)
-        return PredictFolder(jobs, writer, self._reviews[here], truth)
+        return PredictFolder(inventory.jobs, writer, review, truth)
+
+    def settings(self) -> Mapping[str, str]:
+        """Return what determines the masks, and which files are written."""
+        return {"settings": self.made_by, "overwrite": str(self.overwrite), "outputs": str(self.wanted)}
+
+    def begin(self, folder: PredictFolder, shared: SharedRun) -> PredictFolder:
+        """Return the jobs without complete outputs or without rows.
+
+        Raises:
+            ConfigError: masks in the folder are of other settings.
+            DataError: the review cannot be written.
+        """
+        review = folder.review
+        with shared.locked():
+            review.load()
+            if not self.overwrite:
+                review.check_settings()
+            again = [job for job in folder.jobs if self.overwrite and job.image not in shared.claimed]
+            review.drop({job.label(source) for job in again for source in job.sources}, shared.claimed)
+        jobs = tuple(job for job in folder.jobs if not (folder.writer.done(job) and review.lists(job, self.wanted.masks(job))))
+        self.skipped += len(folder.jobs) - len(jobs)
+        return replace(folder, jobs=jobs, shared=shared)
+
+    def jobs(self, folder: PredictFolder) -> Sequence[Job]:
+        """Return the jobs without complete outputs."""
+        return folder.jobs
 
     def outputs(self, inventory: Inventory, folder: PredictFolder) -> Mapping[Job, Sequence[Path]]:
         """Return the output files of every job, including finished ones."""
@@ -109,22 +140,31 @@ class PredictTask(FolderTask[PredictFolder]):
         yield f"Network: {listed(self.files, 3)} ({', '.join(predictor.spec.classes)}{views}{rule})"
         if note := heterogeneity_warning(self.files):
             yield note
+        rows = [row for review in self._reviews.values() for row in review.rows.values()]
+        if unrecorded := sum(row["settings"] == UNRECORDED for row in rows):
+            yield f"{pluralise(unrecorded, 'mask')} of a version that did not record network and settings: kept as done"
 
-    def run(self, folder: PredictFolder, step: Callable[[], None]) -> None:
-        """Predict all jobs of a folder."""
-        predict_folder(folder, self.predictor, self.training, self.report, step)
+    def run(self, folder: PredictFolder, jobs: Iterable[Job], step: Callable[[], None]) -> None:
+        """Predict jobs of a folder."""
+        predict_folder(folder, self.predictor, self.training, self.report, step, jobs)
+
+    def add_failure(self, job: Job, reason: str) -> None:
+        """Note that another process could not predict a file."""
+        self.report.failures.setdefault(job, reason)
 
     def write_table(self, folder: PredictFolder) -> Path | None:
-        """Write the review."""
-        return folder.review.write()
+        """Write the rows of all processes in order."""
+        with folder.shared.locked() if folder.shared else nullcontext():
+            folder.review.load()
+            return folder.review.write()
 
     def summary(self, seconds: float, tables: Collection[Path]) -> Iterator[str]:
         """Yield counts, speed and which images to review first."""
         report, pictures = self.report, self.report.pictures
-        slices = f" ({pictures} pages and slices)" if pictures > report.done else ""
+        slices = f" ({pictures} pages and slices)" if any(job.pages is not None for job in report.written) else ""
         speed = f" ({pictures / max(seconds, 1e-9):.3g} a second)" if pictures else ""
         done = f"; {self.skipped} done before (overwrite=true predicts them again)" if self.skipped else ""
-        yield f"{pluralise(report.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{done}"
+        yield f"{pluralise(report.done, 'image')} predicted{slices} in {seconds:.1f} s{speed}{self.by_others()}{done}"
         if report.flagged:
             yield f"{pluralise(report.flagged, 'image')} unlike the training images: look at the top of {listed(tables, 3)}"
         elif tables:
@@ -137,15 +177,28 @@ class PredictTask(FolderTask[PredictFolder]):
         report, count = self.report, len(self.report.failures)
         if not count:
             return None
+        done = report.done + self.others.total()
         reasons = "; ".join(
             f"{job.image} ({reason.removeprefix(f'{job.file} ')})" for job, reason in list(report.failures.items())[:5]
         )
         more = f"; and {count - 5} more, at the top of the review" if count > 5 else ""
         return DataError(
-            f"{count} of {pluralise(count + report.done, 'image')} could not be predicted: {reasons}{more}",
-            "" if not report.done else "All others were",
+            f"{count} of {pluralise(count + done, 'image')} could not be predicted: {reasons}{more}",
+            "" if not done else "All others were",
             "Fix or remove these files; the same command then continues",
         )
+
+
+def mask_settings(config: PredictConfig, files: Sequence[Path], predictor: Predictor) -> str:
+    """Return what determines the masks of an image: the content of the networks' files, and the settings."""
+    digest = hashlib.sha256("".join(sorted(map(file_digest, files))).encode()).hexdigest()[:12]
+    further = {
+        "tta": config.tta if config.tta != "none" else None,
+        "post-processing": None if predictor.rule.is_identity else str(predictor.rule),
+        "max_pixels": config.max_pixels,
+        "prune_to": config.model.prune_to,
+    }
+    return "; ".join([f"network {digest}", *(f"{key} {value}" for key, value in further.items() if value is not None)])
 
 
 def output_options(config: PredictConfig, spec: DataSpec) -> OutputOptions:

@@ -4,14 +4,17 @@ Shapes: H W pixels.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segexp.atomic import atomic_write
 from segexp.data.io.images import write_png
+from segexp.data.layout.patterns import natural_key
 from segexp.errors import DataError
 from segexp.explainability.attribution import SIGNED
 from segexp.explainability.explainer import Explainer
@@ -20,7 +23,8 @@ from segexp.inference.folder_runner import LoadedImage, Truth, count_pixels, fai
 from segexp.inference.inputs import Job, file_safe_names
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.inference.outputs import unwritable
-from segexp.inference.review import Row, read_rows, write_rows
+from segexp.inference.review import Row, append_rows, read_rows, write_rows
+from segexp.inference.shared_run import SharedRun
 from segexp.types import Array, DataSpec, Source
 from segexp.visualization import ExplainedCase, explanation_sheet
 
@@ -66,7 +70,7 @@ class ExplanationTable:
     rows: dict[Key, Row] = field(default_factory=dict)
 
     def add(self, file: str, pixels: int, found: Pointing | None, note: str, picture: str) -> None:
-        """Add the results of one image.
+        """Add the results of one image to the file and the rows.
 
         Args:
             file: its name.
@@ -74,6 +78,9 @@ class ExplanationTable:
             found: relation of map and region; None if there is no map.
             note: a remark.
             picture: the file with the map, relative to the folder; "" if there is none.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         row = {"file": file, **asdict(self.asked), "region_pixels": str(pixels), "note": note, "picture": picture}
         if found is not None:
@@ -82,6 +89,7 @@ class ExplanationTable:
             row["peak_inside"] = "" if found.hit is None else "yes" if found.hit else "no"
             row |= dict(zip(("peak_row", "peak_column"), map(str, found.peak), strict=True)) if found.peak else {}
         self.rows[self._key(file)] = row
+        append_rows(self.folder / NAME, COLUMNS, [row])
 
     def done(self, file: str) -> Row | None:
         """Return the row of an image that was already processed with the same request, else None."""
@@ -89,14 +97,31 @@ class ExplanationTable:
         return row if row is not None and all(row.get(name) == text for name, text in asdict(self.asked).items()) else None
 
     def write(self) -> Path | None:
-        """Write the rows, earlier ones first; return the path, None without rows.
+        """Write the rows of all processes, by class and method and then by file; return the path, None without rows.
 
         Raises:
             DataError: it cannot be written.
         """
+        self.rows = read_earlier(self.folder)
         if not self.rows:
             return None
-        return write_rows(self.folder / NAME, COLUMNS, self.rows.values())
+        asked = list(dict.fromkeys(key[1:] for key in self.rows))
+        keys = sorted(self.rows, key=lambda key: (asked.index(key[1:]), natural_key(key[0])))
+        return write_rows(self.folder / NAME, COLUMNS, [self.rows[key] for key in keys])
+
+    def begin(self, again: Collection[str]) -> None:
+        """Read the file, and remove the rows of images that are explained again with this request from it.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        gone = {self._key(file) for file in again}
+        rows = {key: row for key, row in read_earlier(self.folder).items() if key not in gone}
+        if rows:
+            write_rows(self.folder / NAME, COLUMNS, rows.values())
+        else:
+            (self.folder / NAME).unlink(missing_ok=True)
+        self.rows = rows
 
     def _key(self, file: str) -> Key:
         return file, self.asked.target, self.asked.method
@@ -179,16 +204,22 @@ class ExplainFolder:
     """Work for one output folder.
 
     Attributes:
-        items: images in order.
+        items: images in order, by their files.
         writer: of the outputs.
         table: receives a row per image.
         truth: reads the ground truth masks.
+        shared: the part of this process in the work; None for all of it.
     """
 
-    items: tuple[Item, ...]
+    items: Mapping[Job, tuple[Source, ...]]
     writer: ExplanationWriter
     table: ExplanationTable
     truth: Truth
+    shared: SharedRun | None = None
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Exclude other processes from the table for a moment."""
+        return self.shared.locked() if self.shared else nullcontext()
 
 
 @dataclass
@@ -220,9 +251,10 @@ def explain_folder(
     box: Sequence[int] | None,
     training: TrainingStats,
     report: ExplainReport,
+    jobs: Iterable[Job],
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Explain and write every image of a folder; images that fail are recorded and skipped.
+    """Explain and write images of a folder; images that fail are recorded and skipped.
 
     Args:
         folder: the images.
@@ -230,6 +262,7 @@ def explain_folder(
         box: the region (top, left, bottom, right) of every image; None for the requested predicted or true pixels.
         training: statistics of the training images.
         report: is updated.
+        jobs: the files to explain, taken as the work goes on.
         step: called after each image.
 
     Raises:
@@ -239,19 +272,34 @@ def explain_folder(
     def read(item: Item) -> LoadedImage:
         return load_image(*item, training, folder.truth, report.untrue)
 
-    for (job, source), loading in read_ahead(folder.items, read, lambda item: count_pixels(item[1])):
+    items = ((job, source) for job in jobs for source in folder.items[job])
+    failed: list[str] = []
+    for (job, source), loading in read_ahead(items, read, lambda item: count_pixels(item[1])):
         name = job.label(source)
         found = None
         try:
             found = _explained(explainer, box, folder.table.asked.region, loading.result())
         except Exception as error:
             report.failures[name] = failure_reason(error, REMEDY).removeprefix(f"{job.file} ")
+            failed.append(report.failures[name])
         if isinstance(found, str):
             report.empty.append(f"{name}: {found}")
-            folder.table.add(name, 0, None, found, "")
+            _add_row(folder, name, 0, None, found, "")
         elif found is not None:
             _write_result(folder, (job, source), found, report)
+        if source == folder.items[job][-1]:
+            if folder.shared:
+                folder.shared.settle(job.image, failure="; ".join(failed))
+            failed = []
         step()
+
+
+def _add_row(folder: ExplainFolder, *row: Any) -> None:
+    try:
+        with folder.locked():
+            folder.table.add(*row)
+    except OSError as error:
+        raise unwritable(error.filename or NAME, error) from error
 
 
 @dataclass(frozen=True)
@@ -297,7 +345,7 @@ def _write_result(folder: ExplainFolder, item: Item, found: ExplainedImage, repo
         picture = folder.writer.write(*item, case)
     except OSError as error:
         raise unwritable(error.filename or "An output", error) from error
-    folder.table.add(name, int(found.region.sum()), lies, found.notes, picture)
+    _add_row(folder, name, int(found.region.sum()), lies, found.notes, picture)
     report.done += 1
     if found.notes:
         report.noted.append(f"{name}: {found.notes}")

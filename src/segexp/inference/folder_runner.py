@@ -6,10 +6,10 @@ A command defines a `FolderTask`; `run_folders` runs it.
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,8 @@ from segexp.failures import is_out_of_memory
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
 from segexp.inference.out_of_distribution import TrainingStats, image_flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
+from segexp.inference.shared_run import SharedRun
+from segexp.interruption import Interrupted
 from segexp.types import Array, Source
 
 T = TypeVar("T")
@@ -43,10 +45,20 @@ class FolderTask(ABC, Generic[F]):
     Attributes:
         outputs_are: name of the outputs: "Masks".
         doing: label of the progress bar: "Predicting".
+        command: its name: "predict".
+        scope: of the outputs; processes with another one share the folder without sharing images.
+        overwrite: whether finished images are done again.
+        others: the number of images done meanwhile by other processes, by their names.
     """
 
     outputs_are: str
     doing: str
+    command: str
+    scope: str = ""
+
+    def __init__(self, overwrite: bool) -> None:
+        self.overwrite = overwrite
+        self.others: Counter[str] = Counter()
 
     @abstractmethod
     def earlier_outputs(self, folder: Path) -> Iterable[str]:
@@ -54,7 +66,19 @@ class FolderTask(ABC, Generic[F]):
 
     @abstractmethod
     def prepare(self, inventory: Inventory) -> F:
-        """Return the work for an input, without finished images."""
+        """Return the work for an input, with finished images."""
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, str]:
+        """Return what processes that share the work on a folder have in common."""
+
+    @abstractmethod
+    def begin(self, folder: F, shared: SharedRun) -> F:
+        """Return the work that is left, to be shared with other processes; tables lose the rows of what is done again."""
+
+    @abstractmethod
+    def jobs(self, folder: F) -> Sequence[Job]:
+        """Return the files of a folder that are left."""
 
     @abstractmethod
     def outputs(self, inventory: Inventory, folder: F) -> Mapping[Job, Sequence[Path]]:
@@ -69,8 +93,12 @@ class FolderTask(ABC, Generic[F]):
         """Yield lines about the network and the request."""
 
     @abstractmethod
-    def run(self, folder: F, step: Callable[[], None]) -> None:
-        """Process a folder, calling `step` after each image; images that fail are recorded and skipped."""
+    def run(self, folder: F, jobs: Iterable[Job], step: Callable[[], None]) -> None:
+        """Process files of a folder, calling `step` after each image; images that fail are recorded and skipped."""
+
+    @abstractmethod
+    def add_failure(self, job: Job, reason: str) -> None:
+        """Note that another process could not do a file."""
 
     @abstractmethod
     def write_table(self, folder: F) -> Path | None:
@@ -83,6 +111,10 @@ class FolderTask(ABC, Generic[F]):
     @abstractmethod
     def problem(self) -> DataError | None:
         """Return an error that names the failed images, or None."""
+
+    def by_others(self) -> str:
+        """Return what other processes did meanwhile, to be added to the number of images of this one."""
+        return "".join(f"; {count} by {who}" for who, count in self.others.items())
 
 
 def run_folders(
@@ -123,21 +155,65 @@ def run_folders(
             refuse_masks(inventory.jobs, training)
     for output in {inventory.output for inventory in inventories}:
         check_writable(output)
-    where = f"{task.outputs_are}: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}"
-    _say([where, *task.introduction()])
-    for inventory in inventories:
-        _say([f"Input: {inventory.input}, {pluralise(len(inventory.jobs), 'image')}"])
-        _say(f"  {notice}" for notice in inventory.notices)
-    started = time.monotonic()
-    try:
-        with progress(sum(map(task.count, work)), task.doing) as step:
-            for folder in work:
-                task.run(folder, step)
-    finally:
-        tables = dict.fromkeys(path for folder in work if (path := task.write_table(folder)))
-        _say([*task.summary(time.monotonic() - started, tables), where])
+    with ExitStack() as stack:
+        runs = {output: stack.enter_context(run) for output, run in _shared_runs(task, inventories).items()}
+        parts = [runs[inventory.output.resolve()] for inventory in inventories]
+        work = [task.begin(folder, shared) for folder, shared in zip(work, parts, strict=True)]
+        where = f"{task.outputs_are}: {listed(dict.fromkeys(inventory.output for inventory in inventories), 8)}"
+        _say([where, *task.introduction()])
+        for inventory in inventories:
+            _say([f"Input: {inventory.input}, {pluralise(len(inventory.jobs), 'image')}"])
+            _say(f"  {notice}" for notice in inventory.notices)
+        _process(task, list(zip(work, parts, strict=True)), where)
     if problem := task.problem():
         raise problem
+
+
+def _shared_runs(task: FolderTask[F], inventories: Sequence[Inventory]) -> dict[Path, SharedRun]:
+    """Return the part in the work on each output folder."""
+    roots: dict[Path, dict[str, None]] = {}
+    for inventory in inventories:
+        roots.setdefault(inventory.output.resolve(), {})[str(inventory.root.resolve())] = None
+    outputs = {inventory.output.resolve(): inventory.output for inventory in inventories}
+    return {
+        key: SharedRun(outputs[key], task.command, {**task.settings(), "input": ", ".join(sorted(names))}, task.scope)
+        for key, names in roots.items()
+    }
+
+
+def _process(task: FolderTask[F], work: Sequence[tuple[F, SharedRun]], where: str) -> None:
+    """Process what is left, write the tables and say what was done."""
+    started, stopped = time.monotonic(), []
+    jobs = [{job.image: job for job in task.jobs(folder)} for folder, _ in work]
+    try:
+        with progress(sum(task.count(folder) for folder, _ in work), task.doing) as step:
+            for (folder, shared), named in zip(work, jobs, strict=True):
+                left = list(named)
+                while left:
+                    task.run(folder, (named[image] for image in shared.claim(left)), step)
+                    left = shared.wait(left)
+    except KeyboardInterrupt as interrupt:
+        stopped = [_interruption(interrupt, work, jobs, task.overwrite)]
+        raise
+    finally:
+        for (_, shared), named in zip(work, jobs, strict=True):
+            for image, claim in shared.settled_by_others(list(named)).items():
+                task.others[claim.by] += not claim.failure
+                if claim.failure:
+                    task.add_failure(named[image], claim.failure)
+        tables = dict.fromkeys(path for folder, _ in work if (path := task.write_table(folder)))
+        _say([*task.summary(time.monotonic() - started, tables), *stopped, where])
+
+
+def _interruption(
+    interrupt: KeyboardInterrupt, work: Sequence[tuple[object, SharedRun]], jobs: Sequence[Mapping[str, Job]], again: bool
+) -> str:
+    """Return the sentence about an interruption."""
+    left = sum(len(shared.unsettled(list(named))) for (_, shared), named in zip(work, jobs, strict=True))
+    if isinstance(interrupt, Interrupted):
+        interrupt.told = True
+    words = f"Stopped by {str(interrupt) or 'Ctrl-C'}, {pluralise(left, 'image')} left; what is written is complete"
+    return f"{words}. The same command{', without overwrite=true,' if again else ''} goes on with the rest"
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -151,21 +227,23 @@ def read_ahead(
     """Yield each item in order with the future of `read(item)`; some items are read ahead by threads.
 
     Args:
-        items: to read.
+        items: to read; they are taken one by one.
         read: runs in a thread.
         cost: of an item, in the unit of the budget.
         budget: of all pending items; a single item may exceed it.
     """
-    waiting, queue = deque(items), deque[tuple[T, int, Future[Any]]]()
+    priced = ((item, cost(item)) for item in items)
+    following = next(priced, None)
+    queue = deque[tuple[T, int, Future[Any]]]()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            while waiting or queue:
-                while waiting and len(queue) < MOST:
-                    price = cost(waiting[0])
+            while following or queue:
+                while following and len(queue) < MOST:
+                    item, price = following
                     if queue and sum(entry[1] for entry in queue) + price > budget:
                         break
-                    item = waiting.popleft()
                     queue.append((item, price, pool.submit(read, item)))
+                    following = next(priced, None)
                 item, _, future = queue.popleft()
                 yield item, future
         finally:

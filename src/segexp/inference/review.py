@@ -4,12 +4,15 @@ Shapes: H W pixels.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segexp.atomic import atomic_write
 from segexp.data.labels.modes import label_mode
+from segexp.errors import ConfigError, pluralise
+from segexp.inference.inputs import Job
 from segexp.inference.outputs import unwritable
 from segexp.types import Array, DataSpec
 
@@ -32,6 +35,24 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
     return path
 
 
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Append rows to a table, with a header if it is new; what a killed process left of a row is ended.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    with path.open("ab+") as file:
+        if not file.tell():
+            table.writeheader()
+        else:
+            file.seek(-1, io.SEEK_END)
+            text.write("" if file.read(1) == b"\n" else "\n")
+        table.writerows(rows)
+        file.write(text.getvalue().encode())
+
+
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of an earlier table; empty if the file is missing or broken."""
     try:
@@ -45,6 +66,8 @@ NAME = "review.csv"
 SCORES = ("disagreement", "mutual_information", "entropy")
 SEVERAL = ";"
 """Separator of several masks of one image (overlapping classes)."""
+UNRECORDED = "not recorded"
+"""Settings of the masks in a table without this column."""
 
 
 @dataclass
@@ -55,11 +78,13 @@ class Review:
         folder: the output folder.
         spec: class names.
         rows: by image name.
+        settings: what determines the masks, a column of the table; "" for a table without this column.
     """
 
     folder: Path
     spec: DataSpec
     rows: dict[str, Row] = field(default_factory=dict)
+    settings: str = ""
 
     def add(
         self,
@@ -69,7 +94,18 @@ class Review:
         scores: Mapping[str, float] | None = None,
         classes: Array | None = None,
     ) -> None:
-        """Add the results of one image.
+        """Add the results of one image, see `row`."""
+        self.rows[image] = self.row(image, mask, flagged, scores, classes)
+
+    def row(
+        self,
+        image: str,
+        mask: str,
+        flagged: Sequence[str],
+        scores: Mapping[str, float] | None = None,
+        classes: Array | None = None,
+    ) -> Row:
+        """Return the row of one image.
 
         Args:
             image: its name.
@@ -84,7 +120,58 @@ class Review:
             shares = label_mode(self.spec).pixels(classes, self.spec.num_classes) / max(1, classes.size)
             row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.classes) if k}
             row["size"] = f"{classes.shape[0]}x{classes.shape[1]}"
-        self.rows[image] = row
+        return row | ({"settings": self.settings} if self.settings else {})
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table."""
+        shares = [f"share_{name}" for name in self.spec.classes[1:]]
+        return ["image", "mask", "flags", *SCORES, *shares, "size", *(["settings"] if self.settings else [])]
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Append rows to the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        append_rows(self.folder / NAME, self.columns, rows)
+
+    def load(self) -> None:
+        """Replace the rows by those of the file, without those whose masks do not exist."""
+        rows = {row["image"]: row for row in read_table(self.folder)}
+        self.rows = {image: row for image, row in rows.items() if not row["mask"] or _masks_exist(self.folder, row)}
+
+    def drop(self, again: Container[str], kept: Container[str]) -> None:
+        """Remove the rows of images that are predicted again, and those of failed images that are not in `kept`, from the file.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        self.rows = {image: row for image, row in self.rows.items() if image not in again and (row["mask"] or image in kept)}
+        if not self.write():
+            (self.folder / NAME).unlink(missing_ok=True)
+
+    def check_settings(self) -> None:
+        """Check that the masks of the rows have the settings of this table.
+
+        Raises:
+            ConfigError: some have other ones.
+        """
+        others = [
+            row["settings"] for row in self.rows.values() if row["mask"] and row["settings"] not in (self.settings, UNRECORDED)
+        ]
+        if others:
+            raise ConfigError(
+                f"{self.folder / NAME} lists {pluralise(len(others), 'mask')} of another network or other settings "
+                f"({others[0]}) than those of this command ({self.settings})",
+                "One network and one set of settings for all masks of a folder were expected",
+                "Type output=DIR with another folder, or overwrite=true to predict all images again",
+            )
+
+    def lists(self, job: Job, masks: Sequence[str]) -> bool:
+        """Return whether each image of a job has a row with these masks."""
+        names = SEVERAL.join(masks)
+        return all((row := self.rows.get(job.label(source))) and row["mask"] == names for source in job.sources)
 
     def write(self) -> Path | None:
         """Write the rows: flagged ones first, then by decreasing disagreement and entropy; return the path, None without rows.
@@ -94,14 +181,23 @@ class Review:
         """
         if not self.rows:
             return None
-        columns = ["image", "mask", "flags", *SCORES, *(f"share_{name}" for name in self.spec.classes[1:]), "size"]
-        return write_rows(self.folder / NAME, columns, sorted(self.rows.values(), key=_urgency))
+        return write_rows(self.folder / NAME, self.columns, sorted(self.rows.values(), key=_urgency))
 
 
 def read_earlier(folder: Path) -> dict[str, Row]:
     """Return the rows of an earlier review whose masks still exist, by image name; empty if it is broken."""
-    named = {row["image"]: row for row in read_rows(folder / NAME) if row.get("image") and row.get("mask")}
-    return {image: row for image, row in named.items() if all((folder / mask).is_file() for mask in masks_in([row]))}
+    named = {row["image"]: row for row in read_table(folder) if row["mask"]}
+    return {image: row for image, row in named.items() if _masks_exist(folder, row)}
+
+
+def read_table(folder: Path) -> list[Row]:
+    """Return the complete rows of a review."""
+    rows = ({"settings": UNRECORDED, **row} for row in read_rows(folder / NAME))
+    return [row for row in rows if row.get("image") and "mask" in row and row["settings"]]  # the last column is cut off first
+
+
+def _masks_exist(folder: Path, row: Row) -> bool:
+    return all((folder / mask).is_file() for mask in masks_in([row]))
 
 
 def masks_in(rows: Iterable[Row]) -> list[str]:

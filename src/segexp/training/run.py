@@ -1,14 +1,10 @@
 """A training run: train, score the best weights, and write the run directory."""
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,6 +22,7 @@ from segexp.data.statistics import DecodedCase
 from segexp.devices import choose_devices, describe_device, deterministic
 from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
+from segexp.interruption import Interrupted, interruptible
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
 from segexp.models.checkpointing import checkpointed_blocks
@@ -52,14 +49,6 @@ from segexp.training.loggers import log_outcome, make_loggers
 from segexp.training.pseudo_labels import add_pseudo_labels
 from segexp.training.task import SegmentationTask
 from segexp.training.tuner import load_cached_auto_values, resolve_auto_values
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; the run can be resumed. `code` is the exit code for the shell."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.code = 128 + number
 
 
 def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> dict[str, float]:
@@ -186,30 +175,6 @@ def _score(
     if count := config.callbacks.explain:
         explain_split(build_explainer(config, segmenter), data.cases_of("val"), data.scoring_set("val"), count, directory)
     return write_outcomes(directory, outcomes, segmenter.spec.classes), all_intervals(outcomes)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` on Ctrl-C and SIGTERM; restore the signal handlers afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # do not interrupt the shutdown again
-        if hasattr(signal, "SIGCHLD"):  # ignore loaders ended by the same signal
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise Interrupted(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tracked(console: Console) -> Any:
