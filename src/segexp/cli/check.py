@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segexp.cli.hydra_app import Stopped, asks_for_help, make_main, refuse_multirun, run_hydra, running_job
+from segexp.cli.hydra_app import Stopped, asks_for_help, make_main, refuse_multirun, run_hydra, running_job, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,8 @@ def command(argv: Sequence[str]) -> int:
         except Exception as error:
             raise Stopped(error) from error
 
-    run_hydra(task, line, "check")
+    with stoppable():
+        run_hydra(task, line, "check")
     return codes[0] if codes else 0
 
 

@@ -1,13 +1,14 @@
 """Shared by all commands: running a Hydra application, error messages, exit codes.
 
-Exit codes: 0 success, 1 the run failed, 2 wrong command line or configuration, 130 interrupted (Ctrl-C).
+Exit codes: 0 success, 1 the run failed, 2 wrong command line or configuration, 130 interrupted (Ctrl-C), 143 SIGTERM.
 """
 
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from segexp.config.composition import conf_dir
 from segexp.config.suggestions import explain_errors, options
 from segexp.errors import ConfigError, SegexpError, sentence
 from segexp.failures import explain
+from segexp.interruption import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -78,10 +80,24 @@ def make_command(
             return 0
         line = read(argv)
         refuse_multirun(line, expected, do)
-        run_with_values(lambda values: getattr(import_module(f"segexp.api.{verb}"), verb)(**values), line, verb)
+        with stoppable():
+            run_with_values(lambda values: getattr(import_module(f"segexp.api.{verb}"), verb)(**values), line, verb)
         return 0
 
     return command
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM of a command that starts again from the beginning, unless it says otherwise by itself."""
+    with interruptible():
+        try:
+            yield
+        except Interrupted as interrupt:
+            if not interrupt.told:
+                said = "the command has not finished. Every file that it wrote is complete. Type it again to start it again"
+                sys.stderr.write(f"segexp: Stopped by {interrupt}: {said}.\n")
+            raise
 
 
 def parse_with_data_keys(argv: Sequence[str]) -> "CommandLine":

@@ -171,7 +171,6 @@ class SharedRun:
         """Wait until other processes have settled their images; return those whose process has died, to be claimed again."""
         while True:
             with self.locked():
-                self._read()
                 pending = {image: self._claims[image].by for image in self.unsettled(images) if image in self._claims}
                 dead = {name for name in set(pending.values()) - {self.name} if not self._lives(name)}
                 if left := [image for image, name in pending.items() if name in dead]:
@@ -183,7 +182,9 @@ class SharedRun:
             time.sleep(PAUSE)
 
     def unsettled(self, images: Sequence[str]) -> list[str]:
-        """Return the images that are neither done nor failed, as far as is known."""
+        """Return the images that are neither done nor failed."""
+        with self.locked():
+            self._read()
         return [image for image in images if image not in self._claims or not self._claims[image].settled]
 
     def settled_by_others(self, images: Sequence[str]) -> dict[str, Claim]:
