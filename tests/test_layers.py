@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 
 LAYERS = [
-    "errors types atomic console interruption milestones",
+    "errors types atomic console interrupts milestones",
     "models losses metrics optim devices locking failures",
     "config",
     "data visualization",

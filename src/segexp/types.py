@@ -19,10 +19,14 @@ IGNORE = 255
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One image on disk: a file, or one page of a multi-page file (0-based)."""
+    """One image on disk: a file, or one page of a multi-page file (0-based).
+
+    The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored.
+    """
 
     path: Path
     page: int | None = None
+    orientation: str | None = None
 
     def __str__(self) -> str:
         return str(self.path) if self.page is None else f"{self.path}[{self.page}]"

@@ -91,7 +91,18 @@ class PredictTask(FolderTask[PredictFolder]):
         return masks_in(read_earlier(folder).values())
 
     def prepare(self, inventory: Inventory) -> PredictFolder:
-        """Return all jobs of an input."""
+        """Return all jobs of an input.
+
+        Raises:
+            ConfigError: it has volumes, and the networks were trained on different orientations.
+        """
+        found = {str(member.origin.config.data.volume_orientation): member for member in self.predictor.members}
+        if len(found) > 1 and any(job.volume for job in inventory.jobs):
+            raise ConfigError(
+                f"The networks were trained on volumes in different orientations: {', '.join(found)}",
+                "An ensemble sees the same slices",
+                "Predict volumes with each network by itself, or train them with the same data.orientation",
+            )
         writer = MaskWriter(inventory.output, self.wanted, self.predictor.spec)
         review = Review(inventory.output, self.predictor.spec, settings=self.made_by)
         review = self._reviews.setdefault(inventory.output.resolve(), review)

@@ -58,7 +58,8 @@ def resolve_dataset(data: DataConfig) -> ResolvedDataset:
         return ResolvedDataset(data, words, _inventory(data))
     if data.image is None:
         return _resolve_layout(data)
-    resolved = ResolvedDataset(data, _as_configured(data), _inventory(data))
+    data, words = complete_section(data)
+    resolved = ResolvedDataset(data, ". ".join(filter(None, (_as_configured(data), words))), _inventory(data))
     _resolve_classes(resolved)
     _channels(resolved)
     return resolved
@@ -77,7 +78,13 @@ def _resolve_layout(data: DataConfig) -> ResolvedDataset:
 
 def _inventory(data: DataConfig) -> Inventory:
     image, mask = data.image or "", data.mask or ""
-    return take_inventory(Path(data.root), image, mask, groups=data.groups, optional=data.optional_masks, exclude=data.exclude)
+    return take_inventory(
+        *(Path(data.root), image, mask),
+        groups=data.groups,
+        optional=data.optional_masks,
+        exclude=data.exclude,
+        orientation=data.volume_orientation,
+    )
 
 
 def _as_configured(data: DataConfig) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import CaseFacts
-from segexp.data.io.images import read_image, read_mask
+from segexp.data.io.images import read_image, read_mask, stored_type
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
@@ -300,7 +300,8 @@ def _facts(case: Case, image: Array, masks: Sequence[MaskScan], labels: Array | 
         pixels, ignored = labelling.pixels(labels, len(table.names)), int(np.count_nonzero(labels == IGNORE))
         shares = tuple((pixels / max(1, labels.size - ignored)).tolist())
     low, high = float(image.min()), float(image.max())
-    return CaseFacts(case.id, (height, width), channels, str(image.dtype), low, high, dict(values), shares, ignored)
+    kind = stored_type(case.image, image)
+    return CaseFacts(case.id, (height, width), channels, kind, low, high, dict(values), shares, ignored)
 
 
 def _other_size(source: Source, image: Array, mask: Source, raw: Array) -> DataError:

@@ -21,7 +21,7 @@ from segexp.config.composition import conf_dir
 from segexp.config.suggestions import explain_errors, options
 from segexp.errors import ConfigError, SegexpError, sentence
 from segexp.failures import explain
-from segexp.interruption import Interrupted, interruptible
+from segexp.interrupts import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -44,6 +44,8 @@ def expectation(hint: Any) -> str:
     """Describe an annotation: 'a whole number, 1 or more, or null'."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if described := [part.description for part in parts[1:] if isinstance(part, FieldInfo) and part.description]:
+            return described[0]
         return ", ".join(filter(None, [expectation(parts[0]), describe_range(*parts[1:])]))
     if origin in UNIONS:
         words = list(dict.fromkeys(expectation(part) for part in parts if getattr(part, "__name__", "") != "Tensor"))

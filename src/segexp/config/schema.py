@@ -19,6 +19,13 @@ Pair = Annotated[tuple[Count, Count], Field(strict=False)]
 Box = Annotated[tuple[Whole, Whole, Whole, Whole], Field(strict=False)]
 Gpus = Literal["auto"] | Whole | list[Whole]
 Texts = str | list[str]
+Orientation = Annotated[
+    str,
+    Field(
+        pattern="^(stored|[RL][AP][IS]|[RL][IS][AP]|[AP][RL][IS]|[AP][IS][RL]|[IS][RL][AP]|[IS][AP][RL])$",
+        description="three letters for the directions of the axes, such as RAS or LPS, or stored",
+    ),
+]
 
 
 def key(default: Any, help: str, *, compose: str | None = None) -> Any:
@@ -116,6 +123,9 @@ class DataConfig(Section):
     spacing: Positive | Annotated[tuple[Positive, Positive], Field(strict=False)] | None = key(
         None, "pixel size for distances, as 0.7 or [row, column]; null: from NIfTI headers"
     )
+    orientation: Orientation | None = key(
+        None, "of NIfTI volumes, sliced along the third axis: RAS, LPS, …; stored: as in each file; null: the most common one"
+    )
     size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
     crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
     repeat: Count = key(1, "crops per image and epoch")
@@ -137,6 +147,11 @@ class DataConfig(Section):
         "auto", "of decoded images: ram | disk | none | auto (ram where it takes less than a third of it)"
     )
     max_pixels: Count | None = key(4194304, "larger images are predicted in overlapping windows; null: never")
+
+    @property
+    def volume_orientation(self) -> str | None:
+        """The orientation that NIfTI volumes are brought into; None as they are stored."""
+        return None if self.orientation == "stored" else self.orientation
 
     @model_validator(mode="before")
     @classmethod

@@ -51,7 +51,10 @@ def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
         folder = make_demo(root, data.family)
         return {**DEMO[data.family], **given, "root": str(folder)}, f"Generated pictures ({data.family}) in {folder}"
     if data.image is not None:
-        return {}, ""
+        from segexp.data.orientation import choose_orientation
+
+        orientation, sentence = choose_orientation(data)
+        return ({"orientation": orientation} if orientation != data.orientation else {}), sentence
     from segexp.data.layout.discovery import discover_layout
 
     found = discover_layout(root, exclude=data.exclude)

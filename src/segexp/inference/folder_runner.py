@@ -23,7 +23,7 @@ from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs,
 from segexp.inference.out_of_distribution import TrainingStats, image_flags
 from segexp.inference.outputs import as_list, check_collisions, check_writable, resolve_output_dirs
 from segexp.inference.shared_run import SharedRun
-from segexp.interruption import Interrupted
+from segexp.interrupts import Interrupted
 from segexp.types import Array, Source
 
 T = TypeVar("T")

@@ -77,7 +77,7 @@ class TruthReader:
         """
         masks = []
         for file in self.files.get(job, ()):
-            mask = self.labels.encode(read_mask(Source(file, _page(file, source)), self.labels.by_value), str(file))
+            mask = self.labels.encode(read_mask(_page(file, source), self.labels.by_value), str(file))
             if mask.shape != tuple(size[:2]):
                 raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
             masks.append(mask)
@@ -171,7 +171,7 @@ class LayersReader:
         if not layers:
             return None
         named = [(name, file) for name, files in layers.items() for file in files]
-        masks = tuple(Source(file, _page(file, source)) for _, file in named)
+        masks = tuple(_page(file, source) for _, file in named)
         case = Case(job.image, source, masks, classes=tuple(name for name, _ in named))
         return self.labels.read(case, tuple(size[:2]))
 
@@ -181,5 +181,6 @@ def _one(pattern: str, job: Job) -> tuple[Path, ...]:
     return () if file is None else (file,)
 
 
-def _page(file: Path, source: Source) -> int | None:
-    return source.page if source.page is not None and page_count(file) > 1 else None
+def _page(file: Path, source: Source) -> Source:
+    paged = source.page is not None and page_count(file, source.orientation) > 1
+    return Source(file, source.page if paged else None, source.orientation)

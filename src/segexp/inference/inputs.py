@@ -149,12 +149,14 @@ class Job:
         image: its name relative to the input, with "/", for messages and tables.
         stem: name of its outputs, including folders, without suffix.
         pages: number of images in a stack or volume; None for a single image.
+        orientation: in which a volume is sliced, None as it is stored.
     """
 
     file: Path
     image: str
     stem: str
     pages: int | None = None
+    orientation: str | None = None
 
     @property
     def volume(self) -> bool:
@@ -164,7 +166,8 @@ class Job:
     @cached_property
     def sources(self) -> tuple[Source, ...]:
         """Its images in order."""
-        return (Source(self.file),) if self.pages is None else tuple(Source(self.file, page) for page in range(self.pages))
+        pages = (None,) if self.pages is None else range(self.pages)
+        return tuple(Source(self.file, page, self.orientation) for page in pages)
 
     def label(self, source: Source) -> str:
         """Return the name of one of its images in messages and tables."""
@@ -242,7 +245,8 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
         raise _no_image(given, root, own, beside)
     left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
     jobs, renamed = _named(root, sorted(chosen, key=natural_key))
-    counted = tuple(replace(job, pages=_pages(job.file, channels)) for job in jobs)
+    turned = [replace(job, orientation=data.volume_orientation) if job.volume else job for job in jobs]
+    counted = tuple(replace(job, pages=_pages(job, channels)) for job in turned)
     return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
 
 
@@ -286,12 +290,13 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
     return [Job(root / name, name, stem) for name, stem in called.items()], text if kept else ""
 
 
-def _pages(file: Path, channels: int) -> int | None:
+def _pages(job: Job, channels: int) -> int | None:
     """Return the number of pages of a stack or volume; None for a single or unreadable image (reported later)."""
+    file = job.file
     if not (nifti.is_nifti(file) or image_suffix(file.name).lower() in (".tif", ".tiff")):
         return None
     try:
-        pages = page_count(file)
+        pages = page_count(file, job.orientation)
         if nifti.is_nifti(file):
             return pages
         as_channels = pages == channels and read_image(Source(file, 0)).shape[2] == 1

@@ -164,7 +164,7 @@ class MaskWriter:
 
     def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
         if job.volume:
-            nifti.write_labels(path, pages, job.file)
+            nifti.write_labels(path, pages, job.file, job.orientation)
         elif job.pages is None:
             write_png(path, pages[0], palette)
         else:

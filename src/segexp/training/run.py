@@ -22,7 +22,7 @@ from segexp.data.statistics import DecodedCase
 from segexp.devices import choose_devices, describe_device, deterministic
 from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
-from segexp.interruption import Interrupted, interruptible
+from segexp.interrupts import Interrupted, interruptible
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
 from segexp.models.checkpointing import checkpointed_blocks

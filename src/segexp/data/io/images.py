@@ -112,15 +112,21 @@ def read_mask(source: Source, indices: bool = False) -> Array:
     return np.ascontiguousarray(array)
 
 
-def page_count(path: Path) -> int:
-    """Return the number of pages, frames or slices of a file, at least 1.
+def page_count(path: Path, orientation: str | None = None) -> int:
+    """Return the number of pages, frames or, along the third axis of an orientation, slices of a file, at least 1.
 
     Raises:
         DataError: the file is missing or broken.
     """
     if nifti.is_nifti(path):
-        return _guarded(Source(path), lambda: nifti.count(path))
+        return _guarded(Source(path), lambda: nifti.count(path, orientation))
     return _guarded(Source(path), lambda: tiff.count(path) if tiff.is_tiff(path) else _frames(path))
+
+
+def stored_type(source: Source, image: Array) -> str:
+    """Return the type of the values of an image in its file; for a scaled NIfTI volume, and other formats, of `image`."""
+    stored = _guarded(source, lambda: nifti.stored_type(source.path)) if nifti.is_nifti(source.path) else None
+    return stored or str(image.dtype)
 
 
 def image_size(source: Source) -> tuple[int, int]:
@@ -134,13 +140,31 @@ def image_size(source: Source) -> tuple[int, int]:
     return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
 
 
-def pixel_spacing(path: Path) -> tuple[float, float] | None:
+def pixel_spacing(path: Path, orientation: str | None = None) -> tuple[float, float] | None:
     """Return the pixel size (row, column) from the header of a NIfTI volume, None if unknown or of other files.
 
     Raises:
         DataError: the volume is missing or broken.
     """
-    return _guarded(Source(path), lambda: nifti.spacing(path)) if nifti.is_nifti(path) else None
+    return _guarded(Source(path), lambda: nifti.spacing(path, orientation)) if nifti.is_nifti(path) else None
+
+
+def volume_orientation(path: Path) -> tuple[str, tuple[float, float, float]]:
+    """Return the orientation in which a NIfTI volume is stored, such as "RAS", and the sides of its voxels.
+
+    Raises:
+        DataError: the volume is missing or broken, or its affine has no orientation.
+    """
+    return _guarded(Source(path), lambda: nifti.orientation(path))
+
+
+def volume_grid(path: Path, orientation: str) -> nifti.Grid:
+    """Return the voxels of a NIfTI volume in space, their axes in an orientation.
+
+    Raises:
+        DataError: the volume is missing or broken, or its affine has no orientation.
+    """
+    return _guarded(Source(path), lambda: nifti.grid(path, orientation))
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:

@@ -1,7 +1,8 @@
 """NIfTI volumes (.nii, .nii.gz): pages are slices along the third axis. The only module that imports nibabel.
 
-Slices have the second axis downwards and the first to the right, as in SimpleITK; the affine is not applied, so image and mask
-stay aligned. A fourth axis holds channels. nibabel (extra `medical`) is imported lazily.
+Slices have the second axis downwards and the first to the right, as in SimpleITK. The axes are brought into an orientation such
+as "RAS" by the affine, where one is given, without resampling. A fourth axis holds channels. nibabel (extra `medical`) is
+imported lazily.
 
 Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X).
 """
@@ -12,8 +13,9 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ from segexp.errors import DataError
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 ENDINGS = ("nii", "nii.gz")
 """File extensions."""
 
@@ -40,24 +43,80 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(tuple(f".{ending}" for ending in ENDINGS))
 
 
-def count(path: Path) -> int:
+def count(path: Path, orientation: str | None = None) -> int:
     """Return the number of slices."""
-    return _shape(_opened(path), Source(path))[2]
+    return _oriented_shape(path, orientation)[2]
 
 
 def size(source: Source) -> tuple[int, int]:
     """Return (H, W) from the header."""
-    shape = _shape(_opened(source.path), source)
+    shape = _oriented_shape(source.path, source.orientation)
     _checked(source, shape)
     return shape[1], shape[0]
 
 
-def spacing(path: Path) -> tuple[float, float] | None:
+def spacing(path: Path, orientation: str | None = None) -> tuple[float, float] | None:
     """Return the voxel size along rows and columns of a slice (Y, X) in header units (usually mm), None if invalid."""
-    sides = [float(side) for side in _opened(path).header.get_zooms()[:2]]
-    if len(sides) < 2 or not all(math.isfinite(side) and side > 0 for side in sides):
+    image = _opened(path)
+    sides = [float(side) for side in image.header.get_zooms()[:3]]
+    sides = _reordered([*sides, *[1.0] * (3 - len(sides))], _transform(image.affine, orientation))[:2]
+    if not all(math.isfinite(side) and side > 0 for side in sides):
         return None
     return sides[1], sides[0]
+
+
+def orientation(path: Path) -> tuple[str, tuple[float, float, float]]:
+    """Return the orientation in which a volume is stored, such as "RAS", and the sides of its voxels.
+
+    Raises:
+        ValueError: the affine has none.
+    """
+    image = _opened(path)
+    _transform(image.affine, "RAS")  # raises where an axis has no direction
+    x, y, z = _nibabel(path).affines.voxel_sizes(image.affine)
+    return "".join(_nibabel(path).aff2axcodes(image.affine)), (float(x), float(y), float(z))
+
+
+def stored_type(path: Path) -> str | None:
+    """Return the type of the stored values, such as "int16"; None if the header scales them."""
+    image = _opened(path)
+    kind = image.header.get_data_dtype()
+    plain = (float(image.dataobj.slope), float(image.dataobj.inter)) == (1.0, 0.0)
+    return str(kind.newbyteorder("=")) if plain and not kind.names else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of a volume in space.
+
+    Attributes:
+        shape: X, Y, Z.
+        affine: (4, 4), indices to positions in mm or the unit of the header.
+        unit: of the positions, for messages.
+    """
+
+    shape: tuple[int, ...]
+    affine: Array
+    unit: str
+
+    @property
+    def smallest_side(self) -> float:
+        """The smallest side of a voxel."""
+        return float(np.linalg.norm(self.affine[:3, :3], axis=0).min())
+
+    def distance(self, other: "Grid") -> float:
+        """Return the largest distance of a voxel of this grid to that of the same index in another."""
+        corners = np.stack([*np.meshgrid(*[(0, side - 1) for side in self.shape]), np.ones((2, 2, 2))]).reshape(4, -1)
+        return float(np.linalg.norm(((self.affine - other.affine) @ corners)[:3], axis=0).max())
+
+
+def grid(path: Path, orientation: str) -> Grid:
+    """Return the grid of a volume in an orientation."""
+    image = _opened(path)
+    shape, turn = _shape(image, Source(path)), _transform(image.affine, orientation)
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "unknown"
+    affine = image.affine @ _orientations().inv_ornt_aff(turn, shape[:3])
+    return Grid(tuple(_reordered(shape[:3], turn)), affine, "mm" if unit == "unknown" else unit)
 
 
 def load(source: Source) -> RawImage:
@@ -66,7 +125,8 @@ def load(source: Source) -> RawImage:
     Raises:
         ValueError: no such slice, no slice given for a volume, or unsupported axes.
     """
-    volume, slope, inter = _volumes(source.path)
+    volume, slope, inter, affine = _volumes(source.path)
+    volume = _turned(volume, _transform(affine, source.orientation))
     _checked(source, volume.shape)
     array = np.swapaxes(volume[:, :, source.page or 0], 0, 1)
     array = array[..., 0] if array.shape[2] == 1 else array
@@ -75,10 +135,10 @@ def load(source: Source) -> RawImage:
     return RawImage(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
 
 
-def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
+def write_labels(path: Path, slices: Sequence[Array], like: Path, orientation: str | None = None) -> None:
     """Write slices (H, W) uint8 of class indices, oriented as by `load`, as an 8-bit label volume, atomically.
 
-    Affine, voxel sizes, units and orientation codes are copied from the segmented volume `like`.
+    Order of the axes, affine, voxel sizes, units and orientation codes are those of the segmented volume `like`.
     """
     nibabel = _nibabel(path)
     model = nibabel.load(like)
@@ -87,6 +147,7 @@ def write_labels(path: Path, slices: Sequence[Array], like: Path) -> None:
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0  # display limits of the image would hide the labels
     labels = np.stack([np.swapaxes(mask, 0, 1) for mask in slices], axis=2).astype(np.uint8)
+    labels = np.ascontiguousarray(_turned(labels, _transform(model.affine, orientation, back=True)))
     data = type(model)(labels, model.affine, header).to_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, durable=False) as part:
@@ -97,12 +158,12 @@ class _Volumes:
     """Cache of the last decoded volumes."""
 
     def __init__(self) -> None:
-        self.kept: OrderedDict[tuple[Path, int, int], tuple[Array, float, float]] = OrderedDict()
+        self.kept: OrderedDict[tuple[Path, int, int], tuple[Array, float, float, Array]] = OrderedDict()
         self.lock = threading.Lock()
         self.busy: dict[tuple[Path, int, int], threading.Lock] = {}
 
-    def __call__(self, path: Path) -> tuple[Array, float, float]:
-        """Return the stored values (X, Y, Z, C), slope and intercept of a file."""
+    def __call__(self, path: Path) -> tuple[Array, float, float, Array]:
+        """Return the stored values (X, Y, Z, C), slope, intercept and affine (4, 4) of a file."""
         stat = path.stat()
         key = (path, stat.st_size, stat.st_mtime_ns)
         with self.lock:
@@ -115,7 +176,7 @@ class _Volumes:
             found = _decoded(path)
             with self.lock:
                 self.kept[key] = found
-                while len(self.kept) > 2 and sum(array.nbytes for array, _, _ in self.kept.values()) > KEPT:
+                while len(self.kept) > 2 and sum(array.nbytes for array, *_ in self.kept.values()) > KEPT:
                     self.kept.popitem(last=False)
                 self.busy.pop(key, None)
             return found
@@ -124,7 +185,7 @@ class _Volumes:
 _volumes = _Volumes()
 
 
-def _decoded(path: Path) -> tuple[Array, float, float]:
+def _decoded(path: Path) -> tuple[Array, float, float, Array]:
     image = _opened(path)
     shape = _shape(image, Source(path))
     if path.name.lower().endswith(".gz"):
@@ -139,7 +200,52 @@ def _decoded(path: Path) -> tuple[Array, float, float]:
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
     if array.dtype.names:  # three bytes per voxel, R G B
         array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)
-    return array.reshape(shape), slope, inter
+    return array.reshape(shape), slope, inter, image.affine
+
+
+def _transform(affine: Array, orientation: str | None, back: bool = False) -> Array | None:
+    """Return nibabel's transform (3, 2) of the stored axes to an orientation, or back; None keeps them.
+
+    Raises:
+        ValueError: an axis of the affine has no direction.
+    """
+    if orientation is None:
+        return None
+    stored = _orientations().io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    if np.isnan(stored).any():
+        raise ValueError("its affine has an axis without direction, type data.orientation=stored to take the axes as they are")
+    ends = stored, _orientations().axcodes2ornt(orientation)
+    found: Array = _orientations().ornt_transform(*(reversed(ends) if back else ends))
+    return found
+
+
+def _turned(array: Array, turn: Array | None) -> Array:
+    """Return a view of an array (X, Y, Z, …) with its first three axes reordered and flipped."""
+    if turn is None:
+        return array
+    found: Array = _orientations().apply_orientation(array, turn)
+    return found
+
+
+def _orientations() -> Any:
+    from nibabel import orientations
+
+    return orientations
+
+
+def _reordered(sides: Sequence[T], turn: Array | None) -> list[T]:
+    """Return the values of three axes in their new order."""
+    if turn is None:
+        return list(sides)
+    found = dict(zip(turn[:, 0].astype(int).tolist(), sides, strict=True))
+    return [found[axis] for axis in range(3)]
+
+
+def _oriented_shape(path: Path, orientation: str | None) -> tuple[int, int, int, int]:
+    image = _opened(path)
+    *sides, channels = _shape(image, Source(path))
+    x, y, z = _reordered(sides, _transform(image.affine, orientation))
+    return x, y, z, channels
 
 
 def _shape(image: Any, source: Source) -> tuple[int, int, int, int]:

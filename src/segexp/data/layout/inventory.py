@@ -20,6 +20,7 @@ from segexp.data.layout.pairing import (
     without_excluded,
 )
 from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
+from segexp.data.spacing import check_grids
 from segexp.errors import DataError
 from segexp.types import Case
 
@@ -58,6 +59,7 @@ def take_inventory(
     groups: Mapping[str, Any] | str | None = None,
     optional: Collection[str] = (),
     exclude: Sequence[str] = (),
+    orientation: str | None = None,
 ) -> Inventory:
     """Pair the images below a folder with their masks as `find_cases` does, collecting problems.
 
@@ -66,7 +68,7 @@ def take_inventory(
         ConfigError: a pattern is wrong, the two share no field, or `groups` is malformed.
     """
     root = Path(root)
-    images, patterns = parse_pattern(image, "data.image"), parse_masks(mask)
+    images, patterns = parse_pattern(image, "data.image", orientation), parse_masks(mask, orientation)
     shared = {name: shared_fields(images, pattern) for name, pattern in patterns.items()}
     files = list_files(root, max(images.depth, *(pattern.depth for pattern in patterns.values()), DEPTH))
     files = without_excluded(files, exclude, images, patterns.values())
@@ -97,8 +99,10 @@ def take_inventory(
         set_aside += aside
         sources = masks_by_case(labelled, masks[name], shared[name])
         of_class[name] = {id_: own for id_, own in sources.items() if own or name in optional}
+    cases = assemble_cases(found, of_class)
+    problems += check_grids(cases)
     return Inventory(
-        cases=tuple(_with_groups(assemble_cases(found, of_class), groups, root, problems)),
+        cases=tuple(_with_groups(cases, groups, root, problems)),
         lone_images=_names(lone_images),
         lone_masks=_names(lone_masks),
         expected=expected,

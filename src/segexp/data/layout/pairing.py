@@ -25,6 +25,7 @@ from segexp.data.layout.patterns import (
     parse_masks,
     parse_pattern,
 )
+from segexp.data.spacing import check_grids
 from segexp.errors import ConfigError, DataError, UnreadableError, listed
 from segexp.types import Case, Source
 
@@ -207,6 +208,7 @@ def find_cases(
     require_masks: bool = True,
     optional: Collection[str] = (),
     exclude: Sequence[str] = (),
+    orientation: str | None = None,
 ) -> list[Case]:
     """Pair the images below a folder with their masks by the fields of both patterns.
 
@@ -222,6 +224,7 @@ def find_cases(
         require_masks: every image must have a mask (of each class) and every mask an image.
         optional: classes whose masks may be missing.
         exclude: see `without_excluded`.
+        orientation: of volumes, None as they are stored.
 
     Returns:
         Cases in natural order of their ids (2 before 10).
@@ -232,8 +235,8 @@ def find_cases(
         ConfigError: a pattern is wrong, or the two share no field.
     """
     root = Path(root)
-    images = parse_pattern(image, "data.image")
-    patterns = parse_masks(mask)
+    images = parse_pattern(image, "data.image", orientation)
+    patterns = parse_masks(mask, orientation)
     files = list_files(root, max(pattern.depth for pattern in (images, *patterns.values())))
     files = without_excluded(files, exclude, images, patterns.values())
     problems: list[DataError] = []
@@ -351,11 +354,15 @@ def find_data_cases(data: DataConfig) -> list[Case]:
 
     Raises:
         ConfigError: a pattern is wrong or missing.
-        DataError: unpaired files, or no files.
+        DataError: unpaired files, or no files; or a mask volume lies elsewhere than its image.
     """
-    return find_cases(
+    cases = find_cases(
         *(Path(data.root), data.image or "", data.mask),
         groups=data.groups,
         optional=data.optional_masks,
         exclude=data.exclude,
+        orientation=data.volume_orientation,
     )
+    for problem in check_grids(cases):
+        raise problem
+    return cases

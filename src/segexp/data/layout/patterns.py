@@ -33,6 +33,7 @@ class Pattern:
         page: field that numbers the pages, or None.
         literals: number of literal characters; of two matching patterns, the one with more wins.
         many: whether several files may belong to one case, by a `*` that is not the extension.
+        orientation: of volumes, None as they are stored.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Pattern:
     page: str | None
     literals: int
     many: bool
+    orientation: str | None = None
 
     @property
     def of_class(self) -> str:
@@ -63,7 +65,7 @@ class Pattern:
         return re.sub(r"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), self.text)
 
 
-def parse_pattern(text: str, key: str) -> Pattern:
+def parse_pattern(text: str, key: str, orientation: str | None = None) -> Pattern:
     """Parse a pattern.
 
     Raises:
@@ -98,10 +100,10 @@ def parse_pattern(text: str, key: str) -> Pattern:
     literals = len(re.sub(r"\{[^{}]*\}|\*", "", body)) + sum(
         min(map(len, group.split(","))) for group in re.findall(r"\{([^{}]*,[^{}]*)\}", body)
     )
-    return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem)
+    return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem, orientation)
 
 
-def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
+def parse_masks(mask: str | Mapping[str, str] | None, orientation: str | None = None) -> dict[str, Pattern]:
     """Parse the mask pattern (key "") or one pattern per class.
 
     Raises:
@@ -110,8 +112,8 @@ def parse_masks(mask: str | Mapping[str, str] | None) -> dict[str, Pattern]:
     if mask is None:
         return {}
     if isinstance(mask, str):
-        return {"": parse_pattern(mask, "data.mask")}
-    return {name: parse_pattern(text, f"data.mask.{name}") for name, text in mask.items()}
+        return {"": parse_pattern(mask, "data.mask", orientation)}
+    return {name: parse_pattern(text, f"data.mask.{name}", orientation) for name, text in mask.items()}
 
 
 def _split_ending(body: str) -> tuple[str, str]:
@@ -215,10 +217,10 @@ def _pages(root: Path, name: str, fields: dict[str, str], pattern: Pattern) -> l
     if "split" in fields:
         fields["split"] = _split(fields["split"], name, pattern)
     if pattern.page is None:
-        return [Match(name, fields, Source(root / name))]
+        return [Match(name, fields, Source(root / name, None, pattern.orientation))]
     return [
-        Match(f"{name}[{page}]", {**fields, pattern.page: str(page)}, Source(root / name, page))
-        for page in range(page_count(root / name))
+        Match(f"{name}[{page}]", {**fields, pattern.page: str(page)}, Source(root / name, page, pattern.orientation))
+        for page in range(page_count(root / name, pattern.orientation))
     ]
 
 

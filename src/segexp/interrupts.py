@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a command in the same way: what is being written is completed, and the exit code says which it was."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,14 +28,22 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` on Ctrl-C and SIGTERM; restore the signal handlers afterwards."""
+    """Raise `Interrupted` on Ctrl-C and SIGTERM; restore the signal handlers afterwards.
+
+    A second signal is ignored until the end of the block, so that it cannot interrupt the shutdown. Child processes inherit the
+    handler, and die of SIGTERM as usual.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    home = os.getpid()
 
     def stop(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGTERM and os.getpid() != home:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         for each in before:
-            signal.signal(each, signal.SIG_IGN)  # do not interrupt the shutdown again
+            signal.signal(each, signal.SIG_IGN)
         if hasattr(signal, "SIGCHLD"):  # ignore loaders ended by the same signal
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Interrupted(number)
