@@ -1,8 +1,12 @@
 """What is written is whole under its own name, or not there."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from segexp.atomic import atomic_folder, atomic_write, make_writable
+from segexp.atomic import atomic_folder, atomic_write, make_writable, sweep_parts
 
 
 def half_written(path):
@@ -69,3 +73,23 @@ def test_a_folder_is_made_and_tried(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         make_writable(tmp_path / "file" / "inside")
+
+
+def test_what_a_dead_process_left_is_swept_and_nothing_else(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [
+        f".a.png.{dead.pid}.7.part",
+        f"deep/.b.nii.gz.{dead.pid}.7.part",
+        f".c.png.{os.getppid()}.7.part",
+        "d.part",
+        ".e.png.x.part",
+    ]
+    names += [f".old.png.{os.getpid()}.7.part", f".new.png.{os.getpid()}.7.part", f".host.png.{2**40}.7.part"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.utime(tmp_path / names[5], (0, 0))  # a process of the same number was here before this one
+    assert sweep_parts(tmp_path, alive=[2**40]) == 3
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == sorted([*names[2:5], *names[6:]])

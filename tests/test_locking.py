@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from segexp.locking import LOCK_FILE, LockedError, folder_lock
+from segexp.locking import LOCK_FILE, LockedError, folder_lock, mutex
 
 HOLD = """
 import sys, time
@@ -58,3 +60,20 @@ def test_the_lock_ends_with_the_block_also_after_an_error(tmp_path):
 def test_names_part_a_folder_into_pieces_that_are_locked_one_by_one(tmp_path):
     with folder_lock(tmp_path, "job", name=".1.lock"), folder_lock(tmp_path, "job", name=".2.lock"):
         assert {path.name for path in tmp_path.iterdir()} == {".1.lock", ".2.lock"}
+
+
+def test_a_mutex_is_waited_for_and_its_file_may_be_deleted_inside(tmp_path):
+    path, order = tmp_path / "m.lock", []
+
+    def second():
+        with mutex(path):
+            order.append("second")
+
+    with mutex(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.02)
+        order.append("first")
+        path.unlink()
+    thread.join(5)
+    assert order == ["first", "second"]

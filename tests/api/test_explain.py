@@ -2,6 +2,7 @@
 
 import csv
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -288,3 +289,50 @@ def test_no_room_for_gradients_is_said(explain, monkeypatch):
     code, _, err = explain()
     assert code == 1
     assert "a.png (there is not enough memory for it; cut out what is asked about, or type method=occlusion, without " in err
+
+
+def test_no_row_is_lost_by_a_killed_process(explain):
+    explain("method=gradcam")
+    table = explain.out / NAME
+    whole = table.read_text()
+    lines = whole.splitlines(keepends=True)
+    table.write_text("".join(lines[:2]) + lines[2][:9])  # a kill while the second row is written
+    code, out, _ = explain("method=gradcam")
+    assert code == 0
+    assert "2 images explained" in out
+    assert "1 done before" in out
+    assert table.read_text() == whole
+
+
+def test_two_at_the_same_time_share_the_images(explain, run, capfd):
+    from segexp.api.explain import explain as call
+
+    together = threading.Barrier(2)
+
+    def work():
+        together.wait(30)
+        call(run, "in", output="out", method="gradcam", gpus=0)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    out = capfd.readouterr().out
+    assert sum(map(int, re.findall(r"(\d+) images? explained", out))) == 3
+    shared = (explain.out / NAME).read_text()
+    assert len(rows(explain.out)) == 3
+    assert sorted(path.name for path in explain.out.iterdir()) == [NAME, "gradcam_cell"]
+    (explain.out / NAME).unlink()
+    explain("method=gradcam")
+    assert (explain.out / NAME).read_text() == shared, "complete and in order"
+
+
+def test_another_network_under_the_same_name_is_another_question(explain, run, tmp_path):
+    copy = tmp_path / "copy.ckpt"
+    copy.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
+    explain(f"checkpoint={copy}")
+    values = torch.load(copy, weights_only=True)
+    next(iter(values["state_dict"].values())).mul_(1.01)
+    torch.save(values, copy)
+    assert "; " not in explain(f"checkpoint={copy}", "input=in/a.png")[1].partition("explained in")[2].splitlines()[0]

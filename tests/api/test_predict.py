@@ -2,7 +2,12 @@
 
 import csv
 import gzip
+import os
+import re
 import shutil
+import signal
+import threading
+from contextlib import suppress
 
 import nibabel
 import numpy as np
@@ -11,6 +16,8 @@ import tifffile
 from PIL import Image
 
 from segexp.data.io.images import read_image
+from segexp.inference.folder import _extras
+from segexp.inference.folder_runner import load_image
 from segexp.types import Source
 
 DEEP = (np.arange(40 * 48).reshape(40, 48) % 97 * 600).astype(np.uint16)
@@ -341,3 +348,161 @@ def test_without_nibabel_only_the_volume_fails(run, predict, tmp_path, save, mon
     assert told.code == 1
     assert "1 of 2 images could not be predicted: v.nii.gz (is a NIfTI volume, and the package nibabel" in told.err
     assert (tmp_path / "out" / "a.png").is_file()
+
+
+@pytest.fixture
+def many(tmp_path, save, ramp):
+    """Twenty pictures in `in`."""
+    for k in range(20):
+        save(tmp_path / "in" / f"{k}.png", ramp(seed=k))
+    return tmp_path / "in"
+
+
+def killed(folder, count):
+    """Leave a folder as a killed process does: a mask without a row, a row that is cut off, a part, and its state."""
+    lines = (folder / "review.csv").read_text().splitlines(keepends=True)
+    (folder / "review.csv").write_text("".join(lines[: count + 1]) + lines[count + 1][:9])
+    for line in lines[count + 3 :]:
+        (folder / line.partition(",")[0]).unlink()
+    (folder / f".7.png.{2**22 + 7}.140.part").touch()
+    (folder / ".segexp-predict").mkdir()
+    (folder / ".segexp-predict" / "log.jsonl").write_text("{")
+
+
+def test_no_row_is_lost_by_a_killed_process(run, many, predict, tmp_path):
+    words = (f"checkpoint={run}", "input=in", "output=out")
+    assert predict(*words).code == 0
+    whole = (tmp_path / "out" / "review.csv").read_text()
+    killed(tmp_path / "out", 7)
+    told = predict(*words)
+    assert (told.code, told.err) == (0, "")
+    assert "13 images predicted in" in told.out, "two of them have a mask without a row"
+    assert "; 7 done before (overwrite=true predicts them again)" in told.out
+    assert tree(tmp_path / "out") == sorted([*(f"{k}.png" for k in range(20)), "review.csv"])
+    assert (tmp_path / "out" / "review.csv").read_text() == whole
+
+
+def test_rows_are_written_as_masks_are(run, many, predict, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(job, *rest):
+        out = tmp_path / "out"
+        with suppress(FileNotFoundError):
+            seen.append(len(list(out.glob("*.png"))) - len(rows(out)))
+        return load_image(job, *rest)
+
+    monkeypatch.setattr("segexp.inference.folder.load_image", watched)
+    assert predict(f"checkpoint={run}", "input=in", "output=out").code == 0
+    assert max(seen) <= 2, "of each thread that writes, one mask at most is without its row"
+
+
+def test_sigterm_says_what_is_left_and_how_to_go_on(run, many, predict, tmp_path, monkeypatch):
+    def stopping(writer, job, *rest):
+        if job.image == "12.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _extras(writer, job, *rest)
+
+    words = (f"checkpoint={run}", "input=in", "output=out", "overwrite=true")
+    with monkeypatch.context() as patch:
+        patch.setattr("segexp.inference.folder._extras", stopping)
+        told = predict(*words)
+    assert (told.code, told.err) == (143, "")
+    left = int(
+        re.search(
+            r"\nStopped by SIGTERM, (\d+) images left; what is written is complete\. The same command, without "
+            r"overwrite=true, goes on with the rest\nMasks: out\n$",
+            told.out,
+        )[1]
+    )
+    assert f"{20 - left} images predicted in" in told.out
+    assert 0 < left <= 20
+    assert len(rows(tmp_path / "out")) == len(list((tmp_path / "out").glob("*.png"))) == 20 - left
+    assert not list((tmp_path / "out").glob(".*"))
+    assert f"{left} images predicted in" in predict(*words[:3]).out
+
+
+def test_two_at_the_same_time_share_the_images(run, many, predict, tmp_path, capfd):
+    """Threads stand for processes: each has a lock of its own."""
+    from segexp.api.predict import predict as call
+
+    reports = [None, None]
+    together = threading.Barrier(2)
+
+    def work(number):
+        together.wait(30)
+        reports[number] = call(run, "in", output="out", gpus=0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    done = [report.done for report in reports]
+    assert sum(done) <= 20
+    out = capfd.readouterr().out
+    said = [
+        (int(a), int(b or 0), int(c or 0))
+        for a, b, c in re.findall(
+            r"(\d+) images? predicted in [\d.]+ s(?: \([^)]*\))?(?:; (\d+) by process \d+ on [^;\n]+)?(?:; (\d+) done before)?",
+            out,
+        )
+    ]
+    assert sorted(each[0] for each in said) == sorted(done)
+    assert {sum(each) for each in said} == {20}, out
+    assert tree(tmp_path / "out") == sorted([*(f"{k}.png" for k in range(20)), "review.csv"])
+    shared = (tmp_path / "out" / "review.csv").read_text()
+    assert predict(f"checkpoint={run}", "input=in", "output=alone").code == 0
+    assert (tmp_path / "alone" / "review.csv").read_text() == shared, "complete and in order"
+
+
+def test_another_network_or_other_settings_in_one_folder_are_refused(run, predict, tmp_path, save, make_trained_run):
+    save(tmp_path / "in" / "a.png")
+    assert predict(f"checkpoint={run}", "input=in", "output=out").code == 0
+    before = (tmp_path / "out" / "a.png").read_bytes()
+    other = make_trained_run(tmp_path / "other", shift=0.3)
+    for words in (
+        (f"checkpoint={other}",),
+        (f"checkpoint={run}", "tta=flips"),
+        (f"checkpoint={run}", "postprocess.min_area=9"),
+    ):
+        told = predict(*words, "input=in", "output=out")
+        assert (told.code, told.out) == (2, "")
+        assert told.err.startswith("segexp: out/review.csv lists 1 mask of another network or other settings (network ")
+        assert told.err.endswith("Type output=DIR with another folder, or overwrite=true to predict all images again.\n")
+    assert (tmp_path / "out" / "a.png").read_bytes() == before
+    shutil.copytree(run, tmp_path / "moved")
+    assert "1 done before" in predict("checkpoint=moved", "input=in", "output=out").out, "the same network elsewhere"
+    told = predict(f"checkpoint={other}", "input=in", "output=out", "overwrite=true")
+    assert "1 image predicted" in told.out
+    assert "1 done before" in predict(f"checkpoint={other}", "input=in", "output=out").out
+
+
+def test_masks_of_a_version_without_settings_are_kept_and_it_is_said(run, many, predict, tmp_path):
+    assert predict(f"checkpoint={run}", "input=in", "output=out").code == 0
+    table = tmp_path / "out" / "review.csv"
+    table.write_text("".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
+    told = predict(f"checkpoint={run}", "input=in", "output=out", "tta=flips")
+    assert "20 masks of a version that did not record network and settings: kept as done\n" in told.out
+    assert "20 done before" in told.out
+
+
+def test_volumes_are_sliced_as_in_training_and_written_in_their_own_order(make_trained_run, predict, tmp_path, ramp):
+    run = make_trained_run(tmp_path / "run", data={"orientation": "RAS"})
+    volume = np.stack([ramp(seed=k).T for k in range(3)], axis=2).astype(np.int16)
+    affine = np.diag([0.8, 0.8, 5, 1.0])
+    stored = {
+        "ras": (volume, affine),
+        "sra": (volume.transpose(2, 0, 1), affine[:, [2, 0, 1, 3]]),
+        "lps": (volume[::-1, ::-1], affine @ np.array([[-1, 0, 0, 47], [0, -1, 0, 39], [0, 0, 1, 0], [0, 0, 0, 1.0]])),
+    }
+    (tmp_path / "in").mkdir()
+    for name, (array, where) in stored.items():
+        nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(array), where), tmp_path / "in" / f"{name}.nii.gz")
+    assert predict(f"checkpoint={run}", "input=in", "output=out").code == 0
+    found = rows(tmp_path / "out")
+    assert len(found) == 9
+    assert {row["size"] for row in found} == {"40x48"}
+    for name, (array, where) in stored.items():
+        labels = nibabel.load(tmp_path / "out" / f"{name}.nii.gz")
+        np.testing.assert_allclose(labels.affine, where)
+        np.testing.assert_array_equal(np.asarray(labels.dataobj), array >= 128, name)

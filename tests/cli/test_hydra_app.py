@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -16,6 +17,7 @@ from segexp.cli.overrides import parse
 from segexp.cli.train import main
 from segexp.config.schema import TrainConfig
 from segexp.errors import ConfigError, DataError
+from segexp.interrupts import Interrupted
 
 DATA = ["data=liver", "data.root=pictures", "trainer.gpus=0"]
 
@@ -285,3 +287,28 @@ def test_the_log_of_a_run_is_closed_when_the_command_ends(tmp_path, monkeypatch)
     assert log.baseFilename == str(tmp_path / "run" / "train.log")
     assert log not in logging.root.handlers
     assert log.stream is None, "closed"
+
+
+def test_sigterm_ends_a_command_with_a_sentence(capsys):
+    def command(argv):
+        with hydra_app.stoppable():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert hydra_app.make_main(command)([]) == 143
+    assert capsys.readouterr() == (
+        "",
+        "segexp: Stopped by SIGTERM: the command has not finished. Every file that it wrote is complete. Type it again to start "
+        "it again.\n",
+    )
+
+
+def test_what_a_command_says_about_its_interruption_is_not_said_again(capsys):
+    def command(argv):
+        with hydra_app.stoppable():
+            stopped = Interrupted(signal.SIGINT)
+            stopped.told = True
+            raise stopped
+
+    assert hydra_app.make_main(command)([]) == 130
+    assert capsys.readouterr() == ("", "")

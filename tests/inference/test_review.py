@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segexp.errors import DataError
-from segexp.inference.review import NAME, Review, masks_in, read_earlier, read_rows, write_rows
+from segexp.errors import ConfigError, DataError
+from segexp.inference.inputs import Job
+from segexp.inference.review import NAME, UNRECORDED, Review, append_rows, masks_in, read_earlier, read_rows, write_rows
 from segexp.types import DataSpec
 
 
@@ -109,3 +110,59 @@ def test_masks_of_overlapping_classes(tmp_path):
     assert not read_earlier(tmp_path), "one of the two is missing"
     (tmp_path / "a_nucleus.png").touch()
     assert masks_in(read_earlier(tmp_path).values()) == ["a_cell.png", "a_nucleus.png"]
+
+
+def test_rows_are_appended_after_what_a_killed_process_left(tmp_path):
+    path, columns = tmp_path / "t.csv", ("file", "settings")
+    append_rows(path, columns, [{"file": "a", "settings": "x"}])
+    with path.open("a") as file:
+        file.write("b,")
+    append_rows(path, columns, [{"file": "c", "settings": "x"}, {"file": "d", "settings": "x"}])
+    assert path.read_text() == "file,settings\na,x\nc,x\nd,x\n"
+
+
+def recorded(folder, settings, *names):
+    review = Review(folder, SPEC, settings=settings)
+    for name in names:
+        (folder / name).touch()
+    review.append([review.row(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8)) for name in names])
+    review.load()
+    return review
+
+
+def test_rows_of_the_file_without_those_that_are_cut_off_or_done_again(tmp_path):
+    review = recorded(tmp_path, "network ab", "a.png", "b.png", "c.png")
+    review.append([review.row("d.png", "", ["not predicted"]), review.row("e.png", "", ["not predicted"])])
+    with (tmp_path / NAME).open("a") as file:
+        file.write("f.png,f.png,,,,0.1,,,2x2,netw")
+    (tmp_path / "f.png").touch()
+    (tmp_path / "b.png").unlink()
+    review.load()
+    assert list(review.rows) == ["a.png", "c.png", "d.png", "e.png"]
+    review.drop({"c.png"}, {"e.png"})
+    review.load()
+    assert sorted(review.rows) == ["a.png", "e.png"]
+    review.drop({"a.png"}, ())
+    assert not (tmp_path / NAME).exists()
+
+
+def test_masks_of_other_settings_are_refused(tmp_path):
+    recorded(tmp_path, "network ab", "a.png", "b.png").check_settings()
+    with pytest.raises(ConfigError) as caught:
+        recorded(tmp_path, "network ab; tta flips").check_settings()
+    assert str(caught.value) == (
+        f"{tmp_path / NAME} lists 2 masks of another network or other settings (network ab) than those of this command "
+        "(network ab; tta flips). One network and one set of settings for all masks of a folder were expected. Type output=DIR "
+        "with another folder, or overwrite=true to predict all images again."
+    )
+
+
+def test_a_table_without_settings_is_kept(tmp_path):
+    earlier = Review(tmp_path, SPEC)
+    earlier.add("a.png", "a.png", [])
+    earlier.write()
+    review = recorded(tmp_path, "network ab", "a.png")
+    assert review.rows["a.png"]["settings"] == UNRECORDED
+    review.check_settings()
+    assert review.lists(Job(tmp_path / "x" / "a.png", "a.png", "a"), ("a.png",))
+    assert not review.lists(Job(tmp_path / "x" / "a.png", "a.png", "a"), ("a_seg.png",))

@@ -129,7 +129,7 @@ class ExplanationTable:
 
 def read_earlier(folder: Path) -> dict[Key, Row]:
     """Return the rows of an earlier table whose images still exist; empty if it is broken."""
-    rows = read_rows(folder / NAME)
+    rows = read_rows(folder / NAME, ended=True)
     return {_key_of(row): row for row in rows if row.get("file") and "picture" in row and (folder / row["picture"]).exists()}
 
 

@@ -17,6 +17,8 @@ from segexp.inference.outputs import unwritable
 from segexp.types import Array, DataSpec
 
 Row = dict[str, str]
+LONGEST = 1 << 16
+"""Bytes at the end of a table in which a row that was cut off is looked for."""
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> Path:
@@ -36,7 +38,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Append rows to a table, with a header if it is new; what a killed process left of a row is ended.
+    """Append rows to a table, with a header if it is new; what a killed process left of a row is removed.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,20 +46,27 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     text = io.StringIO()
     table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     with path.open("ab+") as file:
-        if not file.tell():
+        size = file.tell()
+        file.seek(max(0, size - LONGEST))
+        end = file.read()
+        file.truncate(size - len(end) + end.rfind(b"\n") + 1)
+        if not file.seek(0, io.SEEK_END):
             table.writeheader()
-        else:
-            file.seek(-1, io.SEEK_END)
-            text.write("" if file.read(1) == b"\n" else "\n")
         table.writerows(rows)
         file.write(text.getvalue().encode())
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of an earlier table; empty if the file is missing or broken."""
+def read_rows(path: Path, *, ended: bool = False) -> list[Row]:
+    """Return the rows of an earlier table; empty if the file is missing or broken.
+
+    Args:
+        path: of the table.
+        ended: leave out a last row without line feed, which a killed process left.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(file)]
+        text = path.read_bytes().decode()
+        lines = io.StringIO(text[: text.rfind("\n") + 1] if ended else text, newline="")
+        return [{str(key): str(value or "") for key, value in row.items()} for row in csv.DictReader(lines)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
 
@@ -192,8 +201,8 @@ def read_earlier(folder: Path) -> dict[str, Row]:
 
 def read_table(folder: Path) -> list[Row]:
     """Return the complete rows of a review."""
-    rows = ({"settings": UNRECORDED, **row} for row in read_rows(folder / NAME))
-    return [row for row in rows if row.get("image") and "mask" in row and row["settings"]]  # the last column is cut off first
+    rows = ({"settings": UNRECORDED, **row} for row in read_rows(folder / NAME, ended=True))
+    return [row for row in rows if row.get("image") and "mask" in row]
 
 
 def _masks_exist(folder: Path, row: Row) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.io import nifti
-from segexp.data.io.images import image_size, page_count, read_image, read_mask
+from segexp.data.io.images import image_size, page_count, read_image, read_mask, stored_type
 from segexp.errors import DataError
 from segexp.types import Source
 
@@ -192,3 +192,61 @@ def test_volumes_as_training_data(tmp_path: Path) -> None:
     picture = make_reader(data)(cases[5])
     np.testing.assert_array_equal(picture.image[..., 0], large[..., 1].T)
     np.testing.assert_array_equal(picture.mask, (large[..., 1].T > 0).astype(np.uint8))
+
+
+def stored_as(path: Path, codes: str, array: np.ndarray = HU, affine: np.ndarray | None = None) -> Path:
+    """The same anatomy, RAS with voxels of 0.5 x 0.75 x 2.5, stored with other axes; small letters run the other way."""
+    affine = np.diag([0.5, 0.75, 2.5, 1.0]) if affine is None else affine
+    image = nibabel.Nifti1Image(array, affine)
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.orientations.io_orientation(affine), nibabel.orientations.axcodes2ornt(codes)
+    )
+    nibabel.save(image.as_reoriented(turn), path)
+    return path
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SRA", "ASR", "IPL", "LIA"])
+def test_slices_of_one_orientation_whatever_the_order_of_the_axes(tmp_path: Path, codes: str) -> None:
+    path = stored_as(tmp_path / "v.nii.gz", codes)
+    assert nifti.orientation(path)[0] == codes
+    assert (page_count(path, "RAS"), page_count(path, "SRA")) == (4, 7)
+    assert image_size(Source(path, 2, "RAS")) == (7, 5)
+    assert image_size(Source(path, 2, "SRA")) == (5, 4)
+    assert nifti.spacing(path, "RAS") == (0.75, 0.5)
+    assert nifti.spacing(path, "SRA") == (0.5, 2.5)
+    for page in range(4):
+        np.testing.assert_array_equal(read_image(Source(path, page, "RAS"))[..., 0], HU[..., page].T)
+        np.testing.assert_array_equal(read_image(Source(path, page, "LPS"))[..., 0], HU[::-1, ::-1, page].T)
+    masks = [HU[..., page].T > 0 for page in range(4)]
+    nifti.write_labels(tmp_path / "m.nii.gz", masks, path, "RAS")
+    labels, image = nibabel.load(tmp_path / "m.nii.gz"), nibabel.load(path)
+    np.testing.assert_array_equal(labels.affine, image.affine)
+    np.testing.assert_array_equal(np.asarray(labels.dataobj), np.asarray(image.dataobj) > 0)
+
+
+def test_an_oblique_volume_has_the_nearest_orientation(tmp_path: Path) -> None:
+    turn = np.deg2rad(20)
+    affine = np.diag([1.0, 1, 3, 1])
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    path = stored_as(tmp_path / "v.nii", "PSL", affine=affine)
+    np.testing.assert_array_equal(read_image(Source(path, 1, "RAS"))[..., 0], HU[..., 1].T)
+
+
+def test_an_affine_without_directions(tmp_path: Path) -> None:
+    path = tmp_path / "v.nii"
+    image = nibabel.Nifti1Image(HU, None)
+    image.header.set_sform(np.diag([1.0, 1, 0, 1]), 1)
+    nibabel.save(image, path)
+    with pytest.raises(DataError, match=r"its affine has an axis without direction, type data\.orientation=stored"):
+        read_image(Source(path, 0, "RAS"))
+    np.testing.assert_array_equal(read_image(Source(path, 0))[..., 0], HU[..., 0].T)
+
+
+def test_the_type_of_the_stored_values(tmp_path: Path) -> None:
+    found = {}
+    for kind in (np.int16, np.uint8, np.float32):
+        path = written(tmp_path / "v.nii", HU.astype(kind))
+        found[np.dtype(kind).name] = stored_type(Source(path, 0), read_image(Source(path, 0)))
+    assert found == {name: name for name in ("int16", "uint8", "float32")}
+    path = written(tmp_path / "v.nii", HU, 0.5)
+    assert stored_type(Source(path, 0), read_image(Source(path, 0))) == "float32", "scaled"
