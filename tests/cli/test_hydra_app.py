@@ -298,8 +298,8 @@ def test_sigterm_ends_a_command_with_a_sentence(capsys):
     assert hydra_app.make_main(command)([]) == 143
     assert capsys.readouterr() == (
         "",
-        "segexp: Stopped by SIGTERM: the command has not finished. Every file that it wrote is complete. Type it again to start "
-        "it again.\n",
+        "segexp: Stopped by SIGTERM: the command has not finished. Every file that it wrote is complete. Type it again to "
+        "start it again.\n",
     )
 
 
