@@ -38,8 +38,8 @@ Keys
 {keys}
 
 Exit code 1 if an image could not be explained; the last line names it, and all others are done. Images in which the class is
-not predicted are listed and are no error. The same command again does what is missing; at the same time, in several processes,
-they divide the images. Needs Captum: pip install 'segexp[explain]'.
+not predicted are listed and are no error. The same command again does what is missing; several processes at
+the same time divide the images. Needs Captum: pip install 'segexp[explain]'.
 """
 
 

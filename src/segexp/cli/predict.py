@@ -35,8 +35,8 @@ What is written
 Keys
 {keys}
 
-Exit code 1 if an image could not be predicted; the last line names it, and all others are done. The same command again does
-what is missing; at the same time, in several processes, they divide the images.
+Exit code 1 if an image could not be predicted; the last line names it, and all others are done.
+The same command again does what is missing; several processes at the same time divide the images.
 """
 
 
