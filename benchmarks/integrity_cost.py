@@ -1,6 +1,7 @@
 """What checksums and waiting for the disk cost: each with and without, by turns in one process.
 
-The ratios are of the shortest times, which other programs disturb least: of the processor for checksums, of the clock for fsync.
+The ratios are of the shortest times, which other programs disturb least: of the processor for checksums, of the
+clock for fsync.
 
     python benchmarks/integrity_cost.py
 """

@@ -1,12 +1,27 @@
 """What is written is whole under its own name, or not there."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from segexp.atomic import atomic_folder, atomic_write, make_writable, sweep_parts
+from segexp.atomic import (
+    SEAL,
+    atomic_folder,
+    atomic_write,
+    is_intact,
+    make_writable,
+    sealed,
+    sweep_parts,
+    sync_folders,
+    write_json,
+)
+
+OPEN = Path("/proc/self/fd")
 
 
 def half_written(path):
@@ -93,3 +108,66 @@ def test_what_a_dead_process_left_is_swept_and_nothing_else(tmp_path):
     assert sweep_parts(tmp_path, alive=[2**40]) == 3
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert left == sorted([*names[2:5], *names[6:]])
+
+
+# The disk ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Names of what was waited for, in order, and "rename"."""
+    order, rename = [], Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append((OPEN / str(handle)).readlink().name))
+    monkeypatch.setattr(Path, "replace", lambda part, path: (order.append("rename"), rename(part, path)))
+    return order
+
+
+@pytest.mark.skipif(not OPEN.is_dir(), reason="the names of open files are read from /proc")
+def test_the_content_is_on_the_disk_before_the_name_and_the_name_after_it(tmp_path, synced):
+    with atomic_write(tmp_path / "a.json") as part:
+        part.write_text("1")
+    assert synced == [part.name, "rename", tmp_path.name]
+    synced.clear()
+    with atomic_write(tmp_path / "a.png", durable=False) as part:
+        part.write_text("1")
+    assert synced == [part.name, "rename"]
+    sync_folders([tmp_path, tmp_path, tmp_path / "missing"])
+    assert synced[2:] == [tmp_path.name]
+
+
+@pytest.mark.skipif(not OPEN.is_dir(), reason="the names of open files are read from /proc")
+def test_all_files_of_a_folder_are_on_the_disk_before_its_name(tmp_path, synced):
+    with atomic_folder(tmp_path / "demo") as draft:
+        (draft / "a.png").write_bytes(b"1")
+    assert synced == ["a.png", draft.name, tmp_path.name]
+
+
+def test_a_file_system_without_fsync_is_no_error(tmp_path, monkeypatch):
+    def unknown(_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", unknown)
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+
+
+def test_a_full_disk_names_the_file_and_keeps_the_one_of_before(tmp_path, monkeypatch):
+    write_json(tmp_path / "a.json", [1])
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_json(tmp_path / "a.json", [2])
+    assert caught.value.filename == str(tmp_path / "a.json")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["[\n 1\n]\n"]
+
+
+def test_sealed_values_are_intact_until_one_changes():
+    content = sealed({"a": (1, 2.5), 3: "x"})
+    there = json.loads(json.dumps(content))
+    assert is_intact(there)
+    assert sealed(there) == there
+    assert not is_intact({**there, "a": [1, 2.25]})
+    assert not is_intact({key: value for key, value in there.items() if key != SEAL})

@@ -224,12 +224,3 @@ def test_the_chosen_device_in_words(monkeypatch):
     assert devices.describe_device("mps", 1) == "Apple GPU"
     assert devices.describe_device("cuda", 2) == "2 x GPU 0"
     assert devices.describe_device("cuda", [3]) == "1 x GPU 3"
-
-
-def test_what_tells_of_too_little_memory():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 46, dtype=torch.uint8)
-    assert devices.is_out_of_memory(caught.value)
-    assert devices.is_out_of_memory(MemoryError())
-    assert devices.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not devices.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

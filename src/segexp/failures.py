@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 from pathlib import Path
 
 from segexp import errors
@@ -25,7 +26,8 @@ class MachineError(SegexpError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error is caused by lack of memory, of the machine or of a device."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "allocate memory" in str(error)
+    told = ("allocate memory", "can't start new thread", "could not create a primitive", "std::bad_alloc")
+    return named or (isinstance(error, RuntimeError) and any(text in str(error) for text in told))
 
 
 def explain(error: BaseException, where: Path | None = None, again: str = "", lighter: str = "") -> SegexpError | None:
@@ -63,18 +65,18 @@ def storage_error(error: OSError, where: Path | None = None, again: str = AGAIN)
     """
     path = Path(error.filename) if isinstance(error.filename, str) else where
     name, reason = path or "A file", error.strerror or str(error)
+    there = shlex.quote(str(next((place for place in (path, *path.parents) if place.exists()), path)) if path else ".")
     if error.errno in FULL:
-        folder = next((place for place in (path, *path.parents) if place.is_dir()), path) if path else "."
         return MachineError(
             f"{name} cannot be written ({reason})",
             "A disk with room was expected; nothing half-written is left under a final name",
-            f"Make room (df -h {folder} shows how much there is), or name another folder. {again}",
+            f"Make room (df -h {there} shows how much there is), or name another folder. {again}",
         )
     if error.errno in REFUSED:
         return MachineError(
             f"{name} cannot be opened ({reason})",
             "The right to read and write there was expected",
-            f"Look at ls -ld {name}, and change it with chmod, or name another folder. {again}",
+            f"Look at its owner and rights (ls -ld {there}), or name another folder. {again}",
         )
     if error.errno == errno.ENOENT:
         expected = "A file that stays where it is while it is needed was expected"

@@ -21,6 +21,7 @@ from segexp.checkpoint import (
     store_postprocessing,
     without_pretrained,
 )
+from segexp.checkpoint.files import write_checkpoint
 from segexp.checkpoint.splits import check_spec
 from segexp.config.schema import Component, TrainConfig
 from segexp.data.preprocessing import Preprocessing
@@ -105,6 +106,52 @@ def test_a_broken_file_is_named(kind: str, tmp_path: Path) -> None:
     path.write_bytes(contents[kind])
     with pytest.raises(CheckpointError, match=r"best\.ckpt cannot be read as a checkpoint.*name another one with checkpoint="):
         read_checkpoint(path)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "old.ckpt")
+    write_checkpoint(path, read_checkpoint(path))
+    content, draw = path.read_bytes(), np.random.default_rng(0)
+    for place in (*draw.integers(0, len(content), 20), len(content) - 1, len(content) - 9, len(content) - 22):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            read_checkpoint(path)
+
+
+def test_a_file_without_a_checksum_of_its_own_has_those_of_the_archive(tmp_path: Path) -> None:
+    path, network = written(tmp_path / "old.ckpt")
+    content = bytearray(path.read_bytes())
+    content[content.index(network.state_dict()["head.weight"].numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"old\.ckpt is damaged: its bytes are not those that were written"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(value: float, tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt")
+    values = read_checkpoint(path)
+    values["state_dict"]["network.head.bias"][1] = value
+    write_checkpoint(path, values)
+    with pytest.raises(CheckpointError, match=r"holds weights that are not finite numbers: 1 of 2 in head\.bias"):
+        load_segmenter(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"spec": {"name": "toy"}}, r"no usable entry segexp\.spec\.classes \(Field required\)"),
+        ({"split_hash": 7}, r"no usable entry segexp\.split_hash"),
+        ({"preprocessing": {}}, "stores a preprocessing that this segexp does not know"),
+        ({"preprocessing": {"channels": "one"}}, "stores a preprocessing that this segexp does not know"),
+    ],
+)
+def test_an_entry_that_is_missing_or_of_another_type_is_named(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "best.ckpt", **changes)
+    with pytest.raises(CheckpointError, match=told):
+        load_segmenter(path)
 
 
 def test_a_foreign_file_says_what_it_holds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,40 @@ def test_another_process_may_be_faster(tmp_path):
 
     same(DiskStore.write(tmp_path / "s", pictures())[0], picture(0))
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def damage(path, place=0):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["pictures.bin", "index.json", "missing", "a file"])
+def test_a_damaged_cache_is_written_anew(tmp_path, name, monkeypatch):
+    monkeypatch.setenv("SEGEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "store_key", lambda *_: "key")
+    folder, cases = tmp_path / "cache" / "key", [Case(str(n), Source(Path(str(n))), ()) for n in range(2)]
+    reads = []
+
+    def reader(case):
+        reads.append(case.id)
+        return picture(int(case.id))
+
+    store.open_store(reader, cases, "disk")
+    store.open_store(reader, cases, "disk")
+    assert len(reads) == 2
+    if name == "missing":
+        (folder / "index.json").unlink()
+    elif name == "a file":
+        shutil.rmtree(folder)
+        folder.touch()
+    else:
+        damage(folder / name, 40)
+    with pytest.warns(UserWarning, match=r"The image cache .*key is damaged\. It is written anew\."):
+        made = store.open_store(reader, cases, "disk")
+    assert len(reads) == 4
+    same(made[1], picture(1))
+    same(DiskStore(folder)[0], picture(0))
 
 
 def test_an_exception_while_writing_leaves_nothing(tmp_path):

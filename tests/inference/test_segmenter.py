@@ -45,6 +45,19 @@ def image(height=45, width=61, dtype=np.uint8):
     return values.astype(dtype)
 
 
+def test_values_that_are_no_numbers_are_refused_by_the_name_of_the_image(tmp_path):
+    class Broken(torch.nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * float("nan")
+
+    parts = segmenter(Broken(3, 2, 1))
+    with pytest.raises(DataError, match="gives values for this image that are not finite numbers"):
+        parts.classes(image())
+    write_png(tmp_path / "scan.png", image())
+    with pytest.raises(DataError, match=r"gives values for .*scan\.png that are not finite numbers"):
+        parts.predict(tmp_path / "scan.png")
+
+
 def test_spec_counts_its_classes():
     assert SPEC.num_classes == 3
 

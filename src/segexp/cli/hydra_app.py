@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the run failed, 2 wrong command line or configuration, 
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,8 +42,11 @@ class Stopped(BaseException):
 def run_cli(command: Callable[[], int | None]) -> int:
     """Run a command; return its exit code, and print errors as one paragraph on stderr.
 
-    With SEGEXP_DEBUG=1 exceptions propagate with their traceback.
+    With SEGEXP_DEBUG=1 exceptions propagate with their traceback. Threads of libraries print none about a full disk, which the
+    main thread reports.
     """
+    hook = threading.excepthook
+    threading.excepthook = lambda given: None if given.exc_value and explain(given.exc_value) else hook(given)
     try:
         try:
             return command() or 0
@@ -56,6 +60,8 @@ def run_cli(command: Callable[[], int | None]) -> int:
         known = explain(error)
         sys.stderr.write(f"{paragraph(known or error)}\n")
         return known.exit_code if known is not None else 1
+    finally:
+        threading.excepthook = hook
 
 
 def make_command(

@@ -66,7 +66,10 @@ def task(config: "DictConfig") -> None:
     from segexp.cli.study import study_job
 
     job = running_job(config)
-    save_settings(job.directory, config, HydraConfig.get())
+    try:
+        save_settings(job.directory, config, HydraConfig.get())
+    except OSError as error:
+        raise Stopped(error) from error
     (study_job if HydraConfig.get().mode == RunMode.MULTIRUN else single_job)(job)
 
 
