@@ -120,6 +120,15 @@ def test_three_cases_are_the_worst_the_median_and_the_best():
     assert kinds(choose_cases([0.9, 0.1, 0.5])) == {"worst": [1], "median": [2], "best": [0]}
 
 
+def test_of_few_cases_none_is_called_worse_than_a_median_one_with_a_lower_score():
+    scores = [0.9423, 0.9498, 0.9205, 0.9600, 0.9195, 0.9550, 0.9700, 0.9302]
+    found = {kind: [scores[n] for n in shown] for kind, shown in kinds(choose_cases(scores)).items()}
+    assert found == {"worst": [0.9195, 0.9205, 0.9302], "median": [0.9423, 0.9498], "best": [0.9550, 0.9600, 0.9700]}
+    for count in range(2, 14):
+        shown = choose_cases([n / 20 for n in range(count)])
+        assert [each.position for each in shown] == sorted(each.position for each in shown), count
+
+
 def test_cases_without_foreground_are_shown_for_their_false_alarms_only():
     scores = [0.5, np.nan, np.nan, np.nan, np.nan]
     assert kinds(choose_cases(scores, [9, 3, 0, 8, 5])) == {"worst": [0], "false alarm": [3, 4]}

@@ -88,7 +88,7 @@ def parts(text):
 def test_the_page_has_all_parts_in_their_order(text):
     assert list(parts(text)) == [
         "Findings",
-        "Trial fit",
+        "Overfit test",
         "Proposed configuration",
         "Data",
         "Distributions",
@@ -121,8 +121,8 @@ def test_both_splits_can_be_looked_at(text):
     assert look.count("<img") == 16
 
 
-def test_the_trial_fit_and_the_proposal_are_there(text):
-    fit = parts(text)["Trial fit"]
+def test_the_overfit_test_and_the_proposal_are_there(text):
+    fit = parts(text)["Overfit test"]
     assert 'class="notice good"' in fit
     assert re.findall(r"<h3>([^<]*)</h3>", fit) == ["Dice", "Loss"]
     assert fit.count("<polyline") == 2

@@ -1,4 +1,4 @@
-"""The trial fit: a network that can learn does so in seconds, and one that cannot is told what to look at."""
+"""The overfit test: a network that can learn does so in seconds, and one that cannot is told what to look at."""
 
 from types import SimpleNamespace
 

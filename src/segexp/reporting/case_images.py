@@ -7,6 +7,7 @@ Shapes: N cases, C channels, H W pixels, K classes.
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,7 +46,7 @@ EXPLAINED_FOLDER = Path("pictures") / "explained"
 INDEX = "index.json"
 VIEWS = ("image", "truth", "prediction", "error")
 KINDS = {"worst": 4, "best": 3, "median": 3, "false alarm": 2}
-"""Number of cases of each kind, in the order of the round-robin selection."""
+"""Number of cases of each kind; few cases are shared out in turns."""
 SIDE = 320
 """Longest side of an image in pixels."""
 PANEL_WIDTH = 1100
@@ -150,15 +151,13 @@ def choose_cases(
     known = [int(n) for n in np.argsort(values, kind="stable") if not np.isnan(values[n])]
     alarms = np.zeros(len(values), np.int64) if false_alarms is None else np.asarray(false_alarms)
     empty = sorted((n for n in range(len(values)) if np.isnan(values[n]) and alarms[n] > 0), key=lambda n: -int(alarms[n]))
-    half = (len(known) - 1) // 2
-    outward = [known[i] for i in sorted(range(len(known)), key=lambda i: (abs(i - half), i))]
-    queues = {"worst": known, "best": known[::-1], "median": outward, "false alarm": empty}
-    kinds: dict[int, str] = {}
-    for turn in range(max(KINDS.values())):
-        for kind, queue in queues.items():
-            free = next((n for n in queue if n not in kinds), None)
-            if turn < KINDS[kind] and free is not None:
-                kinds[free] = kind
+    turns = [kind for turn in range(max(KINDS.values())) for kind in ("worst", "best", "median") if turn < KINDS[kind]]
+    counts = Counter(turns[: len(known)])
+    ends = counts["worst"], len(known) - counts["best"]  # both ends of the ranking first, then the middle of the rest
+    middle = sorted(range(*ends), key=lambda rank: (abs(rank - (len(known) - 1) // 2), rank))[: counts["median"]]
+    kinds = dict.fromkeys(known[: ends[0]], "worst") | dict.fromkeys(known[ends[1] :], "best")
+    kinds |= dict.fromkeys((known[rank] for rank in middle), "median")
+    kinds |= dict.fromkeys(empty[: KINDS["false alarm"]], "false alarm")
     order = {"worst": 0, "median": 1, "best": 2, "false alarm": 3}
     place = {n: i for i, n in enumerate(known + empty)}
     return [CaseImages(n, kind) for n, kind in sorted(kinds.items(), key=lambda item: (order[item[1]], place[item[0]]))]

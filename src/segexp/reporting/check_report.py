@@ -1,6 +1,6 @@
 """check.html: verdict, findings with their cases, statistics of the data, and sample cases.
 
-To add an optional section: a dataclass like `TrialFit` here, and a template with the name in its `template`.
+To add an optional section: a dataclass like `OverfitTest` here, and a template with the name in its `template`.
 """
 
 from collections import Counter, defaultdict
@@ -245,14 +245,14 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
-class TrialFit:
-    """Result of the overfitting test."""
+class OverfitTest:
+    """Result of the overfit test."""
 
     verdict: Notice
     charts: Sequence[Chart]
     course: Table
     pictures: Figure
-    template: ClassVar[str] = "check_trial_fit.html.j2"
+    template: ClassVar[str] = "check_overfit_test.html.j2"
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ class DisputedMasks:
     template: ClassVar[str] = "check_disputes.html.j2"
 
 
-CheckSection = TrialFit | Proposal | DisputedMasks
+CheckSection = OverfitTest | Proposal | DisputedMasks
 
 
 def check_page(examination: Examination, sections: Sequence[CheckSection] = ()) -> str:
@@ -381,8 +381,8 @@ def _sample_cases(examination: Examination, thumbnails: ThumbnailBudget) -> list
     ]
 
 
-def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Array) -> TrialFit:
-    """Return the section of the overfitting test.
+def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Array) -> OverfitTest:
+    """Return the section of the overfit test.
 
     Args:
         words: the verdict.
@@ -394,7 +394,7 @@ def fit_section(words: str, learned: bool, steps: Sequence[Step], pictures: Arra
     charts = [line_chart([Series(name, numbers, values)], name, "steps") for name, values in (("Dice", dice), ("Loss", losses))]
     rows = [(str(step), f"{seconds:.0f}", f"{loss:.4f}", f"{score:.4f}") for step, seconds, loss, score in steps]
     caption = "The pictures, their truth, the prediction and its errors"
-    return TrialFit(
+    return OverfitTest(
         Notice("good" if learned else "error", words),
         [chart for chart in charts if chart is not None],
         Table(("step", "seconds", "loss", "Dice"), rows, range(4)),

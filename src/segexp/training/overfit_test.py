@@ -1,4 +1,4 @@
-"""Overfitting test: a short training on a few images that shows whether a network can learn the data."""
+"""Overfit test: a short training on a few images that shows whether a network can learn the data."""
 
 import copy
 import time
