@@ -5,10 +5,11 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.autoconfig import DEMO, FACTS, complete_keys
+from segexp.data.io.images import write_png
 from segexp.data.layout.pairing import find_data_cases
 from segexp.data.statistics import make_reader
 from segexp.data.synthetic import datasets
-from segexp.errors import DataError
+from segexp.errors import ConfigError, DataError
 
 OPEN = {"image": None, "mask": None, "groups": None, "classes": None, "ignore": [], "threshold": None, "channels": None}
 
@@ -75,3 +76,26 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         complete_keys(data_config(OPEN, root=str(tmp_path / "nowhere")))
     assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+def test_data_auto_takes_typed_patterns_and_finds_out_the_rest(tmp_path):
+    root = datasets.make_demo(tmp_path, "organ", count=6, size=64)
+    patterns = {"image": "{split}/{id}.png", "mask": "{split}/{id}_mask.png"}
+    found, sentence = complete_keys(data_config({**OPEN, **patterns}, name="auto", root=str(root)))
+    assert found["classes"] == {"background": 0, "foreground": 255}
+    assert (found["channels"], found["image"]) == (1, patterns["image"])
+    assert sentence.startswith(f"Layout of {root}: as configured. image={{split}}/{{id}}.png mask={{split}}/{{id}}_mask.png. ")
+    typed = {"classes": {"air": 0, "organ": 255}, "channels": 3}
+    assert complete_keys(data_config({**OPEN, **patterns, **typed}, name="auto", root=str(root))) == ({}, "")
+    with pytest.raises(ConfigError, match=r"without data\.mask\..*Type data\.mask too, or leave data\.image out"):
+        complete_keys(data_config(OPEN, name="auto", root=str(root), image=patterns["image"]))
+
+
+def test_classes_that_are_typed_are_not_inferred(tmp_path):
+    for n in range(3):
+        for folder in ("images", "masks"):
+            write_png(tmp_path / folder / f"{n}.png", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) + 1000 * n)
+    with pytest.raises(DataError, match="different values"):
+        complete_keys(data_config(OPEN, root=str(tmp_path)))
+    found, _ = complete_keys(data_config(OPEN, root=str(tmp_path), classes={"low": 0, "high": 4095}, threshold=2000))
+    assert (found["classes"], found["threshold"]) == ({"low": 0, "high": 4095}, 2000)

@@ -167,6 +167,19 @@ def test_folds_share_one_test_split_and_pool_what_lies_on_disk() -> None:
             r"5 cases in 1 group are too few for a val split.*type data\.groups=null",
         ),
         (
+            singles(1),
+            {"val_fraction": 0.2},
+            DataError,
+            r"^A single case cannot be split\. At least 2 cases are needed, one for each split\. Add images, or cut an image "
+            r"and its mask into several that do not overlap\.$",
+        ),
+        (
+            singles(2),
+            {"val_fraction": 0.2, "test_fraction": 0.2},
+            DataError,
+            r"2 cases are too few for a test split\..*overlap, or type data\.test_fraction=0 for no test split\.$",
+        ),
+        (
             grouped(a=5, b=5),
             {"val_fraction": 0.2, "test_fraction": 0.2},
             DataError,
@@ -256,3 +269,21 @@ def test_the_split_has_a_seed_of_its_own():
     assert by_run[0] != by_run[1]
     assert kept == [by_run[0], by_run[0]]
     assert split_from_config(data.changed(split_seed=0), cases, 1) == split_from_config(data, cases, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "typed"),
+    [
+        ({"groups": "^(.)"}, "type data.groups=null to split"),
+        (
+            {"image": "i/{group}.nii.gz[{page}]", "mask": "m/{group}.nii.gz[{page}]"},
+            "type 'data.image=\"i/{id}.nii.gz[{page}]\"' 'data.mask=\"m/{id}.nii.gz[{page}]\"' to split",
+        ),
+        ({"image": "{group}/i{id}.png", "mask": "{group}/m{id}.png"}, "Add cases of another group."),
+    ],
+)
+def test_advice_about_a_single_group_is_what_parts_it(keys: dict[str, str], typed: str) -> None:
+    with pytest.raises(DataError) as caught:
+        split_from_config(data_config(keys), grouped(a=5), 0)
+    assert typed in str(caught.value)
+    assert ("data.groups=null" in str(caught.value)) is ("groups" in keys)

@@ -36,29 +36,50 @@ DEMO: dict[str, dict[str, Any]] = {
 def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
     """Return values for the open keys, and a sentence that describes the layout.
 
-    Without `image` the layout is inferred; with `family`, demo images are generated below `root` if missing.
+    Without `image` the layout is inferred, with it data=auto infers classes and channels from the files that it names; with
+    `family`, demo images are generated below `root` if missing.
 
     Raises:
         DataError: the folder is missing or its layout is unknown.
-        ConfigError: the layout of overlapping labels is open.
+        ConfigError: the layout of overlapping labels is open, or one of two patterns is missing.
     """
     check_layout_known(data)
-    root = Path(data.root)
-    given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
+    root, given = Path(data.root), given_facts(data)
     if data.family:
         from segexp.data.synthetic.datasets import make_demo
 
         folder = make_demo(root, data.family)
         return {**DEMO[data.family], **given, "root": str(folder)}, f"Generated pictures ({data.family}) in {folder}"
+    from segexp.data.layout.discovery import discover_layout, infer_facts
+    from segexp.data.layout.pairing import find_data_cases
+    from segexp.data.orientation import choose_orientation
+
     if data.image is not None:
-        from segexp.data.orientation import choose_orientation
-
         orientation, sentence = choose_orientation(data)
-        return ({"orientation": orientation} if orientation != data.orientation else {}), sentence
-    from segexp.data.layout.discovery import discover_layout
-
-    found = discover_layout(root, exclude=data.exclude)
+        chosen = {"orientation": orientation} if orientation != data.orientation else {}
+        if not has_open_facts(data):
+            return chosen, sentence
+        facts = infer_facts(find_data_cases(data.changed(**chosen)), given)
+        return {**facts.keys, **given, **chosen}, ". ".join(filter(None, (configured_layout(data), facts.reason, sentence)))
+    found = discover_layout(root, known=given, exclude=data.exclude)
     return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
+
+
+def given_facts(data: DataConfig) -> dict[str, Any]:
+    """Return the keys of `FACTS` that have a value."""
+    return {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
+
+
+def has_open_facts(data: DataConfig) -> bool:
+    """Return whether the layout is to be inferred, or, with data=auto and patterns, classes or channels are."""
+    unknown = data.name == "auto" and not data.multilabel and None in (data.classes, data.channels)
+    return not data.family and (data.image is None or unknown)
+
+
+def configured_layout(data: DataConfig) -> str:
+    """Return a sentence about typed patterns."""
+    mask = ", ".join(f"{k}: {text}" for k, text in data.mask.items()) if isinstance(data.mask, dict) else data.mask
+    return f"Layout of {data.root}: as configured. image={data.image} mask={mask}"
 
 
 def complete_section(data: DataConfig) -> tuple[DataConfig, str]:
@@ -68,7 +89,7 @@ def complete_section(data: DataConfig) -> tuple[DataConfig, str]:
 
 
 def check_layout_known(data: DataConfig) -> None:
-    """Refuse to infer the layout of overlapping labels.
+    """Refuse to infer the layout of overlapping labels, or one pattern to another.
 
     Raises:
         ConfigError: the layout is open.
@@ -78,4 +99,11 @@ def check_layout_known(data: DataConfig) -> None:
             "data.labels=overlapping with a layout that is to be found out",
             "Which masks are of which class must be said: data.image, and data.mask with a pattern for each class",
             'Type \'data.image="images/{id}.png"\' \'data.mask={cell: "cells/{id}.png", nucleus: "nuclei/{id}.png"}\'',
+        )
+    if data.name == "auto" and (data.image is None) != (data.mask is None):
+        typed, other = ("image", "mask") if data.mask is None else ("mask", "image")
+        raise ConfigError(
+            f"data=auto with data.{typed}={getattr(data, typed)} and without data.{other}",
+            "Both patterns, or neither where the layout is to be found out",
+            f"Type data.{other} too, or leave data.{typed} out",
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from segexp.atomic import atomic_write
 from segexp.config.schema import DataConfig
-from segexp.errors import ConfigError, DataError, listed
+from segexp.errors import ConfigError, DataError, listed, pluralise
 from segexp.types import Case, Source
 
 COLUMNS = ("id", "split", "group", "image", "mask")
@@ -32,13 +32,15 @@ def assign_splits(
     test_fraction: float = 0.0,
     folds: int | None = None,
     fold: int | None = None,
+    ungroup: str = "data.groups=null",
 ) -> dict[str, str]:
     """Return "train", "val" or "test" by case id.
 
     Splits on disk are kept; val (and test, if a fraction is given) is taken from train where missing. With folds, the test
     split is set aside first, the same for each fold, and the other cases are dealt into `folds` parts of similar size; part
     `fold` is val. Fractions refer to the cases dealt out and are met as closely as groups allow, with at least one case each.
-    The result does not depend on the order of the cases.
+    The result does not depend on the order of the cases. `ungroup` is advice for messages: what to type where groups should not
+    be kept together.
 
     Raises:
         ConfigError: a fraction or fold is out of range, or there are more folds than groups.
@@ -64,13 +66,13 @@ def assign_splits(
     units = _shuffled(pool, seed)
     dealt: dict[str, str] = {}
     if test_fraction > 0 and "test" not in splits.values():
-        units = _deal(units, test_fraction * len(pool), "test", dealt, leave=2)
+        units = _deal(units, test_fraction * len(pool), "test", dealt, 2, ungroup)
     if folds is not None and fold is not None:
-        dealt |= dict.fromkeys(_folded(units, folds)[fold], "val")
+        dealt |= dict.fromkeys(_folded(units, folds, ungroup)[fold], "val")
     elif "val" not in splits.values():
         if val_fraction is None:
             raise ConfigError("There is no val split and data.val_fraction is null", do="Type data.val_fraction=0.2")
-        units = _deal(units, val_fraction * len(pool), "val", dealt, leave=1)
+        units = _deal(units, val_fraction * len(pool), "val", dealt, 1, ungroup)
     in_pool = {case.id for case in pool}
     return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
 
@@ -84,7 +86,17 @@ def split_from_config(data: DataConfig, cases: Sequence[Case], seed: int) -> dic
         test_fraction=data.test_fraction or 0.0,
         folds=data.folds,
         fold=data.fold,
+        ungroup=_ungroup(data),
     )
+
+
+def _ungroup(data: DataConfig) -> str:
+    """Return what to type so that groups are split apart: without data.groups, and {id} for a field {group} of the patterns."""
+    words = ["data.groups=null"] if data.groups is not None else []
+    if data.image and "{group}" in data.image and "{id}" not in data.image and isinstance(data.mask, str):
+        image, mask = (text.replace("{group}", "{id}") for text in (data.image, data.mask))
+        words.append(f"'data.image=\"{image}\"' 'data.mask=\"{mask}\"'")
+    return " ".join(words)
 
 
 def split_table(cases: Iterable[Case], splits: Mapping[str, str], root: Path) -> list[dict[str, str]]:
@@ -152,18 +164,30 @@ def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:
     return [ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered))]
 
 
-def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], leave: int) -> list[Unit]:
+def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], leave: int, ungroup: str = "") -> list[Unit]:
     """Assign about `target` cases to `split`; return the remaining groups, at least `leave`."""
     if len(units) <= leave:
-        kind = "group" if len(units) == 1 else "groups"
-        raise DataError(
-            f"{sum(map(len, units))} cases in {len(units)} {kind} are too few for a {split} split",
-            f"Groups stay together, so at least {leave + 1} groups (or cases without a group) are needed",
-            "Add cases, type data.groups=null if the cases are independent, or type data.test_fraction=0",
-        )
+        raise _too_few(units, split, leave + 1, ungroup)
     taken = _nearest_sum([len(unit) for unit in units], target, len(units) - leave)
     dealt |= {id_: split for k in taken for id_ in units[k]}
     return [unit for k, unit in enumerate(units) if k not in taken]
+
+
+def _too_few(units: list[Unit], split: str, least: int, ungroup: str) -> DataError:
+    """Return the error about cases or groups that cannot be split, with what helps in this case."""
+    cases = sum(map(len, units))
+    if cases == len(units):
+        found = "A single case cannot be split" if cases == 1 else f"{cases} cases are too few for a {split} split"
+        helps = ["Add images, or cut an image and its mask into several that do not overlap"]
+        expected = f"At least {least} cases are needed, one for each split"
+    else:
+        found = f"{cases} cases in {pluralise(len(units), 'group')} are too few for a {split} split"
+        expected = f"Groups stay together, so at least {least} groups (or cases without a group) are needed"
+        helps = ["Add cases of another group"]
+        if ungroup and cases >= least:
+            helps.append(f"type {ungroup} to split the cases of a group, with scores that are too good where they are alike")
+    helps += ["type data.test_fraction=0 for no test split"] * (split == "test" and len(units) == 2)
+    return DataError(found, expected, ", or ".join(helps))
 
 
 def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
@@ -185,14 +209,14 @@ def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
     return taken | set(best[min(sums, key=lambda s: (abs(total + s - target), s))])
 
 
-def _folded(units: list[Unit], folds: int) -> list[Unit]:
+def _folded(units: list[Unit], folds: int, ungroup: str = "") -> list[Unit]:
     """Deal the groups into folds, largest first, each to the fold with the fewest cases."""
     grouped = any(len(unit) > 1 for unit in units)
     if folds > len(units):
         raise ConfigError(
             f"data.folds={folds}, but there are only {len(units)} {'groups that stay together' if grouped else 'cases'}",
             f"Each fold needs a {'group' if grouped else 'case'} of its own",
-            f"Type data.folds={len(units)} or less" if len(units) > 1 else "Type data.folds=null",
+            f"Type data.folds={len(units)} or less" if len(units) > 1 else str(_too_few(units, "val", 2, ungroup).do),
         )
     parts: list[Unit] = [[] for _ in range(folds)]
     for unit in sorted(units, key=len, reverse=True):

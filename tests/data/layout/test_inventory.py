@@ -134,3 +134,19 @@ def test_unreadable_files_are_passed_over_when_asked_to(tmp_path):
     with pytest.raises(DataError, match=r"0\.png cannot be read"):
         infer_channels(images)
     assert infer_channels(images, strict=False) == 1
+
+
+def test_an_id_that_is_read_alike_from_every_mask_is_said_with_patterns_that_pair(tmp_path):
+    for n in range(3):
+        for ending in ("", "_gm_seg"):
+            write_png(tmp_path / f"a_{n}{ending}.png", np.full((16, 16), 255 * (n % 2), np.uint8))
+    text = "({id} in data.mask={id}_*seg.png is read as a from a_0_gm_seg.png)"
+    typed = "'data.image=\"{id}.png\"' 'data.mask=\"{id}_gm_seg.png\"'"
+    found = take_inventory(tmp_path, "{id}.png", "{id}_*seg.png")
+    assert (found.misread.strip(), found.better.overrides) == (text, typed)
+    with pytest.raises(DataError) as caught:
+        find_cases(tmp_path, "{id}.png", "{id}_*seg.png")
+    assert text in str(caught.value)
+    assert f"or type {typed};" in str(caught.value)
+    with pytest.raises(DataError, match=r"matches data\.image=x/\{id\}\.png; .*Type 'data\.image=\"\{id\}\.png\"'"):
+        find_cases(tmp_path, "x/{id}.png", "{id}_seg.png")

@@ -1,10 +1,9 @@
 """Infer the layout of an unknown folder: the candidate that pairs most files wins."""
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,147 +12,10 @@ from segexp.data.io.images import SUFFIXES, page_count
 from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
-from segexp.data.layout.patterns import SPLITS, natural_key
+from segexp.data.layout.suggested_patterns import is_image_name, root_override, suggest_patterns
+from segexp.data.layout.templates import Folder, Key, folder_templates, image_rank, mask_rank
 from segexp.errors import DataError, UnreadableError, listed
-
-MASK_WORDS = (
-    "mask",
-    "label",
-    "groundtruth",
-    "ground_truth",
-    "segmentationclass",
-    "annot",
-    "segm",
-    "truth",
-    "manual",
-    "gt",
-    "target",
-)
-"""Parts of the names of mask folders, most reliable first."""
-
-MOST = 24
-"""Maximum number of folder templates that are compared; those with most files win."""
-
-Key = tuple[str, ...]
-"""Field values of a template for a file, and its name without extension."""
-
-
-@dataclass(eq=False)
-class Folder:
-    """All folders that match a template.
-
-    Attributes:
-        template: "{split}/images", "Tile {group}/masks", or a plain path; "" is the root.
-        files: (field values, name relative to the root) of each image file.
-    """
-
-    template: str
-    files: list[tuple[Key, str]] = field(default_factory=list)
-    _endings: dict[str, dict[Key, str]] = field(default_factory=dict)
-
-    @property
-    def holes(self) -> list[str]:
-        """Fields of the template in order."""
-        return re.findall(r"\{\w+\}", self.template)
-
-    @property
-    def prefix(self) -> str:
-        """Pattern prefix before the file name."""
-        return f"{self.template}/" if self.template else ""
-
-    @cached_property
-    def common_ending(self) -> str:
-        """Most frequent name suffix, starting at the last "_", "-" or "."; "" if it is not that of most names."""
-        stems = (name.rpartition("/")[2].rpartition(".")[0] for _, name in self.files)
-        ends = Counter(found.group() for stem in stems if (found := re.search(r"[_.-][^_.-]+$", stem)))
-        (end, count), *_ = ends.most_common(1) or [("", 0)]
-        return end if 2 * count > len(self.files) else ""
-
-    def ending(self, end: str) -> dict[Key, str]:
-        """Return the files whose names end with a suffix, by field values and the rest of the name."""
-        if end not in self._endings:
-            stems = ((values, name, name.rpartition("/")[2].rpartition(".")[0]) for values, name in self.files)
-            self._endings[end] = {
-                (*values, stem.removesuffix(end)): name for values, name, stem in stems if stem.endswith(end) and stem != end
-            }
-        return self._endings[end]
-
-    def by_hole(self) -> dict[Key, list[str]]:
-        """Return the files by field values."""
-        out: dict[Key, list[str]] = defaultdict(list)
-        for values, name in self.files:
-            out[values].append(name)
-        return out
-
-
-def mask_rank(template: str) -> int:
-    """Return how clearly a folder name indicates masks: 0 not at all, higher is better.
-
-    -1: neither masks nor images, such as visualisations.
-    """
-    last = template.rpartition("/")[2].lower()
-    name = template.lower() if last.startswith("{") else last
-    if any(word in name for word in ("object", "instance", "visual", "overlay")):
-        return -1
-    return max((len(MASK_WORDS) - k for k, word in enumerate(MASK_WORDS) if _has(name, word)), default=0)
-
-
-def image_rank(template: str) -> int:
-    """Return 1 if a folder name indicates images, else 0."""
-    return int(re.search(r"im(age|g)|jpe?g|photo|picture|scan|slice", template.lower()) is not None)
-
-
-def folder_templates(files: list[str]) -> list[Folder]:
-    """Return the templates of all folders with image files, those with most files first."""
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for name in files:
-        by_folder[name.rpartition("/")[0]].append(name)
-    found: dict[str, Folder] = {}
-    prefixes = _numbered(by_folder)
-    for path, names in by_folder.items():
-        for template, values in _templates(path, prefixes):
-            folder = found.setdefault(template, Folder(template))
-            folder.files += [(values, name) for name in names]
-    kept = [folder for folder in found.values() if "{group}" not in folder.template or len(folder.by_hole()) > 1]
-    return sorted(kept, key=lambda folder: (-len(folder.files), natural_key(folder.template)))[:MOST]
-
-
-def _templates(path: str, prefixes: dict[tuple[str, str], str]) -> list[tuple[str, Key]]:
-    """Return the templates that match a folder, with their field values."""
-    parts = path.split("/") if path else []
-    plain = ["{split}" if part.lower() in SPLITS else part for part in parts]
-    words = tuple(SPLITS[part.lower()] for part in parts if part.lower() in SPLITS)
-    out = [("/".join(plain), words)]
-    for k, part in enumerate(plain):
-        if part == "{split}" or mask_rank(part):
-            continue
-        before = prefixes.get(("/".join(parts[:k]), part), "")
-        values = [SPLITS.get(p.lower(), "") for p in parts]
-        values[k] = part[len(before) :]
-        kept = tuple(value for value, p in zip(values, [*plain[:k], "{split}", *plain[k + 1 :]], strict=True) if p == "{split}")
-        out.append(("/".join([*plain[:k], before + "{group}", *plain[k + 1 :]]), kept))
-    return out
-
-
-def _numbered(paths: dict[str, list[str]]) -> dict[tuple[str, str], str]:
-    """Return the text before the number of folders such as "Tile 1", "Tile 2", by (parent, name)."""
-    children: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        parts = path.split("/") if path else []
-        for k, part in enumerate(parts):
-            children["/".join(parts[:k])].add(part)
-    out: dict[tuple[str, str], str] = {}
-    for parent, names in children.items():
-        heads = {name.rstrip("0123456789") for name in names}
-        if len(names) > 1 and len(heads) == 1 and all(name[-1].isdigit() for name in names):
-            out |= {(parent, name): next(iter(heads)) for name in names}
-    return out
-
-
-def _has(text: str, word: str) -> bool:
-    """Return whether a name contains a word; short words must be delimited."""
-    return word in text if len(word) > 2 else re.search(rf"(^|[^a-z]){word}([^a-z]|$)", text) is not None
-
+from segexp.types import Case
 
 PAIRS = (
     ("", "_mask"),
@@ -305,9 +167,55 @@ T = TypeVar("T")
 DEPTH = 4
 """Maximum folder depth below the root."""
 
-_EXAMPLE = (
-    "'data.image=\"images/{id}.jpg\"' 'data.mask=\"masks/{id}_mask.png\"' 'data.classes={background: 0, foreground: 255}'"
-)
+
+class UnknownLayoutError(DataError):
+    """No layout fits a folder."""
+
+
+@dataclass(frozen=True)
+class InferredFacts:
+    """What the files of the cases say.
+
+    Attributes:
+        keys: the keys classes, ignore, threshold and channels of a data section, as far as they are asked for and found.
+        reason: for the classes.
+        problems: why classes or channels could not be inferred; those keys are None.
+    """
+
+    keys: dict[str, Any]
+    reason: str
+    problems: tuple[DataError, ...] = ()
+
+
+def infer_facts(cases: Sequence[Case], known: Collection[str] = (), strict: bool = True) -> InferredFacts:
+    """Infer classes and channels of cases, without the keys of a data section that are `known`.
+
+    Files that cannot be read are skipped. With `strict`, classes or channels that cannot be told raise.
+
+    Raises:
+        DataError: see `infer_classes` and `infer_channels`.
+    """
+    problems: list[DataError] = []
+
+    def found_out(ask: Callable[[], T]) -> T | None:
+        try:
+            return ask()
+        except DataError as problem:
+            if strict:
+                raise
+            problems.append(problem)
+            return None
+
+    keys: dict[str, Any] = {}
+    reason = "The classes are as configured" if "classes" in known else "The masks do not tell the classes"
+    if "classes" not in known:
+        classes = found_out(lambda: infer_classes([case.masks for case in cases], strict=False))
+        reason = classes.reason if classes else reason
+        keys |= {"classes": classes.classes if classes else None, "ignore": classes.ignore if classes else []}
+        keys["threshold"] = classes.threshold if classes else None
+    if "channels" not in known:
+        keys["channels"] = found_out(lambda: infer_channels([case.image for case in cases], strict=False))
+    return InferredFacts(keys, reason, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -329,54 +237,43 @@ class DiscoveredLayout:
     problems: tuple[DataError, ...] = ()
 
 
-def discover_layout(root: Path | str, *, strict: bool = True, exclude: Sequence[str] = ()) -> DiscoveredLayout:
+def discover_layout(
+    root: Path | str, *, known: Collection[str] = (), strict: bool = True, exclude: Sequence[str] = ()
+) -> DiscoveredLayout:
     """Infer layout, classes and channels of the images below a folder, without the files of `exclude`.
 
-    With `strict`, unpaired files raise; otherwise what is possible is inferred. Files that cannot be read are skipped.
+    Keys of a data section that are `known` are not inferred. With `strict`, unpaired files raise; otherwise what is possible is
+    inferred. Files that cannot be read are skipped.
 
     Raises:
         DataError: no layout fits, several fit equally well, or the best one is broken.
     """
     root = Path(root)
-    files = [name for name in list_files(root, DEPTH) if name.rpartition(".")[2].lower() in SUFFIXES and name not in exclude]
-    best, others = _best(root, files)
+    seen = [name for name in list_files(root, DEPTH) if name not in exclude]
+    files = [name for name in seen if name.rpartition(".")[2].lower() in SUFFIXES]
+    best, others = _best(root, files, seen)
     find = find_cases if strict else take_inventory
     found = find(root, best.image, best.mask, exclude=exclude)
     cases = found.cases if isinstance(found, Inventory) else found
-    problems: list[DataError] = []
-
-    def found_out(ask: Callable[[], T]) -> T | None:
-        try:
-            return ask()
-        except DataError as problem:
-            if strict:
-                raise
-            problems.append(problem)
-            return None
-
-    classes = found_out(lambda: infer_classes([case.masks for case in cases], strict=False))
-    channels = found_out(lambda: infer_channels([case.image for case in cases], strict=False))
+    facts = infer_facts(cases, known, strict)
     used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}
     rest = tuple(name for name in files if name not in used)
     layout = {
         "image": best.image,
         "mask": best.mask,
         "groups": "^(.*)/" if best.image.endswith("[{page}]") else None,
-        "classes": classes.classes if classes else None,
-        "ignore": classes.ignore if classes else [],
-        "threshold": classes.threshold if classes else None,
-        "channels": channels,
+        **facts.keys,
     }
     reason = (
         f"image={best.image} mask={best.mask} pairs {best.files} of {len(files)} picture files"
         + (f"; not used: {listed(rest, 4)}" if rest else "")
         + (f"; next best would pair {others[0].files}" if others else "")
-        + f". {classes.reason if classes else 'The masks do not tell the classes'}"
+        + f". {facts.reason}"
     )
-    return DiscoveredLayout(layout, best.name, reason, rest, tuple(problems))
+    return DiscoveredLayout(layout, best.name, reason, rest, facts.problems)
 
 
-def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
+def _best(root: Path, files: list[str], seen: Sequence[str]) -> tuple[Candidate, list[Candidate]]:
     """Return the best candidate, and the others in descending order.
 
     Raises:
@@ -384,10 +281,11 @@ def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
     """
     found = sorted(candidates(root, files), reverse=True)
     if not found:
-        raise DataError(
-            f"No known layout fits {root}; seen there: {listed(_samples(files) or ['no picture'], 6)}",
+        raise UnknownLayoutError(
+            f"No known layout fits {root}; seen there: {'' if any(map(is_image_name, seen)) else 'no picture, but '}"
+            f"{listed(_samples(seen), 6)}",
             "Images and masks in two folders, or side by side with an ending such as _mask, were expected",
-            f"Describe it: data=paired_folders {_EXAMPLE}",
+            describe_patterns(root, seen),
         )
     best = found[0]
     rivals = [other for other in found[1:] if (other.files, other.preference) == (best.files, best.preference)]
@@ -396,15 +294,27 @@ def _best(root: Path, files: list[str]) -> tuple[Candidate, list[Candidate]]:
         raise DataError(
             f"{root} fits {len(rivals) + 1} layouts equally well, {best.files} files each",
             "One image pattern and one mask pattern were expected",
-            f"Type data=paired_folders {options}, with data.classes",
+            f"Type {root_override(root)} {options}",
         )
     if 2 * best.files < len(files) and not best.image.endswith("[{id}]"):
         raise DataError(
             f"The best fit for {root}, {best.name}, pairs {best.files} of {len(files)} picture files",
             f"At least half were expected to be images and masks; seen there: {listed(_samples(files), 6)}",
-            f"If it is right, type data=paired_folders {_typed(best)}, with data.classes",
+            f"If it is right, type {root_override(root)} {_typed(best)}",
         )
     return best, found[1:]
+
+
+def describe_patterns(root: Path, seen: Sequence[str]) -> str:
+    """Return what to type to describe a folder by patterns, made from its files."""
+    if suggested := suggest_patterns(root, seen):
+        return f"If the files pair like this, type {root_override(root)} {suggested.overrides}"
+    images = [name for name in seen if is_image_name(name)]
+    if not images:
+        return f"Put pictures there ({', '.join(SUFFIXES)}, nii, nii.gz), or type data.root=DIR"
+    image = re.sub(r"[^/]+(?=\.[^.]+$)", "{id}", images[0], count=1)
+    patterns = f"'data.image=\"{image}\"' 'data.mask=\"MASKS/{{id}}.png\"'"
+    return f"Type where their masks are: {root_override(root)} {patterns}"
 
 
 def _typed(candidate: Candidate) -> str:
@@ -412,7 +322,7 @@ def _typed(candidate: Candidate) -> str:
     return f"'data.image=\"{candidate.image}\"' 'data.mask=\"{candidate.mask}\"'"
 
 
-def _samples(files: list[str]) -> list[str]:
+def _samples(files: Sequence[str]) -> list[str]:
     """Return two names from each folder."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in files:

@@ -35,8 +35,6 @@ FAR = 32
 SPECK = 1e-4
 """Pixel share below which a colour in less than a tenth of the masks is an artefact."""
 
-_TYPE = "Type 'data.classes={background: 0, foreground: 255}', with what your masks hold, or data.threshold=127"
-
 
 @dataclass(frozen=True)
 class Classes:
@@ -173,7 +171,8 @@ def classes_by_value(pixels: "Counter[Value]", slope: float) -> Classes:
         raise DataError(
             f"The masks hold {len(pixels)} different values, from {low:g} to {high:g}",
             f"At most {MOST_CLASSES} values, one per class, two with a soft border, or 0 and numbers of objects were expected",
-            _TYPE,
+            "Type the values of your classes, or for two that are parted in the middle "
+            f"'data.classes={{background: {math.floor(low)}, foreground: {math.ceil(high)}}}' data.threshold={(low + high) // 2:g}",
         )
     values = sorted(int(value) for value in pixels)
     if len(values) == 2:

@@ -9,17 +9,20 @@ from segexp.data.io.images import SUFFIXES
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.pairing import (
     assemble_cases,
+    better_patterns,
     check_page_counts,
     expected_mask,
     list_files,
     masks_by_case,
     match_masks,
+    misread_id,
     shared_fields,
     unlabelled_test_images,
     unmatched_files,
     without_excluded,
 )
 from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
+from segexp.data.layout.suggested_patterns import Suggestion
 from segexp.data.spacing import check_grids
 from segexp.errors import DataError
 from segexp.types import Case
@@ -37,6 +40,8 @@ class Inventory:
         lone_images: images without a mask.
         lone_masks: masks without an image.
         expected: expected name of the mask of the first lone image; "" if there is none.
+        misread: how a pattern with `*` reads the id of the first lone mask; "" if there is none.
+        better: patterns that pair more files; None if nothing is known.
         unlabelled: images of a test split without any mask, which training leaves out.
         unused: image files that match no pattern.
         problems: duplicate ids, unknown splits, unreadable stacks, stacks of different length, missing groups.
@@ -46,6 +51,8 @@ class Inventory:
     lone_images: tuple[str, ...] = ()
     lone_masks: tuple[str, ...] = ()
     expected: str = ""
+    misread: str = ""
+    better: Suggestion | None = None
     unlabelled: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     problems: tuple[DataError, ...] = ()
@@ -80,7 +87,7 @@ def take_inventory(
     lone_images: list[Match] = []
     lone_masks: list[Match] = []
     set_aside: list[Match] = []
-    expected, of_class = "", {}
+    expected, misread, of_class = "", "", {}
     for name, pattern in patterns.items():
         found = _first_of_twins(found, images, shared[name], problems)
         if not pattern.many:
@@ -91,21 +98,26 @@ def take_inventory(
             check_page_counts(labelled, masks[name], shared[name], images, pattern)
         except DataError as problem:
             problems.append(problem)
-        without, alone = unmatched_files(labelled, masks[name], shared[name])
+        without, without_image = unmatched_files(labelled, masks[name], shared[name])
         if name not in optional:
             expected = expected or (expected_mask(without[0], images, pattern) if without else "")
             lone_images += without
-        lone_masks += alone
+        misread = misread or misread_id(without_image, pattern)
+        lone_masks += without_image
         set_aside += aside
         sources = masks_by_case(labelled, masks[name], shared[name])
         of_class[name] = {id_: own for id_, own in sources.items() if own or name in optional}
-    cases = assemble_cases(found, of_class)
-    problems += check_grids(cases)
+    paired = assemble_cases(found, of_class)
+    problems += check_grids(paired)
+    cases = _with_groups(paired, groups, root, problems)
+    alone = "" in patterns and ((lone_images and lone_masks) or not cases)
     return Inventory(
-        cases=tuple(_with_groups(cases, groups, root, problems)),
+        cases=tuple(cases),
         lone_images=_names(lone_images),
         lone_masks=_names(lone_masks),
         expected=expected,
+        misread=misread,
+        better=better_patterns(root, files, len(cases)) if alone else None,
         unlabelled=_names(set_aside),
         unused=tuple(name for name in files if name not in used and name.rpartition(".")[2].lower() in SUFFIXES),
         problems=tuple(problems),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from segexp.data.layout.patterns import (
     parse_masks,
     parse_pattern,
 )
+from segexp.data.layout.suggested_patterns import Suggestion, root_override, suggest_patterns
 from segexp.data.spacing import check_grids
 from segexp.errors import ConfigError, DataError, UnreadableError, listed
 from segexp.types import Case, Source
@@ -72,7 +74,7 @@ def pair_masks(
             _log.warning("The test split has no masks: its %d images are left out.", len(set_aside))
             found = [match for match in found if match.fields["split"] != "test"]
         check_page_counts(found, found_masks, shared, images, masks)
-        _check_partners(found, found_masks, shared, images, masks, optional)
+        _check_partners(root, found, found_masks, shared, images, masks, optional)
     return masks_by_case(found, found_masks, shared)
 
 
@@ -136,6 +138,19 @@ def expected_mask(image: Match, images: Pattern, masks: Pattern) -> str:
     return masks.fill(image.fields | words)
 
 
+def misread_id(lone_masks: Sequence[Match], masks: Pattern) -> str:
+    """Return how a pattern such as `{id}_*.png` reads the id of the first mask without an image; "" for other patterns."""
+    if not lone_masks or not re.search(r"\{id\}[^/]*\*", masks.text):
+        return ""
+    return f" ({{id}} in {masks.key}={masks.text} is read as {lone_masks[0].fields['id']} from {lone_masks[0].name})"
+
+
+def better_patterns(root: Path, files: Sequence[str], pairs: int) -> Suggestion | None:
+    """Return patterns that pair more than `pairs` files, None if nothing is known."""
+    suggested = suggest_patterns(root, files)
+    return suggested if suggested and suggested.pairs > pairs else None
+
+
 def unlabelled_test_images(found: list[Match], masks: list[Match], shared: list[str]) -> list[Match]:
     """Return the images of a test split without any mask, as in challenges."""
     if "split" not in shared or not masks or any(match.fields["split"] == "test" for match in masks):
@@ -144,7 +159,13 @@ def unlabelled_test_images(found: list[Match], masks: list[Match], shared: list[
 
 
 def _check_partners(
-    found: list[Match], found_masks: list[Match], shared: list[str], images: Pattern, masks: Pattern, optional: bool
+    root: Path,
+    found: list[Match],
+    found_masks: list[Match],
+    shared: list[str],
+    images: Pattern,
+    masks: Pattern,
+    optional: bool,
 ) -> None:
     check_unique(found, replace(images, fields=frozenset(shared)))
     lone_images, lone_masks = unmatched_files(found, found_masks, shared)
@@ -161,12 +182,17 @@ def _check_partners(
             f"(for {lone_images[0].name} it would be {expected_mask(lone_images[0], images, masks)})"
         )
     if lone_masks:
-        parts.append(f"{len(lone_masks)} masks have no image: {listed((m.name for m in lone_masks), SHOWN)}")
+        shown = listed((m.name for m in lone_masks), SHOWN)
+        parts.append(f"{len(lone_masks)} masks have no image: {shown}{misread_id(lone_masks, masks)}")
+    better = None
+    if lone_images and lone_masks:
+        names = dict.fromkeys(match.source.path.relative_to(root).as_posix() for match in (*found, *found_masks))
+        better = better_patterns(root, list(names), len(found) - len(lone_images))
     raise DataError(
         "; ".join(parts),
         f"data.image={images.text} and {masks.key}={masks.text} pair files with the same {', '.join(shared)}",
-        "Add the missing files, move the others out, or correct the patterns; one that names a folder leaves the others out"
-        + missing,
+        f"Add the missing files, move the others out, or {f'type {better.overrides}' if better else 'correct the patterns'}; "
+        f"one that names a folder leaves the others out{missing}",
     )
 
 
@@ -340,12 +366,12 @@ def _wanted(name: str) -> bool:
 
 
 def _nothing(root: Path, files: list[str], pattern: Pattern) -> DataError:
-    example = "'data.image=\"{split}/{id}.png\"'"
+    better = better_patterns(root, files, 0)
+    typed = f"Type {better.overrides}" if better else "Name the patterns as the files are named"
     return DataError(
         f"No file below {root} matches {pattern.key}={pattern.text}; seen there: {listed(files, 3)}",
         "The pattern is relative to data.root and must fit a whole path",
-        f"Type data.image=… as the files are named, for example {example}, or see what the layout is taken for: "
-        f"python -m segexp.check data=auto data.root={root}",
+        f"{typed}, or see what the layout is taken for: python -m segexp.check {root_override(root)}",
     )
 
 
