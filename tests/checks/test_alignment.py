@@ -68,7 +68,7 @@ def test_planted_faults_are_named_and_nothing_else(scenes):
         ("05",): "inverted",
         ("07",): "shifted",
     }
-    assert all(finding.level == "error" for finding in findings)
+    assert {finding.level for finding in findings} == {"warning"}, "a guess does not say that training cannot work"
     words = next(finding for finding in findings if finding.kind == "shifted")
     down, left = (int(words.found.split(word)[0].split()[-1]) for word in (" pixels down", " pixels to the left"))
     assert down == pytest.approx(13 * 512 / SIDE, abs=12)

@@ -134,7 +134,7 @@ def test_findings_tell_the_splits_and_what_to_move():
     assert within.found == "1 pair of cases in one split shows the same picture: train/a = train/b"
     assert within.level == "warning"
     (near,) = check_copies(looks, splits)
-    assert (near.level, near.kind, near.cases) == ("error", "near_duplicate", ("val/d", "train/e"))
+    assert (near.level, near.kind, near.cases) == ("warning", "near_duplicate", ("val/d", "train/e"))
     assert "val/d.png and its mask" in near.do
 
 

@@ -214,9 +214,9 @@ def test_blank_dark_and_tiny_images(tmp_path, images):
 
 def test_a_mask_in_the_place_of_an_image(tmp_path, images):
     masks = [(image > 128).astype(np.uint8) * 255 for image in images]
-    assert told(looks_of_images(tmp_path, [*images[:5], masks[5]], masks)) == [("error", "mask_as_image", ("5",))]
-    assert told(looks_of_images(tmp_path, [*images[:5], masks[2]])) == [("error", "mask_as_image", ("5",))]
-    assert told(looks_of_images(tmp_path, masks, masks)) == [("error", "mask_as_image", tuple("012345"))]
+    assert told(looks_of_images(tmp_path, [*images[:5], masks[5]], masks)) == [("warning", "mask_as_image", ("5",))]
+    assert told(looks_of_images(tmp_path, [*images[:5], masks[2]])) == [("warning", "mask_as_image", ("5",))]
+    assert told(looks_of_images(tmp_path, masks, masks)) == [("warning", "mask_as_image", tuple("012345"))]
     drawings = [np.where(mask > 0, np.uint8(250), np.uint8(5)) for mask in masks]
     assert told(looks_of_images(tmp_path, drawings)) == []
 

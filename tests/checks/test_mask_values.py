@@ -121,7 +121,7 @@ def test_classes_that_were_made_out_of_a_few_pixels(tmp_path):
     classes = {"background": 0, "class_80": 80, "class_254": 254, "class_255": 255}
     assert found(tmp_path, masks, classes) == []
     other, near = found(tmp_path, masks, classes, recognised=True)
-    assert (near.level, near.cases) == ("error", ("3",))
+    assert (near.level, near.cases) == ("warning", ("3",))
     assert typed(near.do)["classes"] == {"background": 0, "class_80": 80, "class_255": [255, 254]}
     assert (other.level, other.cases) == ("warning", ("4",))
     assert typed(other.do)["ignore"] == [80]

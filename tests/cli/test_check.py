@@ -104,7 +104,7 @@ def test_classes_that_are_not_known_give_no_configuration(check, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trial_fit(check, data, small, tmp_path):
+def test_an_overfit_test(check, data, small, tmp_path):
     words = [word for word in small if not word.startswith("data")]
     code, out, _ = check(*liver(data, "fit=true", "optimizer.lr=0.01", *words))
     assert code == 0
@@ -112,13 +112,13 @@ def test_a_trial_fit(check, data, small, tmp_path):
     assert "learning works." in out
     assert any(line.startswith("step ") and "Dice" in line for line in out.splitlines())
     page = (tmp_path / "checks" / "liver" / "check.html").read_text()
-    assert "Trial fit" in page
+    assert "Overfit test" in page
     assert "learning works." in page
     assert (tmp_path / "checks" / "liver" / "fit.png").is_file()
 
 
 @pytest.mark.slow
-def test_a_trial_fit_that_does_not_learn_fails(check, data, small, monkeypatch):
+def test_an_overfit_test_that_does_not_learn_fails(check, data, small, monkeypatch):
     monkeypatch.setattr("segexp.training.overfit_test.SECONDS", 2.0)
     monkeypatch.setattr("segexp.training.overfit_test.run_overfit_test.__defaults__", (lambda _: None, 2.0))
     code, out, _ = check(*liver(data, "fit=true", "optimizer.lr=1e-9", *[w for w in small if not w.startswith("data")]))
@@ -127,7 +127,7 @@ def test_a_trial_fit_that_does_not_learn_fails(check, data, small, monkeypatch):
     assert out.splitlines()[-1] == "Nothing found that stands in the way of training."
 
 
-def test_a_trial_fit_without_foreground_still_writes_the_page(check, data, tmp_path):
+def test_an_overfit_test_without_foreground_still_writes_the_page(check, data, tmp_path):
     for mask in (data / "train").glob("*_mask.png"):
         write_png(mask, np.zeros((64, 64), np.uint8))
     code, out, err = check(*liver(data, "fit=true"))
@@ -153,7 +153,7 @@ def test_a_folder_in_which_nothing_is_recognised(check, tmp_path):
     code, out, _ = check("data=auto", "data.root=odd")
     assert code == 1
     assert "No known layout fits odd; seen there: one.png" in out
-    assert "data=paired_folders" in out
+    assert """data=auto data.root=odd 'data.image="{id}.png"' 'data.mask="MASKS/{id}.png"'.""" in out
 
 
 def test_an_output_that_cannot_be_written(check, data, tmp_path):
@@ -182,7 +182,7 @@ def test_a_wrong_command_line(check, data, words, text):
     assert text in err
 
 
-def test_a_wrong_training_key_is_found_with_the_trial_fit(check, data):
+def test_a_wrong_training_key_is_found_with_the_overfit_test(check, data):
     code, _, err = check(*liver(data, "fit=true", "data.batch_size=0"))
     assert code == 2
     assert "data.batch_size is 0" in err
@@ -198,4 +198,6 @@ def test_the_check_takes_every_group_and_key_of_training(conf):
     files = (yaml.safe_load((conf / f"{name}.yaml").read_text()) for name in ("check", "train"))
     check, train = ({str(key) for entry in file["defaults"] if isinstance(entry, dict) for key in entry} for file in files)
     assert train - {"override hydra/output"} == check
-    assert set(compose("check", ["logger=csv"])) == set(compose("train")) | set(CheckConfig.model_fields)
+    assert set(compose("check", ["data=demo", "logger=csv"])) == set(compose("train", ["data=demo"])) | set(
+        CheckConfig.model_fields
+    )

@@ -114,6 +114,7 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     from segexp.config.components import fit_to_targets
     from segexp.config.experiment import fit_to_choices
     from segexp.console import silence_libraries
+    from segexp.data.autoconfig import has_open_facts
     from segexp.models.pretrained import check_weights
     from segexp.reporting.check_report import check_page, check_verdict, dataset_name, print_examination
     from segexp.reporting.rendering import write_page
@@ -132,9 +133,8 @@ def check_data(job: Job, folders: Sequence[Path] = ()) -> CheckedData:
     sections: list[CheckSection] = []
     learned: bool | None = None
     problem: SegexpError | None = None
-    open_layout = data.image is None and not data.family
-    if own.propose if own.propose is not None else open_layout:
-        sections += write_proposal(console, examination, data, output, folders)
+    if own.propose if own.propose is not None else has_open_facts(data):
+        sections += write_proposal(console, examination, data, output, folders, own.seed)
     if own.fit:
         try:
             learned, shown = run_overfit_check(console, job, examination, output)
@@ -170,28 +170,57 @@ def make_output_folder(folder: Path) -> Path:
 
 
 def write_proposal(
-    console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path]
+    console: "Console", examination: "Examination", data: DataConfig, output: Path, folders: Sequence[Path], seed: int = 0
 ) -> "list[CheckSection]":
-    """Write the proposed data configuration unless the file exists with other content; return its report section."""
+    """Write the data configuration that is proposed for the examined data; return its report section.
+
+    It has the remedies of the findings, and data that differ from the examined ones in any way are examined as well. A file
+    with other content is kept; the proposal then has another name.
+    """
     from segexp.checks.propose_config import propose_config
     from segexp.reporting.check_report import proposal_section
 
     taken = {file.stem for folder in (conf_dir(), *folders) for file in (folder / "data").glob("*.yaml")}
-    proposal = propose_config(examination, data, taken)
+    examined, remedied = examine_remedied(examination, seed)
+    if more := [each for each in examined.findings if each.level != "note" and each not in examination.findings]:
+        console.print(f"\nFound with {remedied} as above\n" + "\n".join(f"- {each}" for each in more))
+    proposal = propose_config(examined, data, taken)
     if proposal is None:
         console.print("\nNo configuration is proposed: layout and classes must be known first.")
         return []
-    file = output / "data" / f"{proposal.name}.yaml"
-    if file.is_file() and file.read_text(encoding="utf-8") != proposal.text:
-        console.print(f"\n{file} exists and differs from the proposal; it is kept. Remove it to get a new one.")
-    else:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as part:
-            part.write_text(proposal.text, encoding="utf-8")
-        console.print(f"\nProposed configuration: {file}")
-    command = f"python -m segexp.train --config-dir '{output}' data={proposal.name}"
-    console.print(f"To train with it{', once the errors are fixed' if examination.failed else ''}: {command}")
+    console.print()
+    name, number = proposal.name, 1
+    while (file := output / "data" / f"{proposal.name}.yaml").is_file() and file.read_text("utf-8") != proposal.text:
+        console.print(f"{file} exists and differs from the proposal; it is kept.")
+        number += 1
+        proposal = proposal.renamed(f"{name}_{number}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as part:
+        part.write_text(proposal.text, encoding="utf-8")
+    console.print(f"Proposed configuration: {file}{f', with {remedied} as above' if remedied else ''}")
+    folder = str(output).replace("'", "'\\''")
+    command = f"python -m segexp.train --config-dir '{folder}' data={proposal.name}"
+    console.print(f"To train with it{', once the errors are fixed' if examined.failed else ''}: {command}")
     return [proposal_section(proposal.text, command)]
+
+
+def examine_remedied(examination: "Examination", seed: int) -> "tuple[Examination, str]":
+    """Return the examination of the data with the remedies of the findings, and the changed keys as text.
+
+    Remedies that leave an error which was not there before are not taken.
+    """
+    from segexp.checks.propose_config import apply_remedies
+    from segexp.checks.run import run_checks
+
+    data = apply_remedies(examination)
+    if data == examination.data:
+        return examination, ""
+    found = run_checks(data, seed=seed, alignment=False)
+    if found.failed and not examination.failed:
+        return examination, ""
+    return found, " and ".join(
+        f"data.{key}" for key in type(data).model_fields if getattr(data, key) != getattr(examination.data, key)
+    )
 
 
 def run_overfit_check(console: "Console", job: Job, examination: "Examination", output: Path) -> "tuple[bool, CheckSection]":

@@ -248,11 +248,9 @@ CLASSES = 8
 """Maximum number of classes; the most frequent ones are used."""
 SKILL = 0.3
 """Minimum median correlation of masks and predictions for the model to be usable."""
-SURE = 0.3
-"""Minimum gain in correlation of an error."""
 
-Named = tuple[str, float, str]
-"""Kind of problem, gain in correlation of the better explanation, and its description."""
+Named = tuple[str, str]
+"""Kind of problem and its description."""
 
 
 def check_alignment(scans: Sequence[CaseScan], *, seed: int = 0, threads: int = 4) -> list[Finding]:
@@ -278,26 +276,26 @@ def find_misaligned(predictions: Array, truth: Array) -> dict[int, Named]:
     """Find misaligned masks, given predictions and true class shares, both (N, K, G, G).
 
     Returns:
-        Kind, gain and description by position of the case; for an exchange, the description is the position of the other case.
+        Kind and description by position of the case; for an exchange, the description is the position of the other case.
     """
     fit = agreement(predictions, truth)
     shaped = np.flatnonzero(truth.reshape(len(truth), truth.shape[1], -1).max(axis=2).sum(axis=1) > 1)
     if len(shaped) < LEAST or min(np.median(fit.own[shaped]), np.median(np.diag(fit.beyond)[shaped])) < SKILL:
         return {}
     found: dict[int, Named] = {}
-    for first, second, gain in find_exchanged(fit, shaped):
-        found[first], found[second] = ("swapped", gain, str(second)), ("swapped", gain, str(first))
+    for first, second in find_exchanged(fit, shaped):
+        found[first], found[second] = ("swapped", str(second)), ("swapped", str(first))
     usual, low = float(np.median(fit.own[shaped])), float(np.percentile(fit.own[shaped], 25))
     for n in (int(n) for n in shaped if n not in found):
         if truth.shape[1] == 2 and fit.own[n] <= -0.2 and fit.hit[n] <= 0.4:
-            found[n] = ("inverted", -2 * float(fit.own[n]), "inverted: what should be one class is the other")
+            found[n] = ("inverted", "inverted: what should be one class is the other")
         elif moved := _best_transform(predictions[n], truth[n], usual, low):
             found[n] = moved
     return found
 
 
-def find_exchanged(fit: Agreement, shaped: Array) -> list[tuple[int, int, float]]:
-    """Return pairs of cases whose masks fit much better exchanged, with the gain in correlation.
+def find_exchanged(fit: Agreement, shaped: Array) -> list[tuple[int, int]]:
+    """Return pairs of cases whose masks fit much better exchanged.
 
     Either the shapes fit much better, or each mask is also the best match of its new image among all masks.
     """
@@ -310,12 +308,12 @@ def find_exchanged(fit: Agreement, shaped: Array) -> list[tuple[int, int, float]
     by_place = (gain >= 0.1) & nearest & (_both_ways(better) >= 0.05) & (fits >= 0.5) & (fit.difference <= -0.15)
     by_shape = (better + better.T >= 0.4) & (_both_ways(better) >= 0.12) & (fits >= 0.45) & (fit.difference <= -0.2)
     strength = np.maximum(np.where(by_place, gain, 0), np.where(by_shape, (better + better.T) / 2, 0))
-    pairs: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int]] = []
     taken: set[int] = set()
     for i, j in sorted(zip(*np.nonzero(np.triu(strength, 1)), strict=True), key=lambda at: -strength[at]):
         if not taken & {i, j}:
             taken |= {i, j}
-            pairs.append((int(i), int(j), float(strength[i, j])))
+            pairs.append((int(i), int(j)))
     return pairs
 
 
@@ -325,27 +323,28 @@ def _both_ways(pairs: Array) -> Array:
 
 
 def misalignment_findings(scans: Sequence[CaseScan], found: dict[int, Named]) -> list[Finding]:
-    """Convert the result of `find_misaligned` to findings, one per case or exchange."""
+    """Convert the result of `find_misaligned` to warnings, one per case or exchange."""
     findings = []
-    for n, (kind, gain, words) in sorted(found.items()):
-        case, level = scans[n].case, "error" if gain >= SURE else "warning"
+    for n, (kind, words) in sorted(found.items()):
+        case = scans[n].case
         files = listed(case.masks)
         if kind == "swapped":
             other = scans[int(words)].case
             if n < int(words):
                 text = f"The masks of {case.id} and {other.id} look exchanged: each fits the image of the other much better"
                 do = f"Look at {case.image} and {other.image}; if so, exchange the names of {files} and {listed(other.masks)}"
-                findings.append(Finding(level, kind, text, do, (case.id, other.id)))
+                findings.append(Finding("warning", kind, text, do, (case.id, other.id)))
             continue
         text = f"The mask of {case.id} looks {words}"
-        do = f"Look at {files} over {case.image}, and make it again or take the pair out"
+        do = f"Look at {files} over {case.image}; if so, make it again or move the pair out of the data folder"
         if kind == "inverted":
             do = f"Look at {files} over {case.image}; if so, save it again with its two values exchanged"
         if kind == "shifted":
             (height, width), (down, right) = scans[n].facts.size, (int(word) for word in words.split())
             by = _displacement_text(down * height, right * width)
+            do += "; if it is right, something there looks like an object and is not labelled"
             text = f"The mask of {case.id} looks shifted by about {by} against its image"
-        findings.append(Finding(level, kind, text, do, (case.id,)))
+        findings.append(Finding("warning", kind, text, do, (case.id,)))
     return findings
 
 
@@ -367,9 +366,9 @@ def _best_transform(prediction: Array, mask: Array, usual: float, low: float) ->
     far = way >= 0.03 and max(abs(down), abs(right)) < int(REACH * GRID)
     turn, fits = max(turn_correlations(prediction, mask).items(), key=lambda item: item[1])
     if fits - own >= 0.25 and fits >= low and fits > peak + 0.05:
-        return "turned", fits - own, turn
+        return "turned", turn
     if far and ((peak - own >= 0.1 * max(1, 8 * way) and peak >= low) or (peak - own >= 0.25 and peak >= 0.6 * usual)):
-        return "shifted", peak - own, f"{down} {right}"
+        return "shifted", f"{down} {right}"
     return None
 
 

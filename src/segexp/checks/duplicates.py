@@ -150,7 +150,10 @@ def _candidates(known: Sequence[Array]) -> list[Copy]:
     return out
 
 
-_KEEP = "or keep such pairs together by a table: 'data.groups={file: groups.csv, match: \"{id}\", column: group}'"
+_KEEP = (
+    "or keep such pairs together: put groups.csv with the columns id and group beside the pictures and type "
+    "'data.groups={file: groups.csv, match: \"{id}\", column: group}'"
+)
 
 
 def check_equal(cases: Sequence[Case], splits: Mapping[str, str], digests: Mapping[str, str]) -> list[Finding]:
@@ -187,7 +190,8 @@ def _by_split(pairs: Sequence[tuple[Case, Case, str]], splits: Mapping[str, str]
         do = f"Scores on such cases tell nothing; move one of each out of the data folder ({copy.image} and its mask)"
         if all(case.split is None for pair in across for case in pair[:2]):
             do += f", {_KEEP}"
-        findings.append(Finding("error", kind, text, do, _ids(across)))
+        level = "error" if kind == "duplicate" else "warning"  # nearly equal is a guess
+        findings.append(Finding(level, kind, text, do, _ids(across)))
     if within:
         text = f"{_count(within, ' in one split')} {what}: {_named(within, splits)}"
         do = f"They count double; move one of each out of the data folder ({within[0][1].image} and its mask)"

@@ -22,7 +22,11 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
     """Return findings on unmatched and unused files; `image` and `mask` are the patterns."""
     findings = _problems([problem for problem in inventory.problems if not isinstance(problem, UnreadableError)])
     of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
-    do = f"Add what is missing or move the rest out of the folder; or correct {of_images} and {of_masks}"
+    better, remedy = inventory.better, {}
+    if better is not None and not inventory.cases:
+        remedy = {"image": better.image, "mask": better.mask}
+    correct = f"type {better.overrides}" if better else f"correct {of_images} and {of_masks}"
+    do = f"Add what is missing or move the rest out of the folder; or {correct}"
     if lone := inventory.lone_images:
         count = len(lone) + len(inventory.cases)
         have = "has" if len(lone) == 1 else "have"
@@ -30,7 +34,7 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
         findings.append(Finding("error", "unmatched", f"{text}{inventory.expected})", do, lone))
     if lone := inventory.lone_masks:
         text = f"{len(lone)} {'masks have' if len(lone) > 1 else 'mask has'} no image: {listed(lone, MAX_UNPAIRED)}"
-        findings.append(Finding("error", "unmatched", text, do, lone))
+        findings.append(Finding("error", "unmatched", text + inventory.misread, do, lone))
     if inventory.unlabelled:
         text = f"The test split has no masks; training leaves its {len(inventory.unlabelled)} images out"
         do = "Nothing, if that is how the data were given; type data.test_fraction=0.1 for a test split with masks"
@@ -42,7 +46,7 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
         findings.append(Finding("warning" if many else "note", "unused", text, do, unused))
     if not inventory.cases:
         text = f"No image has a mask: {of_images} and {of_masks} pair nothing"
-        findings.append(Finding("error", "no_case", text, "Correct the two patterns, or type data=auto data.root=DIR"))
+        findings.append(Finding("error", "no_case", text, f"{correct[0].upper()}{correct[1:]}", remedy=remedy))
     return findings
 
 
@@ -134,7 +138,7 @@ def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
         kinds = listed([f"{len(ids)} with {count} ({listed(ids, 3)})" for count, ids in sorted(by_count.items())])
         text = f"{len(mismatched)} images cannot be read with data.channels={channels}: {kinds}"
         do = f"Type data.channels={common}" + (" and sort out the others" if len(by_count) > 1 else "")
-        return [Finding("error", "channels", text, do, tuple(mismatched))]
+        return [Finding("error", "channels", text, do, tuple(mismatched), {"channels": common} if len(by_count) == 1 else {})]
     if len(by_count) > 1:
         rare = {count: ids for count, ids in by_count.items() if count != common}
         few = tuple(id_ for ids in rare.values() for id_ in ids)
@@ -149,7 +153,7 @@ def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
         return [Finding("warning", "channels", text, "Type data.channels=3 if colour may help")]
     if channels == 3 and common == 1:
         text = "The images are gray and data.channels=3 repeats them three times"
-        return [Finding("note", "channels", text, "Type data.channels=1; it is faster and as good")]
+        return [Finding("note", "channels", text, "Type data.channels=1; it is faster and as good", remedy={"channels": 1})]
     return []
 
 
@@ -207,10 +211,10 @@ def _exchanged(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     if len(few) <= len(scans) / 2 or len(rich) <= len(scans) / 2:
         return []
     text = f"Images and masks are exchanged: {few[0].case.image} holds a few values and {few[0].case.masks[0]} holds many"
-    do = "Exchange the files, or the patterns of data.image and data.mask"
-    if isinstance(data.mask, str):
-        do = f"Type {pattern_line('data.image', data.mask)} {pattern_line('data.mask', data.image or '')}"
-    return [Finding("error", "exchanged", text, do)]
+    if not isinstance(data.mask, str):
+        return [Finding("error", "exchanged", text, "Exchange the files, or the patterns of data.image and data.mask")]
+    do = f"Type {pattern_line('data.image', data.mask)} {pattern_line('data.mask', data.image or '')}"
+    return [Finding("error", "exchanged", text, do, remedy={"image": data.mask, "mask": data.image})]
 
 
 def _masks_as_images(scans: Sequence[CaseScan]) -> list[Finding]:
@@ -223,8 +227,8 @@ def _masks_as_images(scans: Sequence[CaseScan]) -> list[Finding]:
     ids = tuple(scan.case.id for scan in masks)
     text = f"{len(ids)} {'images look' if len(ids) > 1 else 'image looks'} like a mask: "
     text += listed([scan.case.image for scan in masks], MAX_LISTED)
-    do = "Put the right image in its place, or move the pair out of the data folder"
-    return [Finding("error", "mask_as_image", text, do, ids)]
+    do = "Look at it; if so, put the right image in its place, or move the pair out of the data folder"
+    return [Finding("warning", "mask_as_image", text, do, ids)]
 
 
 def _two_ended(scan: CaseScan) -> bool:

@@ -1,7 +1,8 @@
 """Result of a data set check: facts per case and findings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from segexp.config.schema import DataConfig
 from segexp.errors import sentence
@@ -16,11 +17,12 @@ class Finding:
     """A problem of the data set.
 
     Attributes:
-        level: "error" (training cannot work, or its scores would be wrong), "warning" or "note".
+        level: "error" (training refuses the data), "warning" (a guess, or what may spoil the result) or "note".
         kind: short identifier such as "unmatched", "duplicate", "soft_mask", "leakage".
         found: what is wrong and where, with file names and values.
         do: what to type or change.
         cases: ids of all affected cases, or file names.
+        remedy: keys of the data section that resolve it, where what to type is one thing.
     """
 
     level: str
@@ -28,6 +30,7 @@ class Finding:
     found: str
     do: str
     cases: tuple[str, ...] = ()
+    remedy: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"{self.level}: {sentence(self.found)} {sentence(self.do)}"

@@ -201,7 +201,7 @@ def check_names(cases: Sequence[Case], splits: Mapping[str, str], root: Path | N
         text += f"; {len(divided)} of {len(set(of.values()))} are in more than one split: {_describe_divided(divided)}"
         return [Finding("error", "leakage", text, _resplit_advice(splits, of, line), ids)]
     text += f"; the random split puts {len(divided)} of {len(set(of.values()))} into more than one split" if divided else ""
-    return [Finding("warning", "leakage", text, f"Type {line}, so that they are never split apart", ids)]
+    return [Finding("warning", "leakage", text, f"Type {line}, so that they are never split apart", ids, {"groups": choice})]
 
 
 def check_stems(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Finding]:
@@ -226,7 +226,8 @@ def check_stems(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Findin
             if divided
             else ""
         )
-        return [Finding("warning", "leakage", text + where, f"Type {line}, so that they are never split apart", ids)]
+        do = f"Type {line}, so that they are never split apart"
+        return [Finding("warning", "leakage", text + where, do, ids, {"groups": stems.regex})]
     again = len({case.id.removeprefix(f"{case.split}/") for case in cases}) < len(cases)  # the same id in several splits
     text += f"; {len(divided)} of {len(set(stems.of.values()))} are in more than one split: {_describe_divided(divided)}"
     if again:

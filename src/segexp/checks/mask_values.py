@@ -136,7 +136,7 @@ def _soft(soft: Named, count: int, ends: tuple[int, int]) -> Finding:
         f"{high}, as JPEG or smooth resizing leaves them (most in {most.source}, {len(most.between(*ends))} different ones)"
     )
     do = f"Type data.threshold={(low + high) // 2}, so that pixels above it are of the class with the higher value"
-    return Finding("error", "soft_mask", text, do, case_ids(soft))
+    return Finding("error", "soft_mask", text, do, case_ids(soft), {"threshold": (low + high) // 2})
 
 
 def _thresholded(masks: Named, table: LabelTable, threshold: float) -> list[Finding]:
@@ -347,8 +347,7 @@ def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
         named = listed([f"{pixel_text(mask.counts[value])} in {mask.source}" for _, mask in found], MAX_LISTED_VALUES)
         text = f"data=auto took the mask value {value} for a class of its own, but it is rare: {named}"
         line = classes_line(merged, table.ignore) if near else classes_line(rest, [*table.ignore, value])
-        level = "error" if near else "warning"
-        findings.append(Finding(level, "unclaimed", text, f"If it is none, type {line}", case_ids(found)))
+        findings.append(Finding("warning", "unclaimed", text, f"If it is none, type {line}", case_ids(found)))
     return findings
 
 

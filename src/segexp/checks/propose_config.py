@@ -5,7 +5,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -139,14 +139,40 @@ class Proposal:
     """A proposed data configuration.
 
     Attributes:
-        name: of the data set and the file (data=NAME).
-        values: keys of the data section.
-        text: content of the file.
+        entries: the keys of the data section with their values and reasons, the name first.
+        remarks: lines before the keys.
+        shares: pixel share of each class.
     """
 
-    name: str
-    values: dict[str, Any]
-    text: str
+    entries: tuple[Entry, ...]
+    remarks: tuple[str, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Keys of the data section."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value, _ in self.entries}
+
+    @property
+    def name(self) -> str:
+        """Of the data set and the file (data=NAME)."""
+        return str(self.values["name"])
+
+    @property
+    def text(self) -> str:
+        """Content of the file."""
+        return _render(self)
+
+    def renamed(self, name: str) -> "Proposal":
+        """Return the proposal under another name."""
+        (key, _, reason), *rest = self.entries
+        return replace(self, entries=((key, name, reason), *rest))
+
+
+def apply_remedies(examination: Examination) -> DataConfig:
+    """Return the data section of an examination with the remedies of its findings."""
+    changes = {key: value for finding in reversed(examination.findings) for key, value in finding.remedy.items()}
+    return examination.data.changed(**changes)
 
 
 def propose_config(examination: Examination, given: DataConfig, taken: Collection[str] = ()) -> Proposal | None:
@@ -173,7 +199,7 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("classes", classes, classes_reason),
         ("ignore", data.ignore or [], "values of pixels that do not count"),
         ("threshold", data.threshold, _threshold_reason(data)),
-        ("channels", data.channels, "as in the images; RGB images with three equal channels count as gray"),
+        ("channels", data.channels, _channels_reason(examination, given)),
         *_crop_entries(data, given, chosen, list(classes), shares),
         ("normalize", *_normalize(examination, given)),
         ("val_fraction", data.val_fraction, _val_reason(examination.cases)),
@@ -181,8 +207,7 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("cache", data.cache, "decoded images are cached in memory if they fit, else on disk"),
         ("max_pixels", data.max_pixels, "larger images are predicted in windows, to limit memory"),
     ]
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value, _ in entries}
-    return Proposal(str(values["name"]), values, _render(entries, examination, shares, chosen))
+    return Proposal(tuple(entries), _remarks(examination, shares, chosen), tuple(shares))
 
 
 def _labels(data: DataConfig) -> list[Entry]:
@@ -274,7 +299,15 @@ def _shares(examination: Examination, classes: Mapping[str, Any]) -> list[float]
 def _name(data: DataConfig, root: Path, taken: Collection[str]) -> str:
     name = data.name if data.name != "auto" else root.name
     name = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "mine"
+    if name[0].isdigit() or name in RESERVED:  # data=null and data=1 mean something else
+        name = f"data_{name}"
     return f"{name}_auto" if name in taken else name
+
+
+def _channels_reason(examination: Examination, given: DataConfig) -> str:
+    if given.channels is not None and given.channels == examination.data.channels:
+        return "as configured"
+    return "as in the images; RGB images with three equal channels count as gray"
 
 
 def _threshold_reason(data: DataConfig) -> str:
@@ -289,7 +322,7 @@ def _val_reason(cases: Sequence[Case]) -> str:
     return "of the training cases, drawn from the seed" + (", whole groups" if any(c.group for c in cases) else "")
 
 
-def _render(entries: Sequence[Entry], examination: Examination, shares: Sequence[float], chosen: Resolution) -> str:
+def _remarks(examination: Examination, shares: Sequence[float], chosen: Resolution) -> tuple[str, ...]:
     lines = [f"# {examination.layout}".replace("\n", " ")]
     errors = sum(finding.level == "error" for finding in examination.findings)
     if errors:
@@ -298,14 +331,18 @@ def _render(entries: Sequence[Entry], examination: Examination, shares: Sequence
         lines.append(f"# Only {sum(shares[1:]):.1%} of the pixels are foreground: weigh it in the loss, such as")
         weighed = 2 if examination.data.multilabel else len(shares)
         lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (weighed - 1)])}]")
-    lines.append("defaults: [_base, _self_]")
+    return tuple(lines)
+
+
+def _render(proposal: Proposal) -> str:
+    lines = [*proposal.remarks, "defaults: [_base, _self_]"]
     written = []
-    for key, value, reason in entries:
+    for key, value, reason in proposal.entries:
         if key != "classes":
             written.append((f"{key}: {flow_yaml(value)}", reason))
             continue
         written.append(("classes:", reason))
-        pairs = zip(value.items(), shares, strict=True)
+        pairs = zip(value.items(), proposal.shares, strict=True)
         written += [(f"  {flow_yaml(name)}: {flow_yaml(each)}", f"{share:.1%} of the pixels") for (name, each), share in pairs]
     width = min(56, max(len(text) for text, _ in written))
     return "\n".join([*lines, *(f"{text.ljust(width)}  # {' '.join(reason.split())}" for text, reason in written)]) + "\n"

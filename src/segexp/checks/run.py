@@ -15,12 +15,15 @@ from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.config.schema import DataConfig
-from segexp.data.autoconfig import FACTS, check_layout_known, complete_section
+from segexp.data.autoconfig import check_layout_known, complete_section, configured_layout, given_facts, has_open_facts
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
-from segexp.data.layout.discovery import discover_layout
+from segexp.data.layout.discovery import DEPTH, UnknownLayoutError, discover_layout, infer_facts
 from segexp.data.layout.infer_classes import infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
+from segexp.data.layout.pairing import list_files
+from segexp.data.layout.suggested_patterns import suggest_patterns
+from segexp.data.orientation import choose_orientation
 from segexp.data.splits import split_from_config
 from segexp.errors import DataError, SegexpError, listed
 from segexp.types import Case
@@ -58,20 +61,32 @@ def resolve_dataset(data: DataConfig) -> ResolvedDataset:
         return ResolvedDataset(data, words, _inventory(data))
     if data.image is None:
         return _resolve_layout(data)
-    data, words = complete_section(data)
-    resolved = ResolvedDataset(data, ". ".join(filter(None, (_as_configured(data), words))), _inventory(data))
+    orientation, words = choose_orientation(data)
+    data = data.changed(orientation=orientation)
+    resolved = ResolvedDataset(data, ". ".join(filter(None, (configured_layout(data), words))), _inventory(data))
+    if has_open_facts(data):
+        return _infer_open_facts(resolved)
     _resolve_classes(resolved)
     _channels(resolved)
     return resolved
 
 
+def _infer_open_facts(resolved: ResolvedDataset) -> ResolvedDataset:
+    """Infer classes and channels of data=auto with typed patterns."""
+    given = given_facts(resolved.data)
+    facts = infer_facts(resolved.inventory.cases, given, strict=False)
+    resolved.data = resolved.data.changed(**{**facts.keys, **given})
+    resolved.layout += f". {facts.reason}"
+    resolved.recognised = "classes" not in given and resolved.data.classes is not None
+    resolved.findings += [problem_finding(problem, "classes") for problem in facts.problems if resolved.inventory.cases]
+    return resolved
+
+
 def _resolve_layout(data: DataConfig) -> ResolvedDataset:
-    found = discover_layout(Path(data.root), strict=False, exclude=data.exclude)
-    given = {key: value for key, value in data.plain().items() if key in FACTS and value not in (None, [])}
+    given = given_facts(data)
+    found = discover_layout(Path(data.root), known=given, strict=False, exclude=data.exclude)
     data = data.changed(**{**found.layout, **given})
-    findings = [
-        problem_finding(problem, "classes") for problem in found.problems if data.classes is None or data.channels is None
-    ]
+    findings = [problem_finding(problem, "classes") for problem in found.problems]
     words = f"Layout of {data.root}: {found.name}. {found.reason}"
     return ResolvedDataset(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
 
@@ -85,11 +100,6 @@ def _inventory(data: DataConfig) -> Inventory:
         exclude=data.exclude,
         orientation=data.volume_orientation,
     )
-
-
-def _as_configured(data: DataConfig) -> str:
-    mask = ", ".join(f"{k}: {text}" for k, text in data.mask.items()) if isinstance(data.mask, dict) else data.mask
-    return f"Layout of {data.root}: as configured. image={data.image} mask={mask}"
 
 
 def _resolve_classes(resolved: ResolvedDataset) -> None:
@@ -140,7 +150,7 @@ def run_checks(
     try:
         resolved = resolve_dataset(data)
     except DataError as problem:
-        return Examination(data, f"Nothing was found in {data.root}", findings=[problem_finding(problem, "layout")])
+        return _unresolved(data, problem)
     data, inventory, root = resolved.data, resolved.inventory, Path(resolved.data.root)
     table = label_table(data) if data.classes else None
     cases = list(inventory.cases)
@@ -162,6 +172,18 @@ def run_checks(
         found.findings += check_alignment(scans, seed=seed, threads=threads)
     found.findings = sort_findings(found.findings)
     return found
+
+
+def _unresolved(data: DataConfig, problem: DataError) -> Examination:
+    """Return the examination of a folder without cases; the remedy of an unknown layout are the patterns that it suggests."""
+    finding, root = problem_finding(problem, "layout"), Path(data.root)
+    if not isinstance(problem, UnknownLayoutError):
+        there = root.is_dir() and any(root.iterdir())
+        layout = f"The layout of {root} is not clear" if there else f"Nothing was found in {root}"
+        return Examination(data, layout, findings=[finding])
+    if found := suggest_patterns(root, [name for name in list_files(root, DEPTH) if name not in data.exclude]):
+        finding = replace(finding, remedy={"image": found.image, "mask": found.mask, "groups": found.groups})
+    return Examination(data, f"The layout of {root} is not known", findings=[finding])
 
 
 def _values(scans: Sequence[CaseScan], table: Labels, *, recognised: bool) -> list[Finding]:

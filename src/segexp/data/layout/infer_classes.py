@@ -172,7 +172,8 @@ def classes_by_value(pixels: "Counter[Value]", slope: float) -> Classes:
             f"The masks hold {len(pixels)} different values, from {low:g} to {high:g}",
             f"At most {MOST_CLASSES} values, one per class, two with a soft border, or 0 and numbers of objects were expected",
             "Type the values of your classes, or for two that are parted in the middle "
-            f"'data.classes={{background: {math.floor(low)}, foreground: {math.ceil(high)}}}' data.threshold={(low + high) // 2:g}",
+            f"'data.classes={{background: {math.floor(low)}, foreground: {math.ceil(high)}}}' "
+            f"data.threshold={(low + high) // 2:g}",
         )
     values = sorted(int(value) for value in pixels)
     if len(values) == 2:

@@ -1,0 +1,222 @@
+"""What check advises: each line can be typed, an error is what training refuses, and a proposal trains as it is printed."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fixtures.checks import only
+from segexp.api.check import check, check_data
+from segexp.api.train import prepare_config
+from segexp.checks.issues import Examination
+from segexp.checks.run import run_preflight_checks
+from segexp.config.composition import compose_job
+from segexp.config.overrides import CommandLine
+from segexp.errors import SegexpError
+from segexp.training.build import build_datamodule
+
+PAIRED = ["data=paired_folders", 'data.image="images/{id}.png"', 'data.mask="masks/{id}.png"', "data.channels=1"]
+SMALL = ["data.batch_size=2", "data.num_workers=0", "trainer.gpus=0"]
+
+
+def scene(seed: int, side: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """An image with a bright disc, and its mask."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((side, side), np.uint8)
+    x, y = (int(v) for v in rng.integers(14, side - 14, 2))
+    cv2.circle(mask, (x, y), 9, 255, -1)
+    return np.clip(60 + 100.0 * (mask > 0) + rng.normal(0, 10, mask.shape), 0, 255).astype(np.uint8), mask
+
+
+def put(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), array)
+
+
+def pictures(root: Path, image: str = "images/q{:02}.png", mask: str = "masks/q{:02}.png", count: int = 7) -> None:
+    for n in range(count):
+        for path, array in zip((image, mask), scene(n), strict=True):
+            put(root / path.format(n, kind=n % 3), array)
+
+
+def soften(root: Path, folder: str = "masks") -> None:
+    for file in (root / folder).iterdir():
+        put(file, cv2.GaussianBlur(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), (5, 5), 0))
+
+
+def soft(root: Path) -> None:
+    pictures(root)
+    soften(root)
+
+
+def unknown(root: Path) -> None:
+    pictures(root, "b/q{:02}.png", "a/q{:02}.png")
+    soften(root, "a")
+
+
+def exchanged(root: Path) -> None:
+    pictures(root, "masks/q{:02}.png", "images/q{:02}.png")
+
+
+def stray(root: Path) -> None:
+    pictures(root)
+    mask = scene(3)[1]
+    mask[:1, :6] = 7
+    put(root / "masks/q03.png", mask)
+
+
+def mask_as_image(root: Path) -> None:
+    pictures(root)
+    put(root / "images/q03.png", scene(3)[1])
+
+
+def copies(root: Path) -> None:
+    pictures(root, count=8)
+    for n in range(4):
+        image, mask = scene(n)
+        put(root / f"images/q{n + 4:02}.png", np.clip(image * 0.9 + 4, 0, 255).astype(np.uint8))
+        put(root / f"masks/q{n + 4:02}.png", mask)
+
+
+def another_size(root: Path) -> None:
+    pictures(root)
+    put(root / "masks/q03.png", scene(3)[1][:40])
+
+
+def empty(root: Path) -> None:
+    pictures(root)
+    for n in range(7):
+        put(root / f"masks/q{n:02}.png", np.zeros((48, 48), np.uint8))
+
+
+def patients(root: Path) -> None:
+    pictures(root, "images/p{kind}_{:02}.png", "masks/p{kind}_{:02}.png")
+
+
+def one(root: Path) -> None:
+    pictures(root, count=1)
+
+
+def misread(root: Path) -> None:
+    pictures(root, "a_{:02}.png", "a_{:02}_gm_seg.png")
+
+
+SETS: dict[str, tuple[Callable[[Path], None], list[str], str, str]] = {
+    "soft": (soft, PAIRED, "error", "soft_mask"),
+    "unknown": (unknown, ["data=auto"], "error", "layout"),
+    "exchanged": (exchanged, PAIRED, "error", "exchanged"),
+    "stray": (stray, PAIRED, "error", "unclaimed"),
+    "mask_as_image": (mask_as_image, PAIRED, "warning", "mask_as_image"),
+    "copies": (copies, PAIRED, "warning", "near_duplicate"),
+    "another_size": (another_size, PAIRED, "error", "size"),
+    "empty": (empty, PAIRED, "error", "one_value"),
+    "patients": (patients, PAIRED, "warning", "leakage"),
+    "one": (one, PAIRED, "error", "split"),
+    "one_group": (pictures, [*PAIRED, 'data.groups="^(q)"'], "error", "split"),
+    "misread": (misread, ["data=auto", 'data.image="{id}.png"', 'data.mask="{id}_*seg.png"'], "error", "no_case"),
+    "no_case": (pictures, [*PAIRED, 'data.image="x/{id}.png"'], "error", "no_case"),
+}
+"""What is wrong with a set, what is typed, and a finding that says so with its level."""
+
+
+def advised(text: str) -> Iterator[list[str]]:
+    """Yield the overrides of each alternative in an advice; those with a place to fill in are left out."""
+    for part in re.split(r", or |; or | or (?=')", text):
+        words = re.findall(
+            r"'((?:data|model|loss)[^']*=[^']*)'|(?<![\w'\"])((?:data|model|loss)[\w.]*=[^\s,;')]*[^\s,;').])", part
+        )
+        found = [quoted or plain for quoted, plain in words]
+        if found and not re.search(r"VALUE|MASKS|FOLDER|DIR\b|…|groups\.csv", " ".join(found)):
+            yield found
+
+
+def accepted(words: Sequence[str]) -> bool:
+    """Whether a training begins with what is typed: configured, its data read and found fit."""
+    job = compose_job("train", CommandLine([*words, *SMALL]).expanded().overrides, save=False)
+    try:
+        data = build_datamodule(prepare_config(job))
+        data.setup()
+        run_preflight_checks(data, print)
+    except SegexpError:
+        return False
+    return True
+
+
+@pytest.fixture
+def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[list[str], Examination]]:
+    """Check a set of the table without a page; returns what was typed and what was found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segexp.reporting.check_report.check_page", lambda *_: "")
+
+    def run(name: str) -> tuple[list[str], Examination]:
+        make, words, *_ = SETS[name]
+        make(tmp_path / name)
+        typed = [*words, f"data.root={tmp_path / name}"]
+        job = compose_job("check", CommandLine([*typed, "propose=true", "output=out"]).expanded().overrides, save=False)
+        return typed, check_data(job).examination
+
+    return run
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_error_is_what_training_refuses_and_what_is_printed_can_be_typed(name, examined, capsys):
+    *_, level, kind = SETS[name]
+    typed, found = examined(name)
+    printed = capsys.readouterr().out
+    assert (level, kind) in [(each.level, each.kind) for each in found.findings]
+    assert found.failed is (level == "error")
+    assert accepted(typed) is not found.failed
+    for finding in found.findings:
+        for words in advised(finding.do):
+            job = compose_job("train", CommandLine([*typed, *words]).expanded().overrides, save=False)
+            assert job.config.data.root == typed[-1].removeprefix("data.root=")
+            assert finding.level != "error" or accepted([*typed, *words]), (finding.do, words)
+    command = re.search(r"^To train with it: python -m segexp.train --config-dir '(\S+)' (data=\w+)$", printed, re.MULTILINE)
+    assert (command is not None) is (not found.failed or any(finding.remedy for finding in found.findings))
+    if command:
+        capsys.readouterr()
+        job = compose_job("train", [command[2], *SMALL], [Path(command[1])], save=False)
+        data = build_datamodule(prepare_config(job))
+        data.setup()
+        run_preflight_checks(data, print)
+        assert "Warning: " not in capsys.readouterr().out or name in ("copies", "mask_as_image")
+
+
+def test_a_soft_mask_has_one_threshold_in_finding_and_proposal(examined, tmp_path, capsys):
+    _, found = examined("soft")
+    assert only(found, "soft_mask").do.startswith("Type data.threshold=127,")
+    assert "paired_folders_auto.yaml, with data.threshold as above\n" in capsys.readouterr().out
+    assert "\nthreshold: 127 " in (tmp_path / "out/data/paired_folders_auto.yaml").read_text()
+
+
+def test_a_proposal_is_not_mixed_up_with_an_earlier_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "set")
+    check("set", output="out")
+    first = (tmp_path / "out/data/set.yaml").read_text()
+    for file in (tmp_path / "set/masks").iterdir():
+        put(file, cv2.imread(str(file), cv2.IMREAD_UNCHANGED) // 255)
+    for _ in range(2):
+        capsys.readouterr()
+        check("set", output="out")
+        printed = capsys.readouterr().out
+        assert "out/data/set.yaml exists and differs from the proposal; it is kept.\n" in printed
+        assert "To train with it: python -m segexp.train --config-dir 'out' data=set_2\n" in printed
+    assert (tmp_path / "out/data/set.yaml").read_text() == first
+    assert "foreground: 1 " in (tmp_path / "out/data/set_2.yaml").read_text()
+    assert sorted(file.name for file in (tmp_path / "out/data").iterdir()) == ["set.yaml", "set_2.yaml"]
+
+
+@pytest.mark.parametrize("name", ["it's", "2024", "null"])
+def test_the_command_of_an_odd_folder_is_what_a_shell_takes(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / name)
+    check(tmp_path / name, output=f"out {name}")
+    (command,) = re.findall(r"^To train with it: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    *_, folder, data = shlex.split(command)
+    assert folder == f"out {name}"
+    assert data == {"it's": "data=it_s", "2024": "data=data_2024", "null": "data=data_null"}[name]
