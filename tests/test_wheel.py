@@ -107,11 +107,11 @@ def test_options_of_the_users_own(typed):
     try:
         text = "_target_: segexp.models.UNet\nin_channels: ${data.channels}\nnum_classes: ${data.num_classes}\nwidth: 5\n"
         (folder / "mine.yaml").write_text(text)
-        done = typed("-m", "segexp.train", "--config-dir", "my_conf", "model=mine", "--cfg", "job")
+        done = typed("-m", "segexp.train", "--config-dir", "my_conf", "data=demo", "model=mine", "--cfg", "job")
         assert (done.returncode, done.stderr) == (0, "")
         assert "width: 5" in done.stdout
         assert " mine " in typed("-m", "segexp.train", "--config-dir", "my_conf", "--help").stdout
-        wrong = typed("-m", "segexp.train", "--config-dir", "my_conf", "model=mime", "--cfg", "job")
+        wrong = typed("-m", "segexp.train", "--config-dir", "my_conf", "data=demo", "model=mime", "--cfg", "job")
         assert wrong.returncode == 2
         assert wrong.stderr.startswith("segexp: model=mime does not exist. Did you mean mine?")
     finally:

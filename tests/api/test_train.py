@@ -121,6 +121,7 @@ def test_a_run_is_trained_and_gone_on_with(small: list[str], tmp_path: Path) -> 
         ({"trainer": {"lr": 3}}, "It is called optimizer.lr. Type optimizer.lr=3."),
         ({"trainer": {"profiler": "simple"}}, "Type +trainer.profiler=simple."),
         ({"model": "unt"}, "model=unt does not exist. Did you mean unet,"),
+        ({"data": {"size": 64}}, "No data are named."),
     ],
 )
 def test_a_wrong_argument_is_the_sentence_of_the_command_line(

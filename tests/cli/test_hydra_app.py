@@ -13,6 +13,7 @@ import pytest
 from segexp import __version__
 from segexp.api.train import discard_empty
 from segexp.cli import hydra_app
+from segexp.cli.check import main as check
 from segexp.cli.overrides import parse
 from segexp.cli.train import main
 from segexp.config.schema import TrainConfig
@@ -277,10 +278,22 @@ def test_the_command_as_a_process(tmp_path, word, expected):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [[], ["model=unet"], ["-m", "model=unet,unetpp"], ["data.root=pictures", "seed=1"]])
+def test_a_training_without_data_is_refused_with_what_to_type(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command in (main,) if "-m" in words else (main, check):
+        assert command(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("segexp: No data are named. ")
+        assert f"Type data=auto {next((word for word in words if 'root' in word), 'data.root=FOLDER')} for" in said
+        assert said.endswith("or data=demo to try it on generated pictures.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_log_of_a_run_is_closed_when_the_command_ends(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = list(logging.root.handlers)
-    words = parse(["data.root=nowhere", f"run_dir={tmp_path / 'run'}"])
+    words = parse(["data=demo", "data.root=nowhere", f"run_dir={tmp_path / 'run'}"])
     opened = []
     hydra_app.run_hydra(lambda _: opened.extend(each for each in logging.root.handlers if each not in before), words, "train")
     (log,) = [each for each in opened if isinstance(each, logging.FileHandler)]

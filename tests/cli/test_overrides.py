@@ -23,7 +23,7 @@ def test_a_typed_table_takes_the_place_of_the_files(data, sign):
 def test_single_classes_are_changed_in_place():
     found = classes("data=liver", "data.classes.liver=[255,7]", "+data.classes.tumour=128")
     assert found["classes"] == {"background": 0, "liver": [255, 7], "tumour": 128}
-    assert classes(TABLE, "data.classes.edge=9")["classes"] == {"cell": 0, "edge": 9}
+    assert classes("data=demo", TABLE, "data.classes.edge=9")["classes"] == {"cell": 0, "edge": 9}
 
 
 def test_everything_else_is_left_as_typed():
@@ -42,7 +42,7 @@ def test_points_of_a_weight_take_the_place_of_the_files():
     typed = "loss.terms.dice.weight={0: 0.0, 50%: 1.0}"
     assert parse([typed]).overrides == ["++loss.terms.dice.weight=null", f"+{typed}"]
     assert parse(["loss.terms.dice.weight=[[0,1],[9,0]]"]).overrides == ["loss.terms.dice.weight=[[0,1],[9,0]]"]
-    loss = to_plain(compose("train", parse(["loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
+    loss = to_plain(compose("train", parse(["data=demo", "loss.terms.dice.weight={0: 0.0, 50: 1.0}"]).overrides))["loss"]
     assert loss["terms"]["dice"]["weight"] == {0: 0.0, 50: 1.0}
     assert loss["terms"]["ce"]["weight"] == 1.0
 

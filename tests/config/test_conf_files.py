@@ -18,7 +18,8 @@ OPEN = {"root": "somewhere", "classes": "{background: 0, thing: 255}", "channels
 
 
 def composed(*overrides, main="train"):
-    return compose(main, overrides)
+    named = main not in ("train", "check") or any(word.startswith(("data=", "experiment=")) for word in overrides)
+    return compose(main, overrides if named else ["data=demo", *overrides])
 
 
 def filled(*overrides):
@@ -76,7 +77,7 @@ def test_the_command_line_wins_over_the_experiment_and_that_over_the_groups(tmp_
         "# @package _global_\ndefaults:\n  - override /model: unetpp\n\n"
         "seed: 7\ntrainer:\n  max_epochs: 9\ndata:\n  batch_size: 3\n"
     )
-    base = ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+    base = ["experiment=mine", "data=demo", f"hydra.searchpath=[file://{tmp_path}]"]
     config = composed(*base, "data.batch_size=5")
     assert config.model._target_.endswith("UNetPlusPlus")
     assert (config.seed, config.trainer.max_epochs, config.data.batch_size) == (7, 9, 5)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.atomic import atomic_write
 from segexp.cli.hydra_app import paragraph
+from segexp.config.composition import compose
 from segexp.config.naming import STUDIES, slug, strip_prefix, study_name
 from segexp.config.overrides import CommandLine, last_overrides, quoted
 from segexp.config.saved_runs import read_yaml, study_overrides
+from segexp.config.suggestions import explain_errors
 from segexp.errors import ConfigError, listed
 
 if TYPE_CHECKING:
@@ -64,6 +66,18 @@ def plan_study(command: CommandLine) -> Study:
         extra.append(f"study={quoted(name)}")
     check_fixed(directory, fixed)
     return Study(replace(command, overrides=[*command.overrides, *extra]), directory, fixed, time.time())
+
+
+def check_data_named(study: Study) -> None:
+    """Refuse a study whose jobs would have no data, before its folder is made: Hydra composes them one by one.
+
+    Raises:
+        ConfigError: neither data nor an experiment is typed, and what is fixed cannot be composed.
+    """
+    command = study.command
+    if not {"data", "experiment"} & set(command.keys):
+        with explain_errors(study.fixed, command.folders):
+            compose(command.config_name or "train", study.fixed, command.folders[1:])
 
 
 def check_fixed(directory: Path, fixed: list[str]) -> None:

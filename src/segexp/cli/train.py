@@ -25,13 +25,13 @@ Train a segmentation network, score it, and write a run directory.
   python -m segexp.train [key=value ...] [-m] [--config-dir MY_CONF]
 
 Examples
-  python -m segexp.train                                          generated data, a U-Net
+  python -m segexp.train data=demo                                generated pictures, a U-Net
   python -m segexp.train model=unetpp data=liver data.root=DIR    your own images
   python -m segexp.train data=auto data.root=DIR trainer.minutes=10 trainer.gpus=1
-  python -m segexp.train -m model=unet,unetpp loss=bce_dice,focal seed=1,2,3        a study of 12 runs
+  python -m segexp.train -m data=demo model=unet,unetpp loss=bce_dice,focal seed=1,2,3     a study of 12 runs
   python -m segexp.train resume=runs/liver/unet/DATE_TIME trainer.max_epochs=200    resume a run
 
-  python -m segexp.train -m data.folds=5 'data.fold=range(5)'                       a cross-validation, one study
+  python -m segexp.train -m data=demo data.folds=5 'data.fold=range(5)'             a cross-validation, one study
 
 Check the data first
   python -m segexp.check data=auto data.root=DIR fit=true
@@ -103,7 +103,7 @@ def command(argv: Sequence[str]) -> int:
         return 0
     from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
     from segexp.cli.overrides import parse
-    from segexp.cli.study import plan_study
+    from segexp.cli.study import check_data_named, plan_study
     from segexp.cli.summary import summarize
 
     line = parse(argv)
@@ -116,6 +116,7 @@ def command(argv: Sequence[str]) -> int:
         run_hydra(task, line, "train")
         return 0
     study = plan_study(line)
+    check_data_named(study)
     try:
         run_hydra(task, study.command, "train")
     finally:

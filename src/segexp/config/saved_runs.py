@@ -83,8 +83,11 @@ def read_yaml(path: Path) -> Any:
 
 
 def config_of_choices(choices: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Any] | None:
-    """Return the configuration of the chosen options without experiment and overrides; None if an option no longer exists."""
-    words = tuple(f"{group}={option}" for group, option in choices.items() if group != "experiment")
+    """Return the configuration of the chosen options without experiment and overrides; None if an option no longer exists.
+
+    Without a choice of data it has those of data=demo.
+    """
+    words = tuple(f"{group}={option}" for group, option in ({"data": "demo"} | dict(choices)).items() if group != "experiment")
     return deepcopy(_packaged(words) if not folders else _compose_plain(words, folders))
 
 

@@ -1,6 +1,7 @@
 """Explain errors of Hydra on the command line, with the nearest names."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,6 +169,17 @@ def unknown_option(missing: str, known: Iterable[str] | None, folders: Sequence[
     )
 
 
+def unnamed_data(overrides: Sequence[str]) -> ConfigError:
+    """Explain a command line that names no data."""
+    root = next((text for text in reversed(overrides) if strip_prefix(text).startswith("data.root=")), "data.root=FOLDER")
+    return ConfigError(
+        "No data are named",
+        "A folder of images and masks, an option of the group data, or an experiment that names one was expected",
+        f"Type data=auto {shlex.quote(strip_prefix(root))} for your own (in Python the folder is the first argument), or "
+        "data=demo to try it on generated pictures",
+    )
+
+
 def explain_error(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
     """Convert an exception raised by the composition of `overrides` to a ConfigError."""
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
@@ -179,6 +191,8 @@ def explain_error(error: Exception, overrides: Sequence[str], folders: Sequence[
         return malformed_override(error.override, folders)
     if isinstance(error, SearchPathException):
         return ConfigError(f"--config-dir {folders[-1]} is not a folder", do="Name a folder of configuration groups")
+    if text.startswith("You must specify 'data'"):
+        return unnamed_data(overrides)
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text):
         key = found[1] or found[2]
         typed = [text for text in overrides if strip_prefix(text).partition("=")[0] == strip_prefix(key)]

@@ -230,7 +230,7 @@ def _notes(held: Mapping[str, Sequence[Segmenter]], members: Sequence[Segmenter]
     if left and any(data.folds is None for data in sections):
         texts.append(
             f"Only the validation cases of {'runs' if several else 'a run'} without folds can be ranked: {not_ranked}. "
-            "A study of folds ranks them all: python -m segexp.train -m data.folds=5 'data.fold=range(5)' …"
+            "A study of folds ranks them all: python -m segexp.train -m … data.folds=5 'data.fold=range(5)'"
         )
     elif left:
         texts.append(f"{not_ranked}: none of these runs validated on them (test cases, other folds, new files).")
