@@ -8,6 +8,7 @@ from pathlib import Path
 from segexp.api.calls import short_traceback
 from segexp.checkpoint import find_checkpoint, load_segmenter
 from segexp.checkpoint.files import is_exported
+from segexp.config.components import Trust
 from segexp.config.schema import PostprocessConfig, PredictConfig
 from segexp.deployment.runtime import load_exported, runs_on
 from segexp.devices import choose_devices
@@ -18,15 +19,14 @@ from segexp.inference.segmenter import Segmenter
 
 
 @short_traceback
-def load(
-    model: "str | os.PathLike[str]", *, device: str = "cpu", trust: Sequence[str] = (), prune_to: int | None = None
-) -> Segmenter:
+def load(model: "str | os.PathLike[str]", *, device: str = "cpu", trust: Trust = (), prune_to: int | None = None) -> Segmenter:
     """Load a trained network from a run, a checkpoint or an exported file.
 
     Args:
         model: a run directory or a `Run` (its best weights), a .ckpt file, or the output of `export`.
         device: "cpu", "cuda" or "cuda:1".
-        trust: packages of your own whose networks may be built from the file.
+        trust: packages of your own whose networks may be built from the file; True for all of them, and for any code in a
+            .pt2 or .pt file.
         prune_to: the level that a UNet++ trained with deep supervision is pruned to.
 
     Returns:
@@ -103,7 +103,7 @@ def device_for(files: Sequence[Path], gpus: str | int | list[int]) -> str:
     return "cpu" if gpus == "auto" and not all(runs_on(file, device) for file in files if is_exported(file)) else device
 
 
-def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune_to: int | None = None) -> list[Segmenter]:
+def load_members(files: Sequence[Path], device: str, trust: Trust, prune_to: int | None = None) -> list[Segmenter]:
     """Load the segmenters of checkpoints (pruned if `prune_to` is given) and exported files.
 
     Raises:
@@ -115,7 +115,7 @@ def load_members(files: Sequence[Path], device: str, trust: Sequence[str], prune
     for file in files:
         try:
             if is_exported(file):
-                members.append(load_exported(file, device, prune_to))
+                members.append(load_exported(file, device, prune_to, trust))
             else:
                 members.append(load_segmenter(file, device=device, trust=trust, prune_to=prune_to))
         except (CheckpointError, ConfigError) as error:

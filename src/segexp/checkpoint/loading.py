@@ -1,6 +1,5 @@
 """Load segmenters from checkpoint files."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import nn
 
 from segexp.checkpoint.content import parse_config
 from segexp.checkpoint.files import find_checkpoint, read_checkpoint
-from segexp.config.components import check_targets, instantiate, locate, parameters
+from segexp.config.components import Trust, check_targets, instantiate, locate, parameters, without_weights
 from segexp.config.schema import Component, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError
@@ -55,34 +54,21 @@ def with_pruning(model: Component, prune_to: int | None, file: Path) -> Componen
     return model.with_arguments(prune_to=prune_to)
 
 
-PRETRAINED: dict[str, dict[str, Any]] = {
-    "segexp.models": {"weights": "none"},
-    "torchvision.models.segmentation": {"weights": None, "weights_backbone": None},
-    "segmentation_models_pytorch": {"encoder_weights": None},
-}
-"""Arguments that disable pretrained weights, by package."""
-
-
 def without_pretrained(model: Component) -> Component:
     """Return the network's configuration without pretrained weights, for a network whose weights are loaded afterwards.
 
     Networks of unknown packages are not changed.
     """
-    target = model.target
-    off = next((arguments for package, arguments in PRETRAINED.items() if target.startswith(f"{package}.")), {})
-    accepted = parameters(locate(target)) or {} if off else {}
-    return model.with_arguments(**{key: value for key, value in off.items() if key in accepted})
+    return Component.model_validate(without_weights(model.plain()))
 
 
-def load_segmenter(
-    path: str | Path, *, device: str = "cpu", trust: Sequence[str] = (), prune_to: int | None = None
-) -> Segmenter:
+def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Trust = (), prune_to: int | None = None) -> Segmenter:
     """Load a segmenter from a run directory or checkpoint file.
 
     Args:
         path: a run directory (its best checkpoint is used) or a .ckpt file.
         device: of the weights.
-        trust: further packages whose networks may be built from the file.
+        trust: further packages whose networks may be built from the file; True for all of one's own.
         prune_to: the level that a UNet++ trained with deep supervision is pruned to; None for the whole network.
 
     Raises:

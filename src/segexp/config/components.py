@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
@@ -22,7 +23,7 @@ RESERVED = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_arg
 TRUSTED = ("segexp.models", "torch.nn", "torchvision.models.segmentation", "segmentation_models_pytorch")
 """Packages whose networks are built from a checkpoint without asking."""
 
-BUILDERS = ("segexp.models", "torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
+BUILDERS = ("torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
 """Where functions may build a network; elsewhere it must be a class."""
 
 MEASURES = tuple(
@@ -30,6 +31,48 @@ MEASURES = tuple(
     for name in ("boundary.Boundary", "calibration.Calibration", "lesion.ThresholdedJaccard", "membrane.Membrane")
 )
 """Measures that are built from a checkpoint without asking."""
+
+LIBRARIES = frozenset(
+    (
+        *("albumentations", "captum", "cv2", "huggingface_hub", "hydra", "joblib", "lightning", "matplotlib", "mlflow"),
+        *("nibabel", "numpy", "omegaconf", "onnx", "onnxruntime", "openvino", "pandas", "PIL", "pydantic"),
+        *("pytorch_lightning", "rich", "safetensors", "scipy", "segexp", "segmentation_models_pytorch", "tensorboard"),
+        *("tifffile", "timm", "torch", "torchmetrics", "torchvision", "wandb", "yaml"),
+    )
+)
+"""Packages that segexp itself needs: `trust` does not extend to them as a whole, because they read files and run commands."""
+
+Trust = bool | Collection[str]
+"""True: whatever can be trusted may be built; else the packages of one's own that a file may name."""
+
+
+class Kind(NamedTuple):
+    """What the components of a group must be to be built from somebody's file without asking.
+
+    Attributes:
+        noun: for messages.
+        unknown: what anything else is, for messages.
+        packages: where they are defined.
+        base: dotted path of their base class; "" for any class.
+        functions: where functions are allowed besides classes.
+    """
+
+    noun: str
+    unknown: str
+    packages: tuple[str, ...]
+    base: str = ""
+    functions: tuple[str, ...] = ()
+
+
+KINDS = {
+    "model": Kind("network", "not a known network", TRUSTED, "torch.nn.Module", BUILDERS),
+    "mix": Kind("mixing augmentation", "not a known mixing augmentation", ("segexp.data.mixing",)),
+    "loss": Kind("loss", "not a known loss", ("segexp.losses", "torch.nn"), "torch.nn.Module"),
+    "optimizer": Kind("optimizer", "not a known optimizer", ("torch.optim",), "torch.optim.Optimizer"),
+    "scheduler": Kind("schedule", "not a known schedule", ("segexp.optim",)),
+    "metrics": Kind("measure", "no measure of segexp", MEASURES),
+}
+"""By group of the configuration."""
 
 
 def locate(path: str) -> Any:
@@ -86,6 +129,11 @@ def component_nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str,
     elif isinstance(config, list | tuple):
         for index, value in enumerate(config):
             yield from component_nodes(value, f"{key}[{index}]")
+
+
+def named_targets(config: Any) -> list[str]:
+    """Return each `_target_` of a configuration: what one trusts of a file that one's own configuration just wrote."""
+    return [str(node["_target_"]) for _, node in component_nodes(config)]
 
 
 def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
@@ -156,54 +204,125 @@ def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
         raise ConfigError(f"{node.get('_target_')} cannot be built: {reason}") from error
 
 
-def check_targets(config: Any, trust: Collection[str] = ()) -> None:
-    """Refuse a model configuration from a checkpoint that would build anything but networks.
+def check_targets(config: Any, trust: Trust = (), group: str = "model", source: str = "The checkpoint") -> None:
+    """Refuse a group of a configuration from elsewhere that would build anything but known components.
 
-    Every `_target_` must lie under `TRUSTED` or a package of `trust`; under `TRUSTED` it must be a network class or one of
-    `BUILDERS`, defined there, so that re-exported names are refused. Interpolations are refused as well: they could create a
-    `_target_`.
+    Every `_target_`, at any depth, must be a class (or one of the functions) of the group's `KINDS`, defined there, so that
+    re-exported names are refused; or lie under a package of `trust`. Nothing else is imported. Interpolations are refused as
+    well: they could create a `_target_`.
 
     Raises:
         CheckpointError: names the target and what to type; also if its package is missing.
     """
-    _check_resolved(config)
-    for key, node in component_nodes(config):
+    _check_resolved(config, source)
+    kind = KINDS[group]
+    for key, node in component_nodes(config, group):
         path = node["_target_"]
         if not isinstance(path, str) or not path.isascii():
-            raise CheckpointError(f"The checkpoint's {key}._target_ is {path!r}, not a dotted path")
-        package, trusted = path.partition(".")[0], _under(path, trust)
-        _check_installed(package, path, known=trusted or _under(path, TRUSTED))
-        if trusted:
-            _locate_trusted(path)
-        elif not _under(path, TRUSTED) or not _is_network(path):
             raise CheckpointError(
-                f"The checkpoint asks to run {path} ({key}._target_), which is not a known network",
-                f"Networks from {listed(TRUSTED)} are built without asking; anything else could run code of a stranger",
-                f"If you trust where the file comes from, type trust=[{package}]",
+                f"{source} asks to run {path!r} ({key}._target_), which is {kind.unknown} and not a dotted path",
+                "A class of a package was expected",
+                NO_TRUST,
+            )
+        package, trusted, known = path.partition(".")[0], is_trusted(path, trust), _under(path, kind.packages)
+        if trusted or known or can_be_trusted(path):
+            _check_installed(package, path, source, kind.noun, known=trusted or known)
+        if known and _is_kind(path, kind):
+            _check_local(key, node, source)
+        elif trusted:
+            _check_home(path, trust, key, source)
+        else:
+            raise CheckpointError(
+                f"{source} asks to run {path} ({key}._target_), which is {kind.unknown}",
+                f"Those of {listed(kind.packages)} are built without asking; anything else could run code of a stranger",
+                f"If you trust where the file comes from, type trust=[{package}]" if can_be_trusted(path) else NO_TRUST,
             )
 
 
-def check_measures(config: Any, trust: Collection[str] = ()) -> None:
+NO_TRUST = "Do not use this file: no run of segexp needs that, and trust= does not allow it"
+
+
+def is_trusted(path: str, trust: Trust) -> bool:
+    """Return whether the user trusts a dotted path: by its package, or, of a library, by the path itself."""
+    if isinstance(trust, bool):
+        return trust and can_be_trusted(path)
+    return (path in trust and not _is_standard(path)) or (_under(path, trust) and can_be_trusted(path))
+
+
+def can_be_trusted(path: str) -> bool:
+    """Return whether `trust` is offered for a dotted path: not for the standard library and what segexp is made of."""
+    return not _is_standard(path) and path.partition(".")[0] not in LIBRARIES
+
+
+def _is_standard(path: str) -> bool:
+    return path.partition(".")[0] in sys.stdlib_module_names
+
+
+def _check_home(path: str, trust: Trust, key: str, source: str) -> None:
+    """Refuse what a trusted package only imports from elsewhere, such as `my_nets.os.system`.
+
+    Raises:
+        CheckpointError: names where it comes from; or it is no class or function.
+    """
+    target = _locate_trusted(path, source)
+    home = str(getattr(target, "__module__", None) or type(target).__module__)
+    if not callable(target) or not (home == "__main__" or is_trusted(f"{home}.{path.rpartition('.')[2]}", trust)):
+        raise CheckpointError(
+            f"{source} asks to run {path} ({key}._target_), which is {home}.{getattr(target, '__name__', '')}",
+            "A class or function that the trusted package defines was expected",
+            NO_TRUST,
+        )
+
+
+def _check_local(key: str, node: Mapping[str, Any], source: str) -> None:
+    """Refuse names of encoders that a library looks up on a server or in a folder ("tu-hf-hub:NAME").
+
+    Raises:
+        CheckpointError: names the argument.
+    """
+    for name, value in node.items():
+        if isinstance(value, str) and name not in PRETRAINED and name != "_target_" and not re.fullmatch(r"[\w.+-]*", value):
+            raise CheckpointError(
+                f"{source}'s {key}.{name} is {value[:80]!r}, which names a server or a file",
+                "The name of an encoder that is installed was expected",
+                NO_TRUST,
+            )
+
+
+PRETRAINED = frozenset({"weights", "encoder_weights", "weights_backbone"})
+"""Arguments with pretrained weights, which nobody loads for a network whose weights are in a checkpoint."""
+
+
+def without_weights(node: Any) -> Any:
+    """Return a copy of a component that loads no pretrained weights, nor does any component of a known package inside it."""
+    if isinstance(node, list):
+        return [without_weights(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: without_weights(value) for key, value in node.items()}
+    target = str(node.get("_target_", ""))
+    if not _under(target, TRUSTED):
+        return found
+    off = "none" if _under(target, ("segexp.models",)) else None
+    return found | dict.fromkeys(PRETRAINED & (parameters(locate(target)) or {}).keys(), off)
+
+
+def check_measures(config: Any, trust: Trust = ()) -> None:
     """Refuse a metrics section from a checkpoint that would build anything but `MEASURES` or classes of `trust`.
 
     Raises:
         CheckpointError: names the target and what to type.
     """
-    _check_resolved(config)
-    for key, node in component_nodes(config, "metrics"):
-        path = node["_target_"]
-        if path not in MEASURES and not (isinstance(path, str) and _under(path, trust)):
-            raise CheckpointError(
-                f"The checkpoint asks to run {path} ({key}._target_), which is no measure of segexp",
-                "Anything else could run code of a stranger",
-                f"Where you trust the file, type trust=[{str(path).partition('.')[0]}]; or leave it out: metrics=none",
-            )
+    try:
+        check_targets(config, trust, "metrics")
+    except CheckpointError as error:
+        raise CheckpointError(error.found, error.expected, f"{error.do}; or leave it out: metrics=none") from error
 
 
-def _check_resolved(config: Any) -> None:
+def _check_resolved(config: Any, source: str) -> None:
     if "${" in repr(config):
         raise CheckpointError(
-            "The checkpoint's configuration holds an interpolation (${…})",
+            f"{source}'s configuration holds an interpolation (${{…}})",
             "segexp saves resolved values only",
             "Do not use this file, or save it again with the segexp that trained it",
         )
@@ -213,7 +332,7 @@ def _under(path: str, packages: Collection[str]) -> bool:
     return any(path == package or path.startswith(f"{package}.") for package in packages)
 
 
-def _check_installed(package: str, path: str, *, known: bool) -> None:
+def _check_installed(package: str, path: str, source: str, noun: str, *, known: bool) -> None:
     """Refuse a target whose package is missing, without importing anything.
 
     Raises:
@@ -222,29 +341,29 @@ def _check_installed(package: str, path: str, *, known: bool) -> None:
     if package in sys.modules or not package.isidentifier() or importlib.util.find_spec(package):
         return
     raise CheckpointError(
-        f"The checkpoint's network is {path}, and the package {package} is not found",
+        f"{source}'s {noun} is {path}, and the package {package} is not found",
         "A checkpoint holds the weights of a network and not its code, which must be there under the name it had in training",
         f"Put the folder that holds {package} on PYTHONPATH, or install it with pip"
         + ("" if known else f"; then, if you trust where it comes from, type trust=[{package}]"),
     )
 
 
-def _locate_trusted(path: str) -> Any:
+def _locate_trusted(path: str, source: str = "The checkpoint") -> Any:
     try:
         return locate(path)
     except ConfigError as error:
-        raise CheckpointError(f"The checkpoint's network cannot be found: {error}") from error
+        raise CheckpointError(f"{source}'s network cannot be found: {error}") from error
 
 
-def _is_network(path: str) -> bool:
-    from torch import nn
-
+def _is_kind(path: str, kind: Kind) -> bool:
     target = _locate_trusted(path)
     home = getattr(target, "__module__", None) or ""
     if inspect.isclass(target):
-        return _under(home, TRUSTED) and issubclass(target, nn.Module)
+        base = locate(kind.base) if kind.base else object
+        local = not _under(home, ("segmentation_models_pytorch.encoders",))  # which download weights by themselves
+        return local and (_under(home, kind.packages) or path in kind.packages) and issubclass(target, base)
     top_level = inspect.isfunction(target) and target.__qualname__ == path.rpartition(".")[2]
-    return top_level and _under(path, BUILDERS) and _under(home, TRUSTED)
+    return top_level and _under(path, kind.functions) and _under(home, kind.packages)
 
 
 FACTS = frozenset({"in_channels", "num_classes"})

@@ -19,6 +19,7 @@ Pair = Annotated[tuple[Count, Count], Field(strict=False)]
 Box = Annotated[tuple[Whole, Whole, Whole, Whole], Field(strict=False)]
 Gpus = Literal["auto"] | Whole | list[Whole]
 Texts = str | list[str]
+Trust = list[str] | bool
 Orientation = Annotated[
     str,
     Field(
@@ -94,7 +95,7 @@ class PseudoLabelConfig(Section):
     )
     confidence: Fraction = key(0.9, "pixels with a lower probability of the teacher are ignored")
     share: Fraction = key(0.5, "maximum share of pseudo-labelled samples in an epoch")
-    trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
+    trust: Trust = key(list, "packages of your own whose networks may be built from the teacher's file; true: all")
 
 
 class DataConfig(Section):
@@ -214,7 +215,7 @@ class DistillConfig(Section):
     )
     weight: Share = key(0.5, "weight of the teacher in the loss; 0 disables it")
     boundary: Weight = key(0.0, "additional weight within 3 pixels of borders in the teacher's mask")
-    trust: list[str] = key(list, "packages whose networks may be built from the teacher's file")
+    trust: Trust = key(list, "packages of your own whose networks may be built from the teacher's file; true: all")
 
 
 class CallbacksConfig(Section):
@@ -245,6 +246,7 @@ class TrainConfig(Section):
         None, "true: equal weights for all heads | a list: relative loss weights of the heads, finest first"
     )
     resume: str | None = key(None, "a run directory: resume it")
+    trust: Trust = key(list, "with resume, of somebody's run: packages of your own that it may use; true: whatever it names")
     study: str | None = key(None, "name of the folder of a study (-m); by default made of what is swept")
     run_dir: str | None = key(None, "by default runs/<data>/<model>/<date_time>")
     tags: list[str] | None = key(None, "a list of words, kept with the run")
@@ -303,7 +305,7 @@ class CheckConfig(Section):
         "a cross-validation study, or runs: rank possibly wrong masks by the disagreement of networks that were not trained "
         "on them, in label_errors.csv",
     )
-    trust: list[str] = key(list, "further packages whose networks may be built from these runs")
+    trust: Trust = key(list, "packages of your own whose networks may be built from these runs; true: all")
     propose: bool | None = key(
         None, "true writes DIR/data/NAME.yaml, for segexp.train --config-dir DIR data=NAME; by default for data=auto"
     )
@@ -331,7 +333,7 @@ class EvaluateConfig(Section):
     output: str | None = key(
         None, "where to write scores, cases, pictures and report.html (with tune: tuning.csv); null prints only"
     )
-    trust: list[str] = key(list, "further packages whose networks may be built")
+    trust: Trust = key(list, "packages of your own whose networks may be built; true: all, and any code in a .pt2 or .pt file")
 
 
 class PostprocessConfig(Section):
@@ -372,7 +374,7 @@ class PredictConfig(Section):
         False, "true predicts also what is there already; else images whose outputs are all there are skipped"
     )
     check: bool = key(True, "refuse a folder of masks given as images")
-    trust: list[str] = key(list, "further packages whose networks may be built")
+    trust: Trust = key(list, "packages of your own whose networks may be built; true: all, and any code in a .pt2 or .pt file")
 
 
 class ExplainConfig(Section):
@@ -405,7 +407,7 @@ class ExplainConfig(Section):
         False, "true explains also what is there already; else images whose outputs are all there are skipped"
     )
     check: bool = key(True, "refuse a folder of masks given as images")
-    trust: list[str] = key(list, "further packages whose networks may be built")
+    trust: Trust = key(list, "packages of your own whose networks may be built; true: all")
 
 
 class ExportConfig(Section):
@@ -428,7 +430,7 @@ class ExportConfig(Section):
     calibration: Count = key(32, "number of training images for int8 calibration")
     opset: Count = key(20, "ONNX opset")
     data: dict[str, Any] = key(dict, "keys of the data section that differ: data.root=DIR, where the images are now")
-    trust: list[str] = key(list, "further packages whose networks may be built")
+    trust: Trust = key(list, "packages of your own whose networks may be built; true: all")
 
 
 class CompareConfig(Section):

@@ -191,8 +191,8 @@ def measure_file(
     quantised: QuantisationResult | None = None,
 ) -> ExportResult:
     """Measure one file; `shape` is the float32 reference of a low-precision file."""
-    fp32 = None if shape is None else open_runner(shape, wanted.kind, "fp32")
-    own = open_runner(file, wanted.kind, precision)
+    fp32 = None if shape is None else open_runner(shape, wanted.kind, "fp32", "cpu", None, True)
+    own = open_runner(file, wanted.kind, precision, "cpu", None, True)
     subject = ExportedModel(segmenter, own, wanted.returns, size_of(file), fp32)
     size = trial_size(segmenter, material, wanted.returns)
     found = certify(subject, material.images, size, material.validation, done)

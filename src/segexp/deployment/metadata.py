@@ -20,8 +20,14 @@ FORM = 2
 READABLE = (1, 2)
 """Readable versions; 1 is that of segexp 0.1, without a checksum of the sidecar itself."""
 MARK = "segexp-export"
-ENTRIES = ("format", "precision", "returns", "spec", "preprocessing", "postprocessing", "max_pixels", "split_hash", "config")
-"""Required entries of the sidecar."""
+LARGEST = 1 << 22
+"""Bytes of a sidecar that is read; those of the largest class tables take a hundredth."""
+ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("format", "precision", "returns"), (str,)),
+    **dict.fromkeys(("spec", "preprocessing", "postprocessing", "config"), (dict,)),
+    **{"max_pixels": (int, type(None)), "split_hash": (str, type(None))},
+}
+"""Required entries of the sidecar and their types."""
 
 INPUTS = (
     "images (batch, channels, height, width) float32, at the working size and normalised, see preprocessing",
@@ -92,10 +98,12 @@ def read_sidecar(model: Path) -> dict[str, Any]:
             f"Copy {path.name} from where it was exported, or export it again: {again}",
         )
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"{size >> 20} MiB")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(
-            f"{path} cannot be read ({problem})", "The JSON that an export wrote was expected", f"Export again: {again}"
+            f"{path} cannot be read ({str(problem)[:160]})", "The JSON that an export wrote was expected", f"Export again: {again}"
         ) from problem
     if not isinstance(values, dict) or values.get("what") != MARK:
         raise CheckpointError(
@@ -129,8 +137,9 @@ def parse_sidecar(values: dict[str, Any], model: Path) -> tuple[Preprocessing, D
         CheckpointError: an entry is missing or invalid.
     """
     try:
-        for entry in ENTRIES:
-            values[entry]
+        for entry, kinds in ENTRIES.items():
+            if not isinstance(values[entry], kinds):
+                raise TypeError(f"{entry} is {str(values[entry])[:80]!r}")
         spec = {**values["spec"], "classes": tuple(values["spec"]["classes"])}
         spec["palette"] = tuple(tuple(colour) for colour in spec["palette"])
         preprocessing = Preprocessing.from_dict(values["preprocessing"])

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from segexp.checkpoint.content import parse_config
 from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_path
+from segexp.config.components import Trust
 from segexp.deployment.formats import FORMATS, silence_exporters
+from segexp.deployment.inspection import inspected_program, inspected_script
 from segexp.deployment.metadata import parse_sidecar, read_sidecar
 from segexp.errors import CheckpointError, ConfigError, DeviceError, require_packages
 from segexp.inference.segmenter import Provenance, Segmenter
@@ -100,15 +102,24 @@ class OpenvinoRunner(Runner):
 class ProgramRunner(Runner):
     """A program of torch.export, or TorchScript."""
 
-    def __init__(self, path: Path, script: bool, device: str = "cpu") -> None:
+    def __init__(self, path: Path, script: bool, device: str = "cpu", trusted: bool = False) -> None:
         """Load the program.
 
+        Args:
+            path: the file.
+            script: it is TorchScript.
+            device: "cpu", "cuda" or "cuda:N".
+            trusted: open it as it is; else only what `inspection` knows to be harmless.
+
         Raises:
-            CheckpointError: the file is broken or another kind of file.
+            CheckpointError: the file is broken or another kind of file, or holds what needs trust.
         """
         super().__init__(device)
         with silence_exporters(), convert_runtime_errors(path, "TorchScript" if script else "torch.export"):
-            loaded = torch.jit.load(path, map_location=device) if script else torch.export.load(path).module()  # type: ignore[no-untyped-call]
+            if script:
+                loaded = torch.jit.load(path if trusted else inspected_script(path), map_location=device)  # type: ignore[no-untyped-call]
+            else:
+                loaded = torch.export.load(path if trusted else inspected_program(path)).module()
         self.program = loaded.to(device)
 
     def eval(self) -> "ProgramRunner":
@@ -121,7 +132,9 @@ class ProgramRunner(Runner):
         return found
 
 
-def open_runner(path: Path, kind: str, precision: str, device: str = "cpu", threads: int | None = None) -> Runner:
+def open_runner(
+    path: Path, kind: str, precision: str, device: str = "cpu", threads: int | None = None, trusted: bool = False
+) -> Runner:
     """Open an exported file for inference.
 
     Args:
@@ -130,16 +143,17 @@ def open_runner(path: Path, kind: str, precision: str, device: str = "cpu", thre
         precision: as in its sidecar.
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads; None for torch's number.
+        trusted: whether a torch file may hold anything.
 
     Raises:
-        CheckpointError: the file is broken.
+        CheckpointError: the file is broken, or needs trust.
         ValueError: onnxruntime was built without CUDA.
     """
     if kind == "onnx":
         return OnnxRunner(path, device, threads)
     if kind == "openvino":
         return OpenvinoRunner(path, precision, threads)
-    return ProgramRunner(path, kind == "torchscript", device)
+    return ProgramRunner(path, kind == "torchscript", device, trusted)
 
 
 class convert_runtime_errors:  # noqa: N801 - reads as the context manager that it is
@@ -152,7 +166,7 @@ class convert_runtime_errors:  # noqa: N801 - reads as the context manager that 
         return None
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, Exception):
+        if isinstance(problem, Exception) and not isinstance(problem, CheckpointError):
             reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
             raise CheckpointError(
                 f"{self.path} cannot be read as {self.title}: it is truncated, or another kind of file ({reason[:160]})",
@@ -170,17 +184,18 @@ def runs_on(path: Path, device: str) -> bool:
     return True
 
 
-def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) -> Segmenter:
+def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None, trust: Trust = ()) -> Segmenter:
     """Load an exported file as a segmenter.
 
     Args:
         path: the file; its sidecar is next to it.
         device: "cpu", "cuda" or "cuda:N".
         prune_to: must be None; networks are pruned before the export.
+        trust: True opens torch files whatever they hold.
 
     Raises:
-        CheckpointError: file or sidecar is missing or invalid, or the file includes preprocessing and therefore accepts only
-            whole images.
+        CheckpointError: file or sidecar is missing or invalid, the file needs trust, or it includes preprocessing and therefore
+            accepts only whole images.
         ConfigError: the runtime is not installed, or `prune_to` is given.
         DeviceError: the file cannot run on that device.
     """
@@ -206,7 +221,7 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None) 
     kind = values["format"]
     check_runtime(path, kind)
     check_device(path, kind, device)
-    network = open_runner(path, kind, values["precision"], device)
+    network = open_runner(path, kind, values["precision"], device, trusted=trust is True)
     origin = Provenance(
         path, parse_config(values["config"], sidecar_path(path)), values["split_hash"], values.get("fingerprint") or {}
     )

@@ -10,6 +10,7 @@ from segexp.evaluation.records import Record
 
 NEUTRAL = (
     "resume",
+    "trust",
     "study",
     "run_dir",
     "tags",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segexp.checkpoint import load_segmenter
+from segexp.config.components import Trust
 from segexp.config.schema import DataConfig, DistillConfig, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.splits import split_from_config, split_hash
@@ -111,7 +112,7 @@ def load_teacher(config: TrainConfig) -> Segmenter | None:
     return teacher
 
 
-def load_named_segmenter(key: str, path: str, trust: Sequence[str]) -> Segmenter:
+def load_named_segmenter(key: str, path: str, trust: Trust) -> Segmenter:
     """Load the network of a run given by a configuration key.
 
     Args:

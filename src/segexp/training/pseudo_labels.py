@@ -21,6 +21,7 @@ import yaml
 
 from segexp.atomic import atomic_folder, write_json
 from segexp.checkpoint import load_segmenter
+from segexp.config.components import named_targets
 from segexp.config.naming import TEACHER
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
@@ -319,7 +320,7 @@ def _own(config: TrainConfig, directory: Path, train: Train, say: Callable[[str]
         say("First a network is trained on the labelled images alone; then it labels the others.")
         train(inner, home)
         say("Now the network of the run, on both.")
-    return load_segmenter(home, device=accelerator, trust=[config.model.target.split(".")[0]])
+    return load_segmenter(home, device=accelerator, trust=named_targets(config.model.plain()))
 
 
 def _keep_settings(source: Path, target: Path) -> None:

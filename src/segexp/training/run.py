@@ -13,6 +13,7 @@ from rich.progress import track
 
 from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.checks.run import run_preflight_checks
+from segexp.config.components import named_targets
 from segexp.config.naming import TEACHER
 from segexp.config.schema import Component, TrainConfig
 from segexp.console import is_terminal, silence_libraries
@@ -165,7 +166,7 @@ def _score(
 ) -> tuple[dict[str, float], dict[str, Interval]]:
     """Score the best weights on val and test, write the results, and return means and intervals."""
     accelerator, _ = choose_devices(config.trainer.gpus)
-    segmenter = load_segmenter(best, device=accelerator, trust=[config.model.target.split(".")[0]])
+    segmenter = load_segmenter(best, device=accelerator, trust=named_targets(config.model.plain()))
     segmenter.postprocessing = Postprocessing()  # a resumed run may have been tuned before
     outcomes = {
         split: score_split(segmenter, split, cases, data.scoring_set(split), config.callbacks.pictures, directory, measures)
