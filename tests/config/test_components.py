@@ -358,7 +358,8 @@ def test_other_stored_measures_need_trust(node):
         check_measures({"mine": node})
 
 
-def test_stored_measures_of_a_trusted_package():
+def test_stored_measures_of_a_trusted_package(package):
+    package("measures", "class Mine: pass\n")
     check_measures({"mine": {"_target_": "mine.measures.Mine"}}, trust=["mine"])
     with pytest.raises(CheckpointError, match="interpolation"):
         check_measures({"mine": {"_target_": "${oc.env:HOME}"}}, trust=["mine"])

@@ -1,5 +1,6 @@
 """`resume=RUN`: resume a run in its own directory."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,8 @@ from segexp.atomic import atomic_write
 from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
 from segexp.config.overrides import CommandLine, quoted
-from segexp.config.saved_runs import as_plain, read_yaml
+from segexp.config.saved_runs import SavedRun, as_plain, check_run, read_saved_run, read_yaml
+from segexp.config.suggestions import explain_errors
 from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
 
 SAVED = ("config", "hydra", "overrides")
@@ -23,12 +25,12 @@ RELATIVE = ("data.root", "data.unlabeled", "data.pseudo.teacher", "distill.teach
 def resume_command(command: CommandLine) -> CommandLine:
     """Return the command line that resumes the run named by `resume=`.
 
-    Combines the saved overrides, the typed ones (which win) and the run directory. Paths of `RELATIVE` keys stay relative to
-    the original working directory, and the original --config-dir is reused.
+    Combines the saved overrides (without what they trust), the typed ones (which win) and the run directory. Paths of
+    `RELATIVE` keys stay relative to the original working directory, and the original --config-dir is reused.
 
     Raises:
         ConfigError: together with -m.
-        CheckpointError: not a run directory, no `checkpoints/last.ckpt`, or a version that cannot be resumed.
+        CheckpointError: not a run directory, broken settings, no `checkpoints/last.ckpt`, or a version that cannot be resumed.
     """
     if command.multirun:
         raise ConfigError(
@@ -37,21 +39,27 @@ def resume_command(command: CommandLine) -> CommandLine:
             "Leave resume= out",
         )
     run = Path(str(command.value("resume")))
-    saved = _read(run)
+    saved, config = _read(run)
     typed = dict(zip(command.keys, command.overrides, strict=True))
-    before = CommandLine([str(text) for text in saved["overrides"]])
-    merged = dict(zip(before.keys, before.overrides, strict=True)) | typed
-    cwd = Path(saved["hydra"]["hydra"]["runtime"]["cwd"])
+    before = CommandLine(list(saved.overrides))
+    if foreign := [o.input_line for o in before.parsed if o.is_hydra_override() or o.is_sweep_override()]:
+        raise CheckpointError(
+            f"resume={run} has the override {foreign[0]} in .hydra/overrides.yaml",
+            "A run saves neither settings of Hydra nor several values there, so somebody changed the file",
+            "Do not resume this run, or remove the line",
+        )
+    kept = {key: text for key, text in zip(before.keys, before.overrides, strict=True) if key.rpartition(".")[2] != "trust"}
+    merged, cwd = kept | typed, Path(saved.cwd)
     for name in RELATIVE:
-        path: Any = saved["config"]
+        path: Any = config
         for part in name.split("."):
-            path = (path or {}).get(part)
+            path = as_plain(path).get(part)
         as_before = not {name.partition(".")[0], name, "experiment"} & set(typed)
         if as_before and isinstance(path, str) and "${" not in path and not Path(path).is_absolute():
             merged[name] = f"{name}={quoted(str((cwd / path).resolve()))}"
     merged["resume"] = f"resume={quoted(str(run.resolve()))}"
     merged["hydra.run.dir"] = f"hydra.run.dir={quoted(str(run.resolve()))}"
-    folder = command.config_dir or _config_dir(saved["hydra"])
+    folder = command.config_dir or next(iter(saved.folders), None)
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
     return replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder).expanded()
 
@@ -105,21 +113,61 @@ def check_names(state: Path, config: dict[str, Any]) -> None:
         check_version(state, read_checkpoint(state)["segexp"])
 
 
-def _read(run: Path) -> dict[str, Any]:
-    files = {name: run / ".hydra" / f"{name}.yaml" for name in SAVED}
-    if not all(file.is_file() for file in files.values()):
+def check_trust(command: CommandLine, typed: CommandLine) -> None:
+    """Refuse to resume a run that would run code or write files elsewhere; `trust` and each `_target_` that is typed permit it.
+
+    Args:
+        command: the result of `resume_command`.
+        typed: what it was made from.
+
+    Raises:
+        CheckpointError: names the key or file and what to type.
+    """
+    run, trust = Path(str(command.value("resume"))), typed.value("trust")
+    if trust is not True:
+        _check_links(run)
+        own = [str(o.value()) for key, o in zip(typed.keys, typed.parsed, strict=True) if key.endswith("._target_")]
+        trust = [*(trust if isinstance(trust, list) else []), *own]
+    with explain_errors(command.overrides, command.folders):
+        check_run(command, f"resume={run}", trust)
+
+
+def _check_links(run: Path) -> None:
+    """Refuse a run with links that lead out of it.
+
+    Raises:
+        CheckpointError: names the first one.
+    """
+    for folder, inner, files in os.walk(run):
+        for path in (Path(folder) / name for name in (*inner, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(run.resolve()):
+                raise CheckpointError(
+                    f"{path} is a link to {path.resolve()}: resuming the run would write there",
+                    "A run directory without links that lead out of it was expected",
+                    "Put the file itself there; or, if you made the link, type trust=true",
+                )
+
+
+def _read(run: Path) -> tuple[SavedRun, dict[str, Any]]:
+    if not all((run / ".hydra" / f"{name}.yaml").is_file() for name in SAVED):
         raise _not_a_run(run)
-    saved = {name: read_yaml(file) for name, file in files.items()}
+    saved, config = read_saved_run(run), read_yaml(run / ".hydra" / "config.yaml")
+    if saved is None or not saved.cwd or not isinstance(config, dict):
+        raise CheckpointError(
+            f"resume={run} has settings in .hydra that cannot be read",
+            "The plain YAML files that training wrote there were expected",
+            "Copy them again from where the run was made",
+        )
     state = find_resume_state(run)
     if state is None:
-        again = shlex.join(str(text) for text in saved["overrides"] or [] if not str(text).startswith("resume="))
+        again = shlex.join(text for text in saved.overrides if not text.startswith("resume="))
         raise CheckpointError(
             f"resume={run} has no checkpoints/last.ckpt",
             "It stopped before its first step, so there is nothing to resume",
             f"Start again: python -m segexp.train {again}",
         )
-    check_names(state, as_plain(saved["config"]))
-    return saved
+    check_names(state, as_plain(config))
+    return saved, as_plain(config)
 
 
 def _not_a_run(run: Path) -> CheckpointError:
@@ -137,8 +185,3 @@ def _not_a_run(run: Path) -> CheckpointError:
         "Expected the directory of a run, such as runs/liver/unet/…, with .hydra and checkpoints in it",
         hint,
     )
-
-
-def _config_dir(hydra: dict[str, Any]) -> Path | None:
-    sources = hydra["hydra"]["runtime"]["config_sources"]
-    return next((Path(source["path"]) for source in sources if source["provider"] == "command-line"), None)

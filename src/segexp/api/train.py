@@ -47,13 +47,15 @@ def train(
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
         >>> run = segexp.train("liver", data={"root": "DIR"}, loss="focal_dice")
     """
-    from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
+    from segexp.api.resume import check_trust, check_unused, restore_settings_on_error, resume_command
 
     command = command_line(folder, keys, overrides, config_dir)
     resuming = command.value("resume") is not None
     if not resuming:
         check_unused(command)
     line = resume_command(command) if resuming else command
+    if resuming:
+        check_trust(line, command)
     with restore_settings_on_error(line):
         with explain_errors(line.overrides, line.folders):
             job = compose_job("train", line.overrides, line.folders[1:])

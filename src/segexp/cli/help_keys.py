@@ -23,7 +23,7 @@ KEYS = {
                 trainer as in training
   runs=null     a cross-validation study, or runs: rank possibly wrong masks by the disagreement of networks
                 that were not trained on them, in label_errors.csv
-  trust=[]      further packages whose networks may be built from these runs
+  trust=[]      packages of your own whose networks may be built from these runs; true: all
   propose=null  true writes DIR/data/NAME.yaml, for segexp.train --config-dir DIR data=NAME; by default for
                 data=auto
 """,
@@ -54,7 +54,8 @@ KEYS = {
   overwrite=false                     true predicts also what is there already; else images whose outputs are
                                       all there are skipped
   check=true                          refuse a folder of masks given as images
-  trust=[]                            further packages whose networks may be built
+  trust=[]                            packages of your own whose networks may be built; true: all, and any
+                                      code in a .pt2 or .pt file
 """,
     "evaluate": """
   checkpoint=???       a run directory (its best weights), a .ckpt or exported file; several or a study: an
@@ -72,7 +73,8 @@ KEYS = {
   pictures=4           cases in the panel
   output=null          where to write scores, cases, pictures and report.html (with tune: tuning.csv); null
                        prints only
-  trust=[]             further packages whose networks may be built
+  trust=[]             packages of your own whose networks may be built; true: all, and any code in a .pt2 or
+                       .pt file
 """,
     "compare": """
   runs=[]                     directories of runs and studies; typed without the key
@@ -109,7 +111,7 @@ KEYS = {
   overwrite=false      true explains also what is there already; else images whose outputs are all there are
                        skipped
   check=true           refuse a folder of masks given as images
-  trust=[]             further packages whose networks may be built
+  trust=[]             packages of your own whose networks may be built; true: all
 """,
     "export": """
   checkpoint=???               a run directory (its best weights) or a .ckpt file
@@ -126,6 +128,6 @@ KEYS = {
   calibration=32               number of training images for int8 calibration
   opset=20                     ONNX opset
   data={}                      keys of the data section that differ: data.root=DIR, where the images are now
-  trust=[]                     further packages whose networks may be built
+  trust=[]                     packages of your own whose networks may be built; true: all
 """,
 }

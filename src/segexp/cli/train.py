@@ -101,7 +101,7 @@ def command(argv: Sequence[str]) -> int:
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
-    from segexp.api.resume import check_unused, restore_settings_on_error, resume_command
+    from segexp.api.resume import check_trust, check_unused, restore_settings_on_error, resume_command
     from segexp.cli.overrides import parse
     from segexp.cli.study import check_data_named, plan_study
     from segexp.cli.summary import summarize
@@ -109,7 +109,9 @@ def command(argv: Sequence[str]) -> int:
     line = parse(argv)
     if line.value("resume") is not None:
         with restore_settings_on_error(line):
-            run_hydra(task, resume_command(line), "train")
+            command = resume_command(line)
+            check_trust(command, line)
+            run_hydra(task, command, "train")
         return 0
     check_unused(line)
     if not line.multirun:

@@ -215,7 +215,7 @@ def check_targets(config: Any, trust: Trust = (), group: str = "model", source: 
         CheckpointError: names the target and what to type; also if its package is missing.
     """
     _check_resolved(config, source)
-    kind = KINDS[group]
+    kind = KINDS.get(group, Kind("component", "no part of a run", ()))
     for key, node in component_nodes(config, group):
         path = node["_target_"]
         if not isinstance(path, str) or not path.isascii():
@@ -234,9 +234,35 @@ def check_targets(config: Any, trust: Trust = (), group: str = "model", source: 
         else:
             raise CheckpointError(
                 f"{source} asks to run {path} ({key}._target_), which is {kind.unknown}",
-                f"Those of {listed(kind.packages)} are built without asking; anything else could run code of a stranger",
+                f"{f'Those of {listed(kind.packages)} are' if kind.packages else 'Known components are'} built without asking; "
+                "anything else could run code of a stranger",
                 f"If you trust where the file comes from, type trust=[{package}]" if can_be_trusted(path) else NO_TRUST,
             )
+
+
+def check_transforms(augment: Any, trust: Trust, source: str) -> None:
+    """Refuse augmentations of a configuration from elsewhere that are neither albumentations' nor of a package of `trust`.
+
+    Raises:
+        CheckpointError: names the class and what to type.
+    """
+    for node in _mappings(augment):
+        name = node.get("name")
+        if isinstance(name, str) and "." in name and not _under(name, ("albumentations",)) and not is_trusted(name, trust):
+            raise CheckpointError(
+                f"{source} asks to run {name} (augment.transforms), which is no transform of albumentations",
+                "Those are built without asking; anything else could run code of a stranger",
+                f"If you trust where it comes from, type trust=[{name.partition('.')[0]}]"
+                if can_be_trusted(name)
+                else NO_TRUST,
+            )
+
+
+def _mappings(node: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _mappings(value)
 
 
 NO_TRUST = "Do not use this file: no run of segexp needs that, and trust= does not allow it"

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from segexp import __version__
 from segexp.atomic import SEAL, is_intact, sealed, write_json
 from segexp.checkpoint.files import sidecar_path
@@ -13,7 +15,7 @@ from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError, listed
 from segexp.inference.postprocessing import Postprocessing
 from segexp.inference.segmenter import Segmenter
-from segexp.types import DataSpec
+from segexp.types import IGNORE, DataSpec
 
 FORM = 2
 """Version of the sidecar format."""
@@ -103,7 +105,9 @@ def read_sidecar(model: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(
-            f"{path} cannot be read ({str(problem)[:160]})", "The JSON that an export wrote was expected", f"Export again: {again}"
+            f"{path} cannot be read ({str(problem)[:160]})",
+            "The JSON that an export wrote was expected",
+            f"Export again: {again}",
         ) from problem
     if not isinstance(values, dict) or values.get("what") != MARK:
         raise CheckpointError(
@@ -140,13 +144,15 @@ def parse_sidecar(values: dict[str, Any], model: Path) -> tuple[Preprocessing, D
         for entry, kinds in ENTRIES.items():
             if not isinstance(values[entry], kinds):
                 raise TypeError(f"{entry} is {str(values[entry])[:80]!r}")
-        spec = {**values["spec"], "classes": tuple(values["spec"]["classes"])}
-        spec["palette"] = tuple(tuple(colour) for colour in spec["palette"])
-        preprocessing = Preprocessing.from_dict(values["preprocessing"])
-        return preprocessing, DataSpec(**spec), Postprocessing.from_dict(values["postprocessing"])
+        preprocessing = TypeAdapter(Preprocessing).validate_python(values["preprocessing"])
+        spec = TypeAdapter(DataSpec).validate_python(values["spec"])
+        if not (1 < len(spec.classes) == len(spec.palette) <= IGNORE and 0 < spec.channels == preprocessing.channels):
+            raise ValueError(f"{len(spec.classes)} classes, {len(spec.palette)} colours, {spec.channels} channels")
+        return preprocessing, spec, TypeAdapter(Postprocessing).validate_python(values["postprocessing"])
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as problem:
+        reason = " ".join(str(problem).split())[:160]
         raise CheckpointError(
-            f"{sidecar_path(model)} lacks or misnames something ({problem})",
+            f"{sidecar_path(model)} lacks or misnames something ({reason})",
             "The sidecar as the export wrote it was expected",
             "Copy it again from where it was exported",
         ) from problem

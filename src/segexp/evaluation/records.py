@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from segexp.config.migration import upgrade
-from segexp.config.saved_runs import study_command
+from segexp.config.saved_runs import load_yaml, study_command
 from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed, nearest
 
@@ -260,12 +258,12 @@ def _broken(row: Mapping[str, str]) -> bool:
 def _yaml(path: Path) -> Any:
     """Return the content of a saved YAML file; None if it does not exist."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path)
     except OSError:
         return None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise DataError(
-            f"{path} is not YAML ({' '.join(str(error).split())[:120]})",
+            f"{path} is not YAML ({error})",
             "The settings that were saved with the run were expected",
             "Copy the file again from where the run was made",
         ) from error
