@@ -68,15 +68,19 @@ def parse_config(values: Any, file: Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(upgrade(values))
     except (ValidationError, AttributeError, TypeError, ValueError) as problem:
-        reason = str(problem).splitlines()
-        if isinstance(problem, ValidationError):
-            first = problem.errors()[0]
-            reason = [f"{'.'.join(map(str, first['loc']))}: {first['msg']}"]
         raise CheckpointError(
-            f"{file} holds a configuration that segexp {__version__} does not understand ({(reason or ['empty'])[0][:160]})",
+            f"{file} holds a configuration that segexp {__version__} does not understand ({reason(problem)})",
             "The configuration that training saved was expected",
             "Copy the file again from where it was trained, or install the version that wrote it",
         ) from problem
+
+
+def reason(problem: Exception) -> str:
+    """Return the first line of why values are invalid, of pydantic the first problem with its place."""
+    if isinstance(problem, ValidationError):
+        first = problem.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:160]
+    return (str(problem).splitlines() or ["empty"])[0][:160]
 
 
 def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: str) -> None:

@@ -221,7 +221,8 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
             raise CheckpointError(
                 f"{source} sets {key}{f' to {text[:120]}' if text else ''}, which reaches beyond the run",
                 "Values and references to other keys were expected in a run that may be somebody else's",
-                f"Type {key}=… with a value of your own, or, if you made the run, trust=true",
+                f"{'Leave that option out' if key.startswith('hydra.') else f'Type {key}=… with a value of your own'}; or, if you made "
+                "the run, type trust=true",
             )
     typed = set(command.keys)
     for key in ("distill", "data.pseudo"):
@@ -238,7 +239,7 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
     check_transforms(settings.get("augment"), trust, source)
 
 
-HYDRA = ("callbacks", "hydra_logging", "job_logging", "launcher", "mode", "output_subdir", "searchpath", "sweeper")
+HYDRA = ("callbacks", "hydra_logging", "job_logging", "launcher", "mode", "output_subdir", "sweeper")
 """Settings of Hydra with which it builds objects or writes elsewhere, before segexp starts."""
 
 

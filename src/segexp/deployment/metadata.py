@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from segexp import __version__
 from segexp.atomic import SEAL, is_intact, sealed, write_json
+from segexp.checkpoint.content import reason
 from segexp.checkpoint.files import sidecar_path
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError, listed
@@ -105,7 +106,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
         raise CheckpointError(
-            f"{path} cannot be read ({str(problem)[:160]})",
+            f"{path} cannot be read ({reason(problem)})",
             "The JSON that an export wrote was expected",
             f"Export again: {again}",
         ) from problem
@@ -150,9 +151,8 @@ def parse_sidecar(values: dict[str, Any], model: Path) -> tuple[Preprocessing, D
             raise ValueError(f"{len(spec.classes)} classes, {len(spec.palette)} colours, {spec.channels} channels")
         return preprocessing, spec, TypeAdapter(Postprocessing).validate_python(values["postprocessing"])
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as problem:
-        reason = " ".join(str(problem).split())[:160]
         raise CheckpointError(
-            f"{sidecar_path(model)} lacks or misnames something ({reason})",
+            f"{sidecar_path(model)} lacks or misnames something ({reason(problem)})",
             "The sidecar as the export wrote it was expected",
             "Copy it again from where it was exported",
         ) from problem

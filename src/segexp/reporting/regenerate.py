@@ -13,6 +13,8 @@ from segexp.reporting.study_report import write_study_report
 def write_reports(directory: Path) -> Iterator[Path]:
     """Write the report of a run; or those of all finished runs in a folder, then that of the folder. Yield each path.
 
+    Nothing is written to runs outside of the folder that are linked into it.
+
     Raises:
         DataError: the folder does not exist or contains no run; or it is an unfinished or broken run.
     """
@@ -21,7 +23,8 @@ def write_reports(directory: Path) -> Iterator[Path]:
         yield write_run_report(directory)
         return
     for run in runs:
-        if not unfinished_reason(run):
+        inside = run.resolve().is_relative_to(directory.resolve())  # a link out of the folder could lead anywhere
+        if inside and not unfinished_reason(run):
             with suppress(DataError):  # the report of the folder describes the problem
                 yield write_run_report(run)
     yield write_study_report(directory)
