@@ -153,15 +153,18 @@ def with_target(node: Any, *where: str) -> Callable[[Place, Path], Path]:
 
 
 def raw_pickle(place: Place, folder: Path) -> Path:
+    """Write a pickle under the name of a checkpoint."""
     (folder / "best.ckpt").write_bytes(pickle.dumps({"segexp": Payload(place.marker), "state_dict": {}}))
     return folder / "best.ckpt"
 
 
 def torch_pickle(place: Place, folder: Path) -> Path:
+    """Write a checkpoint with an object among its values."""
     return checkpoint(place, folder / "best.ckpt", lambda values: values.update(more=Payload(place.marker)))
 
 
 def script_as_checkpoint(place: Place, folder: Path) -> Path:
+    """Write TorchScript under the name of a checkpoint."""
     return script(WRITES)(place, folder).rename(folder / "best.ckpt")
 
 
@@ -227,6 +230,7 @@ def rewrite(place: Place, file: Path, change: Callable[[dict[str, bytes]], None]
 
 
 def saved(value: Any) -> bytes:
+    """Return what `torch.save` writes for an object."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
@@ -259,18 +263,23 @@ def payload(kind: str, name: str, content: Callable[[Any], bytes]) -> Callable[[
 
 
 def first_size(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the first size of a program, an expression."""
     return next(iter(model["graph_module"]["graph"]["sym_int_values"].values()))["as_expr"]  # type: ignore[no-any-return]
 
 
 def expression(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Let a size be a command."""
     first_size(model)["expr_str"] = f"__import__('os').system('touch {place.marker}')"
 
 
 def symbol(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Let a size be reached by attributes."""
     first_size(model)["expr_str"] = f"Symbol('s0').__class__.__init__.__globals__['os'].system('touch {place.marker}')"
 
 
 def operation(target: str, *texts: str) -> Callable[[Place, Path], Path]:
+    """Return what writes a .pt2 with another operation on these texts."""
+
     def change(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
         node = model["graph_module"]["graph"]["nodes"][-1]
         node["target"] = target
@@ -283,11 +292,13 @@ def operation(target: str, *texts: str) -> Callable[[Place, Path], Path]:
 
 
 def argument_name(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Put code into the name of the argument."""
     signature = model["graph_module"]["module_call_graph"][0]["signature"]
     signature["forward_arg_names"] = [f"image=open({str(place.marker)!r}, 'w')"]
 
 
 def tree_type(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Let the result be of a type that names a module."""
     signature = model["graph_module"]["module_call_graph"][0]["signature"]
     context = json.dumps({"default_factory_module": "evil_nets", "default_factory_name": "x", "dict_context": "[]"})
     spec = {"type": "collections.defaultdict", "context": context, "children_spec": []}
@@ -295,28 +306,34 @@ def tree_type(model: dict[str, Any], entries: dict[str, bytes], place: Place) ->
 
 
 def node_name(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Put code into the name of a value."""
     text = json.dumps(model).replace('"image"', json.dumps(f"image\n    open({str(place.marker)!r}, 'w')"))
     model.clear()
     model.update(json.loads(text))
 
 
 def legacy_weights(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Add weights as older versions of torch stored them: pickled."""
     entries["data/weights/model.pt"] = saved(Payload(place.marker))
 
 
 def example_inputs(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Replace the example inputs by an object."""
     entries["data/sample_inputs/model.pt"] = saved(Payload(place.marker))
 
 
 def compiled(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Add a compiled library."""
     entries["data/aotinductor/model/lib.so"] = b"\x7fELF"
 
 
 def guards(model: dict[str, Any], entries: dict[str, bytes], place: Place) -> None:
+    """Let a guard be code."""
     model["guards_code"] = [f"open({str(place.marker)!r}, 'w')"]
 
 
 def old_program(place: Place, folder: Path) -> Path:
+    """Write a program as torch 2.7 did, where everything is pickled."""
     with zipfile.ZipFile(folder / "net.pt2", "w") as archive:
         archive.writestr("version", "8.20")
         for name in ("serialized_exported_program.json", "serialized_state_dict.json", "serialized_constants.json"):
@@ -325,6 +342,8 @@ def old_program(place: Place, folder: Path) -> Path:
 
 
 def pickle_as(name: str) -> Callable[[Place, Path], Path]:
+    """Return what writes a pickle under the name of an exported file."""
+
     def write(place: Place, folder: Path) -> Path:
         (folder / name).write_bytes(saved(Payload(place.marker)))
         return sealed(place, folder / name, name)
@@ -367,7 +386,8 @@ def script(line: str, method: str = "forward", pickled: bool = False) -> Callabl
             name = next(name for name in entries if name.endswith("deployment/modules.py"))
             code = entries[name].decode().replace("    network = self.network", f"    {line}\n    network = self.network", 1)
             if method != "forward":
-                code += f"  def {method}(self: __torch__.segexp.deployment.modules.NetworkModule, image: Tensor) -> None:\n    {line}\n"
+                network = "__torch__.segexp.deployment.modules.NetworkModule"
+                code += f"  def {method}(self: {network}, image: Tensor) -> None:\n    {line}\n"
             entries[name] = code.replace("MARKER", str(place.marker)).encode()
             if pickled:
                 entries["constants.pkl"] = pickle.dumps(Payload(place.marker), 2)
@@ -411,6 +431,8 @@ def onnx_outside(location: str) -> Callable[[Place, Path], Path]:
 
 
 def onnx_sidecar(change: Callable[[dict[str, Any]], None]) -> Callable[[Place, Path], Path]:
+    """Return what writes a good ONNX file with a changed sidecar."""
+
     def write(place: Place, folder: Path) -> Path:
         shutil.copy(place.exported / "net.onnx", folder)
         return sealed(place, folder / "net.onnx", "net.onnx", change)
@@ -419,6 +441,8 @@ def onnx_sidecar(change: Callable[[dict[str, Any]], None]) -> Callable[[Place, P
 
 
 def sidecar_text(text: str) -> Callable[[Place, Path], Path]:
+    """Return what writes a good ONNX file with this as its sidecar."""
+
     def write(place: Place, folder: Path) -> Path:
         shutil.copy(place.exported / "net.onnx", folder)
         (folder / "net.onnx.json").write_text(text)
@@ -463,6 +487,8 @@ def run_with(*words: str, change: Callable[[Place, Path], None] | None = None) -
 
 
 def saved_file(name: str, text: str) -> Callable[[Place, Path], None]:
+    """Return what replaces a file of the run's settings."""
+
     def change(place: Place, run: Path) -> None:
         (run / ".hydra" / name).write_text(text.replace("MARKER", str(place.marker)))
 
@@ -470,6 +496,8 @@ def saved_file(name: str, text: str) -> Callable[[Place, Path], None]:
 
 
 def linked(name: str) -> Callable[[Place, Path], None]:
+    """Return what puts a link out of the run in place of a file."""
+
     def change(place: Place, run: Path) -> None:
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(place.bait)
@@ -478,6 +506,7 @@ def linked(name: str) -> Callable[[Place, Path], None]:
 
 
 def linked_folder(place: Place, run: Path) -> None:
+    """Put a link out of the run in place of a folder."""
     shutil.rmtree(run / "csv")
     (run / "csv").symlink_to(place.bait.parent)
 

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from segexp.api.resume import quoted, resume_command
+from segexp.api.resume import check_trust, quoted, resume_command
 from segexp.cli.overrides import CommandLine, parse
 from segexp.errors import CheckpointError, ConfigError
 
@@ -131,3 +131,45 @@ def test_a_folder_that_is_no_run_says_what_one_is(run, tmp_path):
 def test_a_study_is_not_resumed_by_hand(run):
     with pytest.raises(ConfigError, match="resume= and -m are together"):
         resume_command(CommandLine(["resume=x"], ["--multirun"], multirun=True))
+
+
+@pytest.mark.parametrize("text", ["+hydra.callbacks.x={_target_: os.system}", "hydra/job_logging=none", "seed=1,2"])
+def test_overrides_that_no_run_saves_are_refused(run, text):
+    with pytest.raises(CheckpointError, match=r"has the override .* so somebody changed the file"):
+        go_on(run(overrides=["model=unet", text]))
+
+
+def test_what_a_run_trusts_itself_is_forgotten(run):
+    folder = run(overrides=["trust=true", "distill=kd", "distill.trust=[evil]", "++data.pseudo.trust=[evil]"], root="/abs")
+    assert set(values(go_on(folder))) == {"distill", "resume", "hydra.run.dir"}
+    assert values(go_on(folder, "trust=[mine]"))["trust"] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["hydra", "overrides", "config"])
+def test_settings_that_are_no_plain_yaml(run, name):
+    folder = run()
+    (folder / ".hydra" / f"{name}.yaml").write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(CheckpointError, match=r"has settings in \.hydra that cannot be read"):
+        go_on(folder)
+
+
+def test_a_run_with_a_link_out_of_it(run, tmp_path):
+    folder = run(overrides=["data=liver"], root="/abs")
+    line = parse([f"resume={quoted(str(folder))}"])
+    (folder / "last").symlink_to("checkpoints/last.ckpt")  # inside
+    check_trust(resume_command(line), line)
+    (folder / "train.log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"train\.log is a link to .*elsewhere: resuming the run would write there"):
+        check_trust(resume_command(line), line)
+    trusting = parse([f"resume={quoted(str(folder))}", "trust=true"])
+    check_trust(resume_command(trusting), trusting)
+
+
+def test_a_class_that_is_typed_needs_no_trust(run):
+    folder = run(overrides=["data=liver", "loss._target_=segexp_nobody.Loss"], root="/abs")
+    line = parse([f"resume={quoted(str(folder))}"])
+    with pytest.raises(CheckpointError, match="segexp_nobody is not found"):
+        check_trust(resume_command(line), line)
+    line = parse([f"resume={quoted(str(folder))}", "optimizer._target_=timm.optim.Lamb"])
+    with pytest.raises(CheckpointError, match="segexp_nobody"):
+        check_trust(resume_command(line), line)

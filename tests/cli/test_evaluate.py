@@ -12,6 +12,7 @@ import torch
 
 from segexp import __version__
 from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocessing
+from segexp.config.components import MEASURES
 from segexp.evaluation.tune_postprocessing import TuningResult, candidates_for
 from segexp.inference.postprocessing import Postprocessing
 from segexp.metrics.significance import Interval
@@ -123,8 +124,9 @@ def test_a_measure_of_a_stranger_is_not_run(one, copied, refused, evaluate):
     code, text = refused(f"checkpoint={copied}")
     assert code == 1
     assert text == (
-        "The checkpoint asks to run os.system (metrics.mine._target_), which is no measure of segexp. Anything else could run "
-        "code of a stranger. Where you trust the file, type trust=[os]; or leave it out: metrics=none."
+        "The checkpoint asks to run os.system (metrics.mine._target_), which is no measure of segexp. Those of "
+        f"{', '.join(MEASURES)} are built without asking; anything else could run code of a stranger. Do not use this file: no "
+        "part of segexp needs it, and no trust=[PACKAGE] allows it; or leave it out: metrics=none."
     )
     assert evaluate(f"checkpoint={copied}", "metrics=none") == 0
 
@@ -237,7 +239,7 @@ WRONG_CLASSES = (
         (["data.rot=x"], 2, "data.rot is not a key of data. Did you mean root, crop?"),
         (["data.cache=tape"], 2, "data.cache is 'tape' (text); expected auto | ram | disk | none."),
         (["pictures=many"], 2, "pictures is 'many' (text); expected a whole number, 0 or more."),
-        (["trust=me"], 2, "trust is 'me' (text); expected a list, each text."),
+        (["trust=me"], 2, "trust is 'me' (text); expected a list, each text, or true or false."),
         (["data=skin"], 2, "data=skin does not fit: data is not a group of options here. Type its keys: data.KEY=VALUE."),
         (
             ["tune=postprocess", "split=test"],

@@ -12,10 +12,14 @@ from segexp.config.components import (
     check_measures,
     check_signature,
     check_targets,
+    check_transforms,
     component_nodes,
     fit_to_targets,
     instantiate,
     locate,
+    named_targets,
+    needed_trust,
+    without_weights,
 )
 from segexp.config.composition import compose, to_plain
 from segexp.config.validation import validate
@@ -363,3 +367,100 @@ def test_stored_measures_of_a_trusted_package(package):
     check_measures({"mine": {"_target_": "mine.measures.Mine"}}, trust=["mine"])
     with pytest.raises(CheckpointError, match="interpolation"):
         check_measures({"mine": {"_target_": "${oc.env:HOME}"}}, trust=["mine"])
+
+
+SYSTEM = {"_target_": "os.system", "command": "true"}
+FUNCTIONS = {
+    *("os.system", "subprocess.run", "builtins.eval", "functools.partial", "torch.load", "torch.hub.load", "numpy.load"),
+    *("torch.utils.collect_env.run", "hydra.utils.call", "hydra.utils.get_method", "segexp.models.pretrained.hub_file"),
+}
+
+
+@pytest.mark.parametrize("trust", [True, ["torch", "numpy", "os", "builtins", "hydra", "functools", "segexp", "smp"]])
+@pytest.mark.parametrize("path", sorted(FUNCTIONS))
+def test_no_trust_extends_to_libraries(path, trust):
+    with pytest.raises(CheckpointError, match=r"Do not use this file.* no trust=\[PACKAGE\] allows it"):
+        check_targets({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": path, "_partial_": True}]}, trust)
+
+
+def test_a_trusted_package_gives_what_it_defines_and_not_what_it_imports(package):
+    imports = "import os, functools\nfrom os import system\nfrom torch import load\nfrom torch.nn import Identity\n"
+    package("net", f"{imports}class Net: pass\ndef build(): pass\nsmall = functools.partial(Net)\n")
+    for name in ("Net", "build", "small", "Identity"):
+        check_targets({"_target_": f"mine.net.{name}"}, ["mine"])
+        check_targets({"_target_": f"mine.net.{name}"}, True)
+    for name in ("system", "os.system", "os", "load", "functools.partial"):
+        with pytest.raises(CheckpointError, match=rf"asks to run mine\.net\.{name} "):
+            check_targets({"_target_": f"mine.net.{name}"}, ["mine"])
+
+
+def test_what_a_run_just_wrote_itself_is_trusted_by_its_whole_path():
+    own = {"_target_": "timm.create_model", "model_name": "resnet18"}
+    assert named_targets({"model": own}) == ["timm.create_model"]
+    check_targets(own, named_targets(own))
+
+
+@pytest.mark.parametrize(
+    ("group", "good", "bad"),
+    [
+        ("loss", "segexp.losses.Dice", "segexp.losses.base.check_range"),
+        ("loss", "torch.nn.CrossEntropyLoss", "torch.nn.functional.cross_entropy"),
+        ("optimizer", "torch.optim.AdamW", "torch.optim.lr_scheduler.StepLR"),
+        ("scheduler", "segexp.optim.Cosine", "segexp.optim.parameter_groups"),
+        ("mix", "segexp.data.mixing.CutMix", "segexp.models.UNet"),
+        ("model", "segmentation_models_pytorch.Unet", "segmentation_models_pytorch.encoders.get_encoder"),
+        ("model", "segexp.models.UNet", "segmentation_models_pytorch.encoders.TimmUniversalEncoder"),
+    ],
+)
+def test_each_group_has_its_own_kind_of_component(group, good, bad):
+    check_targets({"_target_": good, "_partial_": True}, group=group)
+    with pytest.raises(CheckpointError, match=r"The run asks to run .* could run code of a stranger"):
+        check_targets([{"_target_": bad}], group=group, source="The run")
+
+
+@pytest.mark.parametrize("group", ["callbacks", "logger", "data", "trainer"])
+def test_a_group_without_components_takes_none(group):
+    with pytest.raises(CheckpointError, match=rf"os\.system \({group}\.mine\._target_\), which is no part of a run"):
+        check_targets({"mine": SYSTEM}, group=group)
+
+
+def test_transforms_of_a_stranger():
+    check_transforms({"transforms": [{"name": "HorizontalFlip"}, {"name": "albumentations.Blur"}]}, (), "RUN")
+    nested = {"transforms": [{"name": "OneOf", "transforms": [{"name": "mine.Stripes"}]}]}
+    check_transforms(nested, ["mine"], "RUN")
+    with pytest.raises(CheckpointError, match=r"RUN asks to run mine\.Stripes .* type trust=\[mine\]"):
+        check_transforms(nested, (), "RUN")
+    with pytest.raises(CheckpointError, match=r"no trust=\[PACKAGE\] allows it"):
+        check_transforms({"transforms": [{"name": "os.system"}]}, True, "RUN")
+
+
+def test_a_checkpoint_asks_no_server_for_an_encoder():
+    smp = {"_target_": "segmentation_models_pytorch.Unet", "encoder_name": "tu-hf-hub:evil/net"}
+    with pytest.raises(
+        CheckpointError, match=r"model\._args_\[0\]\.encoder_name is 'tu-hf-hub:evil/net', which names a server"
+    ):
+        check_targets({"_target_": "torch.nn.Sequential", "_args_": [smp]})
+
+
+def test_what_a_run_needs_to_be_resumed():
+    known = {
+        "model": {"_target_": UNET},
+        "optimizer": {"_target_": "torch.optim.SGD"},
+        "mix": None,
+        "augment": {"transforms": []},
+    }
+    assert needed_trust(known) == ""
+    own = {
+        "loss": {"_target_": "mine.Loss", "inner": {"_target_": "segexp.losses.Dice"}},
+        "model": {"_target_": "timm.create_model"},
+    }
+    augment = {"transforms": [{"name": "Blur"}, {"name": "other.Stripes"}]}
+    assert needed_trust(known | own | {"augment": augment}) == "'trust=[timm.create_model,mine,other]'"
+
+
+def test_no_weights_are_loaded_at_any_depth():
+    own = {"_target_": "mine.Net", "encoder": {"_target_": "segmentation_models_pytorch.Unet", "encoder_weights": "imagenet"}}
+    inner = {"_target_": "segexp.models.EncoderDecoder", "weights": "/etc/passwd", "encoder": "resnet18"}
+    found = without_weights({"_target_": "torch.nn.Sequential", "_args_": [inner, own]})
+    assert found["_args_"][0] == inner | {"weights": "none"}
+    assert found["_args_"][1]["encoder"]["encoder_weights"] is None

@@ -5,14 +5,22 @@ from pathlib import Path
 import pytest
 import yaml
 
+from segexp.config.overrides import CommandLine
 from segexp.config.saved_runs import (
+    LARGEST,
     as_yaml,
+    check_run,
     config_of_choices,
+    foreign_interpolation,
+    load_yaml,
     read_saved_config,
     read_saved_run,
+    read_yaml,
+    resolve_own,
     study_command,
     study_overrides,
 )
+from segexp.errors import CheckpointError
 
 
 @pytest.fixture
@@ -126,3 +134,86 @@ def test_a_configuration_that_cannot_be_read_is_empty(kept, tmp_path):
 
 def test_yaml_is_plain():
     assert as_yaml({"a": [1, None], "b": {"c": "x"}}) == "a:\n- 1\n- null\nb:\n  c: x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a ${data.channels} b", ""),
+        ("${.name}[${x[0]}]", ""),
+        ("${segexp.count:${data.classes}}", ""),
+        ("${oc.env:HOME}", "${oc.env:HOME}"),
+        ("x ${ oc.env : HOME}", "${ oc.env : HOME}"),
+        ("${segexp.first:${oc.env:HOME}}", "${oc.env:HOME}"),
+        ("${${name}.env:HOME}", "${${name}"),
+        ("no ${", "${}"),
+    ],
+)
+def test_an_interpolation_that_reaches_outside(text, found):
+    assert foreign_interpolation(text) == found
+
+
+def test_only_references_to_other_keys_are_resolved(monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cr3t")
+    texts = ["${oc.env:SECRET}", r"\${oc.env:SECRET}", "${segexp.first:${oc.env:SECRET}}", "${oc.decode:'${oc.env:SECRET}'}"]
+    found = resolve_own({"a": 3, "b": "${a}", "c": [*texts, {"d": "${segexp.count:${e}}"}], "e": {"x": 1, "y": 2}})
+    assert found == {"a": 3, "b": 3, "c": [*texts, {"d": 2}], "e": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("a: &a [x]\nb: [*a, *a]", "repeats parts of itself"),
+        ("- " + "x" * LARGEST, "larger than 1 MiB"),
+        ("[" * 9000, "recursion"),
+        ("a: [", "expected"),
+    ],
+)
+def test_yaml_of_a_stranger(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_yaml(tmp_path / "config.yaml")
+    assert read_yaml(tmp_path / "config.yaml") is None
+
+
+def test_yaml_with_a_star_in_a_text(tmp_path):
+    (tmp_path / "config.yaml").write_text('image: "*.png"\nmask: "{id}_*x.png"\n')
+    assert load_yaml(tmp_path / "config.yaml") == {"image": "*.png", "mask": "{id}_*x.png"}
+
+
+def resumed(*words, conf=None):
+    """The command that resumes a run with these overrides."""
+    return CommandLine(["data=liver", "data.root=x", *words, "hydra.run.dir=run"], config_dir=conf).expanded()
+
+
+def test_a_run_of_known_components_is_resumed():
+    check_run(resumed("optimizer=sgd", "loss=cldice", "mix=cutmix", "metrics=membrane", "logger.tensorboard=true"), "RUN", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "allowed"),
+    [
+        (["loss._target_=torch.load"], r"RUN asks to run torch\.load \(loss\._target_\)", False),
+        (["+callbacks.mine={_target_: os.system}"], r"RUN asks to run os\.system \(callbacks\.mine\._target_\)", False),
+        (["data.root=${oc.env:HOME}"], r"RUN sets data\.root to \$\{oc\.env:HOME\}, .* trust=true", True),
+        (["++logger.mlflow={tracking_uri: 'http://x'}"], r"RUN sets logger\.mlflow\.tracking_uri to http://x", True),
+        (["augment.transforms=[{name: evil.Net}]"], r"RUN asks to run evil\.Net .* trust=\[evil\]", True),
+    ],
+)
+def test_a_run_that_reaches_further_is_not(words, message, allowed):
+    with pytest.raises(CheckpointError, match=message):
+        check_run(resumed(*words), "RUN", [])
+    if allowed:
+        check_run(resumed(*words), "RUN", True)
+
+
+def test_options_from_the_folder_of_a_run(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("_target_: my_losses_of_nobody.Plain\n")
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "cb.yaml").write_text("# @package hydra.callbacks\nmine: {_target_: os.system}\n")
+    with pytest.raises(CheckpointError, match=r"my_losses_of_nobody is not found.* trust=\[my_losses_of_nobody\]"):
+        check_run(resumed("loss=mine", conf=tmp_path), "RUN", [])
+    with pytest.raises(CheckpointError, match=r"RUN sets hydra\.callbacks, which reaches beyond the run"):
+        check_run(resumed("+evil=cb", conf=tmp_path), "RUN", ["os"])

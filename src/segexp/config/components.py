@@ -23,6 +23,9 @@ RESERVED = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_arg
 TRUSTED = ("segexp.models", "torch.nn", "torchvision.models.segmentation", "segmentation_models_pytorch")
 """Packages whose networks are built from a checkpoint without asking."""
 
+LOSSES = ("segexp.losses", "segmentation_models_pytorch.losses", "torch.nn")
+"""Packages whose losses are built from a run without asking."""
+
 BUILDERS = ("torchvision.models.segmentation", "segmentation_models_pytorch.create_model")
 """Where functions may build a network; elsewhere it must be a class."""
 
@@ -67,8 +70,10 @@ class Kind(NamedTuple):
 KINDS = {
     "model": Kind("network", "not a known network", TRUSTED, "torch.nn.Module", BUILDERS),
     "mix": Kind("mixing augmentation", "not a known mixing augmentation", ("segexp.data.mixing",)),
-    "loss": Kind("loss", "not a known loss", ("segexp.losses", "torch.nn"), "torch.nn.Module"),
-    "optimizer": Kind("optimizer", "not a known optimizer", ("torch.optim",), "torch.optim.Optimizer"),
+    "loss": Kind(
+        "loss", "not a known loss", ("segexp.losses", "segmentation_models_pytorch.losses", "torch.nn"), "torch.nn.Module"
+    ),
+    "optimizer": Kind("optimizer", "not a known optimizer", ("torch.optim", "timm.optim"), "torch.optim.Optimizer"),
     "scheduler": Kind("schedule", "not a known schedule", ("segexp.optim",)),
     "metrics": Kind("measure", "no measure of segexp", MEASURES),
 }
@@ -134,6 +139,20 @@ def component_nodes(config: Any, key: str = "") -> Iterator[tuple[str, dict[str,
 def named_targets(config: Any) -> list[str]:
     """Return each `_target_` of a configuration: what one trusts of a file that one's own configuration just wrote."""
     return [str(node["_target_"]) for _, node in component_nodes(config)]
+
+
+def needed_trust(config: Mapping[str, Any]) -> str:
+    """Return the argument `trust` with which a run of this configuration is resumed, "" if it needs none."""
+    found: dict[str, None] = {}
+    for group, kind in KINDS.items():
+        for path in named_targets(config.get(group)):
+            if not _under(path, kind.packages):
+                found[path.partition(".")[0] if can_be_trusted(path) else path] = None
+    for node in _mappings(config.get("augment")):
+        name = str(node.get("name", ""))
+        if "." in name and can_be_trusted(name):
+            found[name.partition(".")[0]] = None
+    return f"'trust=[{','.join(found)}]'" if found else ""
 
 
 def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
@@ -230,7 +249,7 @@ def check_targets(config: Any, trust: Trust = (), group: str = "model", source: 
         if known and _is_kind(path, kind):
             _check_local(key, node, source)
         elif trusted:
-            _check_home(path, trust, key, source)
+            _check_home(path, trust, key, source, kind)
         else:
             raise CheckpointError(
                 f"{source} asks to run {path} ({key}._target_), which is {kind.unknown}",
@@ -265,7 +284,7 @@ def _mappings(node: Any) -> Iterator[Mapping[str, Any]]:
         yield from _mappings(value)
 
 
-NO_TRUST = "Do not use this file: no run of segexp needs that, and trust= does not allow it"
+NO_TRUST = "Do not use this file: no part of segexp needs it, and no trust=[PACKAGE] allows it"
 
 
 def is_trusted(path: str, trust: Trust) -> bool:
@@ -284,17 +303,23 @@ def _is_standard(path: str) -> bool:
     return path.partition(".")[0] in sys.stdlib_module_names
 
 
-def _check_home(path: str, trust: Trust, key: str, source: str) -> None:
-    """Refuse what a trusted package only imports from elsewhere, such as `my_nets.os.system`.
+def _check_home(path: str, trust: Trust, key: str, source: str, kind: Kind) -> None:
+    """Refuse what a trusted package only imports from elsewhere, such as `my_nets.os.system`, unless it is a known component.
 
     Raises:
         CheckpointError: names where it comes from; or it is no class or function.
     """
-    target = _locate_trusted(path, source)
-    home = str(getattr(target, "__module__", None) or type(target).__module__)
-    if not callable(target) or not (home == "__main__" or is_trusted(f"{home}.{path.rpartition('.')[2]}", trust)):
+    target, (above, _, name) = _locate_trusted(path, source), path.rpartition(".")
+    owner = locate(above) if "." in above else sys.modules[above]
+    homes = [owner.__name__ if inspect.ismodule(owner) else str(getattr(owner, "__module__", ""))]
+    if inspect.isclass(target) or inspect.isroutine(target):
+        homes.append(str(target.__module__))
+        if _under(homes[-1], kind.packages) and _is_kind(f"{homes[-1]}.{target.__name__}", kind):
+            homes.pop()
+    own = [home for home in homes if home.partition(".")[0] == path.partition(".")[0] or is_trusted(f"{home}.{name}", trust)]
+    if not callable(target) or own != homes:
         raise CheckpointError(
-            f"{source} asks to run {path} ({key}._target_), which is {home}.{getattr(target, '__name__', '')}",
+            f"{source} asks to run {path} ({key}._target_), which is {homes[-1]}.{getattr(target, '__name__', name)}",
             "A class or function that the trusted package defines was expected",
             NO_TRUST,
         )

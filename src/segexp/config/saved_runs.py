@@ -218,11 +218,11 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
         odd = [*((f"hydra.{name}", "") for name in changed), *foreign_interpolations(values), *urls]
         if odd:
             key, text = odd[0]
+            do = "Leave that option out" if key.startswith("hydra.") else f"Type {key}=… with a value of your own"
             raise CheckpointError(
                 f"{source} sets {key}{f' to {text[:120]}' if text else ''}, which reaches beyond the run",
                 "Values and references to other keys were expected in a run that may be somebody else's",
-                f"{'Leave that option out' if key.startswith('hydra.') else f'Type {key}=… with a value of your own'}; or, if you made "
-                "the run, type trust=true",
+                f"{do}; or, if you made the run, type trust=true",
             )
     typed = set(command.keys)
     for key in ("distill", "data.pseudo"):
@@ -233,7 +233,9 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
             raise CheckpointError(
                 f"{source} says itself what to trust ({key}.trust)", "Only you can say that", f"Type {key}.trust=[…] or []"
             )
-    settings = resolve_own(values)
+    settings = (
+        resolve_own(values) if trust is not True else as_plain(OmegaConf.to_container(OmegaConf.create(values), resolve=True))
+    )
     for group, node in settings.items():
         check_targets(node, trust, group, source)
     check_transforms(settings.get("augment"), trust, source)

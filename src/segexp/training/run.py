@@ -13,7 +13,7 @@ from rich.progress import track
 
 from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.checks.run import run_preflight_checks
-from segexp.config.components import named_targets
+from segexp.config.components import named_targets, needed_trust
 from segexp.config.naming import TEACHER
 from segexp.config.schema import Component, TrainConfig
 from segexp.console import is_terminal, silence_libraries
@@ -110,7 +110,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             if part_of is None:
-                say(_how_to_go_on(directory))
+                say(_how_to_go_on(directory, needed_trust(config.plain())))
             raise
     seconds = time.monotonic() - started
     found = {"status": "finished", "seconds": round(seconds, 1), **facts}
@@ -207,19 +207,17 @@ def describe_network(model: Component, network: torch.nn.Module) -> str:
     return f"{text}; encoder {arguments.get('encoder')} starts from {start} (model.weights={weights})"
 
 
-def _how_to_go_on(directory: Path) -> str:
+def _how_to_go_on(directory: Path, trust: str) -> str:
+    again = f"python -m segexp.train 'resume={directory}'{f' {trust}' if trust else ''}"
     first, last = (folder / "checkpoints" / "last.ckpt" for folder in (directory / TEACHER, directory))
     if first.is_file() and not last.is_file():
         return (
             f"Interrupted before the first step of the network that learns from all images; {first} is the state of the one "
-            f"that labels them. To go on: python -m segexp.train 'resume={directory}'"
+            f"that labels them. To go on: {again}"
         )
     if not last.is_file():
         return f"Interrupted before the first step; nothing to go on with in {directory}. Start again with the same command."
-    return (
-        f"Interrupted. The state after the last complete epoch is in {last}. "
-        f"To go on: python -m segexp.train 'resume={directory}'"
-    )
+    return f"Interrupted. The state after the last complete epoch is in {last}. To go on: {again}"
 
 
 def _farewell(directory: Path, scores: list[str], monitor: str, page: str) -> str:
