@@ -29,7 +29,7 @@ import yaml
 import segexp
 from segexp.checkpoint.files import sidecar_path
 from segexp.data.synthetic.datasets import make_demo
-from segexp.deployment.metadata import file_digest
+from segexp.deployment.metadata import write_sidecar
 from segexp.errors import SegexpError
 
 SMALL = ["data=liver", "data.size=64", "callbacks=none", "model=unet", "model.width=4", "model.depth=2", "trainer.gpus=0"]
@@ -210,11 +210,13 @@ MEASURES = {
 # --- exported files ----------------------------------------------------------------------------------------------------------
 
 
-def sealed(place: Place, file: Path, original: str, change: Callable[[dict[str, Any]], None] = lambda values: None) -> Path:
-    """Write the sidecar of a changed file, with its digest."""
+def with_sidecar(
+    place: Place, file: Path, original: str, change: Callable[[dict[str, Any]], None] = lambda values: None
+) -> Path:
+    """Write the sidecar of a changed file, with digest and checksum as they must be."""
     values = json.loads(sidecar_path(place.exported / original).read_text())
     change(values)
-    sidecar_path(file).write_text(json.dumps({**values, "sha256": file_digest(file)}))
+    write_sidecar(file, values)
     return file
 
 
@@ -226,7 +228,7 @@ def rewrite(place: Place, file: Path, change: Callable[[dict[str, bytes]], None]
     with zipfile.ZipFile(file, "w") as new:
         for name, content in entries.items():
             new.writestr(f"net/{name}", content)
-    return sealed(place, file, file.name)
+    return with_sidecar(place, file, file.name)
 
 
 def saved(value: Any) -> bytes:
@@ -338,7 +340,7 @@ def old_program(place: Place, folder: Path) -> Path:
         archive.writestr("version", "8.20")
         for name in ("serialized_exported_program.json", "serialized_state_dict.json", "serialized_constants.json"):
             archive.writestr(name, saved(Payload(place.marker)))
-    return sealed(place, folder / "net.pt2", "net.pt2")
+    return with_sidecar(place, folder / "net.pt2", "net.pt2")
 
 
 def pickle_as(name: str) -> Callable[[Place, Path], Path]:
@@ -346,7 +348,7 @@ def pickle_as(name: str) -> Callable[[Place, Path], Path]:
 
     def write(place: Place, folder: Path) -> Path:
         (folder / name).write_bytes(saved(Payload(place.marker)))
-        return sealed(place, folder / name, name)
+        return with_sidecar(place, folder / name, name)
 
     return write
 
@@ -425,7 +427,7 @@ def onnx_outside(location: str) -> Callable[[Place, Path], Path]:
             entry = tensor.external_data.add()
             entry.key, entry.value = key, value
         (folder / "net.onnx").write_bytes(model.SerializeToString())
-        return sealed(place, folder / "net.onnx", "net.onnx")
+        return with_sidecar(place, folder / "net.onnx", "net.onnx")
 
     return write
 
@@ -435,7 +437,7 @@ def onnx_sidecar(change: Callable[[dict[str, Any]], None]) -> Callable[[Place, P
 
     def write(place: Place, folder: Path) -> Path:
         shutil.copy(place.exported / "net.onnx", folder)
-        return sealed(place, folder / "net.onnx", "net.onnx", change)
+        return with_sidecar(place, folder / "net.onnx", "net.onnx", change)
 
     return write
 

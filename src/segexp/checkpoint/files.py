@@ -1,6 +1,7 @@
 """Finding, reading and updating checkpoint files."""
 
 import io
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -115,7 +116,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     check_bytes(path)
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles and TorchScript, which are refused below
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # a foreign file can fail anywhere in the unpickler
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise CheckpointError(
