@@ -59,10 +59,11 @@ class DataSpec:
 
     Attributes:
         name: name of the data set.
-        classes: class names by index; the first one is the background.
+        classes: class names by index; the background, if any, is the first one.
         channels: image channels, C.
         palette: one RGB colour (0-255) per class, for images.
         overlapping: a pixel may have several classes: masks hold bit sets (`data.labels.modes`) instead of class indices.
+        background: whether the first class is the background, which means over classes leave out.
     """
 
     name: str
@@ -70,11 +71,22 @@ class DataSpec:
     channels: int
     palette: tuple[tuple[int, int, int], ...]
     overlapping: bool = False
+    background: bool = True
 
     @property
     def num_classes(self) -> int:
         """K, at least 2."""
         return len(self.classes)
+
+    @property
+    def first(self) -> int:
+        """Index of the first class that counts in means: 1, or 0 without a background."""
+        return int(self.background)
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the classes that count in means."""
+        return self.classes[self.first :]
 
 
 class Batch(TypedDict):

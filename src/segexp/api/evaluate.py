@@ -84,7 +84,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
         SegexpError: see `evaluate`.
     """
     from segexp.api.loading import checkpoint_files, device_for, heterogeneity_warning, load_members
-    from segexp.checkpoint.splits import check_spec, merge_data_config
+    from segexp.checkpoint.splits import check_spec, merge_data_config, with_background
     from segexp.console import silence_libraries
     from segexp.evaluation.tune_postprocessing import check_tunable
     from segexp.inference.outputs import as_list
@@ -101,6 +101,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
     run = members[0].origin.config
     run = run.changed(data=merge_data_config(run.data, config.data))
     check_spec(run.data, members[0].spec)
+    members = [with_background(member, run.data) for member in members]
     if len(members) > 1:
         sys.stdout.write(f"{note}\n" if (note := heterogeneity_warning(files)) else "")
         return score_ensemble(config, members, run)
@@ -130,7 +131,11 @@ def score_ensemble(config: EvaluateConfig, members: "Sequence[Segmenter]", run: 
     sys.stdout.writelines(f"{split}: each case by {who.says}\n" for split, who in splits.items())
     prepared = {split: (who.cases, predict_members(run.data, who.cases, who.members)) for split, who in splits.items()}
     outcomes = score_splits(config, ensemble, run, prepared)
-    each = {split: score_members(split, outcomes[split].rows, cases.by_member()) for split, (_, cases) in prepared.items()}
+    background = ensemble.spec.background
+    each = {
+        split: score_members(split, outcomes[split].rows, cases.by_member(), background)
+        for split, (_, cases) in prepared.items()
+    }
     beside = {split: found for split, found in each.items() if found is not None}
     facts: dict[str, Any] = {"checkpoints": [str(member.origin.file) for member in members]}
     facts |= {"singles": {split: found.facts for split, found in beside.items()}} if beside else {}
@@ -146,7 +151,7 @@ def score_splits(
     from segexp.training.artifacts import score_split
     from segexp.training.build import build_measures
 
-    further = build_measures(chosen_measures(config, run), segmenter.spec.num_classes)
+    further = build_measures(chosen_measures(config, run), len(segmenter.spec.foreground))
     stored = segmenter.postprocessing
     if config.postprocess == "none":
         segmenter.postprocessing = Postprocessing()
@@ -170,6 +175,7 @@ def report_scores(
     more: Sequence[str] = (),
 ) -> Evaluation:
     """Print the scores by split and further sentences, and write them, with their origin, if an output is given."""
+    from segexp.evaluation.records import background_fact
     from segexp.reporting.regenerate import write_report_safely
     from segexp.reporting.run_report import write_run_report
     from segexp.training.artifacts import all_intervals, all_scores, format_scores, write_metrics, write_outcomes
@@ -179,7 +185,7 @@ def report_scores(
     output = Path(config.output) if config.output else None
     if output:
         write_outcomes(output, outcomes, segmenter.spec.classes)
-        facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict()}
+        facts = {**origin, "postprocessing": segmenter.postprocessing.as_dict(), **background_fact(segmenter.spec.background)}
         facts |= {key: value for key, value in config.model.plain().items() if value is not None}
         write_metrics(output / "metrics.json", scores, {"status": "evaluated", **facts}, intervals)
         sys.stdout.write(f"Scores, cases and pictures: {output}\n{write_report_safely(write_run_report, output)}\n")
@@ -203,6 +209,7 @@ def tune(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Ev
     from segexp.evaluation import tune_postprocessing as tuning
     from segexp.inference.folder_runner import progress
 
+    tuning.check_background(segmenter.spec)
     cases = tuning.validation_cases(segmenter, run)
     with progress(len(cases)) as advance:
         prepared = scoring_set(run.data, cases, segmenter)

@@ -40,6 +40,7 @@ def describe(
             "channels": spec.channels,
             "palette": [list(colour) for colour in spec.palette],
             "overlapping": spec.overlapping,
+            "background": spec.background,
         },
         "preprocessing": preprocessing.as_dict(),
         "fingerprint": found,
@@ -154,6 +155,7 @@ def _facts(config: TrainConfig, classes: "list[str] | tuple[str, ...]", channels
         "data.classes": ", ".join(classes),
         "data.channels": channels,
         "data.labels": config.data.labels,
+        "data.background": "null" if config.data.background is None else classes[0],
     }
     for name, component in (("model", config.model), ("optimizer", config.optimizer)):
         facts |= {f"{name}.{key}": value for key, value in component.plain().items()}

@@ -157,9 +157,10 @@ def make_segmenter(content: dict[str, Any], config: TrainConfig, network: nn.Mod
 
 
 def _spec(plain: dict[str, Any]) -> DataSpec:
-    """Rebuild the data specification; older checkpoints without `overlapping` have exclusive classes."""
+    """Rebuild the data specification; in older checkpoints the first class is the background, and classes are exclusive."""
     palette = tuple(tuple(colour) for colour in plain["palette"])
-    return DataSpec(plain["name"], tuple(plain["classes"]), plain["channels"], palette, plain.get("overlapping", False))
+    known = {key: plain[key] for key in ("overlapping", "background") if key in plain}
+    return DataSpec(plain["name"], tuple(plain["classes"]), plain["channels"], palette, **known)
 
 
 def _postprocessing(content: dict[str, Any], file: Path) -> Postprocessing:

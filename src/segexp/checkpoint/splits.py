@@ -1,12 +1,14 @@
 """Check data against a checkpoint, and reproduce its training, validation and test split."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.validation import validate_section
 from segexp.data.cache import UncachedStore
 from segexp.data.dataset import EvalDataset
+from segexp.data.labels.multilabel import label_table
 from segexp.data.spacing import spacings
 from segexp.data.splits import split_from_config, split_hash
 from segexp.data.statistics import make_reader
@@ -22,6 +24,12 @@ def check_spec(data: DataConfig, trained: DataSpec) -> None:
         ConfigError: they differ.
     """
     classes, names = list(data.classes or {}), ", ".join(trained.classes)
+    if classes != list(trained.classes) and set(classes) == set(trained.classes) and data.background == classes[0]:
+        raise ConfigError(
+            f"data.background={data.background}, and the checkpoint was trained with {trained.classes[0]} as its first class",
+            "The background is the first class of the network, so another one would need another training",
+            f"Type data.background={trained.classes[0]}, data.background=null if every class counts, or leave it out",
+        )
     if classes != list(trained.classes):
         raise ConfigError(
             f"data.classes names {', '.join(classes)}, and the checkpoint was trained with {names}",
@@ -41,6 +49,15 @@ def check_spec(data: DataConfig, trained: DataSpec) -> None:
             "The network's own number of channels was expected; images are read as gray or colour to fit it",
             "Leave data.channels out",
         )
+
+
+def with_background(segmenter: Segmenter, data: DataConfig) -> Segmenter:
+    """Return the segmenter with the background that the data have: the first class or none."""
+    background = data.background is not None
+    if background == segmenter.spec.background:
+        return segmenter
+    spec = replace(segmenter.spec, background=background, palette=label_table(data).palette)
+    return replace(segmenter, spec=spec)
 
 
 def reproduce_split(cases: Sequence[Case], run: TrainConfig, trained: str | None, do: str) -> dict[str, str]:

@@ -36,7 +36,11 @@ def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: La
         return [_one_value(known, table, total)]
     if training.any() and (shares[training].sum(axis=0) > 0).sum() < 2:
         return [_one_value([scan for scan, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
-    return [*_absent(shares, training, ids, table), *_empty(shares, ids), *_rare(known, training, table, crops)]
+    return [
+        *_absent(shares, training, ids, table),
+        *_empty(shares[:, int(table.background) :], ids),
+        *_rare(known, training, table, crops),
+    ]
 
 
 def _one_value(known: Sequence[CaseScan], table: Labels, total: Sequence[float], split: str = "") -> Finding:
@@ -66,7 +70,7 @@ def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table:
 
 
 def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
-    empty = tuple(id_ for id_, row in zip(ids, shares, strict=True) if not row[1:].any())
+    empty = tuple(id_ for id_, row in zip(ids, shares, strict=True) if not row.any())
     if not empty:
         return []
     text = f"{len(empty)} of {len(ids)} masks are empty (background alone): {listed(empty, MAX_MASKS)}"
@@ -80,7 +84,8 @@ def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
 def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
     total = class_shares(scan.facts for scan, kept in zip(known, rows, strict=True) if kept)
-    rare = [(name, share) for name, share in list(zip(table.names, total, strict=True))[1:] if 0 < share < RARE_CLASS]
+    counted = list(zip(table.names, total, strict=True))[int(table.background) :]
+    rare = [(name, share) for name, share in counted if 0 < share < RARE_CLASS]
     if not rare:
         return []
     text = f"Few pixels of the training masks are {listed([f'{name} ({share:.2%})' for name, share in rare])}"

@@ -15,9 +15,9 @@ import numpy as np
 
 from segexp.checks.issues import Examination, class_shares
 from segexp.checks.leakage import suggest_groups
-from segexp.config.schema import DataConfig
+from segexp.config.schema import FIRST, DataConfig
 from segexp.data.labels.modes import has_label
-from segexp.data.layout.infer_classes import evenly_spread
+from segexp.data.layout.infer_classes import evenly_spread, without_background
 from segexp.data.statistics import make_reader
 from segexp.errors import SegexpError
 from segexp.types import IGNORE, Case
@@ -197,6 +197,7 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         *([("exclude", data.exclude, "files that are left out with their partners")] if data.exclude else []),
         ("groups", groups, groups_reason),
         ("classes", classes, classes_reason),
+        *_background(examination),
         ("ignore", data.ignore or [], "values of pixels that do not count"),
         ("threshold", data.threshold, _threshold_reason(data)),
         ("channels", data.channels, _channels_reason(examination, given)),
@@ -220,11 +221,27 @@ def _labels(data: DataConfig) -> list[Entry]:
     ]
 
 
+def _background(examination: Examination) -> list[Entry]:
+    """Return the entry on the background where a class can be meant by it, or none."""
+    background = examination.data.background
+    if background != FIRST:
+        return [("background", background, "as configured: the class that means leave out; null for none")]
+    if _background_open(examination):
+        return [("background", FIRST, "nothing shows that the first class is the background: null if every class counts")]
+    return []
+
+
+def _background_open(examination: Examination) -> bool:
+    return any(finding.kind == "background" for finding in examination.findings)
+
+
 def _classes(examination: Examination, given: DataConfig) -> tuple[dict[str, Any], str]:
     """Return the classes and the reason; of two inferred classes, the rarer one is the foreground."""
     classes = dict(examination.data.classes or {})
     if given.classes:
         return classes, "as configured; the first one is the background"
+    if _background_open(examination):
+        return without_background(classes, None), "give them names of your own"
     shares = _shares(examination, classes)
     if list(classes) == ["background", "foreground"] and shares[1] > 0.5:
         classes = {"background": classes["foreground"], "foreground": classes["background"]}
@@ -271,7 +288,8 @@ def _crop_entries(
     size = (data.size, kept) if given.size is not None else (chosen.size, chosen.size_reason)
     crop = (data.crop, kept) if given.crop is not None else (chosen.crop, chosen.crop_reason)
     repeat = (data.repeat, kept) if given.repeat != 1 else (chosen.repeat, chosen.repeat_reason)
-    name, rare = min(zip(names[1:], shares[1:], strict=False), key=lambda pair: pair[1], default=("", 1.0))
+    first = int(data.background is not None)
+    name, rare = min(zip(names[first:], shares[first:], strict=False), key=lambda pair: pair[1], default=("", 1.0))
     around = (0.0, "crops at random meet every class often enough")
     if crop[0] is None:
         around = (0.0, "whole images contain all of their foreground")
@@ -327,7 +345,7 @@ def _remarks(examination: Examination, shares: Sequence[float], chosen: Resoluti
     errors = sum(finding.level == "error" for finding in examination.findings)
     if errors:
         lines.append(f"# The check found {errors} error{'s' * (errors != 1)}; it cannot be trained as it stands.")
-    if chosen.crop is None and sum(shares[1:]) < RARE:
+    if chosen.crop is None and examination.data.background is not None and sum(shares[1:]) < RARE:
         lines.append(f"# Only {sum(shares[1:]):.1%} of the pixels are foreground: weigh it in the loss, such as")
         weighed = 2 if examination.data.multilabel else len(shares)
         lines.append(f"# loss.terms.ce.loss.class_weights=[{', '.join(['1.0', *['8.0'] * (weighed - 1)])}]")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp.checks.alignment import check_alignment
+from segexp.checks.background import check_background
 from segexp.checks.duplicates import check_contradictions, check_copies, check_equal
 from segexp.checks.files import check_faults, check_images, check_inventory, check_splits, problem_finding
 from segexp.checks.issues import Examination, Finding, sort_findings
@@ -15,7 +16,14 @@ from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.config.schema import DataConfig
-from segexp.data.autoconfig import check_layout_known, complete_section, configured_layout, given_facts, has_open_facts
+from segexp.data.autoconfig import (
+    apply_background,
+    check_layout_known,
+    complete_section,
+    configured_layout,
+    given_facts,
+    has_open_facts,
+)
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import DEPTH, UnknownLayoutError, discover_layout, infer_facts
@@ -75,7 +83,7 @@ def _infer_open_facts(resolved: ResolvedDataset) -> ResolvedDataset:
     """Infer classes and channels of data=auto with typed patterns."""
     given = given_facts(resolved.data)
     facts = infer_facts(resolved.inventory.cases, given, strict=False)
-    resolved.data = resolved.data.changed(**{**facts.keys, **given})
+    resolved.data = resolved.data.changed(**{**apply_background(facts.keys, resolved.data), **given})
     resolved.layout += f". {facts.reason}"
     resolved.recognised = "classes" not in given and resolved.data.classes is not None
     resolved.findings += [problem_finding(problem, "classes") for problem in facts.problems if resolved.inventory.cases]
@@ -85,7 +93,7 @@ def _infer_open_facts(resolved: ResolvedDataset) -> ResolvedDataset:
 def _resolve_layout(data: DataConfig) -> ResolvedDataset:
     given = given_facts(data)
     found = discover_layout(Path(data.root), known=given, strict=False, exclude=data.exclude)
-    data = data.changed(**{**found.layout, **given})
+    data = data.changed(**{**apply_background(found.layout, data), **given})
     findings = [problem_finding(problem, "classes") for problem in found.problems]
     words = f"Layout of {data.root}: {found.name}. {found.reason}"
     return ResolvedDataset(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
@@ -111,8 +119,9 @@ def _resolve_classes(resolved: ResolvedDataset) -> None:
     except DataError as problem:
         resolved.findings.append(problem_finding(problem, "classes"))
         return
-    keys = {"classes": found.classes, "ignore": found.ignore, "threshold": found.threshold}
-    line = classes_line(found.classes, found.ignore, found.threshold)
+    classes = without_background(found.classes, resolved.data.background)
+    keys = {"classes": classes, "ignore": found.ignore, "threshold": found.threshold}
+    line = classes_line(classes, found.ignore, found.threshold)
     resolved.data, resolved.recognised = resolved.data.changed(**keys), True
     do = f"Type {line}, with names of your own; the first one is the background"
     resolved.findings.append(Finding("error", "classes", f"data.classes is not given. {found.reason}", do))
@@ -168,6 +177,7 @@ def run_checks(
     if table:
         found.findings += _values(scans, table, recognised=resolved.recognised)
         found.findings += check_shares(scans, found.splits, table, crops=data.crop is not None)
+        found.findings += check_background(scans, table, data, recognised=resolved.recognised)
     if table and alignment:
         found.findings += check_alignment(scans, seed=seed, threads=threads)
     found.findings = sort_findings(found.findings)
@@ -300,7 +310,7 @@ def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], 
 def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
     """Yield findings on the class shares of the training masks."""
     shares = data.fingerprint.class_share
-    foreground = 1 - shares[0] if data.spec.overlapping else sum(shares[1:])  # overlapping classes share pixels
+    foreground = 1 - shares[0] if data.spec.overlapping else sum(shares[data.spec.first :])  # overlapping classes share pixels
     counted = list(zip(data.spec.classes, shares, strict=True))[int(data.spec.overlapping) :]  # background may be absent
     if absent := [name for name, share in counted if not share]:
         text = f"No training mask has a pixel of {listed(absent)}"

@@ -1,9 +1,9 @@
-"""The value `auto`: class weights of losses, and the learning rate."""
+"""What follows from the data: the value `auto` of class weights and the learning rate, and the classes a loss counts."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from segexp.config.components import component_nodes
+from segexp.config.components import arguments, component_nodes
 
 AUTO = "auto"
 LR = 1e-3
@@ -24,6 +24,15 @@ def resolve_class_weights(loss: Any, weights: Sequence[float]) -> Any:
             for key, value in loss.items()
         }
     return [resolve_class_weights(value, weights) for value in loss] if isinstance(loss, list) else loss
+
+
+def include_background(loss: Any) -> Any:
+    """Return a copy in which each loss that can leave out the background includes class 0, for data without a background."""
+    if isinstance(loss, dict):
+        known = arguments(str(loss["_target_"])) if "_target_" in loss else None
+        all_classes = {"include_background": True} if known and "include_background" in known.names else {}
+        return {key: include_background(value) for key, value in loss.items()} | all_classes
+    return [include_background(value) for value in loss] if isinstance(loss, list) else loss
 
 
 def resolve_auto_lr(optimizer: Any) -> Any:

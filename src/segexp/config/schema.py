@@ -27,6 +27,8 @@ Orientation = Annotated[
         description="three letters for the directions of the axes, such as RAS or LPS, or stored",
     ),
 ]
+FIRST = "first"
+"""`data.background`: the first of `data.classes`."""
 
 
 def key(default: Any, help: str, *, compose: str | None = None) -> Any:
@@ -115,6 +117,9 @@ class DataConfig(Section):
     exclude: list[str] = key(list, "files, relative to root, that are left out with their partners: damaged ones, say")
     groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
     classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", a list, or any (every other); background first')
+    background: str | None = key(
+        FIRST, "the class that means leave out: first (of classes) | the name of another | null: no class is a background"
+    )
     ignore: Any = key(list, "mask values to ignore in loss and metrics")
     threshold: int | float | None = key(None, "for soft masks of two classes")
     channels: Count | None = key(None, "of the images: 1 for gray, 3 for colour")
@@ -157,9 +162,14 @@ class DataConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _count_classes(cls, values: Any) -> Any:
-        """Derive the number of classes."""
+        """Derive the number of classes, and put the background first: it has the class index 0."""
         classes = values.get("classes") if isinstance(values, Mapping) else None
-        return {**values, "num_classes": len(classes)} if isinstance(classes, Mapping) and len(classes) > 1 else values
+        if not isinstance(classes, Mapping) or len(classes) < 2:
+            return values
+        background = values.get("background")
+        if background in classes:
+            classes = {background: classes[background], **classes}
+        return {**values, "classes": classes, "num_classes": len(classes)}
 
     @property
     def multilabel(self) -> bool:

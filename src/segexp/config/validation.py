@@ -123,13 +123,13 @@ def weighed_classes(data: Mapping[str, Any] | DataConfig) -> int:
     return 2 if values.get("labels") == "overlapping" else int(values.get("num_classes") or 2)
 
 
-def higher_is_better(classes: Sequence[str]) -> list[str]:
-    """Return the scores that can select the best weights."""
+def higher_is_better(classes: Sequence[str], first: int = 1) -> list[str]:
+    """Return the scores that can select the best weights; `first` is the index of the first class that counts."""
     import numpy as np
 
     from segexp.metrics.scores import summarise_scores
 
-    scores = summarise_scores(np.zeros((0, len(classes), len(classes)), np.int64), tuple(classes))
+    scores = summarise_scores(np.zeros((0, len(classes), len(classes)), np.int64), classes, first)
     return [name for name in scores if name.partition("/")[0] not in ("cases", "empty", "false_alarm")]
 
 
@@ -265,7 +265,8 @@ def combined_problems(config: TrainConfig) -> Iterator[str]:
         yield "data.classes is null. Name each class and its value, the background first: 'data.classes={cell: 0, edge: 255}'"
     if data.channels is None:
         yield "data.channels is null. Type data.channels=1 for gray images, data.channels=3 for colour"
-    if data.classes and trainer.monitor not in (known := higher_is_better(list(map(str, data.classes)))):
+    first = int(data.background is not None)
+    if data.classes and trainer.monitor not in (known := higher_is_better(list(map(str, data.classes)), first)):
         yield f"trainer.monitor is {trainer.monitor!r}, which is no score. {nearest(trainer.monitor, known)}"
     for key, node in component_nodes(config.loss.plain(), "loss"):
         weights = node.get("class_weights")

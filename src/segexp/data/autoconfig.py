@@ -60,9 +60,19 @@ def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
         if not has_open_facts(data):
             return chosen, sentence
         facts = infer_facts(find_data_cases(data.changed(**chosen)), given)
-        return {**facts.keys, **given, **chosen}, ". ".join(filter(None, (configured_layout(data), facts.reason, sentence)))
+        return {**apply_background(facts.keys, data), **given, **chosen}, ". ".join(
+            filter(None, (configured_layout(data), facts.reason, sentence))
+        )
     found = discover_layout(root, known=given, exclude=data.exclude)
-    return {**found.layout, **given}, f"Layout of {root}: {found.name}. {found.reason}"
+    return {**apply_background(found.layout, data), **given}, f"Layout of {root}: {found.name}. {found.reason}"
+
+
+def apply_background(inferred: dict[str, Any], data: DataConfig) -> dict[str, Any]:
+    """Return inferred keys whose classes agree with `data.background`."""
+    from segexp.data.layout.infer_classes import without_background
+
+    classes = inferred.get("classes")
+    return inferred | ({"classes": without_background(classes, data.background)} if classes else {})
 
 
 def given_facts(data: DataConfig) -> dict[str, Any]:

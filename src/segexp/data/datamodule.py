@@ -38,7 +38,8 @@ Track = Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]]
 
 def make_data_spec(data: DataConfig, read: Reader) -> DataSpec:
     """Return the data specification that a network needs."""
-    return DataSpec(data.name, read.labels.names, read.channels, read.labels.palette, data.multilabel)
+    background = data.background is not None
+    return DataSpec(data.name, read.labels.names, read.channels, read.labels.palette, data.multilabel, background)
 
 
 class SegmentationDataModule(pl.LightningDataModule):
@@ -292,7 +293,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
         def visit(pictures: Iterator[DecodedCase]) -> Iterator[DecodedCase]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
-                self.image_stats.append(image_stats(picture))
+                self.image_stats.append(image_stats(picture, label_mode(self.spec)))
                 if position in training:
                     statistics.add(picture)
                 yield picture

@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from segexp.data.dataset import Key, SampleSource, TrainSample
 from segexp.data.labels.modes import MULTICLASS, LabelMode
 from segexp.data.transforms import Array, random_crop
-from segexp.types import IGNORE
 
 Pair = tuple[Array, Array]
 """Image (H, W, C) uint8 or float32 in [0, 1], and mask (H, W) uint8 class index or bit set, 255 = ignore."""
@@ -79,7 +78,7 @@ class ClassMix:
         """Return `own` with the chosen classes of the other sample."""
         image, mask = own[0].copy(), own[1].copy()
         other, labels = _fitted(others[0], mask.shape, rng)
-        classes = np.flatnonzero(labelling.pixels(labels, IGNORE)[1:]) + 1
+        classes = labelling.present(labels)
         chosen = rng.permutation(classes)[: -(-len(classes) // 2)]
         pasted = np.zeros(mask.shape, bool)
         for k in chosen:

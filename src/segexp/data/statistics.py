@@ -75,10 +75,10 @@ class ImageStats:
     empty: bool
 
 
-def image_stats(picture: DecodedCase) -> ImageStats:
+def image_stats(picture: DecodedCase, labelling: LabelMode = MULTICLASS) -> ImageStats:
     """Return checksum and emptiness of a decoded case."""
     start = zlib.crc32(f"{picture.image.shape} {picture.image.dtype.str}".encode())
-    foreground = (picture.mask - np.uint8(1)) < IGNORE - 1  # 0 wraps around to 255
+    foreground = (picture.mask - np.uint8(labelling.first)) < IGNORE - labelling.first  # 0 may wrap around to 255
     return ImageStats(zlib.crc32(np.ascontiguousarray(picture.image).data, start), not foreground.any())
 
 

@@ -36,8 +36,8 @@ class Foreground:
     def __init__(self, mask: Array, labelling: LabelMode = MULTICLASS) -> None:
         """Index a mask (H, W) uint8 whose values mean what `labelling` says."""
         self.label_mode = labelling
-        present = np.flatnonzero(labelling.pixels(mask, IGNORE)[1:]) + 1
-        self.until = {int(k): np.cumsum(np.count_nonzero(labelling.has(mask, int(k)), axis=1)) for k in present}
+        present = map(int, labelling.present(mask))
+        self.until = {k: np.cumsum(np.count_nonzero(labelling.has(mask, k), axis=1)) for k in present}
 
     def draw(self, mask: Array, share: float, rng: np.random.Generator) -> Place | None:
         """Return, with probability `share`, a random pixel of a random class (uniform over classes) of the mask; else None."""

@@ -240,7 +240,7 @@ def compare_scores(subject: ExportedModel, held: ValidationData, done: Done) -> 
 def dice_of_cases(segmenter: Segmenter, cases: EvalDataset, done: Done = lambda: None) -> Array:
     """Return Dice (N,) of each case, averaged over the foreground classes present; NaN if there is none."""
     confusions = score_cases(segmenter, cases, done=lambda _: done()).confusions
-    return mean_over_classes(class_scores(confusions).dice[:, 1:])
+    return mean_over_classes(class_scores(confusions).dice[:, segmenter.spec.first :])
 
 
 def dice_of_predictions(
@@ -256,7 +256,7 @@ def dice_of_predictions(
             mask = found.numpy() if found.ndim == 2 else labelling.decide(found, rule)
             matrices[n] = labelling.confusion(torch.from_numpy(mask), held.cases[n].mask, k).numpy()
             done()
-    return mean_over_classes(class_scores(matrices).dice[:, 1:])
+    return mean_over_classes(class_scores(matrices).dice[:, subject.segmenter.spec.first :])
 
 
 def measure_latencies(subject: ExportedModel, images: Sequence[Array], size: tuple[int, int]) -> dict[str, Latency]:

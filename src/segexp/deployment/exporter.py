@@ -29,7 +29,7 @@ from segexp.inference.segmenter import Segmenter
 from segexp.reporting.export_report import certificate_page
 from segexp.reporting.rendering import write_page
 from segexp.types import Array
-from segexp.visualization.masks import overlay, overlay_bits
+from segexp.visualization.masks import layer_mask
 
 
 def publish(segmenter: Segmenter, wanted: ExportRequest, made: ExportResult) -> ExportResult:
@@ -206,7 +206,7 @@ def measure_file(
 
 def side_by_side(segmenter: Segmenter, file: Runner, image: Array) -> list[tuple[str, Array]]:
     """Return titles and overlays of an image (H, W, C) as segmented by the network and by the file."""
-    draw = overlay_bits if segmenter.spec.overlapping else overlay
+    draw = layer_mask(segmenter.spec.overlapping, segmenter.spec.background)
     both = {"PyTorch, float32": segmenter.network, "this file": file}
     return [
         (title, draw(image, replace(segmenter, network=network).classes(image), segmenter.spec.palette))

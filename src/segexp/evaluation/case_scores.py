@@ -1,6 +1,6 @@
 """Case scores from the rows of cases.csv, and their aggregation.
 
-Shapes: N cases, K' classes that count: one, or all but the background.
+Shapes: N cases, K' classes that count: one, or all but the background, if there is one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ class Metric:
 
     Attributes:
         column: of cases.csv, or "accuracy".
-        only: a single class; None for the mean over all classes but the first.
+        only: a single class; None for the mean over all classes that count.
         low: whether lower is better.
     """
 
@@ -128,7 +128,7 @@ def read_case_scores(record: Record, split: str, metric: Metric) -> CaseScores:
     groups = tuple(group_of[each] for each in ids)
     if metric.column == ACCURACY:
         return CaseScores(ids, groups, _accuracy(rows, ids)[:, None])
-    classes = (metric.only,) if metric.only else record.classes[1:]
+    classes = (metric.only,) if metric.only else record.foreground
     place = {id_: n for n, id_ in enumerate(ids)}
     values = np.full((len(ids), len(classes)), np.nan)
     for row in rows:

@@ -67,7 +67,13 @@ def difference_of_training(entries: Sequence[Entry]) -> DataError | None:
 def _classes(one: Entry, other: Entry) -> DataError | None:
     names, others = one.runs[0].classes, other.runs[0].classes
     if names == others:
-        return None
+        left, also = (run.classes[: len(run.classes) - len(run.foreground)] for run in (one.runs[0], other.runs[0]))
+        if one.scored.values.shape[1] == other.scored.values.shape[1]:
+            return None
+        return _refused(
+            f"the means leave out {', '.join(left) or 'no class'} in {one.name}, and {', '.join(also) or 'no class'} in "
+            f"{other.name} (data.background)"
+        )
     return _refused(f"the classes differ: {', '.join(names)} in {one.name}, and {', '.join(others)} in {other.name}")
 
 

@@ -23,7 +23,7 @@ from segexp.data.statistics import make_reader
 from segexp.errors import CheckpointError, ConfigError, listed, pluralise
 from segexp.evaluation.case_scores import case_contributions, mean_score, parse_metric, read_case_scores
 from segexp.evaluation.grouping import FREE, group_runs, missing_folds, rerun_advice, resampling_groups
-from segexp.evaluation.records import Record, unfinished_reason
+from segexp.evaluation.records import Record, record_of_rows, unfinished_reason
 from segexp.evaluation.settings_diff import varying_settings
 from segexp.evaluation.summary_text import format_interval, format_score
 from segexp.inference.postprocessing import Postprocessing
@@ -98,7 +98,7 @@ class Ensemble:
     """The scorable model for `MemberPredictions`, whose samples already contain logits.
 
     Attributes:
-        spec: of the members.
+        background: the first class is the background.
         postprocessing: replaces that of the members.
         network: identity.
     """
@@ -330,18 +330,21 @@ class MemberScores:
         return f"{alone}; the ensemble is {better} than that: {format_score(self.gain.mean, signed=True)} ({over})"
 
 
-def score_members(split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array]) -> MemberScores | None:
+def score_members(
+    split: str, rows: Sequence[Mapping[str, object]], alone: Sequence[Array], background: bool = True
+) -> MemberScores | None:
     """Return the scores of the individual members; None if unknown.
 
     Args:
         split: that was scored.
         rows: of `cases.csv` of the ensemble, for that split.
         alone: for each of the N cases the confusion matrices (M, K, K) of the same members; may be empty.
+        background: the first class is the background.
     """
     if not alone:
         return None
-    record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in rows])
+    record = record_of_rows(rows, background)
     together = read_case_scores(record, split, parse_metric("dice", [record]))
-    each = np.stack([class_scores(matrices).dice[:, 1:] for matrices in alone], axis=1)  # (M, N, K - 1)
+    each = np.stack([class_scores(matrices).dice[:, int(background) :] for matrices in alone], axis=1)  # (M, N, F)
     gain = bootstrap_interval(case_contributions(together.values - each.mean(axis=0)), resampling_groups(together.groups))
     return MemberScores(tuple(mean_score(values) for values in each), gain)

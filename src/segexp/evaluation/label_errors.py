@@ -40,7 +40,7 @@ class LabelQuality:
         quality: mean of `class_qualities` over the classes in the mask or prediction (all classes if there are none); NaN if
             the whole mask is ignored.
         dice: of mask and prediction, mean over the classes in either; 1 if there are none.
-        only_given: pixels with a class in the mask and background in the prediction.
+        only_given: pixels with a class in the mask and background in the prediction; 0 where no class is the background.
         only_predicted: pixels with background in the mask and a class in the prediction.
     """
 
@@ -62,15 +62,16 @@ def compare_mask(case: Case, mask: Array, probabilities: torch.Tensor, predictio
         labelling: label mode of the masks.
     """
     counts = labelling.confusion(torch.from_numpy(prediction), torch.from_numpy(mask), len(probabilities)).numpy()
-    hits, sizes = counts.diagonal()[1:], (counts.sum(axis=0) + counts.sum(axis=1))[1:]
+    first = labelling.first
+    hits, sizes = counts.diagonal()[first:], (counts.sum(axis=0) + counts.sum(axis=1))[first:]
     dice = float((2 * hits[sizes > 0] / sizes[sizes > 0]).mean()) if sizes.any() else 1.0
     each = class_qualities(probabilities, mask, prediction, labelling)
     quality = float(each[sizes > 0].mean() if sizes.any() else each.mean())
-    return LabelQuality(case, quality, dice, int(counts[1:, 0].sum()), int(counts[0, 1:].sum()))
+    return LabelQuality(case, quality, dice, int(counts[first:, :first].sum()), int(counts[:first, first:].sum()))
 
 
 def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array, labelling: LabelMode) -> Array:
-    """Return the agreement (0 to 1) of mask and probabilities for each of the K - 1 foreground classes.
+    """Return the agreement (0 to 1) of mask and probabilities for each class that counts.
 
     The soft Dice of mask and probabilities (Milletari et al., "V-Net", 2016, arXiv:1606.04797, with p instead of its square)
     divided by that of the network's own mask. Uncertain pixels count little, and a generally uncertain network does not make
@@ -88,7 +89,7 @@ def class_qualities(probabilities: torch.Tensor, mask: Array, prediction: Array,
     asked = zip(labelling.decisions(mask, len(probabilities)), labelling.decisions(prediction, len(probabilities)), strict=True)
     for (own, answer), (_, guess) in asked:
         chances, known = labelling.decision_probabilities(probabilities, own).numpy(), answer != IGNORE
-        for k in range(1, len(own)):
+        for k in range(labelling.first, len(own)):
             chance = chances[k][known].astype(np.float64)
             best = _soft_dice((guess == k)[known], chance)
             found.append(min(1.0, _soft_dice((answer == k)[known], chance) / best) if best else np.nan)

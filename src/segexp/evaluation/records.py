@@ -68,6 +68,15 @@ def unfinished_reason(directory: Path) -> str:
     return "stopped before the first epoch ended"
 
 
+BACKGROUND = "background"
+"""The entry of metrics.json that says whether the means leave out the first class; missing in older runs, which did."""
+
+
+def background_fact(background: bool) -> dict[str, Any]:
+    """Return the entry of metrics.json that says whether the means leave out the first class."""
+    return {BACKGROUND: background}
+
+
 NAMING = ("split", "id", "group", "class")
 """The identifying columns of cases.csv; all others are numeric."""
 
@@ -101,8 +110,13 @@ class Record:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The class names, the background first."""
+        """The class names; the background, if any, is the first one."""
         return tuple(dict.fromkeys(row["class"] for row in self.cases))
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """The names of the classes that count in means."""
+        return self.classes[int(self.facts.get(BACKGROUND, True)) :]
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -138,6 +152,11 @@ class Record:
     def study(self) -> Path | None:
         """The folder of the study that the run belongs to."""
         return self.directory.parent if (self.directory.parent / "multirun.yaml").is_file() else None
+
+
+def record_of_rows(rows: Iterable[Mapping[str, object]], background: bool) -> Record:
+    """Return a record of rows of `cases.csv` alone; `background`: the means leave out the first class."""
+    return Record(Path(), {}, background_fact(background), [{name: str(value) for name, value in row.items()} for row in rows])
 
 
 def read_records(paths: Iterable[Path], skip_unfinished: bool = False) -> tuple[list[Record], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from segexp.atomic import write_json
 from segexp.config.saved_runs import as_plain, read_saved_config
 from segexp.errors import SegexpError
-from segexp.evaluation.records import Record
+from segexp.evaluation.records import BACKGROUND, Record
 from segexp.visualization import Colour
 
 FILE = "run.json"
@@ -21,7 +21,8 @@ class RunInfo:
 
     Attributes:
         config: with resolved references and values detected from the data.
-        classes: names, the background first.
+        classes: names; the background, if any, is the first one.
+        background: whether there is one.
         palette: a colour per class.
         fingerprint: of the training images, see `types.Fingerprint`.
         versions: of the packages, by name.
@@ -34,6 +35,7 @@ class RunInfo:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    background: bool = True
 
 
 def write_run_info(directory: Path, content: Mapping[str, Any]) -> None:
@@ -54,6 +56,7 @@ def read_run_info(record: Record) -> RunInfo:
         as_plain(content.get("fingerprint")),
         {name: str(text) for name, text in as_plain(content.get("versions")).items()},
         {key: value for key, value in content.items() if key not in used},
+        bool(record.facts.get(BACKGROUND, True)),
     )
 
 

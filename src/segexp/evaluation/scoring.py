@@ -42,7 +42,7 @@ class ScoringResult:
     Attributes:
         confusions: one confusion matrix per case, (N, K, K) int64, see `segexp.metrics.confusion`.
         kept: requested predictions (H, W) uint8 by position.
-        columns: values of the measures, (N, K - 1) float64 by column, NaN where not defined.
+        columns: values of the measures, (N, F) float64 by column, of the F classes that count, NaN where not defined.
         reliability: pooled calibration counts; None unless calibration is measured.
     """
 
@@ -75,7 +75,8 @@ def score_cases(
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     matrices, kept = np.zeros((len(cases), k, k), np.int64), {}
-    columns = {column: np.full((len(cases), k - 1), np.nan) for measure in measures for column in measure.columns}
+    width = len(segmenter.spec.foreground)
+    columns = {column: np.full((len(cases), width), np.nan) for measure in measures for column in measure.columns}
     bins = next((measure.bins for measure in measures if isinstance(measure, Calibration)), None)
     asked = any(measure.needs_probabilities for measure in measures)
     counts: list[Reliability] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segexp.config.schema import FIRST
 from segexp.evaluation.records import Record
 
 NEUTRAL = (
@@ -27,6 +28,8 @@ NEUTRAL = (
 ABSENT = "none"
 """Placeholder for a setting that a run does not have."""
 
+_BACKGROUND = "data.background"
+
 _LONGEST = 4
 """Maximum number of settings in a run name."""
 
@@ -40,7 +43,11 @@ def varying_settings(records: Sequence[Record], without: Iterable[str] = ()) -> 
     left_out = (*NEUTRAL, *without)
     flats = [_used(record) for record in records]
     keys = [key for key in dict.fromkeys(key for each in flats for key in each) if not _under(key, left_out)]
-    differing = {key: values for key in keys if _differ(values := [each.get(key, ABSENT) for each in flats])}
+    differing = {
+        key: values
+        for key in keys
+        if _differ(values := [each.get(key, FIRST if key == _BACKGROUND else ABSENT) for each in flats])
+    }
     found: dict[str, list[Any]] = {}
     for key, values in differing.items():
         section = key.partition(".")[0]
@@ -64,8 +71,15 @@ def settings_key(record: Record, without: Iterable[str] = ()) -> str:
 
 
 def _used(record: Record) -> dict[str, Any]:
-    """Return the settings of a run by dotted key, without the pseudo-label settings if pseudo-labels are off."""
+    """Return the settings of a run by dotted key, without the pseudo-label settings if pseudo-labels are off.
+
+    The null of `data.background` is text, for it differs from the absence of the key, which is its default.
+    """
     settings = flatten(record.config)
+    if settings.get(_BACKGROUND, "") is None:
+        settings[_BACKGROUND] = "null"
+    elif settings.get(_BACKGROUND) == FIRST:
+        del settings[_BACKGROUND]
     off = settings.get("data.unlabeled") is None
     return {key: value for key, value in settings.items() if not (off and _under(key, ("data.pseudo",)))}
 

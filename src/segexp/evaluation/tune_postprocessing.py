@@ -30,7 +30,7 @@ from segexp.inference.postprocessing import Postprocessing, components, decide, 
 from segexp.inference.segmenter import Segmenter, require_finite
 from segexp.metrics.scores import scores_of_counts
 from segexp.metrics.significance import Interval, bootstrap_interval
-from segexp.types import IGNORE, Case
+from segexp.types import IGNORE, Case, DataSpec
 
 THRESHOLDS = tuple(n / 20 for n in range(4, 17) if n != 10)
 """0.2 to 0.8 without 0.5, which is the default for two classes."""
@@ -39,18 +39,19 @@ SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Candidates for `min_area`, as shares of `typical_area`."""
 
 
-def candidates_for(classes: int, area: int) -> tuple[Postprocessing, ...]:
+def candidates_for(classes: int, area: int, background: bool = True) -> tuple[Postprocessing, ...]:
     """Return the M candidates, the simplest first.
 
     Args:
         classes: K; thresholds are only used for two classes.
         area: see `typical_area`.
+        background: whether there is one; else only thresholds are candidates.
     """
     thresholds = (None, *THRESHOLDS) if classes == 2 else (None,)
     areas = sorted({round(share * area) for share in SHARES if share * area >= 2})
     stays = [(0, False), (0, True), *((size, False) for size in areas)]
     every = [Postprocessing(t, size, largest, fill) for t in thresholds for size, largest in stays for fill in (False, True)]
-    return tuple(sorted(every, key=_complexity))
+    return tuple(sorted((each for each in every if background or not each.needs_background), key=_complexity))
 
 
 def _complexity(candidate: Postprocessing) -> tuple[float, ...]:
@@ -115,7 +116,7 @@ class TuningResult:
         return {"parameters": self.chosen.as_dict(), **gain, **counts, "split_hash": split_hash}
 
 
-def case_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def case_scores(counts: np.ndarray, first: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (N, M) whose mean over cases is the Dice, and false alarms (N, M) in pixels.
 
     With two classes the score of a case is its Dice. With more it is the mean over classes, weighted by the inverse number of
@@ -123,8 +124,9 @@ def case_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         counts: tp, fp, fn of each case, candidate and class, (3, N, M, K).
+        first: index of the first class that counts.
     """
-    tp, fp, fn = counts[..., 1:]
+    tp, fp, fn = counts[..., first:]
     dice = scores_of_counts(tp, fp, fn).dice
     there = ~np.isnan(dice)
     some = there.any(axis=-1)
@@ -201,7 +203,7 @@ def tune_postprocessing(
     """
     k, labelling = segmenter.spec.num_classes, segmenter.label_mode
     area = typical_area(part for n in cases.members for _, part in labelling.decisions(cases.store[n].mask, k))
-    candidates = candidates_for(2 if segmenter.spec.overlapping else k, area)
+    candidates = candidates_for(2 if segmenter.spec.overlapping else k, area, segmenter.spec.background)
     counts = np.zeros((3, len(cases), len(candidates), k), np.int64)
     segmenter.network.eval()
     for position in range(len(cases)):
@@ -217,7 +219,7 @@ def tune_postprocessing(
                 for m, found in zip(places, counted, strict=True):
                     counts[:, position, m][:, own] += found
         done(position)
-    return choose_candidate(candidates, *case_scores(counts), groups)
+    return choose_candidate(candidates, *case_scores(counts, segmenter.spec.first), groups)
 
 
 def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.ndarray, count: int) -> Iterator[np.ndarray]:
@@ -235,6 +237,20 @@ def _counted(classes: np.ndarray, variants: Sequence[Postprocessing], truth: np.
             tp = np.bincount(truth[final == truth], minlength=count)
             known[key] = np.stack([tp, np.bincount(final[valid], minlength=count) - tp, there - tp])
         yield known[key]
+
+
+def check_background(spec: DataSpec) -> None:
+    """Require a background, or two classes, for which there is a threshold.
+
+    Raises:
+        ConfigError: there is nothing to tune.
+    """
+    if not spec.background and spec.num_classes > 2:
+        raise ConfigError(
+            f"tune=postprocess with {spec.num_classes} classes, none of which is the background (data.background=null)",
+            "The steps drop small components into the background, and fill holes of it",
+            "Leave tune out",
+        )
 
 
 def check_tunable(split: str | None, keys: Iterable[str], prune_to: int | None) -> None:

@@ -177,6 +177,7 @@ class ExplanationWriter:
             self.outline,
             signed=signed,
             overlapping=self.spec.overlapping,
+            background=self.spec.background,
         )
         picture, *others = (self.folder / name for name in self.files(job, source))
         for path in others:

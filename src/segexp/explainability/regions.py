@@ -18,14 +18,14 @@ REGIONS = ("predicted", "truth", "box")
 
 
 def class_index(target: str | int | None, spec: DataSpec) -> int:
-    """Return the index of a class given by name or index; None for the first foreground class.
+    """Return the index of a class given by name or index; None for the first class that is not the background.
 
     Raises:
         ConfigError: there is no such class, or it is the background of overlapping classes, which has no score.
     """
     names = [str(name) for name in spec.classes]
     if target is None:
-        return 1
+        return spec.first
     text = str(target)
     index = names.index(text) if text in names else int(text) if text.isdigit() else len(names)
     if index >= len(names):

@@ -21,7 +21,7 @@ from segexp.data.labels.modes import label_layer
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.inputs import Inventory, Job, file_safe_names, image_suffix
 from segexp.types import Array, DataSpec, Source
-from segexp.visualization import heat_map, overlay, overlay_bits, triptych
+from segexp.visualization import heat_map, layer_mask, triptych
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,15 @@ class MaskWriter:
 
     def write_extras(self, job: Job, source: Source, found: PredictedImage) -> None:
         """Write the extras of one image."""
-        colours, names, lay = self.spec.palette, self.spec.classes, overlay_bits if self.spec.overlapping else overlay
+        colours, names, background = self.spec.palette, self.spec.classes, self.spec.background
+        lay = layer_mask(self.spec.overlapping, background)
         for kind, name in self.wanted.extras(job, source).items():
             path = self.folder / name
             if kind == "overlay" and found.image is not None:
                 write_png(path, lay(found.image, found.classes, colours))
             elif kind == "panel" and found.image is not None:
-                title, overlapping = job.label(source), self.spec.overlapping
-                drawn = triptych(found.image, found.truth, found.classes, colours, names, title, overlapping=overlapping)
+                title, kinds = job.label(source), {"overlapping": self.spec.overlapping, "background": background}
+                drawn = triptych(found.image, found.truth, found.classes, colours, names, title, **kinds)
                 write_png(path, drawn)
             elif kind == "probabilities" and found.probabilities is not None:
                 _write_probabilities(path, found.probabilities, names)

@@ -166,6 +166,11 @@ class Postprocessing:
         """Whether there are no steps."""
         return self == Postprocessing()
 
+    @property
+    def needs_background(self) -> bool:
+        """Whether pixels become background, or background a class."""
+        return self.min_area > 0 or self.largest_component or self.fill_holes
+
     def check(self, classes: int) -> None:
         """Require two classes for a threshold.
 

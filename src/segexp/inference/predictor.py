@@ -28,7 +28,7 @@ class Prediction:
         classes: (H, W) uint8; bit sets for overlapping labels.
         uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`LabelMode`); None if not requested.
         scores: "entropy", its mean over pixels. With several views also "mutual_information" (0 to 1), the entropy minus the
-            mean entropy of the single views; and "disagreement" (0 to 1), 1 - the mean over views and foreground classes of
+            mean entropy of the single views; and "disagreement" (0 to 1), 1 - the mean over views and counted classes of
             the Dice between the view's mask and the final one, where a class absent from both counts as agreement.
     """
 
@@ -117,7 +117,9 @@ class Predictor:
         uncertainty = np.empty(classes.shape, np.float32) if several or self.uncertainty else None
         scores = {"entropy": entropy(mean, uncertainty, self.label_mode)}
         if several:
-            scores["disagreement"] = _disagreement(masks, classes, self.spec.num_classes, self.label_mode)
+            scores["disagreement"] = _disagreement(
+                masks, classes, range(self.spec.first, self.spec.num_classes), self.label_mode
+            )
             scores["mutual_information"] = max(0.0, scores["entropy"] - inside)
         return Prediction(mean, classes, uncertainty, scores)
 
@@ -145,16 +147,16 @@ def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelli
     return total / (probabilities.shape[1] * probabilities.shape[2])
 
 
-def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: int, labelling: LabelMode) -> float:
-    """Return 1 - the mean foreground Dice of compressed masks with the consensus (H, W) uint8."""
+def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: Sequence[int], labelling: LabelMode) -> float:
+    """Return 1 - the mean Dice over some classes of compressed masks with the consensus (H, W) uint8."""
     agreement = 0.0
     for packed in masks:
         mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(consensus.shape)
-        for k in range(1, classes):
+        for k in classes:
             one, other = labelling.has(mask, k), labelling.has(consensus, k)
             both, sizes = np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other)
             agreement += 2 * both / sizes if sizes else 1.0
-    return 1 - agreement / (len(masks) * (classes - 1))
+    return 1 - agreement / (len(masks) * len(classes))
 
 
 def _check_fit(first: Segmenter, other: Segmenter) -> None:
@@ -167,6 +169,7 @@ def _check_fit(first: Segmenter, other: Segmenter) -> None:
     for what, one, two in (
         ("the classes", listed(first.spec.classes, 20), listed(other.spec.classes, 20)),
         ("images with channels:", first.spec.channels, other.spec.channels),
+        ("a mean that leaves out", *(each.spec.classes[0] if each.spec.background else "no class" for each in (first, other))),
         ("labels that are", *("overlapping" if each.spec.overlapping else "exclusive" for each in (first, other))),
     ):
         if one != two:

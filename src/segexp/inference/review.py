@@ -127,14 +127,14 @@ class Review:
         row |= {name: f"{value:.4f}" for name, value in (scores or {}).items() if name in SCORES}
         if classes is not None:
             shares = label_mode(self.spec).pixels(classes, self.spec.num_classes) / max(1, classes.size)
-            row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.classes) if k}
+            row |= {f"share_{name}": f"{shares[k]:.4f}" for k, name in enumerate(self.spec.foreground, start=self.spec.first)}
             row["size"] = f"{classes.shape[0]}x{classes.shape[1]}"
         return row | ({"settings": self.settings} if self.settings else {})
 
     @property
     def columns(self) -> list[str]:
         """The columns of the table."""
-        shares = [f"share_{name}" for name in self.spec.classes[1:]]
+        shares = [f"share_{name}" for name in self.spec.foreground]
         return ["image", "mask", "flags", *SCORES, *shares, "size", *(["settings"] if self.settings else [])]
 
     def append(self, rows: Iterable[Row]) -> None:

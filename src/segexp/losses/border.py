@@ -29,6 +29,7 @@ class BorderCrossEntropy(PixelLoss):
         objects: str = "foreground",
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        include_background: bool = False,
     ) -> None:
         """Build the loss.
 
@@ -38,9 +39,10 @@ class BorderCrossEntropy(PixelLoss):
             objects: components of the "foreground" or the "background".
             class_weights: w_c, one per class; None for 1. In contrast to other losses their scale matters, relative to `w0`.
             label_smoothing: share of the target spread evenly over all classes, 0 to 1.
+            include_background: whether class 0 is a class like the others; refused, since the gaps are background.
 
         Raises:
-            ConfigError: an argument is out of its range.
+            ConfigError: an argument is out of its range, or there is no background.
         """
         super().__init__(class_weights)
         check_range("w0", w0, 0)
@@ -48,6 +50,12 @@ class BorderCrossEntropy(PixelLoss):
         check_range("label_smoothing", label_smoothing, 0, 1)
         if objects not in ("foreground", "background"):
             raise ConfigError(f"objects of the loss is {objects!r}", "foreground or background", "Set objects=foreground")
+        if include_background:
+            raise ConfigError(
+                "The border weights are for the gaps between objects, and no class is the background that lies there",
+                "Classes of which one is the background",
+                "Type loss=ce_dice, or name the background: data.background=CLASS",
+            )
         self.w0, self.sigma, self.objects, self.label_smoothing = w0, sigma, objects, label_smoothing
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """clDice: overlap of the centre lines of prediction and ground truth, for vessels, roads and membranes.
 
-Shapes: B batch, K classes, C foreground classes, H W pixels.
+Shapes: B batch, K classes, C counted classes, H W pixels.
 """
 
 import torch
@@ -17,15 +17,18 @@ class ClDice(Loss):
     """One minus soft clDice (Shit et al., CVPR 2021): the harmonic mean of topology precision and sensitivity.
 
     These are the shares of the predicted soft skeleton inside the true class, and of the true skeleton inside the prediction.
-    The mean is over the foreground classes present in the mask, as in `Dice`; 0 if there are none. Most pixels have no
+    The mean is over the counted classes present in the mask, as in `Dice`; 0 if there are none. Most pixels have no
     gradient: combine it with Dice, as in the paper, with at most half of the weight.
     """
 
-    def __init__(self, iterations: int = 5, per_image: bool = False, smooth: float = 1.0) -> None:
+    def __init__(
+        self, iterations: int = 5, include_background: bool = False, per_image: bool = False, smooth: float = 1.0
+    ) -> None:
         """Build the loss.
 
         Args:
             iterations: of the soft skeleton, 1 or more: at least half the width in pixels of the widest structure.
+            include_background: whether class 0 counts as a class.
             per_image: False sums each class over the batch before the shares are computed; True computes them per image.
             smooth: pixels added to numerator and denominator of each share, above 0.
 
@@ -38,15 +41,15 @@ class ClDice(Loss):
                 f"iterations of the loss is {iterations!r}", "a whole number of at least 1", "Set iterations=5 or so"
             )
         check_range("smooth", smooth, 1e-6)
-        self.iterations, self.per_image, self.smooth = iterations, per_image, smooth
+        self.iterations, self.first, self.per_image, self.smooth = iterations, int(not include_background), per_image, smooth
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return 1 - 2 precision sensitivity / (precision + sensitivity), averaged over the classes present."""
         over = (2, 3) if self.per_image else (0, 2, 3)
-        classes = torch.arange(1, logits.shape[1], device=logits.device).view(-1, 1, 1)
+        classes = torch.arange(self.first, logits.shape[1], device=logits.device).view(-1, 1, 1)
         ignored = (mask == IGNORE).unsqueeze(1)
         truth = (mask.unsqueeze(1) == classes).to(logits.dtype)
-        probability = logits.softmax(dim=1)[:, 1:].masked_fill(ignored, 0)
+        probability = logits.softmax(dim=1)[:, self.first :].masked_fill(ignored, 0)
         predicted_line = soft_skeleton(probability, ignored, self.iterations)
         true_line = soft_skeleton(truth, ignored, self.iterations)
 

@@ -102,24 +102,28 @@ class Lovasz(Loss):
 class MCC(Loss):
     """One minus the Matthews correlation coefficient (Abhishek and Hamarneh, ISBI 2021): the library's `MCCLoss`.
 
-    It ranges from 0 (correct) over 1 (uncorrelated) to 2. The library's loss is binary; here it is applied to each foreground
+    It ranges from 0 (correct) over 1 (uncorrelated) to 2. The library's loss is binary; here it is applied to each counted
     class against the rest, over the known pixels of the batch, and averaged over the classes that are neither absent nor
     everywhere.
     """
 
-    def __init__(self) -> None:
-        """Build the loss."""
+    def __init__(self, include_background: bool = False) -> None:
+        """Build the loss.
+
+        Args:
+            include_background: whether class 0 counts as a class.
+        """
         from segmentation_models_pytorch.losses import MCCLoss
 
         super().__init__()
-        self.library = MCCLoss()
+        self.library, self.first = MCCLoss(), int(not include_background)
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean over the foreground classes that are neither absent nor everywhere."""
+        """Return the mean over the counted classes that are neither absent nor everywhere."""
         known = mask != IGNORE
         probability, truth = logits.softmax(dim=1).movedim(1, -1)[known], mask[known]
         values = []
-        for k in range(1, logits.shape[1]):
+        for k in range(self.first, logits.shape[1]):
             here = truth == k
             if here.any() and not here.all():
                 values.append(self.library(probability[:, k].unsqueeze(0), here.unsqueeze(0).to(logits.dtype)))

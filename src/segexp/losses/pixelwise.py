@@ -92,50 +92,63 @@ class OHEM(PixelLoss):
 
 
 class BCE(PixelLoss):
-    """Binary cross-entropy of each foreground class against the rest.
+    """Binary cross-entropy of each counted class against the rest.
 
     The logit of class k is the log-odds of its softmax probability, l_k - logsumexp of the others. With two classes this is
-    l_1 - l_0, so the loss equals `BCEWithLogitsLoss` of a network with one output; with more, it is the mean over the K - 1
-    foreground classes. Predictions are those of the softmax.
+    l_1 - l_0, so the loss equals `BCEWithLogitsLoss` of a network with one output; with more, it is the mean over the
+    counted classes: K - 1, or K with `include_background`. Predictions are those of the softmax.
     """
 
-    def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        include_background: bool = False,
+    ) -> None:
         """Build the loss.
 
         Args:
             class_weights: one weight per class, or None.
             label_smoothing: targets are moved by this share from 0 and 1 towards 0.5, 0 to 1; with two classes the same as in
                 `CrossEntropy`.
+            include_background: whether class 0 counts as a class.
 
         Raises:
             ConfigError: an argument is out of its range.
         """
         super().__init__(class_weights)
         check_range("label_smoothing", label_smoothing, 0, 1)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.first = label_smoothing, int(not include_background)
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the weighted mean over pixels of the mean over foreground classes."""
+        """Return the weighted mean over pixels of the mean over the counted classes."""
         classes = logits.shape[1]
         values = torch.zeros_like(logits[:, 0])
-        for k in range(1, classes):
+        for k in range(self.first, classes):
             rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
             target = (mask == k).to(logits.dtype).lerp(torch.full_like(rest, 0.5), self.label_smoothing)
             values = values + F.binary_cross_entropy_with_logits(logits[:, k] - rest, target, reduction="none")
         weights = self.pixel_weights(logits, mask)
-        return mean_by_weight((values * weights).sum() / (classes - 1), weights)
+        return mean_by_weight((values * weights).sum() / (classes - self.first), weights)
 
 
 class Focal(PixelLoss):
     """Focal loss: cross-entropy times (1 - p)^gamma, p the probability of the true class (Lin et al., ICCV 2017)."""
 
-    def __init__(self, gamma: float = 2.0, alpha: float | None = None, class_weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        class_weights: Sequence[float] | None = None,
+        include_background: bool = False,
+    ) -> None:
         """Build the loss.
 
         Args:
             gamma: 0 or more; down-weights well-classified pixels. 0 is plain cross-entropy.
             alpha: factor of foreground pixels, 0 to 1; background pixels get 1 - alpha. 0.25 in the paper.
             class_weights: one weight per class, instead of `alpha`; in contrast to it, they are normalised by their sum.
+            include_background: whether class 0 is a class like the others, to which `alpha` applies as well.
 
         Raises:
             ConfigError: an argument is out of its range, or both `alpha` and `class_weights` are given.
@@ -148,7 +161,7 @@ class Focal(PixelLoss):
                 raise ConfigError(
                     "the focal loss has both alpha and class_weights", "one of them", "Set alpha=null or class_weights=null"
                 )
-        self.gamma, self.alpha = gamma, alpha
+        self.gamma, self.alpha, self.first = gamma, alpha, int(not include_background)
 
     def compute(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the weighted mean over pixels."""
@@ -157,6 +170,6 @@ class Focal(PixelLoss):
         wrong = (1 - torch.exp(-entropy)).clamp_min(1e-7)
         values = wrong**self.gamma * entropy
         if self.alpha is not None:
-            values = values * torch.where(mask == 0, 1 - self.alpha, self.alpha)
+            values = values * torch.where(mask < self.first, 1 - self.alpha, self.alpha)
         weights = self.pixel_weights(logits, mask)
         return mean_by_weight((values * weights).sum(), weights)

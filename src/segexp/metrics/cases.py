@@ -29,7 +29,7 @@ def case_rows(
         cases: N.
         confusions: (N, K, K).
         names: of the K classes.
-        measured: further columns, (N, K - 1) each, without the background.
+        measured: further columns, (N, F) each, of the last F classes; empty for the background.
     """
     scores = class_scores(confusions)
     rows: list[dict[str, object]] = []
@@ -39,7 +39,9 @@ def case_rows(
             row |= {key: int(getattr(scores, key)[n, k]) for key in ("tp", "fp", "fn")}
             for key in ("dice", "iou", "precision", "recall"):
                 row[key] = _text(getattr(scores, key)[n, k])
-            row |= {column: _text(values[n, k - 1]) if k else "" for column, values in measured.items()}
+            for column, values in measured.items():
+                place = k - len(names) + values.shape[1]
+                row[column] = _text(values[n, place]) if place >= 0 else ""
             rows.append(row)
     return rows
 

@@ -45,7 +45,7 @@ class Membrane(ForegroundMeasure):
     differ for a topological reason.
 
     Attributes:
-        class_index: the class of the membrane; None for each foreground class in turn.
+        class_index: the class of the membrane, counted from 1 among the classes that are not background; None for each in turn.
         thresholds: of the membrane's probability, each between 0 and 1; empty omits the two `_max` columns.
 
     Raises:

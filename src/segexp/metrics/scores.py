@@ -4,7 +4,7 @@ A case whose mask lacks a class is left out of that class's Dice, IoU, precision
 `empty/<class>`, and its false positive pixels are summed in `false_alarm/<class>`. A missed class scores 0; precision without
 any prediction is NaN. Nothing is smoothed.
 
-Shapes: N cases, K classes; class 0 is the background.
+Shapes: N cases, K classes, F classes that count: those from the index `first` on, 1 if class 0 is the background, else 0.
 """
 
 from collections.abc import Sequence
@@ -48,35 +48,36 @@ def scores_of_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> ClassSco
     )
 
 
-def summarise_scores(confusions: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+def summarise_scores(confusions: np.ndarray, names: Sequence[str], first: int = 1) -> dict[str, float]:
     """Return every score of a set of cases by name.
 
     Args:
         confusions: (N, K, K).
-        names: K class names, the first one the background.
+        names: K class names.
+        first: index of the first class that counts.
 
     Returns:
-        `dice iou precision recall`: mean over cases per class, then over the foreground classes; `dice/<class>` etc.: mean
+        `dice iou precision recall`: mean over cases per class, then over the F classes that count; `dice/<class>` etc.: mean
         over cases; `dice_pooled iou_pooled` and `…/<class>`: from the summed counts; `accuracy`: pixel accuracy, mean over
         cases; `accuracy_pooled`; `cases`; `empty/<class>`, `false_alarm/<class>`. A score without any case is NaN.
     """
     per_case = class_scores(confusions)
     pooled = class_scores(confusions.sum(axis=0, keepdims=True))
-    foreground = range(1, len(names))
+    counted = range(first, len(names))
     result: dict[str, float] = {}
     for score in ("dice", "iou", "precision", "recall"):
-        result |= mean_scores(score, getattr(per_case, score)[:, 1:], names)
+        result |= mean_scores(score, getattr(per_case, score)[:, first:], names)
     for score in ("dice", "iou"):
-        values = [float(getattr(pooled, score)[0, k]) for k in foreground]
+        values = [float(getattr(pooled, score)[0, k]) for k in counted]
         result[f"{score}_pooled"] = _mean(np.array(values))
-        result |= {f"{score}_pooled/{names[k]}": value for k, value in zip(foreground, values, strict=True)}
+        result |= {f"{score}_pooled/{names[k]}": value for k, value in zip(counted, values, strict=True)}
     pixels = confusions.sum(axis=(1, 2))
     right = per_case.tp.sum(axis=1)
     result["accuracy"] = _mean(_ratio(right, pixels, pixels > 0))
     result["accuracy_pooled"] = float(right.sum() / pixels.sum()) if pixels.sum() else float("nan")
     result["cases"] = float(len(confusions))
     empty = (per_case.tp + per_case.fn) == 0
-    for k in foreground:
+    for k in counted:
         result[f"empty/{names[k]}"] = float(empty[:, k].sum())
         result[f"false_alarm/{names[k]}"] = float(per_case.fp[empty[:, k], k].sum())
     return result
@@ -87,11 +88,12 @@ def mean_scores(score: str, values: np.ndarray, names: Sequence[str]) -> dict[st
 
     Args:
         score: its name.
-        values: (N, K - 1), NaN if undefined.
-        names: K class names, the first one the background.
+        values: (N, F), NaN if undefined.
+        names: K class names, of which the last F count.
     """
-    found = [_mean(values[:, k]) for k in range(len(names) - 1)]
-    return {score: _mean(np.array(found)), **{f"{score}/{name}": mean for name, mean in zip(names[1:], found, strict=True)}}
+    names = names[len(names) - values.shape[1] :]
+    found = [_mean(column) for column in values.T]
+    return {score: _mean(np.array(found)), **{f"{score}/{name}": mean for name, mean in zip(names, found, strict=True)}}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarray:

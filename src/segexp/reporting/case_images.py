@@ -26,17 +26,13 @@ from segexp.metrics.scores import class_scores
 from segexp.reporting.images import ColourKey, Figure, Picture, colour_keys, embed_array, embed_file, encode
 from segexp.types import Case
 from segexp.visualization import (
-    CORRECT,
-    FALSE_ALARM,
-    MISSED,
-    WRONG_CLASS,
     Array,
     ExplainedCase,
     Palette,
     colour_heat,
+    error_kinds,
     error_map,
-    overlay,
-    overlay_bits,
+    layer_mask,
     overlay_explanation,
     to_display,
 )
@@ -53,7 +49,6 @@ PANEL_WIDTH = 1100
 """Width of the panel of an older run in pixels."""
 PICTURE_BUDGET = 10_000_000
 """Maximum characters of the page for case images; a page stays below 15 MB."""
-ERROR_COLOURS = {"correct": CORRECT, "missed": MISSED, "false alarm": FALSE_ALARM, "wrong class": WRONG_CLASS}
 
 
 @dataclass(frozen=True)
@@ -164,7 +159,13 @@ def choose_cases(
 
 
 def draw_views(
-    image: Array, truth: Array, prediction: Array, palette: Palette, side: int = SIDE, overlapping: bool = False
+    image: Array,
+    truth: Array,
+    prediction: Array,
+    palette: Palette,
+    side: int = SIDE,
+    overlapping: bool = False,
+    background: bool = True,
 ) -> tuple[Array, ...]:
     """Return the four `VIEWS` of a case, each (h, w, 3) uint8 with longest side `side`; small images are not enlarged.
 
@@ -175,14 +176,16 @@ def draw_views(
         palette: a colour per class.
         side: in pixels.
         overlapping: the masks hold bit sets.
+        background: the first class is the background.
     """
-    lay = overlay_bits if overlapping else overlay
+    lay = layer_mask(overlapping, background)
     height, width = truth.shape
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     shown = cv2.resize(to_display(image), size, interpolation=cv2.INTER_AREA)
     real, guess = (cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in (truth, prediction))
-    return shown, lay(shown, real, palette), lay(shown, guess, palette), error_map(real, guess, shown, overlapping)
+    wrong = error_map(real, guess, shown, overlapping, background)
+    return shown, lay(shown, real, palette), lay(shown, guess, palette), wrong
 
 
 def save_case_images(
@@ -200,8 +203,8 @@ def save_case_images(
         prepared: the same cases as samples.
         matrices: their confusion matrices (N, K, K).
     """
-    found = class_scores(matrices)
-    scores, alarms = mean_over_classes(found.dice[:, 1:]), found.fp[:, 1:].sum(axis=1)
+    found, spec = class_scores(matrices), segmenter.spec
+    scores, alarms = mean_over_classes(found.dice[:, spec.first :]), found.fp[:, spec.first :].sum(axis=1)
     segmenter.network.eval()
 
     def predicted() -> Iterator[tuple[CaseImages, Array, Array, Array]]:
@@ -211,7 +214,7 @@ def save_case_images(
             case = replace(chosen, case=cases[chosen.position].id, score=float(scores[chosen.position]))
             yield case, picture.image, picture.mask, prediction
 
-    write_case_images(directory, split, predicted(), segmenter.spec.palette, segmenter.spec.overlapping)
+    write_case_images(directory, split, predicted(), spec.palette, spec.overlapping, spec.background)
 
 
 def write_case_images(
@@ -220,6 +223,7 @@ def write_case_images(
     cases: Iterator[tuple[CaseImages, Array, Array, Array]],
     palette: Palette,
     overlapping: bool = False,
+    background: bool = True,
 ) -> None:
     """Write images of the selected cases of one split and update the index.
 
@@ -229,12 +233,13 @@ def write_case_images(
         cases: the case (with id and score), image (H, W, C), mask and prediction (H, W).
         palette: a colour per class.
         overlapping: the masks hold bit sets.
+        background: the first class is the background.
     """
     folder = directory / CASES_FOLDER
     written = []
     for rank, (case, image, truth, prediction) in enumerate(cases):
         names = tuple(f"{split}_{rank:02d}_{case.kind.replace(' ', '_')}_{view}.jpg" for view in VIEWS)
-        _write_pictures(folder, names, draw_views(image, truth, prediction, palette, overlapping=overlapping))
+        _write_pictures(folder, names, draw_views(image, truth, prediction, palette, SIDE, overlapping, background))
         score = None if case.score is None or np.isnan(case.score) else float(case.score)
         written.append(replace(case, split=split, score=score, files=names))
     others = [case for case in read_case_images(directory) if case.split != split]
@@ -251,7 +256,13 @@ def read_case_images(directory: Path) -> list[CaseImages]:
 
 
 def write_explained_cases(
-    directory: Path, cases: Sequence[ExplainedCase], target: str, layer: str, palette: Palette, overlapping: bool = False
+    directory: Path,
+    cases: Sequence[ExplainedCase],
+    target: str,
+    layer: str,
+    palette: Palette,
+    overlapping: bool = False,
+    background: bool = True,
 ) -> None:
     """Write the images of explained cases and their index.
 
@@ -262,12 +273,13 @@ def write_explained_cases(
         layer: used by Grad-CAM.
         palette: a colour per class.
         overlapping: the masks hold bit sets.
+        background: the first class is the background.
     """
     folder = directory / EXPLAINED_FOLDER
     files = []
     for n, case in enumerate(cases):
         truth = case.prediction if case.truth is None else case.truth
-        shown, real, guess, _ = draw_views(case.image, truth, case.prediction, palette, overlapping=overlapping)
+        shown, real, guess, _ = draw_views(case.image, truth, case.prediction, palette, SIDE, overlapping, background)
         size = (shown.shape[1], shown.shape[0])
         values = cv2.resize(case.values, size, interpolation=cv2.INTER_AREA)
         region = cv2.resize(case.region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -305,7 +317,12 @@ def _file_names(names: Sequence[object]) -> tuple[str, ...]:
 
 
 def case_gallery(
-    directory: Path, cases: Sequence[CaseImages], splits: Sequence[str], classes: Sequence[str], palette: Palette
+    directory: Path,
+    cases: Sequence[CaseImages],
+    splits: Sequence[str],
+    classes: Sequence[str],
+    palette: Palette,
+    background: bool = True,
 ) -> CaseGallery:
     """Return the case images of a run for the page, within its size budget.
 
@@ -313,8 +330,9 @@ def case_gallery(
         directory: of the run.
         cases: result of `read_case_images`.
         splits: scored splits.
-        classes: names, the background first.
+        classes: names.
         palette: a colour per class; empty if unknown.
+        background: the first class is the background.
     """
     rows: dict[str, list[CaseRow]] = {}
     anchors: dict[tuple[str, str], str] = {}
@@ -331,13 +349,14 @@ def case_gallery(
                 rows.setdefault(split, []).append(CaseRow(case.kind, f"{case.case} \u00b7 {score}", views, anchor))
     panels = [] if rows else _old_panels(directory, splits)
     command = "" if rows or panels else f"python -m segexp.evaluate checkpoint={shlex.quote(str(directory))} output=DIR"
-    return CaseGallery(error_legend(classes, palette), rows, missing, panels, command, anchors)
+    return CaseGallery(error_legend(classes, palette, background), rows, missing, panels, command, anchors)
 
 
-def error_legend(classes: Sequence[str], palette: Palette) -> list[tuple[str, list[ColourKey]]]:
+def error_legend(classes: Sequence[str], palette: Palette, background: bool = True) -> list[tuple[str, list[ColourKey]]]:
     """Return the legend of masks and errors."""
-    kinds = [ColourKey(name, colour) for name, colour in ERROR_COLOURS.items() if len(classes) > 2 or name != "wrong class"]
-    return [(title, keys) for title, keys in (("Masks: ", colour_keys(classes, palette)), ("Errors: ", kinds)) if keys]
+    kinds = [ColourKey(name, colour) for name, colour in error_kinds(len(classes), background).items()]
+    masks = colour_keys(classes, palette, background)
+    return [(title, keys) for title, keys in (("Masks: ", masks), ("Errors: ", kinds)) if keys]
 
 
 def _old_panels(directory: Path, splits: Sequence[str]) -> list[Figure]:

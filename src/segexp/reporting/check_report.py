@@ -29,7 +29,7 @@ from segexp.reporting.images import ColourKey, Figure, ThumbnailBudget, colour_k
 from segexp.reporting.rendering import Notice, render
 from segexp.reporting.tables import Table
 from segexp.types import IGNORE, DataSpec
-from segexp.visualization import CORRECT, FALSE_ALARM, MISSED, WRONG_CLASS, Array
+from segexp.visualization import Array, error_kinds
 
 MAX_LISTED = 12
 """Maximum number of listed mask values, sizes etc."""
@@ -48,6 +48,13 @@ DISPUTED_CASES = 12
 RANKED_CASES = 100
 """Number of disputed masks in the table; label_errors.csv has all."""
 DISPUTE_VIEWS = ("image", "given mask", "prediction", "where they differ")
+DIFFERENCES = {
+    "correct": "in both",
+    "missed": "only in the given mask",
+    "false alarm": "only in the prediction",
+    "wrong class": "another class",
+}
+"""What the kinds of an error map mean where the mask may be wrong."""
 LEVEL_STYLES = dict(zip(LEVELS, ("bold red", "bold yellow", "bold cyan"), strict=True))
 
 Step = tuple[int, float, float, float]
@@ -114,7 +121,10 @@ def dataset_facts(examination: Examination) -> list[tuple[str, str]]:
     known = [each for each in facts if each.shares]
     if known:
         found.append(("pixels", ", ".join(f"{each.name} {format_share(each.share)}" for each in classes)))
+    if known and table.background:
         found.append(("masks without foreground", f"{sum(not any(each.shares[1:]) for each in known)} of {len(known)}"))
+    if not table.background:
+        found.append(("background", "none, every class counts"))
     return found
 
 
@@ -312,7 +322,7 @@ def check_page(examination: Examination, sections: Sequence[CheckSection] = ()) 
         facts=[("layout", examination.layout), *dataset_facts(examination)],
         classes=_class_rows(examination, classes) if classes is not None and examination.facts else [],
         charts_shown=distribution_charts(examination, classes),
-        keys=colour_keys(classes.names, classes.palette) if classes is not None else [],
+        keys=colour_keys(classes.names, classes.palette, classes.background) if classes is not None else [],
         samples=samples,
     )
 
@@ -362,7 +372,8 @@ def distribution_charts(examination: Examination, classes: Labels | None) -> lis
     if classes is not None and shares:
         known = class_facts(examination, classes)[: len(classes.names)]
         charts.insert(0, bar_chart(classes.names, [each.share for each in known], classes.palette, "Share of each class"))
-        for index, name in list(enumerate(classes.names))[1 : MAX_CLASSES + 1]:
+        first = int(classes.background)
+        for index, name in list(enumerate(classes.names))[first : first + MAX_CLASSES]:
             percents = [100 * share[index] for share in shares]
             charts.append(histogram(percents, f"% {name} in a mask", f"Histogram of the share of {name}"))
     return [chart for chart in charts if chart is not None]
@@ -423,7 +434,7 @@ def disputes_section(
     """
     shown = []
     for rank, each in enumerate(ranking[:DISPUTED_CASES], start=1):
-        drawn = draw_views(*look(each), spec.palette, overlapping=spec.overlapping)
+        drawn = draw_views(*look(each), spec.palette, overlapping=spec.overlapping, background=spec.background)
         pairs = zip(drawn, DISPUTE_VIEWS, strict=True)
         figures = [Figure(embed_array(view, f"{each.case.id}: {name}"), name) for view, name in pairs]
         scores = f"label quality {format_score(each.quality)} \u00b7 Dice {format_score(each.dice)}"
@@ -440,11 +451,10 @@ def disputes_section(
         for n, each in enumerate(ranking[:RANKED_CASES], start=1)
     ]
     heads = ("rank", "case", "label quality", "Dice", "pixels only in the mask", "pixels only in the prediction")
-    kinds = {"in both": CORRECT, "only in the given mask": MISSED, "only in the prediction": FALSE_ALARM}
-    kinds |= {"another class": WRONG_CLASS} if len(spec.classes) > 2 else {}
+    kinds = error_kinds(len(spec.classes), spec.background)
     legend = [
-        ("Masks: ", colour_keys(spec.classes, spec.palette)),
-        ("Differences: ", [ColourKey(name, colour) for name, colour in kinds.items()]),
+        ("Masks: ", colour_keys(spec.classes, spec.palette, spec.background)),
+        ("Differences: ", [ColourKey(DIFFERENCES[name], colour) for name, colour in kinds.items()]),
     ]
     table = Table(heads, rows, (0, 2, 3, 4, 5))
     caution = Notice("note", "A ranking, not a verdict: the network may be wrong, and then these are its hardest cases.")

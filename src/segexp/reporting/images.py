@@ -20,7 +20,7 @@ from segexp.data.layout.infer_classes import evenly_spread
 from segexp.data.preprocessing import resize_image, resize_mask
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Source
-from segexp.visualization import Array, Colour, Palette, overlay, overlay_bits, to_display
+from segexp.visualization import Array, Colour, Palette, layer_mask, to_display
 
 QUALITY, THUMBNAIL_QUALITY = 85, 80
 """JPEG quality, 1 to 100."""
@@ -97,9 +97,9 @@ def _data_address(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def colour_keys(names: Sequence[str], palette: Palette) -> list[ColourKey]:
-    """Return the colours of the foreground classes."""
-    return [ColourKey(name, colour) for name, colour in list(zip(names, palette, strict=False))[1:]]
+def colour_keys(names: Sequence[str], palette: Palette, background: bool = True) -> list[ColourKey]:
+    """Return the colours of all classes but the background."""
+    return [ColourKey(name, colour) for name, colour in list(zip(names, palette, strict=False))[int(background) :]]
 
 
 def draw_overlays(cases: Sequence[Case], table: Labels | None, side: int) -> list[Array | None]:
@@ -129,7 +129,10 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
     if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
         try:
             encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
-            mask, lay = merge_case_masks(table, case, encoded), overlay_bits if isinstance(table, OverlappingTable) else overlay
+            mask, lay = (
+                merge_case_masks(table, case, encoded),
+                layer_mask(isinstance(table, OverlappingTable), table.background),
+            )
             return lay(small, mask, table.palette) if (mask != IGNORE).any() else small
         except DataError:
             pass

@@ -107,10 +107,11 @@ def write_run_report(directory: Path) -> Path:
 def run_page(record: Record) -> str:
     """Return the page of a run."""
     about, parts, kept = read_run_info(record), scores_by_split(record), read_saved_run(training_directory(record))
-    data, foreground = about.config.get("data") or {}, list(record.classes[1:])
+    data, foreground = about.config.get("data") or {}, list(record.foreground)
     overlapping = data.get("labels") == "overlapping"
     matrices = read_confusion(record.directory / CONFUSION_FILE, record.classes)
-    gallery = case_gallery(record.directory, read_case_images(record.directory), record.splits, about.classes, about.palette)
+    images, keys = read_case_images(record.directory), (about.classes, about.palette, about.background)
+    gallery = case_gallery(record.directory, images, record.splits, *keys)
     name = record.choices.get("model", "run")
     return render(
         "run.html.j2",

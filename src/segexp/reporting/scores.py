@@ -1,6 +1,6 @@
 """The scores of a run: arrays, confidence intervals and tables.
 
-Shapes: N cases, F foreground classes.
+Shapes: N cases, F classes that count in means.
 """
 
 import math
@@ -62,9 +62,10 @@ class SplitScores:
         split: its name.
         ids: N case ids.
         groups: the group of each case, or None.
-        classes: F names of the foreground classes.
+        classes: F names.
         values: (N, F) by score or count, NaN if undefined.
         accuracy: (N, 1), pixel accuracy.
+        background: the class that is left out; "" if none is.
     """
 
     split: str
@@ -73,6 +74,7 @@ class SplitScores:
     classes: tuple[str, ...]
     values: Mapping[str, np.ndarray]
     accuracy: np.ndarray
+    background: str = ""
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -112,7 +114,7 @@ class SplitScores:
 def split_scores(record: Record, split: str) -> SplitScores:
     """Return the scores of a split of a run."""
     own = [row for row in record.cases if row["split"] == split]
-    names = record.classes[1:]
+    names = record.foreground
     ids = tuple(dict.fromkeys(row["id"] for row in own))
     place, column = ({name: n for n, name in enumerate(each)} for each in (ids, names))
     group_of = {row["id"]: row["group"] or None for row in own}
@@ -122,7 +124,8 @@ def split_scores(record: Record, split: str) -> SplitScores:
             for name, array in values.items():
                 array[place[row["id"]], k] = float(row[name] or "nan")
     accuracy = read_case_scores(record, split, Metric(ACCURACY)).values
-    return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values, accuracy)
+    background = next((name for name in record.classes if name not in names), "")
+    return SplitScores(split, ids, tuple(group_of[name] for name in ids), names, values, accuracy, background)
 
 
 def display_name(measure: str) -> str:
@@ -190,7 +193,7 @@ class ScoreTables:
         axis: ends of the scale of the bars.
         rows: a row per score.
         measures: names of the class scores.
-        classes: a row per foreground class; empty if there is only one.
+        classes: a row per class that counts; empty if there is only one.
         note: about cases without the class, if there is only one.
     """
 
@@ -236,7 +239,11 @@ def score_sentence(part: SplitScores) -> str:
 def describe_means(parts: Sequence[SplitScores]) -> str:
     """Explain the means and intervals of the tables."""
     several = any(len(part.classes) > 1 for part in parts)
-    mean_of = "Mean over cases, then over the foreground classes" if several else "Mean over cases"
+    mean_of = "Mean over cases"
+    if several and all(part.background for part in parts):
+        mean_of += ", then over the foreground classes"
+    elif several:
+        mean_of += f", then over all {max(len(part.classes) for part in parts)} classes, for none is the background"
     groups = any(any(part.groups) and part.few_groups is None for part in parts)
     resampled = "whole groups (cases that belong together)" if groups else "cases"
     text = f"{mean_of}, with a 95 % bootstrap interval that resamples {resampled}."
@@ -304,7 +311,7 @@ def _bar_axis(intervals: Sequence[Interval]) -> tuple[float, float]:
 
 
 def case_grid(parts: Sequence[SplitScores], anchors: Mapping[tuple[str, str], str]) -> Grid:
-    """Return one row per case and foreground class, and one for their mean; the worst Dice first.
+    """Return one row per case and class that counts, and one for their mean; the worst Dice first.
 
     Args:
         parts: one per split.

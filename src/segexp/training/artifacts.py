@@ -12,7 +12,7 @@ from segexp.atomic import write_json
 from segexp.data.dataset import ScoringCases
 from segexp.data.io.images import write_png
 from segexp.evaluation.case_scores import ACCURACY
-from segexp.evaluation.records import Record
+from segexp.evaluation.records import record_of_rows
 from segexp.evaluation.scoring import Scorable, score_cases
 from segexp.explainability.cases import explain_cases
 from segexp.explainability.explainer import Explainer
@@ -38,12 +38,14 @@ class SplitResult:
         rows: of `cases.csv`.
         confusion: (K, K) int64 over all cases; rows truth, columns prediction, see `segexp.metrics.confusion`.
         reliability: over all cases; None if calibration was not measured.
+        background: whether the means leave out the first class.
     """
 
     scores: dict[str, float]
     rows: list[dict[str, object]]
     confusion: np.ndarray
     reliability: Reliability | None
+    background: bool = True
 
 
 def score_split(
@@ -68,22 +70,24 @@ def score_split(
         measures: additional measures per case.
         done: called with the position of each scored case.
     """
-    names = segmenter.spec.classes
-    check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), len(names))
+    spec = segmenter.spec
+    names = spec.classes
+    check_spacings(measures, dict(zip([case.id for case in cases], prepared.spacings, strict=True)), 1 + len(spec.foreground))
     found = score_cases(segmenter, prepared, watched_positions(len(cases), pictures), done, measures, [c.image for c in cases])
     together = found.confusions.sum(axis=0)
     if directory is not None:
         folder = directory / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         if pictures:
-            write_png(folder / f"{split}_cases.png", draw_panel(prepared, list(cases), found.kept, segmenter.spec))
+            write_png(folder / f"{split}_cases.png", draw_panel(prepared, list(cases), found.kept, spec))
             save_case_images(directory, split, segmenter, cases, prepared, found.confusions)
-        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, segmenter.spec.overlapping))
-    scores = summarise_scores(found.confusions, names)
+        write_png(folder / f"{split}_confusion.png", confusion_figure(together, names, spec.overlapping))
+    scores = summarise_scores(found.confusions, names, spec.first)
     for column, values in found.columns.items():
         scores |= mean_scores(column, values, names)
     rows = case_rows(split, cases, found.confusions, names, found.columns)
-    return SplitResult({f"{split}/{name}": value for name, value in scores.items()}, rows, together, found.reliability)
+    by_split = {f"{split}/{name}": value for name, value in scores.items()}
+    return SplitResult(by_split, rows, together, found.reliability, spec.background)
 
 
 def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: ScoringCases, count: int, directory: Path) -> None:
@@ -96,7 +100,8 @@ def explain_split(explainer: Explainer, cases: Sequence[Case], prepared: Scoring
         predicted[position] = segmenter.decide(logits)
     found = list(explain_cases(explainer, prepared, cases, predicted))
     spec, layer = segmenter.spec, explainer.layer.name if explainer.layer else ""
-    write_explained_cases(directory, found, spec.classes[explainer.target], layer, spec.palette, spec.overlapping)
+    target = spec.classes[explainer.target]
+    write_explained_cases(directory, found, target, layer, spec.palette, spec.overlapping, spec.background)
 
 
 def write_outcomes(directory: Path, outcomes: Mapping[str, SplitResult], classes: Sequence[str]) -> dict[str, float]:
@@ -105,7 +110,8 @@ def write_outcomes(directory: Path, outcomes: Mapping[str, SplitResult], classes
     write_confusion(directory / CONFUSION_FILE, {split: outcome.confusion for split, outcome in outcomes.items()}, classes)
     counts = {split: outcome.reliability for split, outcome in outcomes.items() if outcome.reliability is not None}
     if counts:
-        write_calibration(directory / CALIBRATION_FILE, counts, classes[1:])
+        first = min(int(outcome.background) for outcome in outcomes.values())
+        write_calibration(directory / CALIBRATION_FILE, counts, classes[first:])
     else:
         (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # of an earlier scoring
     return all_scores(outcomes)
@@ -120,7 +126,7 @@ def all_intervals(outcomes: Mapping[str, SplitResult]) -> dict[str, Interval]:
     """Return the confidence intervals of the report by "<split>/<score>" and "<split>/<score>/<class>"."""
     found: dict[str, Interval] = {}
     for split, outcome in outcomes.items():
-        record = Record(Path(), {}, {}, [{name: str(value) for name, value in row.items()} for row in outcome.rows])
+        record = record_of_rows(outcome.rows, outcome.background)
         part = split_scores(record, split)
         found |= {f"{split}/{measure}": part.interval(measure) for measure in (*part.measures, ACCURACY)}
         if len(part.classes) > 1:

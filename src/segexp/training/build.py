@@ -12,7 +12,7 @@ from torch import nn
 
 from segexp.checkpoint import without_pretrained
 from segexp.config.components import instantiate
-from segexp.config.learned import needs_class_weights, resolve_class_weights
+from segexp.config.learned import include_background, needs_class_weights, resolve_class_weights
 from segexp.config.schema import Component, TrainConfig, TrainerConfig
 from segexp.config.validation import weighed_classes
 from segexp.data.datamodule import SegmentationDataModule
@@ -108,7 +108,7 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
         build_loss(config, [1.0] * weighed_classes(config.data)) if loss is None else loss,
         partial(scales_loss, weights=heads),
         HeldLR(instantiate(config.scheduler), lr_hold_start(config.trainer)),
-        build_measures(config.metrics, config.data.num_classes or 2),
+        build_measures(config.metrics, (config.data.num_classes or 2) - (config.data.background is not None)),
     )
 
 
@@ -137,8 +137,12 @@ def check_network_contract(config: TrainConfig, network: nn.Module) -> None:
 
 
 def build_loss(config: TrainConfig, weights: Sequence[float]) -> nn.Module:
-    """Return the loss, with these class weights if they are `auto`; the contract of a custom loss is checked."""
-    loss: nn.Module = instantiate(resolve_class_weights(config.loss.plain(), weights))
+    """Return the loss, with these class weights if they are `auto`; the contract of a custom loss is checked.
+
+    Without a background in the data, all classes count.
+    """
+    node = resolve_class_weights(config.loss.plain(), weights)
+    loss: nn.Module = instantiate(node if config.data.background is not None else include_background(node))
     check_losses(loss, "loss", weighed_classes(config.data))
     return Overlapping(loss) if config.data.multilabel else loss
 
@@ -185,10 +189,10 @@ def with_teacher(
     return replace(components, teacher=found), said
 
 
-def build_measures(chosen: Mapping[str, Component], num_classes: int) -> list[Measure]:
-    """Return the measures of the metrics section after a check on an empty image."""
+def build_measures(chosen: Mapping[str, Component], foreground: int) -> list[Measure]:
+    """Return the measures of the metrics section after a check on an empty image with a number of classes that count."""
     made: dict[str, Measure] = {name: instantiate(component) for name, component in chosen.items()}
-    check_measures(made, num_classes)
+    check_measures(made, 1 + foreground)
     return list(made.values())
 
 

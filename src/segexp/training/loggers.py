@@ -43,7 +43,7 @@ class BoardLogger(pl.loggers.TensorBoardLogger):
 
 def scalar_layout(spec: DataSpec) -> dict[str, dict[str, list[Any]]]:
     """Return the layout of TensorBoard's custom scalars, with the mean Dice if there are several foreground classes."""
-    classes = [f"val/dice/{name}" for name in spec.classes[1:]]
+    classes = [f"val/dice/{name}" for name in spec.foreground]
     dice = ["val/dice", *classes] if len(classes) > 1 else classes
     return {
         "Loss": {"training and validation": ["Multiline", [exact_tag_pattern(tag) for tag in ("loss/train", "loss/val")]]},

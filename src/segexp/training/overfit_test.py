@@ -44,17 +44,23 @@ SHRUNK = 3
 def choose_cases(examination: Examination) -> list[Case]:
     """Return up to four training cases with the most foreground; cases that are nearly all foreground rank low.
 
+    Without a background, those rank high whose largest class has the least share.
+
     Raises:
         DataError: no training case has foreground.
     """
+    first = int(examination.data.background is not None)
 
     def wealth(case: Case) -> float:
-        share = sum(examination.facts[case.id].shares[1:])
+        shares = examination.facts[case.id].shares
+        if not first:
+            return 1 - max(shares, default=1.0)
+        share = sum(shares[first:])
         return share if share <= 0.8 else 1 - share
 
     readable = [case for case in examination.cases if case.id in examination.facts]
     training = [case for case in readable if examination.splits.get(case.id) == "train"]
-    rich = [case for case in training if sum(examination.facts[case.id].shares[1:]) > 0]
+    rich = [case for case in training if sum(examination.facts[case.id].shares[first:]) > 0]
     if not rich:
         raise DataError(
             f"None of the {len(training)} readable training cases of {examination.data.root} has a pixel of foreground",
@@ -245,16 +251,17 @@ def _trainer(config: TrainConfig, watch: OverfitCallback, accelerator: str, prec
     )
 
 
-def pooled_dice(matrices: np.ndarray) -> float:
-    """Return the Dice over all images together, averaged over the foreground classes; 0 without any.
+def pooled_dice(matrices: np.ndarray, first: int = 1) -> float:
+    """Return the Dice over all images together, averaged over the classes that count; 0 without any.
 
-    Classes with less than `SPECK` of the foreground are ignored.
+    Classes with less than `SPECK` of their pixels are ignored.
 
     Args:
         matrices: (N, K, K) counts, rows truth, columns prediction.
+        first: index of the first class that counts.
     """
     together = matrices.sum(axis=0)
-    true, found, right = together.sum(axis=1)[1:], together.sum(axis=0)[1:], np.diag(together)[1:]
+    true, found, right = together.sum(axis=1)[first:], together.sum(axis=0)[first:], np.diag(together)[first:]
     counted = true > SPECK * true.sum()
     return float((2 * right[counted] / (true + found)[counted]).mean()) if counted.any() else 0.0
 
@@ -269,9 +276,9 @@ def _outcome(
         tuple(case.id for case in cases),
         side,
         tuple(watch.moments),
-        pooled_dice(scored.confusions),
-        not scored.confusions[:, :, 1:].any(),
-        panel(rows, spec.palette, spec.classes, height=192, overlapping=spec.overlapping),
+        pooled_dice(scored.confusions, spec.first),
+        not scored.confusions[:, :, spec.first :].any(),
+        panel(rows, spec.palette, spec.classes, height=192, overlapping=spec.overlapping, background=spec.background),
     )
 
 

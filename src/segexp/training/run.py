@@ -21,6 +21,7 @@ from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.splits import write_split_csv
 from segexp.data.statistics import DecodedCase
 from segexp.devices import choose_devices, describe_device, deterministic
+from segexp.evaluation.records import background_fact
 from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
 from segexp.interrupts import Interrupted, interruptible
@@ -83,7 +84,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
             data.setup()
             run_preflight_checks(data, say)
             for split in ("val", "test"):
-                check_spacings(components.measures, data.spacings(split), data.spec.num_classes)
+                check_spacings(components.measures, data.spacings(split), 1 + len(data.spec.foreground))
             if config.resume:
                 check_resume(directory / "checkpoints" / "last.ckpt", config, data.spec, data.split_hash())
                 for name in ("metrics.json", REPORT_FILE):  # they mark a finished run
@@ -113,7 +114,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
                 say(_how_to_go_on(directory, needed_trust(config.plain())))
             raise
     seconds = time.monotonic() - started
-    found = {"status": "finished", "seconds": round(seconds, 1), **facts}
+    found = {"status": "finished", "seconds": round(seconds, 1), **facts, **background_fact(data.spec.background)}
     write_metrics(directory / "metrics.json", scores, found, intervals)  # written last: its existence marks a finished run
     page = write_report_safely(write_run_report, directory)
     say(_farewell(directory, format_scores(scores, intervals), config.trainer.monitor, page))
@@ -190,7 +191,8 @@ def _describe_data(data: SegmentationDataModule) -> str:
     counts = {split: len(data.members(split)) for split in ("train", "val", "test")}
     split = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     share = ", ".join(f"{n} {s:.1%}" for n, s in zip(data.spec.classes, data.fingerprint.class_share, strict=True))
-    return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}"
+    told = "" if data.spec.background else "; no class is the background, every class counts in means"
+    return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}{told}"
 
 
 def describe_network(model: Component, network: torch.nn.Module) -> str:

@@ -252,7 +252,7 @@ class SegmentationTask(pl.LightningModule):
         monitor = self.config.trainer.monitor if self.config is not None else ""
         if self.scheduler is not None and not self.trainer.sanity_checking and monitor in scores:
             self.scheduler.observe(scores[monitor])
-        silent = int((self.confusions[:, :, 1:].sum(axis=(1, 2)) == 0).sum())
+        silent = int((self.confusions[:, :, self._ready.spec.first :].sum(axis=(1, 2)) == 0).sum())
         if silent == len(self.confusions) and silent and not self.trainer.sanity_checking and self.current_epoch >= 1:
             self.print(f"The network predicts only background on {silent}/{silent} cases; foreground recall is 0.")
 
@@ -264,7 +264,7 @@ class SegmentationTask(pl.LightningModule):
         _, matrices = self.counts.compute()
         self.counts.reset()
         self.confusions = matrices.numpy()
-        scores = summarise_scores(self.confusions, self._ready.spec.classes)
+        scores = summarise_scores(self.confusions, self._ready.spec.classes, self._ready.spec.first)
         finite = {name: value for name, value in scores.items() if np.isfinite(value)}
         shown = {name: finite.pop(name, 0.0) for name in ("dice", "iou")}
         self.log_dict({f"{split}/{name}": value for name, value in finite.items()})

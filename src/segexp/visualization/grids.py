@@ -1,6 +1,7 @@
 """Several images on one sheet: panels and contact sheets, with titles and legends.
 
-A mask (H, W) holds class indices, or bit sets for overlapping labels; 255 = ignore, 0 = background.
+A mask (H, W) holds class indices, or bit sets for overlapping labels; 255 = ignore, 0 = background, or with `background=False`
+a class like the others.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segexp.data.labels.modes import MAX_LABELS, has_label
+from segexp.data.labels.modes import MAX_LABELS, has_label, shift_classes
 from segexp.types import IGNORE
 from segexp.visualization.images import INK, PAPER, Array, Colour, Palette, to_display
-from segexp.visualization.masks import CORRECT, FALSE_ALARM, IGNORED, MISSED, WRONG_CLASS, error_map, overlay, overlay_bits
+from segexp.visualization.masks import IGNORED, error_kinds, error_map, layer_mask
 
 Row = tuple[Array, Array, Array, str]
 """image (H, W, C), truth (H, W), prediction (H, W), title."""
@@ -22,21 +23,28 @@ GAP = 10
 COLUMNS = ("input", "truth", "prediction", "errors")
 
 
-def panel(rows: Sequence[Row], palette: Palette, classes: Sequence[str], height: int = 256, overlapping: bool = False) -> Array:
+def panel(
+    rows: Sequence[Row],
+    palette: Palette,
+    classes: Sequence[str],
+    height: int = 256,
+    overlapping: bool = False,
+    background: bool = True,
+) -> Array:
     """Return a sheet (H, W, 3) uint8: one row per case with input, truth, prediction and errors, and a legend below.
 
     Images are `height` pixels high, very wide ones lower; `overlapping`: the masks hold bit sets.
     """
-    strips, lay = [], overlay_bits if overlapping else overlay
+    strips, lay = [], layer_mask(overlapping, background)
     for image, truth, prediction, title in rows:
         shown, real, guess = resize_all(height, image, truth, prediction)
-        wrong = error_map(real, guess, shown, overlapping)
+        wrong = error_map(real, guess, shown, overlapping, background)
         cells = [shown, lay(shown, real, palette), lay(shown, guess, palette), wrong]
-        strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping)}"))
+        strips.append((cells, f"{title}   {dice_text(truth, prediction, overlapping, background)}"))
     column = max((cells[0].shape[1] for cells, _ in strips), default=height)
     width = 4 * (column + GAP) + GAP
     sheets = [header(COLUMNS, column), *(titled_row(cells, text, width, column) for cells, text in strips)]
-    return np.concatenate([*sheets, legend(width, _classes(palette, classes), _kinds(classes))])
+    return np.concatenate([*sheets, legend(width, class_keys(palette, classes, background), _kinds(classes, background))])
 
 
 def triptych(
@@ -48,26 +56,29 @@ def triptych(
     title: str = "",
     height: int = 384,
     overlapping: bool = False,
+    background: bool = True,
 ) -> Array:
     """Return a sheet (H, W, 3) uint8: input | truth (if any) | prediction, with a title (plus Dice) and a legend.
 
     Image (H, W, C) and masks (H, W) are `height` pixels high, very wide ones lower; `overlapping`: the masks hold bit sets.
     """
-    lay = overlay_bits if overlapping else overlay
+    lay = layer_mask(overlapping, background)
     masks = [prediction] if truth is None else [truth, prediction]
     shown, *small = resize_all(height, image, *masks)
     cells = [shown, *(lay(shown, mask, palette) for mask in small)]
     column = max(shown.shape[1], 120)
     width = len(cells) * (column + GAP) + GAP
     names = COLUMNS[:3] if truth is not None else ("input", "prediction")
-    text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping)}"
+    text = title if truth is None else f"{title}   {dice_text(truth, prediction, overlapping, background)}"
     ignored = [("ignored", IGNORED[0])] if truth is not None and (truth == IGNORE).any() else []
     sheets = [header(names, column), titled_row(cells, text, width, column)]
-    return np.concatenate([*sheets, legend(width, [*_classes(palette, classes), *ignored])])
+    return np.concatenate([*sheets, legend(width, [*class_keys(palette, classes, background), *ignored])])
 
 
-def dice_text(truth: Array, prediction: Array, overlapping: bool = False) -> str:
+def dice_text(truth: Array, prediction: Array, overlapping: bool = False, background: bool = True) -> str:
     """Return "Dice 0.912" (mean over the classes in the truth), or a note that the truth has no foreground."""
+    if not background:
+        truth, prediction = shift_classes(truth), shift_classes(prediction)
     known = truth != IGNORE
     scores = []
     for k in range(1, MAX_LABELS + 1) if overlapping else np.unique(truth[known & (truth != 0)]):
@@ -110,15 +121,14 @@ def resize_all(height: int, image: Array, *masks: Array) -> list[Array]:
     return [shown, *(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in masks)]
 
 
-def _classes(palette: Palette, classes: Sequence[str]) -> list[tuple[str, Colour]]:
-    """Return legend entries for the foreground classes."""
-    return list(zip(classes, palette, strict=True))[1:]
+def class_keys(palette: Palette, classes: Sequence[str], background: bool = True) -> list[tuple[str, Colour]]:
+    """Return legend entries for all classes but the background."""
+    return list(zip(classes, palette, strict=True))[int(background) :]
 
 
-def _kinds(classes: Sequence[str]) -> list[tuple[str, Colour]]:
+def _kinds(classes: Sequence[str], background: bool) -> list[tuple[str, Colour]]:
     """Return legend entries for an error map."""
-    wrong = [("wrong class", WRONG_CLASS)] if len(classes) > 2 else []
-    return [("correct", CORRECT), ("missed", MISSED), ("false alarm", FALSE_ALARM), *wrong, ("ignored", IGNORED[0])]
+    return [*error_kinds(len(classes), background).items(), ("ignored", IGNORED[0])]
 
 
 def header(names: Sequence[str], column: int) -> Array:

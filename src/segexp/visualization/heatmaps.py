@@ -1,15 +1,15 @@
 """Heat maps (H, W) in colour, with a colour bar."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segexp.visualization.grids import GAP, font, header, legend, resize_all, titled_row
+from segexp.visualization.grids import GAP, class_keys, font, header, legend, resize_all, titled_row
 from segexp.visualization.images import INK, PAPER, Array, Colour, Palette, row_strips
-from segexp.visualization.masks import overlay, overlay_bits
+from segexp.visualization.masks import layer_mask
 
 TICKS = 5
 FAINT, OPAQUE = 0.25, 0.85
@@ -145,6 +145,7 @@ def explanation_sheet(
     signed: bool = False,
     overlapping: bool = False,
     height: int = HEIGHT,
+    background: bool = True,
 ) -> Array:
     """Return a sheet (H, W, 3) uint8: one row per case with input, truth (if known), prediction, heat map and colour bar.
 
@@ -158,9 +159,10 @@ def explanation_sheet(
         signed: negative values are meaningful.
         overlapping: the masks hold bit sets.
         height: of each image in pixels; very wide images are lower.
+        background: whether the first class is the background.
     """
     truth = any(case.truth is not None for case in cases)
-    rows = [_cells(case, truth, palette, signed, overlapping, height) for case in cases]
+    rows = [_cells(case, truth, palette, signed, layer_mask(overlapping, background), height) for case in cases]
     column = max(130, *(cell.shape[1] for cells, _ in rows for cell in cells))
     names = ("input", *(["truth"] if truth else []), "prediction", f"for and against {target}" if signed else f"for {target}")
     width = len(names) * (column + GAP) + GAP
@@ -176,15 +178,19 @@ def explanation_sheet(
         side[24 : 24 + bar.shape[0], : bar.shape[1]] = bar
         sheets.append(np.concatenate([own, side], axis=1))
     colours = [(outline, OUTLINE)] if outline else []
-    below = legend(width + wide, [*list(zip(classes, palette, strict=True))[1:], *colours])
+    below = legend(width + wide, [*class_keys(palette, classes, background), *colours])
     return np.concatenate([*sheets, below])
 
 
 def _cells(
-    case: ExplainedCase, truth: bool, palette: Palette, signed: bool, overlapping: bool, height: int
+    case: ExplainedCase,
+    truth: bool,
+    palette: Palette,
+    signed: bool,
+    lay: Callable[[Array, Array, Palette], Array],
+    height: int,
 ) -> tuple[list[Array], float]:
     """Return the cells of one row and the upper end of its colour range."""
-    lay = overlay_bits if overlapping else overlay
     masks = [case.prediction, case.region, *([case.truth] if case.truth is not None else [])]
     shown, guess, region, *real = resize_all(height, case.image, *masks)
     method = cv2.INTER_AREA if shown.shape[1] < case.values.shape[1] else cv2.INTER_LINEAR

@@ -1,13 +1,16 @@
 """Masks and errors in colour, on the image or alone.
 
 Error colours are from Okabe and Ito's colour-blind safe palette. A mask (H, W) holds class indices, or bit sets for overlapping
-labels (`data.labels.modes`); 255 = ignore, 0 = background.
+labels (`data.labels.modes`); 255 = ignore, 0 = background, or with `background=False` a class like the others.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
-from segexp.data.labels.modes import has_label
+from segexp.data.labels.modes import has_label, shift_classes
 from segexp.types import IGNORE
 from segexp.visualization.images import Array, Colour, Palette, row_strips, to_display
 
@@ -18,8 +21,18 @@ WRONG_CLASS: Colour = (204, 121, 167)
 IGNORED: tuple[Colour, Colour] = ((128, 128, 128), (96, 96, 96))
 
 
-def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4) -> Array:
+def error_kinds(classes: int, background: bool = True) -> dict[str, Colour]:
+    """Return the colours of an error map by name; without a background every error is a wrong class."""
+    if not background:
+        return {"correct": CORRECT, "wrong class": WRONG_CLASS}
+    wrong = {"wrong class": WRONG_CLASS} if classes > 2 else {}
+    return {"correct": CORRECT, "missed": MISSED, "false alarm": FALSE_ALARM, **wrong}
+
+
+def overlay(image: Array, mask: Array, palette: Palette, alpha: float = 0.4, background: bool = True) -> Array:
     """Return the image (H, W, 3) tinted by class, with a solid line along class borders."""
+    if not background:
+        mask, palette = shift_classes(mask), (palette[0], *palette)
     result, table = to_display(image), _table(palette)
     for rows in row_strips(mask.shape):
         inside = mask[rows] != 0
@@ -40,12 +53,16 @@ def overlay_bits(image: Array, mask: Array, palette: Palette, alpha: float = 0.4
     return overlay(result, np.where(mask == IGNORE, np.uint8(IGNORE), np.uint8(0)), palette, alpha)
 
 
-def error_map(truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False) -> Array:
+def error_map(
+    truth: Array, prediction: Array, image: Array | None = None, overlapping: bool = False, background: bool = True
+) -> Array:
     """Return a map (H, W, 3) uint8 of correct, missed, false alarm and wrong class pixels; ignored pixels are hatched.
 
     The image is shown darkened where both masks (H, W) are background; without image, black. For overlapping labels a pixel is
     missed where it lacks true classes, a false alarm where it has extra ones, and of the wrong class where both apply.
     """
+    if not background:
+        truth, prediction = shift_classes(truth), shift_classes(prediction)
     result = to_display(image) if image is not None else np.zeros((*truth.shape, 3), np.uint8)
     result //= 2
     for rows in row_strips(truth.shape):
@@ -59,6 +76,11 @@ def error_map(truth: Array, prediction: Array, image: Array | None = None, overl
         here[differ & ~lacking & beyond] = FALSE_ALARM
         _hatch(here, real == IGNORE, rows.start)
     return result
+
+
+def layer_mask(overlapping: bool, background: bool = True) -> Callable[[Array, Array, Palette], Array]:
+    """Return the function that lays a mask over an image: `overlay_bits` or `overlay`."""
+    return overlay_bits if overlapping else partial(overlay, background=background)
 
 
 def _table(palette: Palette) -> Array:

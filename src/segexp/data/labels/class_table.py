@@ -99,14 +99,16 @@ class LabelTable:
     """Mask values of exclusive classes.
 
     Attributes:
-        classes: values by name in index order, background first; accepts a value, a colour or a list, stored as tuples.
+        classes: values by name in index order, a background first; accepts a value, a colour or a list, stored as tuples.
         ignore: values ignored by loss and metrics; they become 255.
         threshold: for soft masks of two classes: pixels above it get the class with the higher value.
+        background: whether the first class is the background.
     """
 
     classes: Mapping[str, Any]
     ignore: Any = ()
     threshold: float | None = None
+    background: bool = True
 
     def __post_init__(self) -> None:
         """Validate and normalise.
@@ -128,7 +130,7 @@ class LabelTable:
     @property
     def palette(self) -> tuple[Colour, ...]:
         """One colour per class: its first own colour, else a distinct colour-blind safe one."""
-        return class_colours([own_colour(values) for values in self.classes.values()])
+        return class_colours([own_colour(values) for values in self.classes.values()], self.background)
 
     @property
     def by_value(self) -> bool:
@@ -230,6 +232,12 @@ def read_labels(
     Raises:
         DataError: a file is broken, has an unclaimed value, or another size.
     """
+    if len(sources) > 1 and not table.background:
+        raise DataError(
+            f"{image} has {len(sources)} masks, {sources[0]} and others, and no class is the background (data.background=null)",
+            "Several masks of one image are laid over each other where they are not background",
+            "Merge them into one file, or name the background: data.background=CLASS",
+        )
     encoded = []
     for source in sources:
         raw = read_mask(source, table.by_value)

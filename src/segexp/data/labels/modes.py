@@ -1,18 +1,20 @@
 """Multiclass and multilabel modes: from logits to decisions and counts.
 
-A multiclass mask (H, W) holds one class index per pixel. A multilabel mask holds bit sets (bit k - 1 for class k), and each
-foreground class is decided on its own against the background logit. Both are uint8 with 0 = background and 255 = ignore.
+A multiclass mask (H, W) holds one class index per pixel. Its first class is the background, except in the mode `AllClasses`. A
+multilabel mask holds bit sets (bit k - 1 for class k), and each foreground class is decided on its own against the background
+logit. All are uint8 with 255 = ignore.
 
-Legend: K classes (0 is the background), H W pixels.
+Legend: K classes, H W pixels.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 
+from segexp.errors import ConfigError
 from segexp.metrics.calibration import Reliability, reliability
 from segexp.metrics.measures import Measure
 from segexp.types import IGNORE, DataSpec
@@ -79,6 +81,10 @@ def row_slices(of: torch.Tensor) -> Iterator[slice]:
 class DecisionRule(Protocol):
     """Turns probabilities into a mask, see `Postprocessing`."""
 
+    @property
+    def needs_background(self) -> bool:
+        """Whether it turns pixels into background, or background into a class."""
+
     def check(self, classes: int) -> None:
         """Refuse an unsupported number of classes."""
 
@@ -87,7 +93,10 @@ class DecisionRule(Protocol):
 
 
 class LabelMode:
-    """Meaning of logits and masks: here one class per pixel (softmax and argmax); base class of `Multilabel`."""
+    """Meaning of logits and masks: here one class per pixel (softmax and argmax); base class of the other modes."""
+
+    first: ClassVar[int] = 1
+    """Index of the first class that counts in means; the ones before it are the background."""
 
     def probabilities_(self, logits: torch.Tensor) -> torch.Tensor:
         """Turn logits (K, H, W) into probabilities, in place; the first one is that of the background."""
@@ -126,6 +135,10 @@ class LabelMode:
         """Return the pixels (K,) int64 per class; the first entry counts pixels without any."""
         return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
 
+    def present(self, mask: Array) -> Array:
+        """Return the indices of the counted classes that occur in a mask."""
+        return np.flatnonzero(self.pixels(mask, IGNORE)[self.first :]) + self.first
+
     def confusion(self, prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> torch.Tensor:
         """Return the counts (K, K) of one case, see `segexp.metrics.confusion`."""
         from segexp.metrics.confusion import confusion  # lazy: torchmetrics imports matplotlib
@@ -141,7 +154,7 @@ class LabelMode:
         classes: int,
         spacing: Spacing | None,
     ) -> Mapping[str, Sequence[float]]:
-        """Return the K - 1 values per column of a measure for one case."""
+        """Return a value per counted class and column of a measure for one case."""
         return measure(truth, prediction, probabilities, classes, spacing)
 
     def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
@@ -152,6 +165,61 @@ class LabelMode:
         """Return the normalised entropy (H, W) of probabilities (K, H, W), from 0 (certain) to 1."""
         entropy: torch.Tensor = torch.special.entr(probabilities).sum(dim=0)
         return entropy.div_(math.log(probabilities.shape[0]))
+
+
+class AllClasses(LabelMode):
+    """One class per pixel, and none of them is the background: every class counts.
+
+    What is scored class by class, without the first one, sees the K classes behind an empty background.
+    """
+
+    first: ClassVar[int] = 0
+
+    def check(self, rule: DecisionRule, classes: int) -> None:
+        """Refuse a post-processing for which there must be a background.
+
+        Raises:
+            ConfigError: names its steps.
+        """
+        rule.check(classes)
+        if rule.needs_background:
+            raise ConfigError(
+                f"The post-processing is {rule}, and no class is the background (data.background=null)",
+                "What is dropped becomes background, and holes are filled where background is",
+                "Type postprocess=none, or name the background: data.background=CLASS",
+            )
+
+    def decide(self, probabilities: torch.Tensor, rule: DecisionRule) -> Array:
+        """Return the mask (H, W) uint8 of probabilities (K, H, W)."""
+        self.check(rule, len(probabilities))
+        return rule.apply(probabilities)
+
+    def measure_case(
+        self,
+        measure: Measure,
+        truth: Array,
+        prediction: Array,
+        probabilities: Array | None,
+        classes: int,
+        spacing: Spacing | None,
+    ) -> Mapping[str, Sequence[float]]:
+        """Return the K values per column of a measure for one case."""
+        chance = None if probabilities is None else _behind_background(probabilities)
+        return measure(shift_classes(truth), shift_classes(prediction), chance, classes + 1, spacing)
+
+    def reliability(self, truth: Array, probabilities: Array, bins: int) -> Reliability:
+        """Return the calibration counts of one case."""
+        return reliability(shift_classes(truth), _behind_background(probabilities), bins)
+
+
+def shift_classes(mask: Array) -> Array:
+    """Return a mask in which the classes 0 to K - 1 are 1 to K, so that none of them is the background."""
+    return np.where(mask == IGNORE, np.uint8(IGNORE), mask + np.uint8(1))
+
+
+def _behind_background(probabilities: Array) -> Array:
+    """Return probabilities (K, H, W) as (K + 1, H, W): the first class has none."""
+    return np.concatenate([np.zeros_like(probabilities[:1]), probabilities])
 
 
 class Multilabel(LabelMode):
@@ -243,9 +311,11 @@ class Multilabel(LabelMode):
         return both.mean(dim=0).div_(math.log(2))
 
 
-MULTICLASS, MULTILABEL = LabelMode(), Multilabel()
+MULTICLASS, ALL_CLASSES, MULTILABEL = LabelMode(), AllClasses(), Multilabel()
 
 
 def label_mode(spec: DataSpec) -> LabelMode:
     """Return the label mode of a data specification."""
-    return MULTILABEL if spec.overlapping else MULTICLASS
+    if spec.overlapping:
+        return MULTILABEL
+    return MULTICLASS if spec.background else ALL_CLASSES

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segexp.config.schema import DataConfig
+from segexp.config.schema import FIRST, DataConfig
 from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
 from segexp.data.labels.spec import Colour, class_colours, own_colour, parse_classes, parse_values
@@ -57,6 +57,11 @@ class OverlappingTable:
     def names(self) -> tuple[str, ...]:
         """Class names by index."""
         return tuple(self.classes)
+
+    @property
+    def background(self) -> bool:
+        """True: it is where no class is."""
+        return True
 
     @property
     def palette(self) -> tuple[Colour, ...]:
@@ -112,8 +117,10 @@ def label_table(data: DataConfig) -> Labels:
     """Return the label table of a data section.
 
     Raises:
-        ConfigError: the class table is wrong, or `data.mask`, `data.labels` and `data.optional_masks` are inconsistent.
+        ConfigError: the class table is wrong, `data.background` names no class, or `data.mask`, `data.labels` and
+            `data.optional_masks` are inconsistent.
     """
+    _check_background(data)
     classes, mask, overlapping, optional = data.classes, data.mask, data.multilabel, data.optional_masks
     if not overlapping:
         if isinstance(mask, Mapping):
@@ -128,11 +135,27 @@ def label_table(data: DataConfig) -> Labels:
                 "Only where each class has files of its own can one be missing",
                 "Leave data.optional_masks out, or type data.labels=overlapping",
             )
-        return LabelTable(classes or {}, data.ignore, data.threshold)
+        return LabelTable(classes or {}, data.ignore, data.threshold, data.background is not None)
     table = OverlappingTable(classes or {}, data.ignore, data.threshold)
     _check_patterns(mask, table.names)
     _check_optional(optional, table.names)
     return table
+
+
+def _check_background(data: DataConfig) -> None:
+    background, names = data.background, list(data.classes or {})
+    if background is None and data.multilabel:
+        raise ConfigError(
+            "data.background=null with data.labels=overlapping",
+            "Where classes may overlap, a pixel without any of them is background",
+            "Leave data.background out",
+        )
+    if names and background not in (None, FIRST, *names):
+        raise ConfigError(
+            f"data.background={background} is no class of data.classes",
+            f"One of {listed(names, 12)} was expected, or null where none is the background. {nearest(str(background), names)}",
+            f"Type data.background={names[0]}, or data.background=null",
+        )
 
 
 def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:

@@ -158,11 +158,11 @@ def own_colour(values: Iterable[Value]) -> Colour | None:
     return next((rgb(value) for value in values if isinstance(value, str) and value != ANY), None)
 
 
-def class_colours(own: Sequence[Colour | None]) -> tuple[Colour, ...]:
-    """Return a colour per class, distinct where the given ones are; the first class is the background (black)."""
+def class_colours(own: Sequence[Colour | None], background: bool = True) -> tuple[Colour, ...]:
+    """Return a colour per class, distinct where the given ones are; black for the first class if it is the background."""
     taken = {colour for colour in own if colour is not None}
     spare = iter(colour for colour in _endless() if colour not in taken)
-    first = BACKGROUND if BACKGROUND not in taken else next(spare)
+    first = BACKGROUND if background and BACKGROUND not in taken else next(spare)
     return tuple(colour if colour is not None else first if index == 0 else next(spare) for index, colour in enumerate(own))
 
 

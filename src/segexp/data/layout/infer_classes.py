@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from segexp.config.schema import FIRST
 from segexp.data.io.images import Array, read_image, read_mask
 from segexp.data.labels.class_table import gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.regions import (
@@ -93,6 +94,17 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
             "Check that these are the masks, or name image and mask files by data.image and data.mask",
         )
     return Classes(found.classes, found.ignore, found.threshold, f"{found.reason} (from {len(files)} mask files)")
+
+
+def without_background(classes: Mapping[str, Value], background: str | None) -> dict[str, Value]:
+    """Return inferred classes, without the name "background" for the first one if `data.background` says that it is none."""
+    if background in (FIRST, "background"):
+        return dict(classes)
+    own = {"background", "foreground"}
+    return {
+        (f"class_{k if isinstance(value, str) else value}" if name in own else name): value
+        for k, (name, value) in enumerate(classes.items())
+    }
 
 
 def infer_channels(images: Sequence[Source], strict: bool = True) -> int:

@@ -72,7 +72,7 @@ def draw_panel(cases: ScoringCases, names: list[Case], predicted: dict[int, np.n
         picture = cases.store[cases.members[position]]
         image = resize_image(picture.image, (picture.mask.shape[0], picture.mask.shape[1]))
         rows.append((image, picture.mask, prediction, names[position].id))
-    return panel(rows, spec.palette, spec.classes, overlapping=spec.overlapping)
+    return panel(rows, spec.palette, spec.classes, overlapping=spec.overlapping, background=spec.background)
 
 
 class Panels(WatchedCases):
@@ -121,7 +121,14 @@ class Explanations(WatchedCases):
         spec, name = data.spec, data.spec.classes[self.explainer.target]
         outline = f"predicted as {name}, or what the title says"
         sheet = explanation_sheet(
-            cases, spec.palette, spec.classes, name, "share of the highest", outline, overlapping=spec.overlapping
+            cases,
+            spec.palette,
+            spec.classes,
+            name,
+            "share of the highest",
+            outline,
+            overlapping=spec.overlapping,
+            background=spec.background,
         )
         for board in boards:
             board.add_image("validation/explained", sheet, trainer.global_step, dataformats="HWC")
