@@ -1,7 +1,7 @@
 """`class_weights: auto` inside a loss's configuration."""
 
 from fixtures.configs import train_config
-from segexp.config.learned import needs_class_weights, resolve_class_weights
+from segexp.config.learned import include_background, needs_class_weights, resolve_class_weights
 from segexp.config.validation import validate
 
 CE = "segexp.losses.CrossEntropy"
@@ -30,3 +30,14 @@ def test_weights_take_its_place_and_all_else_stays():
 def test_the_validation_takes_it_for_a_list():
     for loss in ({"_target_": CE, "class_weights": "auto"}, summed("auto")):
         assert validate(train_config({"loss": loss}).plain()).loss.plain() == loss
+
+
+def test_without_a_background_every_loss_that_can_counts_all_classes():
+    dice = {"_target_": "segexp.losses.Dice", "include_background": False}
+    terms = {"a": {"weight": 1, "loss": dice}, "b": {"loss": {"_target_": CE}}}
+    node = {"_target_": "segexp.losses.WeightedSum", "terms": terms}
+    assert include_background(node)["terms"] == {
+        "a": {"weight": 1, "loss": {**dice, "include_background": True}},
+        "b": {"loss": {"_target_": CE}},
+    }
+    assert dice["include_background"] is False, "the original is left as it was"

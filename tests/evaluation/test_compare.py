@@ -1,5 +1,7 @@
 """Records in, tables and sentences out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -267,3 +269,16 @@ def test_distances_in_another_spacing(made, rows):
         == "the size of a pixel (data.spacing) is 0.7 in one, and [0.7, 1.0] in other."
     )
     assert difference_of_measure(rows(one), "assd") is None
+
+
+def test_means_over_other_classes_are_not_compared(made):
+    both = {id_: [0.8, 0.6] for id_ in IDS}
+    names = ("field", "wood", "water")
+    usual, all_classes = (made(name, both, classes=names) for name in ("usual", "all"))
+    all_classes = replace(all_classes, facts={**all_classes.facts, "background": False})
+    assert (usual.foreground, all_classes.foreground) == (("wood", "water"), names)
+    with pytest.raises(DataError, match=r"the means leave out (field|no class) in .*data.background"):
+        compare_records([usual, all_classes])
+    means = {entry.name: entry.scored.mean() for entry in compare_records([all_classes, all_classes]).entries}
+    assert next(iter(means.values())) == pytest.approx((1 + 0.8 + 0.6) / 3)
+    assert len(compare_records([usual, all_classes], metric="dice/wood").contrasts) == 1

@@ -10,7 +10,7 @@ import torch
 from fixtures.configs import data_config
 from segexp.api.loading import checkpoint_files, load_members
 from segexp.checks.run import run_checks
-from segexp.data.labels.modes import MULTICLASS, MULTILABEL
+from segexp.data.labels.modes import ALL_CLASSES, MULTICLASS, MULTILABEL
 from segexp.errors import CheckpointError, ConfigError, DataError
 from segexp.evaluation.label_errors import (
     class_qualities,
@@ -247,3 +247,13 @@ def test_what_is_missing_or_does_not_fit(study, ask, tmp_path):
     shutil.rmtree(folder)
     with pytest.raises(ConfigError, match=r"data\.classes names background, liver, and the checkpoint was trained with"):
         ask(study(names=["background", "lesion"]))
+
+
+def test_without_a_background_a_mask_is_judged_by_all_classes():
+    mask = np.array([[0, 0, 1, 1]], np.uint8)
+    guess = np.array([[0, 1, 1, 1]], np.uint8)
+    chance = torch.from_numpy(np.moveaxis(np.eye(2, dtype=np.float32)[guess], -1, 0).copy())
+    found = compare_mask(case("a"), mask, chance, guess, ALL_CLASSES)
+    assert found.dice == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert (found.only_given, found.only_predicted) == (0, 0)
+    assert len(class_qualities(chance, mask, guess, ALL_CLASSES)) == 2

@@ -119,3 +119,10 @@ def test_what_nothing_tells_apart_is_named_by_its_path(dated):
 def test_ends_of_paths(tmp_path):
     assert distinct_suffixes([tmp_path / "a" / "x", tmp_path / "b" / "x"]) == ["a/x", "b/x"]
     assert distinct_suffixes([tmp_path / "a" / "x", tmp_path / "a" / "y"]) == ["x", "y"]
+
+
+def test_no_background_is_a_setting_and_the_first_class_is_the_default(dated):
+    old, usual, none = dated({"data.name": "x"}), *(dated({"data.name": "x", "data.background": b}) for b in ("first", None))
+    assert settings_key(old) == settings_key(usual) != settings_key(none)
+    assert varying_settings([old, usual]) == {}
+    assert varying_settings([old, none]) == {"data.background": ["first", "null"]}

@@ -21,6 +21,7 @@ from segexp.evaluation.tune_postprocessing import (
     _halves,
     candidates_for,
     case_scores,
+    check_background,
     check_tunable,
     choose_candidate,
     tune_postprocessing,
@@ -471,3 +472,17 @@ def test_overlapping_classes_are_counted_as_they_are_decided():
             decided = torch.from_numpy(MULTILABEL.decide(probabilities, candidate))
             matrices.append(overlapping_confusion(decided, sample.mask, 3).numpy())
         assert found.dice[m] == pytest.approx(summarise_scores(np.stack(matrices), spec.classes)["dice"], abs=1e-12)
+
+
+def test_without_a_background_only_a_threshold_can_be_chosen():
+    found = candidates_for(2, 1000, background=False)
+    assert found == (Postprocessing(), *sorted((Postprocessing(n / 20) for n in range(4, 17) if n != 10), key=_from_half))
+    counts = np.array([[[[3, 4]]], [[[1, 0]]], [[[0, 1]]]])
+    assert case_scores(counts, first=0)[0] == pytest.approx((6 / 7 + 8 / 9) / 2)
+    check_background(DataSpec("two", ("a", "b"), 1, ((0, 0, 0),) * 2, background=False))
+    with pytest.raises(ConfigError, match=r"3 classes, none of which is the background .*Leave tune out"):
+        check_background(DataSpec("three", ("a", "b", "c"), 1, ((0, 0, 0),) * 3, background=False))
+
+
+def _from_half(candidate):
+    return round(abs(candidate.threshold - 0.5), 6)

@@ -103,3 +103,8 @@ def test_weights_give_the_mean_over_the_region_at_its_own_size(size):
     assert share.shape == size
     assert share.sum().item() == pytest.approx(1)
     assert (logits[0, 0] * share).sum().item() == pytest.approx(own[torch.from_numpy(region)].mean().item(), abs=1e-5)
+
+
+def test_the_first_class_is_explained_where_none_is_the_background():
+    spec = DataSpec("land", ("field", "wood"), 3, ((1, 1, 1), (2, 2, 2)), background=False)
+    assert class_index(None, spec) == 0

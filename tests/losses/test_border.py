@@ -103,3 +103,8 @@ def test_nonsense_is_refused(arguments, found):
     assert found in error.value.found
     assert error.value.expected
     assert error.value.do
+
+
+def test_there_are_no_gaps_without_a_background():
+    with pytest.raises(ConfigError, match=r"no class is the background .*Type loss=ce_dice"):
+        BorderCrossEntropy(include_background=True)

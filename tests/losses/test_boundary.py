@@ -105,3 +105,15 @@ def test_gradient_is_right(loss, classes):
 def test_negative_exponent_is_refused():
     with pytest.raises(ConfigError, match=r"alpha of the loss is -1.*at least 0"):
         HausdorffDT(alpha=-1)
+
+
+def test_with_the_background_every_class_has_a_border():
+    logits, mask = example(3)
+    reversed_classes = logits[:, [2, 1, 0]], 2 - mask
+    for loss in (Boundary, HausdorffDT):
+        both = loss(include_background=True)
+        torch.testing.assert_close(both(logits, mask), both(*reversed_classes), rtol=1e-5, atol=1e-5)
+        apart = loss()(logits, mask) * 2 / 3 + loss()(logits[:, [1, 0]], 1 - mask.clamp(max=1)) * 0
+        assert both(logits, mask) > apart
+    theirs = pytest.importorskip("monai.losses").HausdorffDTLoss(softmax=True, include_background=True)
+    torch.testing.assert_close(HausdorffDT(include_background=True)(logits, mask), theirs(logits, one_hot(mask, 3)))

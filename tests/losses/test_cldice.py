@@ -97,3 +97,12 @@ def test_nonsense_is_refused(arguments, found):
     assert found in error.value.found
     assert "at least" in str(error.value.expected)
     assert error.value.do
+
+
+def test_with_the_background_it_is_a_class_like_the_others():
+    generator = torch.Generator().manual_seed(1)
+    logits, mask = torch.randn(1, 3, 12, 13, generator=generator), torch.randint(0, 3, (1, 12, 13), generator=generator)
+    loss = ClDice(2, include_background=True)
+    torch.testing.assert_close(loss(logits, mask), loss(logits[:, [2, 0, 1]], (mask + 1) % 3))
+    empty = torch.cat([torch.full_like(logits[:, :1], -60.0), logits], dim=1)
+    torch.testing.assert_close(loss(logits, mask), ClDice(2)(empty, mask + 1))

@@ -141,3 +141,11 @@ def test_nonsense_is_refused(make, found):
         make()
     assert found in error.value.found
     assert "at least 0" in str(error.value.expected)
+
+
+def test_with_the_background_it_is_a_class_like_the_others():
+    generator = torch.Generator().manual_seed(1)
+    logits, mask = torch.randn(2, 3, 6, 7, generator=generator), torch.randint(0, 3, (2, 6, 7), generator=generator)
+    empty = torch.cat([torch.full_like(logits[:, :1], -60.0), logits], dim=1)
+    for loss in (MCC, Tversky, Jaccard):
+        torch.testing.assert_close(loss(include_background=True)(logits, mask), loss()(empty, mask + 1))

@@ -210,3 +210,13 @@ def test_ohem_gradient_is_right():
     mask[0, 0] = 255
     logits = logits.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: OHEM(keep=0.3, threshold=0.3).compute(x, mask), logits)
+
+
+def test_with_the_background_it_is_a_class_like_the_others():
+    logits, mask = torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 2]]])
+    two, three = BCE()(logits, mask), BCE(include_background=True)(logits, mask)
+    hit, miss = -math.log(1 / 3), -math.log(2 / 3)  # each probability is a third
+    assert two.item() == pytest.approx(((miss + miss) + (miss + hit)) / 2 / 2)
+    assert three.item() == pytest.approx(hit / 3 + 2 * miss / 3)
+    focal, plain = Focal(2.0, 0.25, include_background=True)(logits, mask), Focal(2.0)(logits, mask)
+    assert focal.item() == pytest.approx(0.25 * plain.item()), "alpha applies to every pixel"

@@ -93,3 +93,10 @@ def test_nonsense_is_refused(arguments, found):
     assert found in error.value.found
     assert error.value.expected
     assert error.value.do
+
+
+def test_with_the_background_it_is_one_of_the_rare_classes():
+    logits, mask = torch.randn(2, 3, 6, 7), torch.randint(0, 3, (2, 6, 7))
+    loss = UnifiedFocal(include_background=True)
+    torch.testing.assert_close(loss(logits, mask), loss(logits[:, [2, 0, 1]], (mask + 1) % 3))
+    assert loss.focal(logits, mask).item() == pytest.approx(0.6 * torch.nn.functional.cross_entropy(logits, mask).item())

@@ -122,3 +122,11 @@ def test_further_columns_come_after_the_fixed_ones(tmp_path):
     assert {row["ece"] for row in rows} == {""}
     plain = case_rows("val", some_cases(4), some_confusions(4), NAMES)
     assert [{key: row[key] for key in COLUMNS} for row in rows] == [{k: str(v) for k, v in row.items()} for row in plain]
+
+
+def test_a_measure_of_all_classes_fills_every_row():
+    values = np.arange(6.0).reshape(2, 3)
+    rows = case_rows("val", some_cases(2), some_confusions(2), NAMES, {"hd95": values})
+    assert [row["hd95"] for row in rows] == ["0.0", "1.0", "2.0", "3.0", "4.0", "5.0"]
+    rows = case_rows("val", some_cases(2), some_confusions(2), NAMES, {"hd95": values[:, 1:]})
+    assert [row["hd95"] for row in rows] == ["", "1.0", "2.0", "", "4.0", "5.0"]

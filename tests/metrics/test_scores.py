@@ -236,3 +236,15 @@ def test_means_over_cases_then_over_classes():
     values = np.array([[1.0, np.nan], [2.0, 5.0], [3.0, np.nan]])
     assert mean_scores("hd95", values, ("background", "a", "b")) == {"hd95": 3.5, "hd95/a": 2.0, "hd95/b": 5.0}
     assert np.isnan(list(mean_scores("hd95", np.zeros((0, 1)), ("background", "a")).values())).all()
+
+
+def test_without_a_background_every_class_counts():
+    found, usual = summarise_scores(BOTH, NAMES, first=0), summarise_scores(BOTH, NAMES)
+    first = (176 / 179 + 180 / 190) / 2
+    assert found["dice/background"] == pytest.approx(first)
+    assert found["dice"] == pytest.approx((first + 0.75 + 0.4) / 3)
+    assert found["dice_pooled/background"] == pytest.approx(2 * 178 / (2 * 178 + 7 + 6))
+    assert found["empty/background"] == found["false_alarm/background"] == 0
+    assert {name: value for name, value in usual.items() if "/" in name}.items() <= found.items()
+    assert found["accuracy"] == usual["accuracy"]
+    assert mean_scores("hd95", np.array([[1.0, 2.0, 6.0]]), NAMES)["hd95"] == 3

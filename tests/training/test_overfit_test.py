@@ -217,3 +217,9 @@ def test_the_verdict_says_what_to_look_at(found, text):
 def test_too_few_steps_ask_for_less_than_there_is(model, advice):
     text = describe_result(outcome(0.5, steps=20), train_config({"model": NETWORK | model}))
     assert f"into the time: type {advice}, a smaller data.size" in text
+
+
+def test_without_a_background_all_classes_are_learned():
+    matrices = np.array([[[60, 20], [0, 20]]])
+    assert pooled_dice(matrices, first=0) == pytest.approx((120 / 140 + 40 / 60) / 2)
+    assert pooled_dice(matrices) == pytest.approx(40 / 60)

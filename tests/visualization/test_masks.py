@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segexp import visualization
-from segexp.visualization import error_map, overlay, overlay_bits
+from segexp.visualization import CORRECT, WRONG_CLASS, dice_text, error_kinds, error_map, overlay, overlay_bits
 
 PALETTE = [(0, 0, 0), (200, 0, 0), (0, 100, 250)]
 
@@ -122,3 +122,15 @@ def test_errors_of_sets_of_classes():
     expected = [(0, 0, 0), right, right, false, wrong, missed, false]
     assert [tuple(pixel) for pixel in error_map(truth, prediction, overlapping=True)[0, :7]] == expected
     assert [tuple(pixel) for pixel in error_map(truth, prediction)[0, :7]] == [(0, 0, 0), right, right, *[wrong] * 3, false]
+
+
+def test_without_a_background_the_first_class_has_a_colour_and_errors_are_wrong_classes():
+    mask, other = np.array([[0, 1, 255]], np.uint8), np.array([[1, 1, 0]], np.uint8)
+    image = np.zeros((1, 3, 3), np.uint8)
+    colours = ((10, 20, 30), (40, 50, 60))
+    drawn = overlay(image, mask, colours, alpha=1.0, background=False)
+    assert [tuple(pixel) for pixel in drawn[0, :2].tolist()] == list(colours)
+    errors = error_map(mask, other, background=False)
+    assert [tuple(pixel) for pixel in errors[0, :2].tolist()] == [WRONG_CLASS, CORRECT]
+    assert set(error_kinds(2, background=False)) == {"correct", "wrong class"}
+    assert dice_text(mask, other, background=False) == "Dice 0.333", "the mean of 0 and 2 / 3"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segexp.data.labels.modes import (
+    ALL_CLASSES,
     MAX_LABELS,
     MULTICLASS,
     MULTILABEL,
@@ -184,3 +185,38 @@ def test_entropy_is_the_mean_over_the_classes():
     sure, unsure = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0.5, 0.5, 0.5])
     found = MULTILABEL.entropy(torch.stack([sure, unsure, torch.tensor([0.5, 0.5, 0.0])], dim=1)[:, None])
     torch.testing.assert_close(found, torch.tensor([[0.0, 1.0, 0.5]]))
+
+
+AREAS = np.array([[0, 0, 1, 1], [2, 2, 1, 255]], np.uint8)
+
+
+def test_without_a_background_the_first_class_is_measured_like_the_others():
+    guess = np.array([[0, 1, 1, 1], [2, 2, 1, 0]], np.uint8)
+    chance = np.moveaxis(np.eye(3, dtype=np.float32)[guess], -1, 0)
+    found = ALL_CLASSES.measure_case(Calibration(bins=5), AREAS, guess, chance, 3, None)
+    assert found["brier"] == pytest.approx([1 / 7, 1 / 7, 0]), "one of seven known pixels is taken for the second class"
+    counts = ALL_CLASSES.reliability(AREAS, chance, 5)
+    assert counts.hits.sum(axis=1).tolist() == [2, 3, 2]
+    assert counts.brier() == pytest.approx(found["brier"])
+    borders = ALL_CLASSES.measure_case(Boundary(), AREAS, guess, None, 3, None)
+    for k in range(3):
+        truth = np.where(AREAS == 255, AREAS, k == AREAS).astype(np.uint8)
+        alone = Boundary()(truth, (guess == k).astype(np.uint8), None, 2, None)
+        assert {name: values[k] for name, values in borders.items()} == {name: value for name, (value,) in alone.items()}
+
+
+def test_the_classes_that_occur_and_count():
+    assert ALL_CLASSES.present(AREAS).tolist() == [0, 1, 2]
+    assert MULTICLASS.present(AREAS).tolist() == [1, 2]
+    assert MULTILABEL.present(MASK).tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_there_is_nothing_to_drop_components_into():
+    spec = DataSpec("land", ("field", "wood"), 3, ((1, 1, 1), (2, 2, 2)), background=False)
+    assert label_mode(spec) is ALL_CLASSES
+    assert (spec.first, spec.foreground) == (0, ("field", "wood"))
+    chance = torch.tensor([0.4, 0.6]).reshape(2, 1, 1)
+    assert ALL_CLASSES.decide(chance, Postprocessing(threshold=0.7)).tolist() == [[0]], "a threshold parts two classes"
+    for rule in (Postprocessing(min_area=2), Postprocessing(largest_component=True), Postprocessing(fill_holes=True)):
+        with pytest.raises(ConfigError, match=r"no class is the background .*Type postprocess=none"):
+            ALL_CLASSES.decide(chance, rule)

@@ -151,3 +151,28 @@ def test_keys_that_do_not_go_together(changes, message):
     with pytest.raises(ConfigError) as error:
         label_table(data_config({**DATA, **changes}))
     assert str(error.value) == message
+
+
+LAND = {"field": 0, "wood": 1, "water": 3}
+
+
+def test_the_background_is_the_first_class_wherever_it_is_named():
+    table = label_table(data_config(classes=LAND, background="water"))
+    assert table.names == ("water", "field", "wood")
+    assert table.encode(np.array([[0, 1, 3]], np.uint8)).tolist() == [[1, 2, 0]]
+    assert (table.background, table.palette[0]) == (True, (0, 0, 0))
+    for background in ("first", "field"):
+        assert label_table(data_config(classes=LAND, background=background)).names == tuple(LAND)
+
+
+def test_without_a_background_every_class_has_a_colour():
+    table = label_table(data_config(classes=LAND, background=None))
+    assert (table.names, table.background) == (tuple(LAND), False)
+    assert len({*table.palette, (0, 0, 0)}) == 4
+
+
+def test_a_background_that_is_no_class_and_one_that_must_be():
+    with pytest.raises(ConfigError, match=r"data.background=wod is no class .*Did you mean .?wood.*data.background=null"):
+        label_table(data_config(classes=LAND, background="wod"))
+    with pytest.raises(ConfigError, match=r"without any of them is background\. Leave data.background out"):
+        label_table(data_config(classes=LAND, background=None, labels="overlapping", mask={"wood": "a", "water": "b"}))
