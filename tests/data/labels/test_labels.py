@@ -252,3 +252,13 @@ def test_landcover_masks_agree_whether_palette_or_rgb(real_data: Path) -> None:
     assert int((of["6/image_part_005"] == 255).sum()) == 678
     with pytest.raises(DataError, match=r"image_part_005\.png has 678 pixels of the value #000000"):
         read_labels(next(c.masks for c in cases if c.id == "6/image_part_005"), LabelTable(classes))
+
+
+def test_several_masks_of_one_image_need_a_background_to_be_laid_over_each_other(tmp_path: Path) -> None:
+    files = [Source(tmp_path / f"{n}.png") for n in range(2)]
+    for n, source in enumerate(files):
+        write_png(source.path, np.full((4, 4), n, np.uint8))
+    table = LabelTable({"field": 0, "wood": 1})
+    assert read_labels(files, table, files[0]).tolist() == [[1] * 4] * 4
+    with pytest.raises(DataError, match=r"has 2 masks, .* and no class is the background .*data.background=CLASS"):
+        read_labels(files, LabelTable({"field": 0, "wood": 1}, background=False), files[0])
