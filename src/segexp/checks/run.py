@@ -27,7 +27,7 @@ from segexp.data.autoconfig import (
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import DEPTH, UnknownLayoutError, discover_layout, infer_facts
-from segexp.data.layout.infer_classes import infer_channels, infer_classes
+from segexp.data.layout.infer_classes import infer_channels, infer_classes, without_background
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import list_files
 from segexp.data.layout.suggested_patterns import suggest_patterns
