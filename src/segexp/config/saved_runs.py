@@ -212,7 +212,9 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
     values = as_plain(whole)
     hydra = as_plain(values.pop("hydra"))
     if trust is not True:
-        usual = as_plain(as_plain(OmegaConf.to_container(compose("train", with_hydra=True), resolve=False))["hydra"])
+        usual = as_plain(
+            as_plain(OmegaConf.to_container(compose("train", ["data=demo"], with_hydra=True), resolve=False))["hydra"]
+        )
         changed = [name for name in HYDRA if hydra.get(name) != usual.get(name)]
         urls = [(f"logger.{key}", str(text)) for key, text in _texts(values.get("logger")) if "://" in str(text)]
         odd = [*((f"hydra.{name}", "") for name in changed), *foreign_interpolations(values), *urls]
