@@ -2,9 +2,11 @@
 
 import os
 import signal
+import time
 
 import pytest
 
+from segexp.cli.hydra_app import run_cli
 from segexp.interrupts import Interrupted, interruptible
 
 
@@ -23,3 +25,21 @@ def test_a_signal_is_raised_once(number, code, text):
         interrupted()
     assert (caught.value.code, str(caught.value), caught.value.told) == (code, text, False)
     assert signal.getsignal(number) is before
+
+
+def test_any_command_ends_with_the_code_of_the_signal():
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_cli(lambda: signal.raise_signal(signal.SIGTERM)) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_child_process_dies_of_sigterm():
+    with interruptible():
+        if (child := os.fork()) == 0:
+            try:
+                time.sleep(10)
+            finally:
+                os._exit(0)  # reached by an exception, but not by a signal
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM

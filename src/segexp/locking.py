@@ -11,6 +11,14 @@ from segexp.errors import SegexpError
 LOCK_FILE = ".segexp.lock"
 """The lock's file inside a folder. It holds the owner's process and host while the lock is held and may stay behind."""
 
+WAIT = "Wait until that process has ended"
+"""What to do where no other folder can be chosen."""
+
+
+def is_main_process() -> bool:
+    """Return whether this process writes files; for several GPUs Lightning repeats the command in processes that do not."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
 
 class LockedError(SegexpError):
     """Another process is writing into the same folder."""
@@ -40,7 +48,7 @@ def folder_lock(folder: Path, purpose: str, do: str = "", name: str = LOCK_FILE)
     except Timeout:
         raise LockedError(
             f"The {purpose} {folder} is in use by {owner(path)}",
-            do=do or "Wait until that process has ended, or choose another folder",
+            do=do or f"{WAIT}, or choose another folder",
         ) from None
     try:
         with suppress(OSError):

@@ -10,8 +10,10 @@ import torch
 from omegaconf import OmegaConf
 
 from segexp.api.train import resolve_data, train
+from segexp.config.naming import AUTO_VALUES
 from segexp.config.schema import TrainConfig
 from segexp.errors import ConfigError, DataError, DeviceError
+from segexp.locking import LockedError, folder_lock
 
 
 @pytest.fixture
@@ -90,6 +92,48 @@ def test_more_gpus_than_there_are_is_a_device_error(
         train(slices, **keys(tmp_path, trainer={"gpus": 2}))
     assert given == []
     assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_in_use_is_refused_before_its_settings_are_replaced(
+    given: list[TrainConfig], slices: Path, tmp_path: Path
+) -> None:
+    train(slices, **keys(tmp_path, seed=1))
+    with folder_lock(tmp_path / "run", "run directory"), pytest.raises(LockedError) as caught:
+        train(slices, **keys(tmp_path, seed=2))
+    assert str(caught.value).startswith(f"The run directory {tmp_path / 'run'} is in use by process ")
+    assert str(caught.value).endswith("a new run needs a directory of its own: run_dir=OTHER.")
+    assert OmegaConf.load(tmp_path / "run" / ".hydra" / "config.yaml").seed == 1
+    assert [config.seed for config in given] == [1]
+
+
+@pytest.mark.parametrize(
+    ("file", "held"),
+    [
+        ("checkpoints/last.ckpt", "a run"),
+        ("teacher/checkpoints/last.ckpt", "a run"),
+        ("checkpoints/best.ckpt", "a trained network"),
+        ("multirun.yaml", "a study"),
+        ("metrics.json", "scores"),
+    ],
+)
+def test_a_new_run_does_not_mix_its_files_with_others(
+    given: list[TrainConfig], slices: Path, tmp_path: Path, file: str, held: str
+) -> None:
+    (tmp_path / "run" / file).parent.mkdir(parents=True)
+    (tmp_path / "run" / file).touch()
+    with pytest.raises(ConfigError, match=f"run_dir=.*run already holds {held}. A new run needs a directory of its own"):
+        train(slices, **keys(tmp_path))
+    assert given == []
+    assert not (tmp_path / "run" / ".hydra").exists()
+
+
+def test_what_tuning_found_for_a_run_that_never_began_is_forgotten(
+    given: list[TrainConfig], slices: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / AUTO_VALUES).write_text('{"optimizer.lr": 3.0}')
+    train(slices, **keys(tmp_path))
+    assert not (tmp_path / "run" / AUTO_VALUES).exists()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from segexp.checkpoint import load_segmenter, read_checkpoint, store_postprocess
 from segexp.config.components import MEASURES
 from segexp.evaluation.tune_postprocessing import TuningResult, candidates_for
 from segexp.inference.postprocessing import Postprocessing
+from segexp.locking import folder_lock
 from segexp.metrics.significance import Interval
 
 pytestmark = pytest.mark.slow
@@ -427,3 +428,19 @@ def test_help(evaluate, capfd):
     out = capfd.readouterr().out
     assert "python -m segexp.evaluate checkpoint=RUN_OR_FILE" in out
     assert out.endswith(f"segexp {__version__}\n")
+
+
+def test_a_run_keeps_its_own_scores(one, refused):
+    before = (one / "run" / "cases.csv").read_bytes()
+    code, message = refused(f"checkpoint={one / 'run'}", f"output={one / 'run'}")
+    assert code == 2
+    assert "is the directory of a run, whose own scores, cases and report would be replaced" in message
+    assert message.rstrip().endswith(f"Type output={one / 'run'}/evaluation.")
+    assert (one / "run" / "cases.csv").read_bytes() == before
+
+
+def test_nothing_is_tuned_in_a_run_that_is_trained(one, refused):
+    with folder_lock(one / "run", "run directory"):
+        code, message = refused(f"checkpoint={one / 'run'}", "tune=postprocess")
+    assert code == 1
+    assert f"The run directory {one / 'run'} is in use by process " in message

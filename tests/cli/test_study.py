@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import types
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,6 +15,7 @@ from segexp.cli.study import Study, check_fixed, job_rows, job_status, plan_stud
 from segexp.cli.summary import summarize
 from segexp.cli.train import main
 from segexp.errors import DataError
+from segexp.locking import folder_lock
 
 BASE = ["-m", "data=liver", "data.root=pictures", "trainer.gpus=0"]
 
@@ -249,3 +251,47 @@ def test_a_page_that_cannot_be_written_spoils_no_study(study, monkeypatch):
     monkeypatch.setattr("segexp.reporting.study_report.write_study_report", broken)
     assert study("seed=1,2", "study=mine") == 0
     assert "The report could not be written. OSError: disk full. To try again: python -m segexp.report" in study.out
+
+
+# Two processes do one study ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(tmp_path, monkeypatch):
+    """Another process that works on the job of seed 1; while it is waited for, it ends as told: finished, failed, or killed."""
+    folder = tmp_path / "runs" / "studies" / "mine" / "seed-1"
+    with ExitStack() as stack:
+
+        def end(how):
+            if how != "killed":
+                file, text = {"finished": ("metrics.json", '{"scores": {"val/dice": 0.9}}'), "failed": ("failed.txt", "odd")}[
+                    how
+                ]
+                (folder / file).write_text(text)
+            stack.close()
+
+        def work(how):
+            stack.enter_context(folder_lock(folder, "run directory"))
+            (folder / ".hydra").mkdir()
+            (folder / ".hydra" / "overrides.yaml").write_text("- seed=1\n")
+            monkeypatch.setattr("segexp.cli.study.time.sleep", lambda _: end(how))
+
+        yield work
+
+
+@pytest.mark.parametrize(("end", "ran"), [("finished", []), ("failed", []), ("killed", ["seed-1"])])
+def test_a_job_of_another_process_is_waited_for_and_taken_over_if_that_one_dies(study, other, tmp_path, end, ran):
+    other(end)
+    problems = {2: DataError("mask 7 is odd")} if end == "failed" else None
+    assert study("seed=1,2", "study=mine", problems=problems) == (1 if problems else 0)
+    assert study.ran == ["seed-2", *ran], "what failed is not tried again by the same command"
+    found = table(tmp_path / "runs" / "studies" / "mine" / "study.csv")
+    status = "failed" if end == "failed" else "done"
+    assert {name: row["status"] for name, row in found.items()} == {"seed-1": status, "seed-2": status}
+    assert f"[seed-1] is left to process {os.getpid()} on " in study.out
+    assert f"Waiting for [seed-1], which process {os.getpid()} on " in study.out
+
+
+def test_a_study_that_another_process_has_just_begun_has_no_settings_yet(tmp_path):
+    (tmp_path / "multirun.yaml").touch()
+    check_fixed(tmp_path, ["a=1"])

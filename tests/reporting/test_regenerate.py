@@ -3,6 +3,7 @@
 import pytest
 
 from segexp.errors import DataError
+from segexp.locking import LockedError, folder_lock
 from segexp.reporting.regenerate import write_report_safely, write_reports
 from segexp.reporting.run_report import write_run_report
 
@@ -44,3 +45,12 @@ def test_a_page_that_fails_does_not_fail_the_run(full_run, tmp_path):
         raise ZeroDivisionError("by nothing")
 
     assert "ZeroDivisionError: by nothing." in write_report_safely(broken, run)
+
+
+def test_a_run_in_training_keeps_its_page(full_run, full_study, tmp_path):
+    run, study = full_run(tmp_path / "run", pictures=False), full_study(tmp_path / "nets")
+    with folder_lock(run, "run directory"), pytest.raises(LockedError, match="Wait until that process has ended"):
+        list(write_reports(run))
+    assert not (run / "report.html").exists()
+    with folder_lock(study / "model-unet_seed-1", "run directory"):
+        assert len(list(write_reports(study))) == 4

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from segexp.config.naming import AUTO_VALUES
 from segexp.errors import ConfigError, SegexpError
 from segexp.training import build, task
 from segexp.training import tuner as batch_size
 from segexp.training.memory_trial import repeat_sample
 from segexp.training.optimizers import make_optimizer
 from segexp.training.tuner import (
-    FILE,
     HIGHEST,
     LOWEST,
     PICTURE,
@@ -154,7 +154,7 @@ def test_the_answer_is_kept_for_the_next_time(config, data, tmp_path, monkeypatc
     resolved = resolve_auto_values(values, tmp_path, prepared, None, said.append)
     assert resolved.data.batch_size == prepared.batch_size == 5
     assert len(said) == 2
-    assert json.loads((tmp_path / FILE).read_text()) == {"data.batch_size": 5}
+    assert json.loads((tmp_path / AUTO_VALUES).read_text()) == {"data.batch_size": 5}
     again = load_cached_auto_values(config("data.batch_size=auto", "optimizer.lr=auto"), tmp_path)
     assert again.data.batch_size == 5
     assert again.optimizer.arguments["lr"] == "auto", "nobody has asked for it yet"
@@ -264,7 +264,7 @@ def test_a_rate_is_found_and_nothing_else_has_changed(config, data, tmp_path):
     for one, two in zip(before, states(made), strict=True):
         assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
     assert all(p.requires_grad for p in made.network.parameters())
-    assert not (tmp_path / FILE).exists(), "kept by `resolve_auto_values` alone"
+    assert not (tmp_path / AUTO_VALUES).exists(), "kept by `resolve_auto_values` alone"
     again, _ = find_learning_rate(values, prepared, made, tmp_path)
     assert again == rate
 

@@ -98,7 +98,7 @@ def check(
     """
     line = command_line(folder, keys, overrides, config_dir)
     with explain_errors(line.overrides, line.folders, "check"):
-        job = compose_job("check", line.overrides, line.folders[1:], save=False)
+        job = compose_job("check", line.overrides, line.folders[1:])
     return check_data(job, line.folders[1:])
 
 

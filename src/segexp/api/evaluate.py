@@ -1,7 +1,9 @@
 """Score a trained network or an ensemble on its own splits or on other data."""
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from segexp.config.components import check_measures
 from segexp.config.schema import Component, EvaluateConfig, TrainConfig
 from segexp.config.validation import component_problems, report, validate_section
 from segexp.errors import ConfigError
+from segexp.locking import WAIT, folder_lock
 
 if TYPE_CHECKING:
     from segexp.data.dataset import ScoringCases
@@ -96,16 +99,43 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
     if config.tune:
         check_single(files)
         check_tunable(config.split, config.data, config.model.prune_to)
+    elif config.output:
+        check_not_a_run(Path(config.output))
     silence_libraries()
-    members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
-    run = members[0].origin.config
-    run = run.changed(data=merge_data_config(run.data, config.data))
-    check_spec(run.data, members[0].spec)
-    members = [with_background(member, run.data) for member in members]
-    if len(members) > 1:
-        sys.stdout.write(f"{note}\n" if (note := heterogeneity_warning(files)) else "")
-        return score_ensemble(config, members, run)
-    return (tune if config.tune else score)(config, members[0], run)
+    with ExitStack() as stack:
+        with suppress(OSError):  # of a folder that cannot be written, which is told where something is written
+            if config.tune:
+                stack.enter_context(folder_lock(run_of(files[0]), "run directory", WAIT))
+            elif config.output:
+                stack.enter_context(folder_lock(Path(config.output), "output folder"))
+        members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
+        run = members[0].origin.config
+        run = run.changed(data=merge_data_config(run.data, config.data))
+        check_spec(run.data, members[0].spec)
+        members = [with_background(member, run.data) for member in members]
+        if len(members) > 1:
+            sys.stdout.write(f"{note}\n" if (note := heterogeneity_warning(files)) else "")
+            return score_ensemble(config, members, run)
+        return (tune if config.tune else score)(config, members[0], run)
+
+
+def check_not_a_run(output: Path) -> None:
+    """Refuse to replace the scores, cases and report of a training.
+
+    Raises:
+        ConfigError: the output is a run directory.
+    """
+    if (output / ".hydra").is_dir() or (output / "checkpoints").is_dir():
+        raise ConfigError(
+            f"output={output} is the directory of a run, whose own scores, cases and report would be replaced",
+            "A folder of its own was expected",
+            f"Type {shlex.quote(f'output={output}/evaluation')}",
+        )
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Return the run directory of a checkpoint file, or the folder that the file was copied to."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
 def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> Evaluation:

@@ -2,19 +2,16 @@
 
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segexp.atomic import atomic_write
 from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
 from segexp.config.overrides import CommandLine, quoted
 from segexp.config.saved_runs import SavedRun, as_plain, check_run, read_saved_run, read_yaml
 from segexp.config.suggestions import explain_errors
-from segexp.errors import CheckpointError, ConfigError, SegexpError, nearest
+from segexp.errors import CheckpointError, ConfigError, nearest
 
 SAVED = ("config", "hydra", "overrides")
 """Files in .hydra, without .yaml."""
@@ -62,36 +59,6 @@ def resume_command(command: CommandLine) -> CommandLine:
     folder = command.config_dir or next(iter(saved.folders), None)
     flags = command.flags if command.config_dir or not folder else [*command.flags, "--config-dir", str(folder)]
     return replace(command, overrides=list(merged.values()), flags=flags, config_dir=folder).expanded()
-
-
-@contextmanager
-def restore_settings_on_error(command: CommandLine) -> Iterator[None]:
-    """Restore the saved settings of the run if resuming is refused: they are overwritten before any check."""
-    folder = Path(str(command.value("resume"))) / ".hydra"
-    before = {file: file.read_bytes() for file in folder.glob("*.yaml")}
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(getattr(error, "problem", error), SegexpError | OSError):
-            for file, content in before.items():
-                with suppress(OSError), atomic_write(file) as part:  # a full disk keeps what is there
-                    part.write_bytes(content)
-        raise
-
-
-def check_unused(command: CommandLine) -> None:
-    """Refuse to overwrite a run.
-
-    Raises:
-        ConfigError: `run_dir=` names a directory that holds a run.
-    """
-    run = command.value("run_dir")
-    if run is not None and find_resume_state(Path(str(run))):
-        raise ConfigError(
-            f"run_dir={run} already holds a run",
-            "A new run needs a directory of its own",
-            f"Type resume={shlex.quote(str(run))} to resume that run, or name another directory",
-        )
 
 
 def find_resume_state(run: Path) -> Path | None:

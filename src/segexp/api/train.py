@@ -1,20 +1,24 @@
 """Train a network from a folder or configuration keys."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from segexp.api.calls import command_line, short_traceback
 from segexp.api.run import Run
 from segexp.config.composition import Job, compose_job, to_plain, with_data
+from segexp.config.naming import AUTO_VALUES
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.suggestions import explain_errors
 from segexp.config.validation import validate, validate_section
 from segexp.errors import CheckpointError, ConfigError, SegexpError
 from segexp.failures import AGAIN, explain
+from segexp.locking import LOCK_FILE, WAIT, folder_lock, is_main_process
 
 
 @short_traceback
@@ -47,45 +51,89 @@ def train(
         >>> run = segexp.train("data/liver", model="unetpp", trainer={"minutes": 10})
         >>> run = segexp.train("liver", data={"root": "DIR"}, loss="focal_dice")
     """
-    from segexp.api.resume import check_trust, check_unused, restore_settings_on_error, resume_command
+    from segexp.api.resume import check_trust, resume_command
 
     command = command_line(folder, keys, overrides, config_dir)
-    resuming = command.value("resume") is not None
-    if not resuming:
-        check_unused(command)
-    line = resume_command(command) if resuming else command
-    if resuming:
+    line = command if command.value("resume") is None else resume_command(command)
+    if line is not command:
         check_trust(line, command)
-    with restore_settings_on_error(line):
-        with explain_errors(line.overrides, line.folders):
-            job = compose_job("train", line.overrides, line.folders[1:])
-        try:
-            run_job(job)
-        except SegexpError:
-            if not resuming:
-                discard_empty(job.directory)
-            raise
+    with explain_errors(line.overrides, line.folders):
+        job = compose_job("train", line.overrides, line.folders[1:])
+    start_run(job)
     return Run(job.directory)
 
 
+def start_run(job: Job) -> dict[str, float]:
+    """Train a composed configuration in its run directory, or resume it there; return the scores by "<split>/<score>".
+
+    The directory is locked, then its settings are saved. Refused settings leave it as it was.
+
+    Raises:
+        LockedError: another process trains in the directory.
+        ConfigError: the directory of a new run already holds one.
+        SegexpError: see `run_job`.
+    """
+    resuming = job.config.get("resume") is not None
+    with lock_run(job.directory):
+        if not resuming and is_main_process():
+            check_unused(job)
+        try:
+            return run_job(job)
+        except SegexpError:
+            if not resuming and is_main_process():
+                discard_empty(job.directory)
+            raise
+
+
 def run_job(job: Job, resume: Path | None = None) -> dict[str, float]:
-    """Train a composed configuration, resuming the run directory `resume` if given; return the scores by "<split>/<score>".
+    """Train a job whose directory is locked, resuming the run directory `resume` if given; return the scores.
 
     Raises:
         SegexpError: see `prepare_config` and `training.run.run`.
     """
-    config = prepare_config(job)
-    if resume is not None:
-        config = config.updated({"resume": str(resume)})
-    from segexp.training.run import run  # slow import, after the validation
+    with job.saved_settings() if is_main_process() else nullcontext():
+        config = prepare_config(job)
+        if resume is not None:
+            config = config.updated({"resume": str(resume)})
+        from segexp.training.run import run  # slow import, after the validation
 
-    try:
-        return run(config, job.directory)
-    except Exception as error:
-        known = explain(error, job.directory, go_on(job.directory), lighter_training(config)) or unresumable(error, config)
-        if known is None or known is error:
-            raise
-        raise known from error
+        try:
+            return run(config, job.directory)
+        except Exception as error:
+            known = explain(error, job.directory, go_on(job.directory), lighter_training(config)) or unresumable(error, config)
+            if known is None or known is error:
+                raise
+            raise known from error
+
+
+def lock_run(directory: Path) -> AbstractContextManager[None]:
+    """Return the lock of a run directory for the process that writes files.
+
+    Raises:
+        LockedError: on entry, if another process writes there.
+    """
+    do = f"{WAIT}; a new run needs a directory of its own: run_dir=OTHER"
+    return folder_lock(directory, "run directory", do) if is_main_process() else nullcontext()
+
+
+def check_unused(job: Job) -> None:
+    """Refuse to mix the files of a new run with those of another run or of a study; remove what tuning left of a failed start.
+
+    Raises:
+        ConfigError: the directory holds a run, scores or a study.
+    """
+    from segexp.api.resume import find_resume_state
+
+    directory = job.directory
+    named = job.config.get("run_dir") or directory
+    kinds = {"metrics.json": "scores", "checkpoints/best.ckpt": "a trained network", "multirun.yaml": "a study"}
+    held = next((kind for name, kind in kinds.items() if (directory / name).exists()), None)
+    do = "Name another directory"
+    if find_resume_state(directory):
+        held, do = "a run", f"Type resume={shlex.quote(str(named))} to resume that run, or name another directory"
+    if held:
+        raise ConfigError(f"run_dir={named} already holds {held}", "A new run needs a directory of its own", do)
+    (directory / AUTO_VALUES).unlink(missing_ok=True)
 
 
 def go_on(directory: Path) -> str:
@@ -132,7 +180,7 @@ def prepare_config(job: Job) -> TrainConfig:
     from segexp.devices import choose_devices  # imports torch, after the configuration is checked
 
     choose_devices(config.trainer.gpus)  # refuses missing GPUs
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_main_process():
         sys.stdout.writelines(f"{text}\n" for text in (*undone, found) if text)
     return config
 
@@ -160,12 +208,12 @@ def resolve_data(job: Job) -> tuple[dict[str, Any], str]:
 
 
 def discard_empty(directory: Path) -> None:
-    """Remove a run directory that contains only the saved configuration and an empty log."""
-    logs = [path for path in directory.glob("*.log") if not path.stat().st_size]
+    """Remove a run directory that contains only the saved configuration, its lock and an empty log."""
+    own = [path for path in directory.glob("*.log") if not path.stat().st_size] + list(directory.glob(LOCK_FILE))
     saved = list((directory / ".hydra").glob("*.yaml"))
-    if set(directory.iterdir()) - {directory / ".hydra", *logs}:
+    if set(directory.iterdir()) - {directory / ".hydra", *own}:
         return
-    for path in (*logs, *saved):
+    for path in (*own, *saved):
         path.unlink()
     if saved:
         (directory / ".hydra").rmdir()

@@ -49,7 +49,8 @@ def run_cli(command: Callable[[], int | None]) -> int:
     threading.excepthook = lambda given: None if given.exc_value and explain(given.exc_value) else hook(given)
     try:
         try:
-            return command() or 0
+            with interruptible():
+                return command() or 0
         except Stopped as stopped:
             raise stopped.problem from stopped.problem.__cause__
     except KeyboardInterrupt as interrupt:

@@ -5,6 +5,7 @@ The state of a job is in its folder: `metrics.json` (finished), `failed.txt`, `c
 
 import gc
 import json
+import os
 import sys
 import time
 import traceback
@@ -21,9 +22,14 @@ from segexp.config.overrides import CommandLine, last_overrides, quoted
 from segexp.config.saved_runs import read_yaml, study_overrides
 from segexp.config.suggestions import explain_errors
 from segexp.errors import ConfigError, listed
+from segexp.locking import LOCK_FILE, LockedError, folder_lock, owner
 
 if TYPE_CHECKING:
     from segexp.config.composition import Job
+
+
+STARTED = "SEGEXP_STUDY_STARTED"
+"""Environment variable of a job with the start of its study: what failed later is not tried again by the same command."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,13 @@ def plan_study(command: CommandLine) -> Study:
     name = command.value("study") or study_name(swept, whole)
     directory = Path(str(command.value("hydra.sweep.dir") or STUDIES / slug(name)))
     excluded = ",".join(quoted(key) for key in own if key not in swept)
-    extra = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
+    started = time.time()
+    extra = [f"+hydra.job.env_set.{STARTED}={quoted(str(started))}"]
+    extra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
     if command.value("study") is None:
         extra.append(f"study={quoted(name)}")
     check_fixed(directory, fixed)
-    return Study(replace(command, overrides=[*command.overrides, *extra]), directory, fixed, time.time())
+    return Study(replace(command, overrides=[*command.overrides, *extra]), directory, fixed, started)
 
 
 def check_data_named(study: Study) -> None:
@@ -86,9 +94,10 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
     Raises:
         ConfigError: names the difference.
     """
-    if not (directory / "multirun.yaml").is_file():
+    saved = study_overrides(directory)
+    if not saved:  # no study yet; or another process that begins the same one is about to write them
         return
-    settings = last_overrides(CommandLine(list(study_overrides(directory))))
+    settings = last_overrides(CommandLine(list(saved)))
     before = {text for key, (o, text) in settings.items() if not o.is_sweep_override() and key != "study"}
     if before != set(fixed):
         raise ConfigError(
@@ -100,23 +109,68 @@ def check_fixed(directory: Path, fixed: list[str]) -> None:
 
 
 def study_job(job: "Job") -> None:
-    """Run a job of a study: skip, resume or start it; errors are saved and the study continues."""
+    """Run a job of a study: skip, resume or start it; errors are saved and the study continues.
+
+    A job that another process works on is left to that one.
+    """
+    from segexp.api.train import lock_run
+
+    started = float(os.environ.get(STARTED, "inf"))
+    if not to_do(job.directory, started):  # before locking, so that a finished study can be read-only
+        return
+    try:
+        with lock_run(job.directory):
+            if to_do(job.directory, started):  # another process may have finished it just now
+                _run_job(job)
+    except LockedError:
+        sys.stdout.write(f"[{job.directory.name}] is left to {owner(job.directory / LOCK_FILE)}\n")
+
+
+def _run_job(job: "Job") -> None:
+    """Run a job whose directory is locked."""
+    from segexp.api.resume import find_resume_state
     from segexp.api.train import run_job
 
     directory = job.directory
-    if (directory / "metrics.json").is_file():
-        return
     sys.stdout.write(f"[{directory.name}]\n")
     failed = directory / "failed.txt"
     failed.unlink(missing_ok=True)
     try:
-        run_job(job, resume=directory if (directory / "checkpoints" / "last.ckpt").is_file() else None)
+        run_job(job, resume=directory if find_resume_state(directory) else None)
     except Exception as error:
         with suppress(OSError), atomic_write(failed) as part:  # a full disk may be what failed
             part.write_text(f"{paragraph(error)}\n\n{traceback.format_exc()}", encoding="utf-8")
         sys.stderr.write(f"{paragraph(error)}\n[{directory.name} failed; the study continues]\n")
     finally:
         _free_memory()
+
+
+def wait_for_others(study: Study, seconds: float = 1.0) -> bool:
+    """Wait until no other process works on a job of the study; return whether one has ended without finishing its job.
+
+    Args:
+        study: whose jobs this process has gone through.
+        seconds: between two looks at the locks.
+    """
+    told = set[str]()
+    while True:
+        held = False
+        for lock in sorted(study.directory.glob(f"*/{LOCK_FILE}")):
+            folder = lock.parent
+            if not to_do(folder, study.started):
+                continue
+            try:
+                with folder_lock(folder, "job"):
+                    if to_do(folder, study.started):
+                        return True
+            except LockedError:
+                held = True
+                if folder.name not in told:
+                    sys.stdout.write(f"Waiting for [{folder.name}], which {owner(lock)} works on\n")
+                    told.add(folder.name)
+        if not held:
+            return False
+        time.sleep(seconds)
 
 
 def _free_memory() -> None:
@@ -137,6 +191,12 @@ def job_rows(study: Study) -> list[dict[str, Any]]:
         swept = {strip_prefix(key): value for key, _, value in pairs if strip_prefix(key) not in fixed}
         found.append({"job": folder.name, "status": job_status(folder, study.started), **swept, **_metrics(folder)})
     return found
+
+
+def to_do(folder: Path, started: float) -> bool:
+    """Return whether a job has neither finished, nor failed since `started`."""
+    failed = folder / "failed.txt"
+    return not (folder / "metrics.json").is_file() and not (failed.is_file() and failed.stat().st_mtime >= started)
 
 
 def job_status(folder: Path, started: float) -> str:

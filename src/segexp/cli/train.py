@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from segexp import __version__
 from segexp.cli.hydra_app import Stopped, help_page, make_main, run_hydra, running_job
-from segexp.config.composition import conf_dir, register_resolvers, save_settings
+from segexp.config.composition import conf_dir, register_resolvers
 from segexp.errors import SegexpError
+from segexp.locking import is_main_process
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -66,10 +67,6 @@ def task(config: "DictConfig") -> None:
     from segexp.cli.study import study_job
 
     job = running_job(config)
-    try:
-        save_settings(job.directory, config, HydraConfig.get())
-    except OSError as error:
-        raise Stopped(error) from error
     (study_job if HydraConfig.get().mode == RunMode.MULTIRUN else single_job)(job)
 
 
@@ -79,14 +76,12 @@ def single_job(job: "Job") -> None:
     Raises:
         Stopped: on any problem; the traceback of an unexpected exception is in the log of the run.
     """
-    from segexp.api.train import discard_empty, run_job
+    from segexp.api.train import start_run
 
     try:
-        run_job(job)
+        start_run(job)
     except Exception as error:
-        if isinstance(error, SegexpError):
-            discard_empty(job.directory)
-        else:
+        if not isinstance(error, SegexpError | OSError):
             logging.getLogger("segexp").error("unexpected exception", exc_info=error)
             error.add_note(f"It is also in {job.directory / 'train.log'}.")
         raise Stopped(error) from error
@@ -101,19 +96,15 @@ def command(argv: Sequence[str]) -> int:
     if "--version" in argv:
         sys.stdout.write(f"segexp {__version__}\n")
         return 0
-    from segexp.api.resume import check_trust, check_unused, restore_settings_on_error, resume_command
+    from segexp.api.resume import check_trust, resume_command
     from segexp.cli.overrides import parse
-    from segexp.cli.study import check_data_named, plan_study
+    from segexp.cli.study import check_data_named, plan_study, wait_for_others
     from segexp.cli.summary import summarize
 
     line = parse(argv)
     if line.value("resume") is not None:
-        with restore_settings_on_error(line):
-            command = resume_command(line)
-            check_trust(command, line)
-            run_hydra(task, command, "train")
-        return 0
-    check_unused(line)
+        typed, line = line, resume_command(line)
+        check_trust(line, typed)
     if not line.multirun:
         run_hydra(task, line, "train")
         return 0
@@ -121,6 +112,8 @@ def command(argv: Sequence[str]) -> int:
     check_data_named(study)
     try:
         run_hydra(task, study.command, "train")
+        while is_main_process() and wait_for_others(study):
+            run_hydra(task, study.command, "train")
     finally:
         failed = summarize(study)
     return 1 if failed else 0

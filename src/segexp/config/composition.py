@@ -1,7 +1,7 @@
 """Compose the configuration from conf/ and the defaults of the schema, and convert it to plain values."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.atomic import atomic_write
 from segexp.config.naming import job_name, network_name, slug, strip_prefix
-from segexp.errors import ConfigError, nearest
+from segexp.errors import ConfigError, SegexpError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -147,6 +147,7 @@ class Job:
         typed: keys on the command line.
         choices: option by group, such as {"model": "unet", "experiment": None}.
         folders: configuration folders in search order.
+        hydra: Hydra's own section.
     """
 
     config: "DictConfig"
@@ -154,23 +155,40 @@ class Job:
     typed: frozenset[str]
     choices: Mapping[str, str | None]
     folders: tuple[Path, ...]
+    hydra: "DictConfig"
+
+    @contextmanager
+    def saved_settings(self) -> Iterator[None]:
+        """Write `.hydra` of the run directory, which `resume` reads.
+
+        After an error in the block that refuses these settings, and after one of the disk, the files of before are back.
+        """
+        folder = self.directory / ".hydra"
+        before = {file: file.read_bytes() for file in folder.glob("*.yaml")}
+        try:
+            save_settings(self.directory, self.config, self.hydra)
+            yield
+        except (SegexpError, OSError):
+            for file, kept in before.items():
+                with suppress(OSError), atomic_write(file) as part:  # a full disk keeps what is there
+                    part.write_bytes(kept)
+            raise
 
 
 def job_of(config: "DictConfig", hydra: Any, directory: Path) -> Job:
     """Return the job of a composed configuration; `hydra` is Hydra's own section."""
     sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     typed = frozenset(strip_prefix(text).partition("=")[0] for text in hydra.overrides.task)
-    return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources))
+    return Job(config, directory, typed, dict(hydra.runtime.choices), tuple(sources), hydra)
 
 
-def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = (), *, save: bool = True) -> Job:
-    """Compose the configuration of a run and save it in `.hydra` of its directory.
+def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> Job:
+    """Compose the configuration of a run, as Hydra does for a command.
 
     Args:
         command: such as "train".
         overrides: as on the command line.
         folders: the user's configuration folders.
-        save: create the directory and write `.hydra`, which `resume` reads.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
@@ -186,8 +204,6 @@ def compose_job(command: str, overrides: Sequence[str], folders: Sequence[Path] 
         with read_write(whole.hydra), open_dict(whole):
             whole.hydra.runtime.output_dir = str(directory)
             hydra = whole.pop("hydra")
-        if save:
-            save_settings(directory, whole, hydra)
         return job_of(whole, hydra, directory)
     finally:
         state.cfg = before

@@ -11,6 +11,9 @@ STUDIES = Path("runs") / "studies"
 TEACHER = "teacher"
 """Subfolder of a run in which the teacher of pseudo-labels is trained."""
 
+AUTO_VALUES = "found.json"
+"""File of a run with the values found for keys that are `auto`."""
+
 LONGEST = 120
 """Maximum length of a folder name; file systems allow 255 bytes."""
 

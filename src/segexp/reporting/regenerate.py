@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segexp.errors import DataError, SegexpError, sentence
 from segexp.evaluation.records import find_runs, unfinished_reason
+from segexp.locking import WAIT, LockedError, folder_lock
 from segexp.reporting.run_report import write_run_report
 from segexp.reporting.study_report import write_study_report
 
@@ -17,15 +18,18 @@ def write_reports(directory: Path) -> Iterator[Path]:
 
     Raises:
         DataError: the folder does not exist or contains no run; or it is an unfinished or broken run.
+        LockedError: another process trains in the directory of the run.
     """
     runs = find_runs(directory)
     if runs == [directory]:
-        yield write_run_report(directory)
+        with folder_lock(directory, "run directory", WAIT):
+            yield write_run_report(directory)
         return
     for run in runs:
         inside = run.resolve().is_relative_to(directory.resolve())  # a link out of the folder could lead anywhere
         if inside and not unfinished_reason(run):
-            with suppress(DataError):  # the report of the folder describes the problem
+            # The report of the folder describes the problem of a run without one.
+            with suppress(DataError, LockedError), folder_lock(run, "run directory", WAIT):
                 yield write_run_report(run)
     yield write_study_report(directory)
 

@@ -24,6 +24,7 @@ import torch
 
 from segexp.atomic import atomic_write, write_json
 from segexp.config.learned import AUTO, LR
+from segexp.config.naming import AUTO_VALUES
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.dataset import collate_train
@@ -334,7 +335,6 @@ def range_test(config: TrainConfig, data: SegmentationDataModule, components: Co
     return test.curve
 
 
-FILE = "found.json"
 KEYS = ("data.batch_size", "optimizer.lr")
 """The keys that can be `auto`."""
 
@@ -348,11 +348,11 @@ def load_cached_auto_values(config: TrainConfig, directory: Path) -> TrainConfig
 
 def save_auto_value(directory: Path, key: str, value: float) -> None:
     """Store a value in the run directory."""
-    write_json(directory / FILE, _read(directory) | {key: value})
+    write_json(directory / AUTO_VALUES, _read(directory) | {key: value})
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    path = directory / FILE
+    path = directory / AUTO_VALUES
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
