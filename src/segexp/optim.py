@@ -171,7 +171,7 @@ class Plateau:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Restore the state."""
-        self.scale, self.best, self.waited = state["scale"], state["best"], int(state["waited"])
+        self.scale, self.best, self.waited = float(state["scale"]), float(state["best"]), int(state["waited"])
 
 
 def warmup_factor(progress: float, warmup: float) -> float:

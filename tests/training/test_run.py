@@ -74,7 +74,7 @@ def test_the_run_directory_holds_what_the_design_says(run):
     expected = {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
     expected |= {"split.csv", "cases.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv"}
     expected |= {"pictures/val_cases.png", "pictures/val_confusion.png", "pictures/cases/index.json"}
-    expected |= {"report.html", "run.json", "confusion.csv", "calibration.json"}
+    expected |= {"report.html", "run.json", "confusion.csv", "calibration.json", ".segexp.lock"}
     shown = {name for name in files if name.startswith("pictures/cases/val_")}
     assert len(shown) == 4 * 5, "image, truth, prediction and error of each case"
     assert files - shown - boards - {"tensorboard/hparams.yaml", "csv/hparams.yaml"} == expected

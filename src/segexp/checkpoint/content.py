@@ -1,6 +1,7 @@
 """The "segexp" metadata of a checkpoint, and the compatibility check for resuming."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,34 @@ def check_epochs(path: Path, done: int, trainer: TrainerConfig) -> None:
             "To go on, more than these were expected",
             f"Type trainer.max_epochs={2 * done}, say",
         )
+
+
+def unusable_state(path: Path, reason: str) -> CheckpointError:
+    """Return the error about a checkpoint whose training state is incomplete."""
+    return CheckpointError(
+        f"{path} cannot be resumed: its training state lacks an entry or has a wrong one ({' '.join(reason.split())[:160]})",
+        "The entries that training writes were expected",
+        "Copy the file again from where it was trained, or start a new run; checkpoints/best.ckpt may be intact",
+    )
+
+
+def find_mismatch(found: Any, expected: Any, name: str) -> str | None:
+    """Return the dotted name of the first entry that is missing, or is no mapping or number where one is expected; or None.
+
+    Args:
+        found: plain values from a file.
+        expected: values of the same structure.
+        name: of both.
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            return name
+        inner = (
+            find_mismatch(found[key], value, f"{name}.{key}") if key in found else f"{name}.{key}"
+            for key, value in expected.items()
+        )
+        return next(filter(None, inner), None)
+    return name if isinstance(expected, int | float) and not isinstance(found, int | float) else None
 
 
 def _facts(config: TrainConfig, classes: "list[str] | tuple[str, ...]", channels: int) -> dict[str, Any]:

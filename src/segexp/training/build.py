@@ -32,6 +32,7 @@ from segexp.milestones import require_milestone
 from segexp.models.checkpointing import checkpoint_activations
 from segexp.models.contract import check_network, head_sizes
 from segexp.training.callbacks.checkpoint import CheckedCheckpointIO, Checkpoints
+from segexp.training.callbacks.early_stopping import EarlyStopping
 from segexp.training.callbacks.freeze_encoder import FreezeEncoder
 from segexp.training.callbacks.image_logging import Explanations, Panels
 from segexp.training.callbacks.progress import Speed, progress_callback
@@ -226,8 +227,7 @@ def build_callbacks(config: TrainConfig, components: Components, checkpoints: Ch
     if wanted.pictures or wanted.confusion:
         chosen.append(Panels(wanted.pictures, wanted.pictures_every, wanted.confusion))
     if trainer.early_stopping:
-        monitor = f"val/{trainer.monitor}"
-        chosen.append(pl.callbacks.EarlyStopping(monitor, patience=trainer.early_stopping, mode="max", strict=False))
+        chosen.append(EarlyStopping(f"val/{trainer.monitor}", trainer.early_stopping))
     if wanted.progress:
         chosen.append(progress_callback())
     return chosen
@@ -278,7 +278,7 @@ def build_trainer(config: TrainConfig, directory: Path, chosen: list[pl.Callback
     if cuda:
         torch.set_float32_matmul_precision("high")
     usual: dict[str, Any] = {"num_sanity_val_steps": 1, "log_every_n_steps": 1, "plugins": [CheckedCheckpointIO()]}
-    return pl.Trainer(
+    made = pl.Trainer(
         **(usual | arguments),
         callbacks=chosen,
         logger=loggers,
@@ -289,3 +289,6 @@ def build_trainer(config: TrainConfig, directory: Path, chosen: list[pl.Callback
         enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in chosen),
         benchmark=cuda and config.data.crop is not None and not config.trainer.deterministic,
     )
+    # Checkpoints are of the ends of epochs; with max_steps Lightning would resume inside that epoch and train a step too much.
+    made.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    return made

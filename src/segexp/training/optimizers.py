@@ -79,7 +79,7 @@ class ProgressLR(torch.optim.lr_scheduler.LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state."""
-        self.last_epoch, self.base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
+        self.last_epoch, self.base_lrs = int(state_dict["last_epoch"]), list(map(float, state_dict["base_lrs"]))
         if state_dict["schedule"] and hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(state_dict["schedule"])
 

@@ -1,6 +1,6 @@
 """A training run: train, score the best weights, and write the run directory."""
 
-import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from segexp.atomic import sweep_parts
 from segexp.checkpoint import check_resume, describe, load_segmenter
 from segexp.checks.run import run_preflight_checks
 from segexp.config.components import named_targets, needed_trust
@@ -25,6 +26,7 @@ from segexp.evaluation.records import background_fact
 from segexp.evaluation.run_info import write_run_info
 from segexp.inference.postprocessing import Postprocessing
 from segexp.interrupts import Interrupted, interruptible
+from segexp.locking import is_main_process
 from segexp.metrics.measures import Measure, check_spacings
 from segexp.metrics.significance import Interval
 from segexp.models.checkpointing import checkpointed_blocks
@@ -69,10 +71,14 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
         Interrupted: after Ctrl-C or SIGTERM; `checkpoints/last.ckpt` is complete.
     """
     silence_libraries()
-    started = time.monotonic()
+    started = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
-    say: Callable[[str], None] = console.print if int(_rank()) == 0 else (lambda _: None)
+    say: Callable[[str], None] = console.print if is_main_process() else (lambda _: None)
     say(f"Run directory: {directory}")
+    if is_main_process():
+        sweep_parts(directory)
+        for draft in directory.glob(".part-*"):  # of `atomic_folder`, in a process that was killed
+            shutil.rmtree(draft, ignore_errors=True)
     config = absolute_paths(config)
     if not (directory / "checkpoints" / "last.ckpt").is_file():
         config = config.updated({"resume": None})  # interrupted before the first step of this network
@@ -100,21 +106,22 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
                 say(said)
             config = resolve_auto_values(config, directory, data, components, say)
             loggers = make_loggers(config.logger, directory, data.spec)
-            best, facts = _fit(config, directory, data, components, loggers)
-            if int(_rank()) != 0:
+            best, facts = _fit(config, directory, data, components, loggers, started)
+            if not is_main_process():
                 return {}
             if config.trainer.lightning_arguments.get("fast_dev_run"):
                 say("A batch went through training and validation (fast_dev_run). No scores are written.")
                 say(f"Run directory: {directory}")
                 return {}
+            scoring = time.perf_counter()
             scores, intervals = _score(config, directory, data, best, components.measures)
             log_outcome(loggers, config, scores, facts["steps"])
         except Interrupted:
             if part_of is None:
                 say(_how_to_go_on(directory, needed_trust(config.plain())))
             raise
-    seconds = time.monotonic() - started
-    found = {"status": "finished", "seconds": round(seconds, 1), **facts, **background_fact(data.spec.background)}
+    facts |= {"seconds": round(facts["seconds"] + time.perf_counter() - scoring, 1), **background_fact(data.spec.background)}
+    found = {"status": "finished", **facts}
     write_metrics(directory / "metrics.json", scores, found, intervals)  # written last: its existence marks a finished run
     page = write_report_safely(write_run_report, directory)
     say(_farewell(directory, format_scores(scores, intervals), config.trainer.monitor, page))
@@ -133,28 +140,36 @@ def absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _fit(
-    config: TrainConfig, directory: Path, data: SegmentationDataModule, components: Components, loggers: list[Any]
+    config: TrainConfig,
+    directory: Path,
+    data: SegmentationDataModule,
+    components: Components,
+    loggers: list[Any],
+    started: float,
 ) -> tuple[Path, dict[str, Any]]:
-    """Train; return the best checkpoint and facts about the training."""
+    """Train; return the best checkpoint and facts about the training, among them the seconds since `started`."""
     segmenter = build_segmenter(config, components.network, data)
     found = data.fingerprint.as_dict()
     content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
-    if int(_rank()) == 0:
+    if is_main_process():
         write_run_info(directory, content | {"device": describe_device(*choose_devices(config.trainer.gpus))})
     checkpoints = Checkpoints(directory / "checkpoints", f"val/{config.trainer.monitor}")
     task = SegmentationTask.from_components(config, components, segmenter, content)
     chosen = [*build_callbacks(config, components, checkpoints), *build_explanations(config, segmenter)]
     trainer = build_trainer(config, directory, chosen, loggers)
+    speed = next(c for c in chosen if isinstance(c, Speed))
+    speed.started = started
     resume = str(checkpoints.last_path) if config.resume else None
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit as leaving:  # Lightning's reaction to a KeyboardInterrupt
         raise leaving.__context__ if isinstance(leaving.__context__, Interrupted) else leaving from None
-    speed = next(c for c in chosen if isinstance(c, Speed))
+    epochs: Any = trainer.fit_loop.epoch_progress.current  # trainer.current_epoch is one less if nothing was left to train
     return checkpoints.best_path, {
+        "seconds": speed.elapsed,
         "best_epoch": checkpoints.best_epoch,
         "parameters": sum(p.numel() for p in components.network.parameters()),
-        "epochs": trainer.current_epoch,
+        "epochs": epochs.processed,
         "steps": trainer.global_step,
         "images_per_second": round(speed.images_per_second, 3),
         "precision": segmenter.precision,
@@ -240,7 +255,3 @@ def _peak_memory() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _rank() -> str:
-    return os.environ.get("LOCAL_RANK", "0")

@@ -145,6 +145,39 @@ def test_state_round_trip(tmp_path):
     assert str(tmp_path) not in str(first.state_dict())
 
 
+def test_the_last_epoch_is_logged_again_on_resuming(toy, task, tmp_path):
+    toy.fit(task([0.5]), [made(tmp_path)], epochs=1)
+    resumed = pl.loggers.CSVLogger(tmp_path / "log", name="", version="")
+    module = task([0.5, 0.6])
+    checkpoints = made(tmp_path)
+    checkpoints.load_state_dict({"best": 0.5, "best_epoch": 0, "logged": {"loss/train": 0.25, "epoch": 0, "step": 1}})
+    checkpoints.on_fit_start(SimpleNamespace(loggers=[resumed]), module)
+    assert (tmp_path / "log" / "metrics.csv").read_text().split() == ["epoch,loss/train,step", "0,0.25,1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("loops", None),
+        ("loops.fit_loop.epoch_progress.current.processed", "three"),
+        ("callbacks.Checkpoints.best", None),
+        ("callbacks.Checkpoints", "nothing"),
+    ],
+)
+def test_a_training_state_that_is_not_whole_is_refused_by_name(toy, task, tmp_path, entry, value):
+    toy.fit(task([0.5]), [made(tmp_path)], epochs=1)
+    values = node = load(tmp_path / "last.ckpt")
+    *outer, last = entry.split(".")
+    for key in outer:
+        node = node[key]
+    del node[last]
+    if value is not None:
+        node[last] = value
+    torch.save(values, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=rf"last\.ckpt cannot be resumed: its training state lacks .*\({entry}\)"):
+        toy.fit(task([0.5, 0.6]), [made(tmp_path)], epochs=2, resume=tmp_path / "last.ckpt")
+
+
 # Saving ------------------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +226,9 @@ def test_an_interruption_in_the_middle_of_saving_leaves_the_epoch_before(toy, ta
 
 def test_other_processes_take_part_in_saving_and_touch_no_file(tmp_path):
     called = []
-    trainer = SimpleNamespace(save_checkpoint=called.append, is_global_zero=False, callback_metrics={}, current_epoch=0)
+    trainer = SimpleNamespace(
+        save_checkpoint=called.append, is_global_zero=False, callback_metrics={}, current_epoch=0, global_step=1
+    )
     made(tmp_path / "checkpoints").on_train_start(trainer, None)
     made(tmp_path / "checkpoints").on_train_epoch_end(trainer, None)
     assert called == [tmp_path / "checkpoints" / "last.ckpt"] * 2

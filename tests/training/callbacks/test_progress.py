@@ -151,3 +151,14 @@ def test_in_a_training(toy):
     assert 0 < logged["speed/data_wait"] < 1
     assert made.total_images == 8
     assert made.images_per_second > 0
+
+
+def test_a_resumed_run_counts_its_earlier_epochs_and_seconds(clock):
+    first = Speed()
+    an_epoch(first, clock, waits=[1.0], work=1.0)
+    second = Speed()
+    second.load_state_dict(first.state_dict())
+    clock.tick(8)
+    assert second.elapsed == pytest.approx(first.elapsed) == pytest.approx(1002 + 8)
+    an_epoch(second, clock, waits=[0.0], work=2.0)
+    assert second.images_per_second == pytest.approx(8 / 4)

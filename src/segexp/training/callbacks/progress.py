@@ -45,9 +45,15 @@ class EpochLines(pl.Callback):
 
 
 class Speed(pl.Callback):
-    """Logs `speed/images_per_second` of the training and `speed/data_wait`, the share of the time spent waiting for data."""
+    """Logs `speed/images_per_second` of the training and `speed/data_wait`, the share of the time spent waiting for data.
+
+    Attributes:
+        started: of this process, by `time.perf_counter`.
+        earlier: seconds of the processes before a resume, each up to its last checkpoint.
+    """
 
     def __init__(self) -> None:
+        self.started, self.earlier = time.perf_counter(), 0.0
         self.images, self.waited, self.worked = 0, 0.0, 0.0
         self.seconds, self.total_images = 0.0, 0
         self.mark = time.perf_counter()
@@ -79,5 +85,19 @@ class Speed(pl.Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Mean over all epochs of this process."""
+        """Mean over all epochs."""
         return self.total_images / self.seconds if self.seconds else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run, without what was lost between its last checkpoint and a resume."""
+        return self.earlier + time.perf_counter() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts, so that a resumed run reports all of its epochs."""
+        return {"images": self.total_images, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the counts."""
+        self.total_images, self.seconds = int(state_dict["images"]), float(state_dict["seconds"])
+        self.earlier = float(state_dict["elapsed"])
