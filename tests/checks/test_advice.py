@@ -54,6 +54,11 @@ def soft(root: Path) -> None:
 
 
 def unknown(root: Path) -> None:
+    for n in range(7):
+        put(root / f"b/q{n:02}.png", scene(n)[0])
+
+
+def odd_names(root: Path) -> None:
     pictures(root, "b/q{:02}.png", "a/q{:02}.png")
     soften(root, "a")
 
@@ -108,6 +113,7 @@ def misread(root: Path) -> None:
 SETS: dict[str, tuple[Callable[[Path], None], list[str], str, str]] = {
     "soft": (soft, PAIRED, "error", "soft_mask"),
     "unknown": (unknown, ["data=auto"], "error", "layout"),
+    "odd_names": (odd_names, ["data=auto"], "note", "soft_mask"),
     "exchanged": (exchanged, PAIRED, "error", "exchanged"),
     "stray": (stray, PAIRED, "error", "unclaimed"),
     "mask_as_image": (mask_as_image, PAIRED, "warning", "mask_as_image"),
@@ -136,7 +142,7 @@ def advised(text: str) -> Iterator[list[str]]:
 
 def accepted(words: Sequence[str]) -> bool:
     """Whether a training begins with what is typed: configured, its data read and found fit."""
-    job = compose_job("train", CommandLine([*words, *SMALL]).expanded().overrides, save=False)
+    job = compose_job("train", CommandLine([*words, *SMALL]).expanded().overrides)
     try:
         data = build_datamodule(prepare_config(job))
         data.setup()
@@ -156,7 +162,7 @@ def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         make, words, *_ = SETS[name]
         make(tmp_path / name)
         typed = [*words, f"data.root={tmp_path / name}"]
-        job = compose_job("check", CommandLine([*typed, "propose=true", "output=out"]).expanded().overrides, save=False)
+        job = compose_job("check", CommandLine([*typed, "propose=true", "output=out"]).expanded().overrides)
         return typed, check_data(job).examination
 
     return run
@@ -172,14 +178,14 @@ def test_an_error_is_what_training_refuses_and_what_is_printed_can_be_typed(name
     assert accepted(typed) is not found.failed
     for finding in found.findings:
         for words in advised(finding.do):
-            job = compose_job("train", CommandLine([*typed, *words]).expanded().overrides, save=False)
+            job = compose_job("train", CommandLine([*typed, *words]).expanded().overrides)
             assert job.config.data.root == typed[-1].removeprefix("data.root=")
             assert finding.level != "error" or accepted([*typed, *words]), (finding.do, words)
     command = re.search(r"^To train with it: python -m segexp.train --config-dir '(\S+)' (data=\w+)$", printed, re.MULTILINE)
     assert (command is not None) is (not found.failed or any(finding.remedy for finding in found.findings))
     if command:
         capsys.readouterr()
-        job = compose_job("train", [command[2], *SMALL], [Path(command[1])], save=False)
+        job = compose_job("train", [command[2], *SMALL], [Path(command[1])])
         data = build_datamodule(prepare_config(job))
         data.setup()
         run_preflight_checks(data, print)

@@ -26,11 +26,9 @@ from segexp.data.autoconfig import (
 )
 from segexp.data.datamodule import SegmentationDataModule
 from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
-from segexp.data.layout.discovery import DEPTH, UnknownLayoutError, discover_layout, infer_facts
+from segexp.data.layout.discovery import UnknownLayoutError, discover_layout, infer_facts
 from segexp.data.layout.infer_classes import infer_channels, infer_classes, without_background
 from segexp.data.layout.inventory import Inventory, take_inventory
-from segexp.data.layout.pairing import list_files
-from segexp.data.layout.suggested_patterns import suggest_patterns
 from segexp.data.orientation import choose_orientation
 from segexp.data.splits import split_from_config
 from segexp.errors import DataError, SegexpError, listed
@@ -94,8 +92,10 @@ def _resolve_layout(data: DataConfig) -> ResolvedDataset:
     given = given_facts(data)
     found = discover_layout(Path(data.root), known=given, strict=False, exclude=data.exclude)
     data = data.changed(**{**apply_background(found.layout, data), **given})
+    orientation, sentence = choose_orientation(data)
+    data = data.changed(orientation=orientation)
     findings = [problem_finding(problem, "classes") for problem in found.problems]
-    words = f"Layout of {data.root}: {found.name}. {found.reason}"
+    words = ". ".join(filter(None, (f"Layout of {data.root}: {found.name}", found.reason, sentence)))
     return ResolvedDataset(data, words, _inventory(data), "classes" not in given and data.classes is not None, findings)
 
 
@@ -185,14 +185,12 @@ def run_checks(
 
 
 def _unresolved(data: DataConfig, problem: DataError) -> Examination:
-    """Return the examination of a folder without cases; the remedy of an unknown layout are the patterns that it suggests."""
+    """Return the examination of a folder without cases."""
     finding, root = problem_finding(problem, "layout"), Path(data.root)
     if not isinstance(problem, UnknownLayoutError):
         there = root.is_dir() and any(root.iterdir())
         layout = f"The layout of {root} is not clear" if there else f"Nothing was found in {root}"
         return Examination(data, layout, findings=[finding])
-    if found := suggest_patterns(root, [name for name in list_files(root, DEPTH) if name not in data.exclude]):
-        finding = replace(finding, remedy={"image": found.image, "mask": found.mask, "groups": found.groups})
     return Examination(data, f"The layout of {root} is not known", findings=[finding])
 
 

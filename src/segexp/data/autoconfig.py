@@ -64,7 +64,10 @@ def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
             filter(None, (configured_layout(data), facts.reason, sentence))
         )
     found = discover_layout(root, known=given, exclude=data.exclude)
-    return {**apply_background(found.layout, data), **given}, f"Layout of {root}: {found.name}. {found.reason}"
+    keys = {**apply_background(found.layout, data), **given}
+    orientation, sentence = choose_orientation(data.changed(**keys))
+    keys |= {"orientation": orientation} if orientation != data.orientation else {}
+    return keys, ". ".join(filter(None, (f"Layout of {root}: {found.name}", found.reason, sentence)))
 
 
 def apply_background(inferred: dict[str, Any], data: DataConfig) -> dict[str, Any]:

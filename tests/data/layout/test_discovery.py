@@ -69,6 +69,12 @@ def check(root: Path, image: str, mask: str, count: int, unexplained: int = 0) -
         ("photos/{}.jpg", "segmentations/{}_lesion.png", "photos/{id}.jpg", "segmentations/{id}_lesion.png"),
         ("rgb/{}-rgb.png", "masks/{}-water.png", "rgb/{id}-rgb.png", "masks/{id}-water.png"),
         ("slices/{}_ct.png", "labels/{}.png", "slices/{id}_ct.png", "labels/{id}.png"),
+        ("b/{}.png", "a/{}.png", "b/{id}.png", "a/{id}.png"),
+        ("images/{}.png", "masks/0/{}.png", "images/{id}.png", "masks/0/{id}.png"),
+        ("train/Data/{}.png", "train/Ground/{}.png", "{split}/Data/{id}.png", "{split}/Ground/{id}.png"),
+        ("all/{}.jpg", "all/{}.png", "all/{id}.jpg", "all/{id}.png"),
+        ("all/{}.png", "all/{}_gm_seg.png", "all/{id}.png", "all/{id}_gm_seg.png"),
+        ("raw/{}.tif", "labels/labels0000{}.png", "raw/{id}.tif", "labels/labels0000{id}.png"),
     ],
 )
 def test_common_layouts(tmp_path: Path, images: str, masks: str, image: str, mask: str) -> None:
@@ -87,8 +93,8 @@ def test_an_ending_of_ones_own_stands_a_few_names_without_it(tmp_path: Path) -> 
     assert found.unexplained == ("masks/overview.png", "photos/b_2.png")
 
 
-def test_an_ending_of_ones_own_needs_a_folder_that_is_called_after_masks(tmp_path: Path) -> None:
-    make(tmp_path, "photos/{}.png", "thumbs/{}_small.png")
+def test_files_that_pair_by_their_names_are_masks_only_if_they_hold_few_values(tmp_path: Path) -> None:
+    make(tmp_path, "photos/{}.png", "thumbs/{}_small.png", mask=COLOUR)
     with pytest.raises(DataError, match="No known layout fits"):
         discover_layout(tmp_path)
 

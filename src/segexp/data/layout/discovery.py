@@ -50,6 +50,10 @@ STACKS = (
 """Words that distinguish an image stack and its mask stack."""
 
 
+PLAIN = 0.5
+"""Share of pixels with one of two values from which on files that pair by their names are taken for masks."""
+
+
 @dataclass(frozen=True, order=True)
 class Candidate:
     """Two patterns and the number of files they pair, ordered from worse to better."""
@@ -250,7 +254,7 @@ def discover_layout(
     """
     root = Path(root)
     seen = [name for name in list_files(root, DEPTH) if name not in exclude]
-    files = [name for name in seen if name.rpartition(".")[2].lower() in SUFFIXES]
+    files = [name for name in seen if is_image_name(name)]
     best, others = _best(root, files, seen)
     find = find_cases if strict else take_inventory
     found = find(root, best.image, best.mask, exclude=exclude)
@@ -279,7 +283,10 @@ def _best(root: Path, files: list[str], seen: Sequence[str]) -> tuple[Candidate,
     Raises:
         DataError: there is none, several are equally good, or it leaves out more than half of the files.
     """
-    found = sorted(candidates(root, files), reverse=True)
+    found = sorted(candidates(root, [name for name in files if name.rpartition(".")[2].lower() in SUFFIXES]), reverse=True)
+    if not found and (suggested := suggest_patterns(root, files)) and suggested.plain >= PLAIN:
+        name = "images and masks that pair by the names of their files"
+        return Candidate(2 * suggested.pairs, (), suggested.image, suggested.mask, name), []
     if not found:
         raise UnknownLayoutError(
             f"No known layout fits {root}; seen there: {'' if any(map(is_image_name, seen)) else 'no picture, but '}"

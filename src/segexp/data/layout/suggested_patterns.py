@@ -31,12 +31,14 @@ class Suggestion:
         mask: pattern of the masks.
         pairs: number of pairs of files.
         groups: value for data.groups, or None.
+        plain: share of the pixels of a few masks with one of the two most frequent values; small for photographs.
     """
 
     image: str
     mask: str
     pairs: int
     groups: str | None = None
+    plain: float = 0.0
 
     @property
     def overrides(self) -> str:
@@ -132,11 +134,12 @@ def suggest_patterns(root: Path | str, files: Sequence[str]) -> Suggestion | Non
         return None
     count, one, other = best
     keys = sorted(one.names.keys() & other.names.keys())[:LOOKED_AT]
-    if not (other.suffix and not one.suffix) and one.mask_evidence(root, keys) > other.mask_evidence(root, keys):
-        one, other = other, one
+    evidence = other.mask_evidence(root, keys)
+    if not (other.suffix and not one.suffix) and one.mask_evidence(root, keys) > evidence:
+        one, other, evidence = other, one, one.mask_evidence(root, keys)
     paged = all(_pages(root / side.names[keys[0]]) > 1 for side in (one, other))
     image, mask = (side.pattern + "[{page}]" * paged for side in (one, other))
-    return Suggestion(image, mask, count, "^(.*)/" if paged and count > 1 else None)
+    return Suggestion(image, mask, count, "^(.*)/" if paged and count > 1 else None, evidence[0])
 
 
 def _sides(names: Sequence[str]) -> list[_Side]:
