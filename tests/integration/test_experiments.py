@@ -187,7 +187,7 @@ def test_what_is_typed_is_never_taken_back(untrained, capsys):
 def test_an_experiment_that_is_wrong_about_its_own_network_is_told_so(untrained, tmp_path, capsys):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "odd.yaml").write_text("# @package _global_\nmodel: {widht: 16}\n")
-    own = ["--config-dir", str(tmp_path / "mine"), "experiment=odd"]
+    own = ["--config-dir", str(tmp_path / "mine"), "experiment=odd", "data=liver"]
     assert untrained(*own) == 2
     assert "model.widht is not an argument of segexp.models.UNet. Did you mean width?" in capsys.readouterr().err
     assert untrained(*own, "model=dilated") == 0

@@ -25,6 +25,8 @@ NEUTRAL = (
 )
 """Settings (with all keys below) that do not affect the scores."""
 
+EMPTY: tuple[Any, ...] = (None, {}, [])
+"""Values that count as absent, as in runs of versions that did not have their keys."""
 ABSENT = "none"
 """Placeholder for a setting that a run does not have."""
 
@@ -66,7 +68,7 @@ def settings_key(record: Record, without: Iterable[str] = ()) -> str:
     Null and empty settings count as absent, as in runs of older versions.
     """
     left_out = (*NEUTRAL, *without)
-    kept = {key: value for key, value in _used(record).items() if value not in (None, {}) and not _under(key, left_out)}
+    kept = {key: value for key, value in _used(record).items() if value not in EMPTY and not _under(key, left_out)}
     return json.dumps(kept, sort_keys=True, default=str)
 
 
@@ -171,7 +173,7 @@ def _follows(values: Sequence[Any], choices: Sequence[Any]) -> bool:
 
 def _differ(values: Sequence[Any]) -> bool:
     """Return whether values differ; null and empty count as absent."""
-    known = [ABSENT if value in (None, {}) else value for value in values]
+    known = [ABSENT if value in EMPTY else value for value in values]
     return any(value != known[0] for value in known)
 
 
