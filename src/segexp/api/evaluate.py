@@ -14,7 +14,7 @@ from segexp.config.components import check_measures
 from segexp.config.schema import Component, EvaluateConfig, TrainConfig
 from segexp.config.validation import component_problems, report, validate_section
 from segexp.errors import ConfigError
-from segexp.locking import WAIT, folder_lock
+from segexp.locking import LOCK_FILE, WAIT, folder_lock
 
 if TYPE_CHECKING:
     from segexp.data.dataset import ScoringCases
@@ -108,6 +108,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> Evaluation:
                 stack.enter_context(folder_lock(run_of(files[0]), "run directory", WAIT))
             elif config.output:
                 stack.enter_context(folder_lock(Path(config.output), "output folder"))
+                stack.callback((Path(config.output) / LOCK_FILE).unlink, missing_ok=True)
         members = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
         run = members[0].origin.config
         run = run.changed(data=merge_data_config(run.data, config.data))

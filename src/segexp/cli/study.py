@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from segexp.atomic import atomic_write
 from segexp.cli.hydra_app import paragraph
-from segexp.config.composition import compose
+from segexp.config.composition import compose, save_settings
 from segexp.config.naming import STUDIES, slug, strip_prefix, study_name
 from segexp.config.overrides import CommandLine, last_overrides, quoted
 from segexp.config.saved_runs import read_yaml, study_overrides
@@ -116,10 +116,13 @@ def study_job(job: "Job") -> None:
     from segexp.api.train import lock_run
 
     started = float(os.environ.get(STARTED, "inf"))
-    if not to_do(job.directory, started):  # before locking, so that a finished study can be read-only
+    known = (job.directory / ".hydra" / "overrides.yaml").is_file()
+    if known and not to_do(job.directory, started):  # before locking, so that a finished study can be read-only
         return
     try:
         with lock_run(job.directory):
+            if not known:
+                save_settings(job.directory, job.config, job.hydra)
             if to_do(job.directory, started):  # another process may have finished it just now
                 _run_job(job)
     except LockedError:
