@@ -270,7 +270,9 @@ def test_help_imports_nothing_heavy():
     ("word", "expected"), [("model=unett", "mean unet"), ("trainer.max_epoch=1", "mean trainer.max_epochs")]
 )
 def test_the_command_as_a_process(tmp_path, word, expected):
-    done = subprocess.run([sys.executable, "-m", "segexp.train", word], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "segexp.train", "data=demo", word], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert expected in done.stderr
