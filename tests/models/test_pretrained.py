@@ -100,7 +100,7 @@ print(code, [name for name in ("torch", "torchvision", "pytorch_lightning", "tim
 
 def test_the_command_says_it_before_anything_slow_is_imported(tmp_path, closed):
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "", "HF_ENDPOINT": closed}
-    words = ["model=unet_encoder", "model.weights=imagenet", f"run_dir={tmp_path / 'run'}"]
+    words = ["data=demo", "model=unet_encoder", "model.weights=imagenet", f"run_dir={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, "-c", COMMAND, *words], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "2 []"
     assert done.stderr.startswith("segexp: The pretrained weights model.safetensors are not on this machine")
