@@ -59,7 +59,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except OSError as error:
-        if error.filename in (None, str(part)):  # a full disk is reported without a name
+        if error.errno is not None and error.filename in (None, str(part)):  # a full disk is reported without a name
             error.filename, error.filename2 = str(path), None
         raise
     finally:
