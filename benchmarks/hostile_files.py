@@ -385,10 +385,10 @@ def script(line: str, method: str = "forward", pickled: bool = False) -> Callabl
 
     def write(place: Place, folder: Path) -> Path:
         def edit(entries: dict[str, bytes]) -> None:
-            name = next(name for name in entries if name.endswith("deployment/modules.py"))
+            name = next(name for name, content in entries.items() if b"    network = self.network" in content)
             code = entries[name].decode().replace("    network = self.network", f"    {line}\n    network = self.network", 1)
             if method != "forward":
-                network = "__torch__.segexp.deployment.modules.NetworkModule"
+                network = name.removeprefix("code/").removesuffix(".py").replace("/", ".") + ".NetworkModule"
                 code += f"  def {method}(self: {network}, image: Tensor) -> None:\n    {line}\n"
             entries[name] = code.replace("MARKER", str(place.marker)).encode()
             if pickled:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from segexp.config.composition import register_resolvers
 from segexp.deployment import formats as writing
 from segexp.deployment.formats import FORMATS
+from segexp.deployment.inspection import is_known_operation
 from segexp.deployment.modules import NetworkModule
 from segexp.deployment.runtime import open_runner
 
@@ -62,6 +63,15 @@ def network(name):
     return made.eval()
 
 
+def operations(program):
+    """The names of a program's operations, as its file has them."""
+    targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    aten = {f"torch.ops.{target}" for target in targets if isinstance(target, torch._ops.OpOverload)}
+    return aten | {
+        f"{target.__module__}.{target.__name__}" for target in targets if not isinstance(target, torch._ops.OpOverload)
+    }
+
+
 @pytest.mark.slow
 @every_network
 def test_the_files_give_what_the_network_gives(name, tmp_path, monkeypatch):
@@ -74,6 +84,7 @@ def test_the_files_give_what_the_network_gives(name, tmp_path, monkeypatch):
     )  # torch.export guards against maps of a single pixel, so the smallest size is one above the stride
     captured = writing.capture_program(module, example)  # once for both formats, for it takes half of the time
     monkeypatch.setattr(writing, "capture_program", lambda *_: captured)
+    assert [target for target in operations(captured) if not is_known_operation(target)] == []  # it loads without trust=
     runners = {"captured": captured.module()}
     for kind in ("onnx", "torch_export") if name in RELOADED else ("onnx",):
         file = tmp_path / f"net{FORMATS[kind].suffix}"

@@ -175,6 +175,10 @@ def paired(folder: Path, words: list[str]) -> Path:
     image, masks = said.get("data.image", "images/{id}.jpg"), said.get("data.mask", "masks/{id}_mask.png")
     classes = said.get("data.classes", {"background": 0, "foreground": 255})
     values = [value for given in classes.values() for value in (given if isinstance(given, list) else [given])]
+    values = [7 if value == "any" else value for value in values]
+    image, masks = (
+        pattern.replace("{id}.*", "{id}.jpg") if isinstance(pattern, str) else pattern for pattern in (image, masks)
+    )
     rng = np.random.default_rng(0)
     for n in range(8):
         labels = np.zeros((64, 64), np.uint8)

@@ -27,25 +27,25 @@ def _words(text: str) -> frozenset[str]:
 
 TENSOR_OPERATIONS = _words(
     """
-    _adaptive_avg_pool2d _assert_scalar _assert_tensor_metadata _convolution _log_softmax _softmax _to_copy _unsafe_view
-    abs acos adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d add add_ addcmul addmm alias all amax amin any
-    arange argmax argmin as_strided asin atan atan2 avg_pool2d baddbmm batch_norm bitwise_and bitwise_not bitwise_or
-    bitwise_xor bmm broadcast_tensors cat ceil celu chunk clamp clamp_ clamp_max clamp_min clone constant_pad_nd
-    contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution copy copy_ cos cosh
-    cumsum detach detach_ diagonal div div_ dropout dropout_ einsum elu elu_ embedding empty eq erf exp exp_ expand
-    expand_as expm1 feature_dropout feature_dropout_ fill fill_ flatten flip floor floor_divide fmod full full_like
-    gather ge gelu glu grid_sampler grid_sampler_2d group_norm gt hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh
-    hardtanh_ index index_put index_select instance_norm isinf isnan layer_norm le leaky_relu leaky_relu_
-    lift_fresh_copy linalg_vector_norm linear log log10 log1p log2 log_softmax logical_and logical_not logical_or
-    logsumexp lt masked_fill masked_fill_ matmul max max_pool2d max_pool2d_with_indices maximum mean min minimum mish
-    mish_ mm movedim mul mul_ narrow ne neg new_empty new_full new_ones new_zeros norm numel ones ones_like pad permute
-    pixel_shuffle pixel_unshuffle pow prelu prod reciprocal reflection_pad2d relu relu6 relu6_ relu_ remainder repeat
-    repeat_interleave replication_pad2d reshape roll round rsqrt rsub scaled_dot_product_attention select selu selu_
-    sigmoid sigmoid_ sign silu silu_ sin sinh size slice softmax softplus sort split split_with_sizes sqrt square
-    squeeze stack std sub sub_ sum sym_constrain_range sym_constrain_range_for_size sym_numel sym_size
-    sym_storage_offset sym_stride t tan tanh tanh_ tensor_split tile to topk transpose tril triu trunc type_as unbind
-    unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean view view_as where zeros
-    zeros_like
+    __and__ __or__ __xor__ _adaptive_avg_pool2d _assert_scalar _assert_tensor_metadata _convolution _log_softmax
+    _softmax _to_copy _unsafe_view abs acos adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d add add_ addcmul
+    addmm alias all amax amin any arange argmax argmin as_strided asin atan atan2 avg_pool2d baddbmm batch_norm
+    bitwise_and bitwise_not bitwise_or bitwise_xor bmm broadcast_tensors cat ceil celu chunk clamp clamp_ clamp_max
+    clamp_min clone constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    convolution copy copy_ cos cosh cumsum detach detach_ diagonal div div_ dropout dropout_ einsum elu elu_ embedding
+    empty eq erf exp exp_ expand expand_as expm1 feature_dropout feature_dropout_ fill fill_ flatten flip floor
+    floor_divide fmod full full_like gather ge gelu glu grid_sampler grid_sampler_2d group_norm gt hardsigmoid
+    hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_ index index_put index_select instance_norm isinf isnan
+    layer_norm le leaky_relu leaky_relu_ lift_fresh_copy linalg_vector_norm linear log log10 log1p log2 log_softmax
+    logical_and logical_not logical_or logsumexp lt masked_fill masked_fill_ matmul max max_pool2d
+    max_pool2d_with_indices maximum mean min minimum mish mish_ mm movedim mul mul_ narrow ne neg new_empty new_full
+    new_ones new_zeros norm numel ones ones_like pad permute pixel_shuffle pixel_unshuffle pow prelu prod reciprocal
+    reflection_pad2d relu relu6 relu6_ relu_ remainder repeat repeat_interleave replication_pad2d reshape roll round
+    rsqrt rsub scaled_dot_product_attention select selu selu_ sigmoid sigmoid_ sign silu silu_ sin sinh size slice
+    softmax softplus sort split split_with_sizes sqrt square squeeze stack std sub sub_ sum sym_constrain_range
+    sym_constrain_range_for_size sym_numel sym_size sym_storage_offset sym_stride t tan tanh tanh_ tensor_split tile to
+    topk transpose tril triu trunc type_as unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d
+    upsample_nearest2d var var_mean view view_as where zeros zeros_like
     """
 )
 """Operations of ATen on tensors and numbers; none of them opens a file, calls back, or runs text."""
@@ -249,13 +249,18 @@ def _check_names(value: Any, key: str = "") -> None:
 
 def _check_text(text: str, key: str) -> None:
     if key in ("target", "as_operator"):
-        operation = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.\w+", text, re.ASCII)
-        if text not in NUMBER_OPERATIONS and not (operation and operation[1] in TENSOR_OPERATIONS):
+        if not is_known_operation(text):
             raise Unknown(f"the operation {text[:80]!r}")
     elif key == "expr_str":
         _check_expression(text)
     elif not (TEXT if key in ("as_string", "torch_version") else NAME).fullmatch(text):
         raise Unknown(f"the text {text[:80]!r}")
+
+
+def is_known_operation(name: str) -> bool:
+    """Return whether an operation of a program, such as "torch.ops.aten.add.Tensor", is known to be harmless."""
+    operation = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.\w+", name, re.ASCII)
+    return name in NUMBER_OPERATIONS or bool(operation and operation[1] in TENSOR_OPERATIONS)
 
 
 def _check_expression(text: str) -> None:
@@ -343,7 +348,7 @@ def _script_problem(node: ast.AST) -> str:
         good = (
             (operation and (operation[1] in TENSOR_OPERATIONS or operation[1] == "device"))
             or name in SCRIPT_FUNCTIONS
-            or name in ("ops.prim.NumToTensor", "ops.prim.RaiseException", "torch.__and__", "torch.__or__", "torch.__not__")
+            or name in ("ops.prim.NumToTensor", "ops.prim.RaiseException", "torch.__not__")
             or (isinstance(node.func, ast.Attribute) and re.fullmatch(r"forward\d*", node.func.attr))
             or (name.startswith("__torch__.") and ".classes" not in name)
         )
