@@ -57,11 +57,13 @@ SPEC = DataSpec("toy", ("background", "liver", "tumour"), 1, ((0, 0, 0), (1, 1, 
 def test_flags_then_disagreement_then_entropy(tmp_path):
     review = Review(tmp_path, SPEC)
     classes = np.array([[0, 1, 1, 2]], np.uint8)
-    review.add("calm.png", "calm.png", [], {"entropy": 0.1, "disagreement": 0.2}, classes)
-    review.add("unsure.png", "unsure.png", [], {"entropy": 0.9, "disagreement": 0.2}, classes)
-    review.add("torn.png", "torn.png", [], {"entropy": 0.0, "disagreement": 0.7, "mutual_information": 0.3}, classes)
-    review.add("odd.png", "odd.png", ["dark", "small"], {"entropy": 0.0, "disagreement": 0.0}, classes)
-    review.add("broken.png", "", ["not predicted: it is cut"])
+    review.rows["calm.png"] = review.row("calm.png", "calm.png", [], {"entropy": 0.1, "disagreement": 0.2}, classes)
+    review.rows["unsure.png"] = review.row("unsure.png", "unsure.png", [], {"entropy": 0.9, "disagreement": 0.2}, classes)
+    review.rows["torn.png"] = review.row(
+        "torn.png", "torn.png", [], {"entropy": 0.0, "disagreement": 0.7, "mutual_information": 0.3}, classes
+    )
+    review.rows["odd.png"] = review.row("odd.png", "odd.png", ["dark", "small"], {"entropy": 0.0, "disagreement": 0.0}, classes)
+    review.rows["broken.png"] = review.row("broken.png", "", ["not predicted: it is cut"])
     assert review.write() == tmp_path / NAME
     lines = (tmp_path / NAME).read_text(encoding="utf-8").splitlines()
     assert lines[0] == "image,mask,flags,disagreement,mutual_information,entropy,share_liver,share_tumour,size"
@@ -73,9 +75,9 @@ def test_flags_then_disagreement_then_entropy(tmp_path):
 def test_rows_of_before_are_kept_while_their_masks_are_there(tmp_path):
     review = Review(tmp_path, SPEC)
     for name in ("a.png", "b.png"):
-        review.add(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8))
+        review.rows[name] = review.row(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8))
         (tmp_path / name).touch()
-    review.add("c.png", "", ["not predicted"])
+    review.rows["c.png"] = review.row("c.png", "", ["not predicted"])
     review.write()
     assert set(read_earlier(tmp_path)) == {"a.png", "b.png"}
     (tmp_path / "a.png").unlink()
@@ -95,7 +97,7 @@ def test_nothing_to_say_writes_nothing(tmp_path):
 
 def test_a_folder_that_is_gone(tmp_path):
     review = Review(tmp_path / "gone", SPEC)
-    review.add("a.png", "a.png", [])
+    review.rows["a.png"] = review.row("a.png", "a.png", [])
     with pytest.raises(DataError, match=r"gone/review\.csv cannot be written \(No such file"):
         review.write()
 
@@ -103,7 +105,9 @@ def test_a_folder_that_is_gone(tmp_path):
 def test_masks_of_overlapping_classes(tmp_path):
     spec = DataSpec("toy", ("no", "cell", "nucleus"), 1, ((0, 0, 0),) * 3, overlapping=True)
     review = Review(tmp_path, spec)
-    review.add("a.png", "a_cell.png;a_nucleus.png", [], {"entropy": 0.1}, np.array([[0, 1, 3, 3]], np.uint8))
+    review.rows["a.png"] = review.row(
+        "a.png", "a_cell.png;a_nucleus.png", [], {"entropy": 0.1}, np.array([[0, 1, 3, 3]], np.uint8)
+    )
     review.write()
     assert (tmp_path / NAME).read_text().splitlines()[1].endswith(",0.7500,0.5000,1x4"), "shares may add up to more than 1"
     (tmp_path / "a_cell.png").touch()
@@ -159,7 +163,7 @@ def test_masks_of_other_settings_are_refused(tmp_path):
 
 def test_a_table_without_settings_is_kept(tmp_path):
     earlier = Review(tmp_path, SPEC)
-    earlier.add("a.png", "a.png", [])
+    earlier.rows["a.png"] = earlier.row("a.png", "a.png", [])
     earlier.write()
     review = recorded(tmp_path, "network ab", "a.png")
     assert review.rows["a.png"]["settings"] == UNRECORDED

@@ -95,17 +95,6 @@ class Review:
     rows: dict[str, Row] = field(default_factory=dict)
     settings: str = ""
 
-    def add(
-        self,
-        image: str,
-        mask: str,
-        flagged: Sequence[str],
-        scores: Mapping[str, float] | None = None,
-        classes: Array | None = None,
-    ) -> None:
-        """Add the results of one image, see `row`."""
-        self.rows[image] = self.row(image, mask, flagged, scores, classes)
-
     def row(
         self,
         image: str,
