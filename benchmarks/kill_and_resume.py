@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -233,7 +233,9 @@ def prepare(folder: Path) -> dict[str, str]:
     root, extra = make_demo(folder, "organ", count=8, size=64), make_demo(folder, "organ", count=4, size=64, seed=5)
     for mask in extra.rglob("*_mask.png"):
         mask.unlink()
-    code, _ = forked([*SMALL, *UNET, f"data.root={root}", f"run_dir={folder / 'teacher'}"], folder / "teacher.txt")
+    words = [*SMALL, *UNET, f"data.root={root}", f"run_dir={folder / 'teacher'}"]
+    with (folder / "teacher.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+        code = train(words)  # in this process, so that the forks begin with everything imported
     assert code == 0, f"the teacher was not trained, see {folder / 'teacher.txt'}"
     return {"root": str(root), "extra": str(extra), "teacher": str(folder / "teacher")}
 
