@@ -12,6 +12,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -248,6 +249,7 @@ def matrix(folder: Path, courses: Sequence[str]) -> Iterator[tuple[str, int, tup
         here.mkdir()
         words = [
             *SMALL,
+            *(() if COURSES[course][:1] == ENCODER[:1] else UNET),
             f"data.root={places['root']}",
             *(word.format(**places) if "{0" not in word else word for word in COURSES[course]),
         ]
@@ -259,6 +261,8 @@ def matrix(folder: Path, courses: Sequence[str]) -> Iterator[tuple[str, int, tup
             wrong = killed_and_resumed(words, run, kill)
             if not wrong and (names := differences(whole, outcome(run))):
                 wrong = f"{len(names)} differences: {', '.join(itertools.islice(names, 3))} ({run})"
+            if not wrong:
+                shutil.rmtree(run)
             yield course, whole["metrics.json.epochs"], kill, wrong
 
 
