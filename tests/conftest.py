@@ -23,6 +23,8 @@ torch.set_num_threads(1)
 if find_spec("absl"):  # which comes with OpenVINO; its handler closes the stream that it began with, pytest's own
     importlib.import_module("absl.logging").get_absl_handler().python_handler.stream = sys.__stderr__
 
+from fixtures.processes import start  # noqa: E402, F401
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -416,10 +414,9 @@ def test_a_checkpoint_must_be_named(refused):
     assert refused() == (2, "checkpoint has no value. It has no default. Type checkpoint=….")
 
 
-def test_the_command_as_a_process(run, tmp_path):
-    words = [sys.executable, "-m", "segexp.evaluate", f"checkpoint={run}", "output=scores"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_command_as_a_process(run, tmp_path, start):
+    code, _, err = start("evaluate", [f"checkpoint={run}", "output=scores"], tmp_path).ended()
+    assert (code, err) == (0, "")
     assert scores(tmp_path / "scores") == pytest.approx(scores(run), abs=1e-6)
 
 

@@ -269,14 +269,12 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("word", "expected"), [("model=unett", "mean unet"), ("trainer.max_epoch=1", "mean trainer.max_epochs")]
 )
-def test_the_command_as_a_process(tmp_path, word, expected):
-    done = subprocess.run(
-        [sys.executable, "-m", "segexp.train", "data=demo", word], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert expected in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_the_command_as_a_process(tmp_path, start, word, expected):
+    code, out, err = start("train", ["data=demo", word], tmp_path).ended()
+    assert code == 2
+    assert out == ""
+    assert expected in err
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

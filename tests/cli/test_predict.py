@@ -1,14 +1,12 @@
 """The predict command on a trained network: the masks that validation scored, what it refuses, and how it is interrupted."""
 
 import csv
-import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -185,41 +183,24 @@ def test_another_number_of_channels(one, tmp_path, monkeypatch, capfd):
     ]
 
 
-def test_an_interruption_leaves_whole_files_and_the_command_goes_on(one, slices, tmp_path):
+def test_an_interruption_leaves_whole_files_and_the_command_goes_on(one, slices, tmp_path, start):
     (tmp_path / "in").mkdir()
     for number in range(400):
         os.link(slices / "val" / "000.png", tmp_path / "in" / f"{number}.png")
-    words = [
-        sys.executable,
-        "-m",
-        "segexp.predict",
-        f"checkpoint={one}",
-        "input=in",
-        "output=out",
-        "overlay=true",
-        "gpus=0",
-    ]
-    # a shell without job control starts what goes to the background, and so all below it, with Ctrl-C ignored
-    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, cwd=tmp_path, preexec_fn=listening, **pipes)
-    try:
-        until = time.monotonic() + 100
-        while len(list((tmp_path / "out").glob("*.png"))) < 5 and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=100)
-    finally:
-        process.kill()
-    assert (process.returncode, err) == (130, "")
+    words = [f"checkpoint={one}", "input=in", "output=out", "overlay=true", "gpus=0"]
+    process = start("predict", words, tmp_path)
+    process.until(lambda: len(list((tmp_path / "out").glob("*.png"))) >= 5)
+    os.kill(process.pid, signal.SIGINT)
+    code, out, err = process.ended()
+    assert (code, err) == (130, "")
     assert out.splitlines()[-1] == "Masks: out"
     masks = [path for path in (tmp_path / "out").iterdir() if path.suffix == ".png"]
     assert 5 <= len(masks) < 400
     assert {read(path).shape for path in masks} == {(64, 64)}
     assert not list((tmp_path / "out").rglob("*.part"))
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert " done before (overwrite=true predicts them again)" in done.stdout
+    code, out, err = start("predict", words, tmp_path).ended()
+    assert (code, err) == (0, "")
+    assert " done before (overwrite=true predicts them again)" in out
     assert len(list((tmp_path / "out").glob("*.png"))) == len(list((tmp_path / "out" / "overlay").glob("*.png"))) == 400
     assert len(rows(tmp_path / "out")) == 400
 

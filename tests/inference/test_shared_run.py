@@ -1,12 +1,13 @@
 """Processes that share an output folder: each image belongs to one of them, and a dead one releases its images."""
 
 import json
-import subprocess
-import sys
+import os
+import signal
 import threading
 
 import pytest
 
+from fixtures.processes import fork
 from segexp.errors import DataError
 from segexp.inference import shared_run
 from segexp.inference.shared_run import LOG, SharedRun
@@ -58,19 +59,15 @@ def test_one_that_has_left_releases_its_images(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_process_releases_its_images(tmp_path):
-    code = f"""
-import os
-from segexp.inference.shared_run import SharedRun
-from pathlib import Path
-run = SharedRun(Path({str(tmp_path)!r}), "predict", {SAME!r}).__enter__()
-print(next(run.claim({IMAGES!r})))
-(Path({str(tmp_path)!r}) / f".a.png.{{os.getpid()}}.1.part").touch()
-os.kill(os.getpid(), 9)
-"""
+def test_a_killed_process_releases_its_images(tmp_path, tmp_path_factory):
+    def dies():
+        run = SharedRun(tmp_path, "predict", SAME).__enter__()
+        print(next(run.claim(IMAGES)))
+        (tmp_path / f".a.png.{os.getpid()}.1.part").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
     with joined(tmp_path) as stays:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (-9, "0.png\n")
+        assert fork(dies, tmp_path_factory.mktemp("process")).ended() == (-signal.SIGKILL, "0.png\n", "")
         assert list(stays.claim(IMAGES)) == IMAGES[1:]
         for image in IMAGES[1:]:
             stays.settle(image)

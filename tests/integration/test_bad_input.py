@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -458,11 +457,10 @@ def test_a_run_is_not_written_over_another(run, train, small, capfd):
     assert contents(run) == before
 
 
-def test_as_a_process(small, tmp_path):
-    words = [sys.executable, "-m", "segexp.train", *small, "data.root=nowhere"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == (
+def test_as_a_process(small, tmp_path, start):
+    code, _, err = start("train", [*small, "data.root=nowhere"], tmp_path).ended()
+    assert code == 1
+    assert err == (
         f"segexp: The data folder {tmp_path / 'nowhere'} does not exist. data.root is the folder that holds the pictures. "
         "Type data.root=DIR.\n"
     )

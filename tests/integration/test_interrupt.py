@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -32,35 +30,14 @@ def whole(tmp_path_factory, train, small):
 
 
 @pytest.fixture
-def stopped(tmp_path, small):
+def stopped(tmp_path, small, start):
     """Start a training as a process of its own and send a signal after its second epoch; returns (code, stdout, stderr)."""
 
     def run_until(run, number, *words, group=False):
-        with (tmp_path / "stderr").open("w+") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "segexp.train", *small, *LONG, *words, f"run_dir={run}"],
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-            out = ""
-            try:
-                for line in process.stdout:
-                    out += line
-                    if re.match(r"epoch +1 ", line):
-                        (os.killpg if group else os.kill)(process.pid, number)
-                        break
-                out += process.stdout.read()
-                process.wait(timeout=120)
-            finally:
-                process.stdout.close()
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-            errors.seek(0)
-            return process.returncode, out, errors.read()
+        process = start("train", [*small, *LONG, *words, f"run_dir={run}"], tmp_path)
+        process.until(lambda: re.search(r"^epoch +1 .*\n", process.out, re.MULTILINE))
+        (os.killpg if group else os.kill)(process.pid, number)
+        return process.ended()
 
     return run_until
 
