@@ -5,7 +5,7 @@
 Mounts a tmpfs, so it needs root on Linux. Of each verb the needed bytes are measured first; the sizes are spread evenly below.
 For each size: the exit code is 1 or 2, stderr is one paragraph of segexp's, no file with a final name is half-written, no
 temporary file is left, and the same command (a run: resume=RUN) ends with 0 on the enlarged file system. Logs that grow line by
-line (*.log, events of TensorBoard, metrics.csv) may end anywhere. Exits with 1 on a miss.
+line (*.log, events of TensorBoard, metrics.csv) may end anywhere, and the lock of a folder stays. Exits with 1 on a miss.
 """
 
 import argparse
@@ -27,9 +27,10 @@ from bit_flips import make_demo
 from PIL import Image
 
 from segexp.checkpoint import read_checkpoint
+from segexp.locking import LOCK_FILE
 
 ROOM = "200m"
-GROWING = ("*.log", "events.out.*", "metrics.csv", "hparams.yaml")
+UNCHECKED = ("*.log", "events.out.*", "metrics.csv", "hparams.yaml", LOCK_FILE)
 VERBS = ("train", "tmpdir", "predict", "check", "export")
 TINY = ["data.size=64", "data.batch_size=2", "data.num_workers=0", "model.width=4", "model.depth=2", "trainer.gpus=0"]
 
@@ -68,7 +69,7 @@ def typed(words: list[str], work: Path, temporary: Path | None = None) -> tuple[
 def half_written(folder: Path) -> list[str]:
     """Return the files that cannot be read, and temporary ones."""
     found = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not any(map(path.match, GROWING))):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not any(map(path.match, UNCHECKED))):
         try:
             if path.name.startswith(".") or ".part" in path.name or path.parent.name.startswith((".part", ".export")):
                 raise ValueError("left over")

@@ -11,6 +11,7 @@ import pytest
 
 from segexp.cli.train import main
 from segexp.data.io.images import write_png
+from segexp.data.synthetic.datasets import make_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -20,9 +21,19 @@ COMMANDS = re.findall(r"^python -m segexp\.train (.*)$", TEXT, re.MULTILINE)
 QUICK = ["trainer=debug", "trainer.gpus=0", "callbacks=none", "run_dir=run"]
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where data=demo finds pictures, fewer and smaller ones than it writes itself."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_demo(folder, "organ", count=6, size=64)
+    return folder
+
+
 @pytest.fixture
-def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def recipes(tmp_path: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield a folder with the files of the recipes and some pictures of cells, on the path for imports."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "demo").symlink_to(demo)
     for name, text in FILES.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -163,11 +163,15 @@ def test_the_answer_is_kept_for_the_next_time(config, data, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_the_command_trains_with_what_it_finds_and_goes_on_with_it(train, small, tmp_path, capfd):
+def test_the_command_trains_with_what_it_finds_and_goes_on_with_it(train, small, tmp_path, monkeypatch, capfd):
     run = tmp_path / "run"
     words = [word for word in small if "batch_size" not in word]
+    monkeypatch.setattr(batch_size, "try_batch_size", lambda _, sizes: BatchSizeTrial(dict.fromkeys(sizes, 10**7), 10**9))
     assert train(*words, "data.batch_size=auto", "trainer.max_epochs=1", f"run_dir={run}") == 0
-    assert "data.batch_size=auto: 5 (steps with 5 images of 1x64x64 took" in " ".join(capfd.readouterr().out.split())
+    assert (
+        "data.batch_size=auto: 5 (steps with 5 images of 1x64x64 took 0.01 GB of 1.00 GB free; that is the whole"
+        in " ".join(capfd.readouterr().out.split())
+    )
     kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["segexp"]["config"]["data"]["batch_size"] == 5
     assert kept["global_step"] == 1

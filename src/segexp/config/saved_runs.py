@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,15 @@ def load_yaml(path: Path) -> Any:
     try:
         if re.search(rb"\*\w", content) and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
             raise ValueError("it repeats parts of itself (*NAME)")
-        return yaml.safe_load(content)
+        return deepcopy(_parsed(content))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())[:120]) from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(content: bytes) -> Any:
+    """Return the values of a YAML text; a report reads the files of a run several times."""
+    return yaml.safe_load(content)
 
 
 def read_yaml(path: Path) -> Any:
