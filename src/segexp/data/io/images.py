@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -33,8 +33,20 @@ Image.MAX_IMAGE_PIXELS = None  # `check_declared_size` has a limit that aerial i
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what makes a file unreadable is raised
 
 
+class StoredImage(NamedTuple):
+    """An image with the channels of its file.
+
+    Attributes:
+        values: (H, W, C).
+        alpha: (H, W, 1 or more), the channels that are declared as transparency where they are left out of `values`, else None.
+    """
+
+    values: Array
+    alpha: Array | None
+
+
 def read_image(source: Source, channels: int | None = None) -> Array:
-    """Read an image as (H, W, C) uint8, uint16 or float32, without alpha; palettes become colours.
+    """Read an image as (H, W, C) uint8, uint16 or float32; palettes become colours.
 
     Other number types become float32. A multi-page TIFF of up to 16 equal pages, read without a page, has a channel per page. A
     page of a NIfTI volume is a slice along its third axis, see `nifti`.
@@ -42,18 +54,29 @@ def read_image(source: Source, channels: int | None = None) -> Array:
     Args:
         source: a file or one of its pages.
         channels: 1 converts colour to gray (ITU-R BT.601 luma; three equal channels give exactly that channel), 3 repeats gray;
-            any other number must match the file. None keeps the channels.
+            any other number must match the file. None keeps the channels. Transparency is read as a channel only where the
+            number counts it, 4 for RGBA and 2 for gray with alpha: GDAL declares the fourth of four 8-bit bands so by itself.
 
     Raises:
         DataError: the file is missing or broken, has another number of channels, or NaN or infinite values.
     """
+    return np.ascontiguousarray(fit_channels(read_stored(source, channels).values, channels, source))
+
+
+def read_stored(source: Source, channels: int | None = None) -> StoredImage:
+    """Read an image like `read_image`, without turning gray and colour into each other.
+
+    Raises:
+        DataError: the file is missing or broken, or has NaN or infinite values.
+    """
     raw = _load(source)
-    array = raw.shown()
+    whole = raw.array.ndim == 3 and raw.array.shape[2] == channels
+    array = raw.array if raw.alpha and whole else raw.shown()
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         array = _as_float32(array)
     _check_finite(array, source)
-    array = array[..., None] if array.ndim == 2 else array
-    return np.ascontiguousarray(fit_channels(array, channels, source))
+    values = array[..., None] if array.ndim == 2 else array
+    return StoredImage(np.ascontiguousarray(values), None if whole or not raw.alpha else raw.array[..., list(raw.alpha)])
 
 
 def fit_channels(array: Array, channels: int | None, source: Source | str) -> Array:
@@ -121,6 +144,15 @@ def page_count(path: Path, orientation: str | None = None) -> int:
     if nifti.is_nifti(path):
         return _guarded(Source(path), lambda: nifti.count(path, orientation))
     return _guarded(Source(path), lambda: tiff.count(path) if tiff.is_tiff(path) else _frames(path))
+
+
+def pages_left_out(path: Path) -> int:
+    """Return the number of pages of a TIFF file that are no pictures, reduced copies and transparency masks; 0 of others.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    return _guarded(Source(path), lambda: tiff.left_out(path) if tiff.is_tiff(path) else 0)
 
 
 def stored_type(source: Source, image: Array) -> str:
@@ -273,15 +305,17 @@ def _load_picture(source: Source) -> RawImage:
         with source.path.open("rb") as file:
             header = file.read(26)
         if header[24] == 16:  # Pillow cuts 16-bit colour to 8 bits
-            raw = RawImage(_deep_png(source.path, colour=bool(header[25] & 2)))
-    return RawImage(apply_orientation(raw.array, orientation), raw.palette)
+            raw = _deep_png(source.path, kind=header[25])
+    return RawImage(apply_orientation(raw.array, orientation), raw.palette, raw.alpha)
 
 
-def _deep_png(path: Path, colour: bool) -> Array:
+def _deep_png(path: Path, kind: int) -> RawImage:
+    """Decode colour or alpha of 16 bits; the kind is 2 for RGB, 4 for gray with alpha, 6 for RGBA."""
     array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError("16-bit PNG that OpenCV cannot decode")
-    return array[..., 2::-1] if colour else array[..., 0]
+    order = {2: [2, 1, 0], 4: [0, 3], 6: [2, 1, 0, 3]}[kind]  # of blue, green, red, alpha
+    return RawImage(array[..., order], alpha=() if kind == 2 else (len(order) - 1,))
 
 
 def _frames(path: Path) -> int:

@@ -59,15 +59,17 @@ def check_declared_size(source: Source, height: int, width: int, planes: int = 1
 
 @dataclass(frozen=True)
 class RawImage:
-    """Decoded values, oriented, without alpha.
+    """Decoded values, oriented.
 
     Attributes:
         array: (H, W) or (H, W, C); palette indices if there is a palette.
         palette: (N, 3) uint8 colours, or None.
+        alpha: the channels that are declared as transparency.
     """
 
     array: Array
     palette: Array | None = None
+    alpha: tuple[int, ...] = ()
 
     @property
     def gray_palette(self) -> bool:
@@ -75,16 +77,17 @@ class RawImage:
         return self.palette is not None and not np.ptp(self.palette, axis=1).any()
 
     def shown(self) -> Array:
-        """Return the displayed values: (H, W) for gray palettes, (H, W, 3) for colour palettes."""
+        """Return the values without alpha: (H, W) for gray and gray palettes, (H, W, 3) for colour palettes."""
         if self.palette is None:
-            return self.array
+            kept = np.delete(self.array, self.alpha, axis=-1) if self.alpha else self.array
+            return kept[..., 0] if self.alpha and kept.shape[2] == 1 else kept
         table = np.zeros((max(256, len(self.palette)), 3), np.uint8)
         table[: len(self.palette)] = self.palette
         return table[:, 0][self.array] if self.gray_palette else table[self.array]
 
 
 def from_pillow(picture: Image.Image) -> RawImage:
-    """Return the pixels of a Pillow image: 1-bit as 0 and 255, without alpha, CMYK and others as RGB."""
+    """Return the pixels of a Pillow image: 1-bit as 0 and 255, CMYK and others as RGB."""
     mode = picture.mode
     if mode in ("P", "PA"):
         palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -93,11 +96,13 @@ def from_pillow(picture: Image.Image) -> RawImage:
     if mode == "1":
         return RawImage(np.asarray(picture.convert("L")))
     if mode in ("LA", "La"):
-        return RawImage(np.asarray(picture)[..., 0])
+        return RawImage(np.asarray(picture), alpha=(1,))
     if mode in ("L", "F", "I") or mode.startswith("I;16"):
         array = np.asarray(picture)
         return RawImage(array.astype(array.dtype.newbyteorder("=")))
-    if mode in ("RGB", "RGBA", "RGBX"):
+    if mode == "RGBA":
+        return RawImage(np.asarray(picture), alpha=(3,))
+    if mode in ("RGB", "RGBX"):
         return RawImage(np.asarray(picture)[..., :3])
     return RawImage(np.asarray(picture.convert("RGB")))
 

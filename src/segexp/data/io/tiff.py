@@ -1,19 +1,28 @@
-"""TIFF files: pages, channel axes, palettes, inverted gray, compression. Falls back to libtiff where tifffile fails."""
+"""TIFF files: pages that are pictures, channel axes, palettes, inverted gray, compression, position on the earth.
+
+tifffile reads and writes them, with the codecs of imagecodecs. Values are those that the file stores, with these exceptions:
+1-bit pages become 0 and 255; unsigned MINISWHITE gray of up to 16 bits is inverted, so that bright is high; YCbCr and 8-bit CMYK
+become RGB.
+"""
 
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image
+from tifffile import COMPRESSION, PHOTOMETRIC
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size, from_pillow
+from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size
+from segexp.errors import UnreadableError
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
@@ -25,8 +34,11 @@ LARGE = 2**32 - 2**25
 """Size in bytes above which BigTIFF is written, which not every program reads."""
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MINISWHITE, _MINISBLACK, _RGB, _PALETTE = 0, 1, 2, 3
-_ALPHA = (1, 2)
+_ALPHA = (1, 2)  # associated (premultiplied) and unassociated
+_REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
+_GRAY_OR_RGB = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.MASK)
+_JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
+_MODES = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr"}  # of Pillow, which converts them to RGB
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what makes a file unreadable is raised
 
@@ -38,19 +50,26 @@ def is_tiff(path: Path) -> bool:
 
 
 def count(path: Path) -> int:
-    """Return the number of pages.
+    """Return the number of pages that are pictures, see `_pictures`.
 
     Raises:
         ValueError: there is none, or the file is cut off before the last one.
     """
     with tifffile.TiffFile(path) as file:
-        return _count(file)
+        _check_list(file)
+        return len(_pictures(file, path))
+
+
+def left_out(path: Path) -> int:
+    """Return the number of pages that are no pictures: reduced copies and transparency masks."""
+    with tifffile.TiffFile(path) as file:
+        return max(0, len(file.pages) - len(_pictures(file, path)))
 
 
 def size(source: Source) -> tuple[int, int]:
     """Return (H, W) as displayed, from the header."""
     with tifffile.TiffFile(source.path) as file:
-        page = _page(file, source.page)
+        page = file.pages[_index(file, source)[0]]
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
         return (width, height) if _orientation(page) >= 5 else (height, width)
@@ -60,35 +79,74 @@ def load(source: Source) -> RawImage:
     """Decode one page, or the first image of the file with all channels.
 
     Raises:
-        ValueError: no such page, no page given for a stack, or an unsupported compression.
+        UnreadableError: a compression or colour space that is not supported.
+        ValueError: no such page, or no page given for a stack.
     """
     with tifffile.TiffFile(source.path) as file:
-        page = _page(file, source.page)
+        index, frame = _index(file, source)
+        page: Any = file.pages[index]
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
-        whole = file.series[0] if source.page is None else page
+        pictures = _pictures(file, source.path)
+        whole = file.series[0] if source.page is None and len(pictures) > 1 else page
         check_declared_size(source, height, width, math.prod(whole.shape) // (height * width))
         if len(page.dataoffsets) != math.prod(page.chunked) and not page.is_contiguous:
             raise ValueError(f"it has {len(page.dataoffsets)} of {math.prod(page.chunked)} strips or tiles")
-        samples = _layout(whole.shape, whole.axes, len(file.pages))
-        palette = _colours(page) if page.photometric == _PALETTE else None
-        if page.photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE):
-            return _by_libtiff(source, page)
-        try:
-            array = whole.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            return _by_libtiff(source, page)
-        array = _channels_last(array, whole.axes, samples)
-        array = _kept(_values(array, page), page)
-        return RawImage(apply_orientation(array, _orientation(page)), palette)
+        samples = _layout(whole.shape, whole.axes, len(pictures))
+        _check_colours(source, page)
+        array = _channels_last(_decode(source, page, whole, frame), whole.axes, samples)
+        palette = _colours(page) if page.photometric == PHOTOMETRIC.PALETTE else None
+        array = _values(array, page)
+        return RawImage(apply_orientation(array, _orientation(page)), palette, _alpha(array, page))
 
 
-def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, int]] | None = None) -> None:
+@dataclass(frozen=True)
+class Placement:
+    """Where a page lies: its GeoTIFF tags, resolution and orientation, to be written with a mask of the same size.
+
+    Attributes:
+        tags: as `extratags` of tifffile.
+        resolution: pixels per unit (x, y) as fractions, or None.
+        unit: of the resolution, tag 296.
+        orientation: of the stored rows and columns, 1 to 8, tag 274.
+    """
+
+    tags: tuple[tuple[int, int, int, Any, bool], ...] = ()
+    resolution: tuple[tuple[int, int], tuple[int, int]] | None = None
+    unit: int | None = None
+    orientation: int = 1
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether a position on the earth is known: tie points or a transformation."""
+        return any(tag[0] in (33922, 34264) for tag in self.tags)
+
+
+_GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
+"""ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams (OGC 19-008r4)."""
+
+
+def placements(path: Path) -> list[Placement]:
+    """Return the placement of each picture of a file, in order; of other formats [Placement()]."""
+    if not is_tiff(path):
+        return [Placement()]
+    with tifffile.TiffFile(path) as file:
+        return [_placement(file.pages[index]) for index in _pictures(file, path)]
+
+
+def write(
+    path: Path,
+    pages: Sequence[Array],
+    palette: Sequence[tuple[int, int, int]] | None = None,
+    placed: Sequence[Placement] = (),
+) -> None:
     """Write pages (H, W) or (H, W, 3) of any sizes to one zlib-compressed file, atomically.
 
-    With a palette, uint8 pages (H, W) are written as palette images.
+    Args:
+        path: of the file.
+        pages: as they are displayed.
+        palette: uint8 pages (H, W) are written as palette images.
+        placed: of each page.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = np.zeros((3, 256), np.uint16)
@@ -96,14 +154,36 @@ def write(path: Path, pages: Sequence[Array], palette: Sequence[tuple[int, int, 
         colours[:, : len(palette)] = 257 * np.array(palette, np.uint16).T  # 16 bits per colour
     large = sum(page.nbytes for page in pages) > LARGE
     with atomic_write(path, durable=False) as part, tifffile.TiffWriter(part, bigtiff=large) as file:
-        for page in pages:
-            kind = "rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette"
-            table = None if palette is None else colours
-            file.write(page, photometric=kind, colormap=table, compression="zlib", metadata=None, contiguous=False)
+        for number, page in enumerate(pages):
+            place = placed[number] if number < len(placed) else Placement()
+            turned = {6: 8, 8: 6}.get(place.orientation, place.orientation)  # back to the stored rows and columns
+            file.write(
+                np.ascontiguousarray(apply_orientation(page, turned)),
+                photometric="rgb" if page.ndim == 3 else "minisblack" if palette is None else "palette",
+                colormap=None if palette is None else colours,
+                compression="zlib",
+                metadata=None,
+                contiguous=False,
+                resolution=place.resolution,
+                resolutionunit=place.unit,
+                extratags=[*place.tags, *([(274, 3, 1, place.orientation, True)] if place.orientation > 1 else [])],
+            )
 
 
-def _count(file: tifffile.TiffFile) -> int:
-    """Return the number of pages. tifffile ends the list in silence where it points outside the file or back."""
+def _placement(page: Any) -> Placement:
+    tags = [page.tags[code] for code in _GEOTIFF if code in page.tags]
+    resolution = (page.tags.valueof(282), page.tags.valueof(283))
+    known = all(isinstance(value, tuple) and len(value) == 2 and all(value) for value in resolution)
+    return Placement(
+        tuple((tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in tags),
+        resolution if known else None,  # type: ignore[arg-type]
+        page.tags.valueof(296) if known else None,
+        _orientation(page),
+    )
+
+
+def _check_list(file: tifffile.TiffFile) -> None:
+    """Refuse a broken list of pages; tifffile ends it in silence where it points outside the file or back."""
     count, width = len(file.pages), file.tiff.offsetsize
     if not count:
         raise ValueError("it has no page")
@@ -112,14 +192,45 @@ def _count(file: tifffile.TiffFile) -> int:
         file.filehandle.seek(end)
         if file.filehandle.read(width) != bytes(width):
             raise ValueError(f"its list of pages is broken after page {count}")
-    return count
 
 
-def _page(file: tifffile.TiffFile, page: int | None) -> Any:
-    count = _count(file) if page is None else len(file.pages)
-    if not 0 <= (page or 0) < count:
-        raise ValueError(f"it has {count} pages, numbered from 0")
-    return file.pages[page or 0]
+def _pictures(file: tifffile.TiffFile, path: Path) -> Sequence[int]:
+    """Return the indices of the pages that are pictures, without reduced copies (overviews) and transparency masks.
+
+    All pages count where none is a picture by its tags (NewSubfileType, TIFF 6.0, and the older SubfileType). ImageJ and
+    tifffile describe some stacks by one page; each of their images counts.
+    """
+    if len(file.pages) == 1:
+        return range(_frames(file))
+    stat = path.stat()
+    return _flagged(path, stat.st_mtime_ns, stat.st_size) or range(len(file.pages))
+
+
+@lru_cache(maxsize=256)
+def _flagged(path: Path, _modified: int, _size: int) -> tuple[int, ...]:
+    """Return `_pictures`; kept, since every page of a stack asks for it."""
+    with tifffile.TiffFile(path) as file:
+        kinds = [getattr(page, "subfiletype", 0) for page in file.pages]
+    return tuple(index for index, kind in enumerate(kinds) if not kind & _REDUCED_OR_MASK)
+
+
+def _frames(file: tifffile.TiffFile) -> int:
+    """Return the number of images that follow one another behind a single page; 1 unless ImageJ or tifffile wrote it so."""
+    page = file.pages[0]
+    if not (file.is_imagej or file.is_shaped) or not page.is_contiguous:
+        return 1
+    return max(1, math.prod(file.series[0].shape) // math.prod(page.shape))
+
+
+def _index(file: tifffile.TiffFile, source: Source) -> tuple[int, int]:
+    """Return the index of a picture's page, and which of the images behind that page it is."""
+    if source.page is None:
+        _check_list(file)
+    pictures = _pictures(file, source.path)
+    number = source.page or 0
+    if not 0 <= number < len(pictures):
+        raise ValueError(f"it has {len(pictures)} pages, numbered from 0")
+    return (0, number) if len(file.pages) == 1 else (pictures[number], 0)
 
 
 def _layout(shape: tuple[int, ...], axes: str, pages: int) -> str:
@@ -132,6 +243,42 @@ def _layout(shape: tuple[int, ...], axes: str, pages: int) -> str:
     return "".join(extra)
 
 
+def _check_colours(source: Source, page: Any) -> None:
+    """Refuse colour spaces that are neither stored as gray, RGB or a palette nor converted by `_values`."""
+    kind, plain = page.photometric, page.dtype == np.uint8 and not page.extrasamples
+    if kind in (*_GRAY_OR_RGB, PHOTOMETRIC.PALETTE) or (kind == PHOTOMETRIC.SEPARATED and plain and page.samplesperpixel == 4):
+        return
+    if kind == PHOTOMETRIC.YCBCR and plain and page.samplesperpixel == 3:
+        if page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS or page.compression in _JPEG:
+            return
+    name = PHOTOMETRIC(kind).name if kind in iter(PHOTOMETRIC) else f"number {kind}"
+    text = f"its colours are {name} of {page.samplesperpixel} channels, {page.dtype}, {COMPRESSION(page.compression).name}"
+    raise _refused(source, text, "Save the picture as gray or RGB")
+
+
+def _decode(source: Source, page: Any, whole: Any, frame: int) -> Array:
+    """Return the values of a page or of all channels as tifffile decodes them."""
+    try:
+        if not frame:
+            return np.asarray(whole.asarray())
+        handle, kind = page.parent.filehandle, page.parent.byteorder + page._dtype.char
+        handle.seek(page.dataoffsets[0] + frame * page.nbytes)
+        return np.asarray(handle.read_array(kind, math.prod(page.shape)).reshape(page.shape))
+    except (ImportError, KeyError, NotImplementedError, ValueError) as error:
+        text = str(error)
+        if "COMPRESSION" not in text and "PREDICTOR" not in text and not isinstance(error, ImportError | NotImplementedError):
+            raise
+        name = getattr(page.compression, "name", f"number {page.compression}")
+        do = "Save it with another compression, such as LZW or deflate"
+        if find_spec("imagecodecs") is None:
+            do = "Type: pip install imagecodecs"
+        raise _refused(source, f"no decoder for its compression, {name}: {text}", do) from error
+
+
+def _refused(source: Source, why: str, do: str) -> UnreadableError:
+    return UnreadableError(f"{source} cannot be read ({why})", "", do, file=str(source.path))
+
+
 def _channels_last(array: Array, axes: str, samples: str) -> Array:
     order = [axes.index(name) for name in "YX" + samples]
     rest = [axis for axis in range(array.ndim) if axis not in order]
@@ -139,27 +286,31 @@ def _channels_last(array: Array, axes: str, samples: str) -> Array:
 
 
 def _values(array: Array, page: Any) -> Array:
-    """Return bits as 0 and 255, inverted gray restored, 2 and 4 bits scaled to 255, in native byte order."""
-    if array.dtype == bool:
-        return np.where(array != (page.photometric == _MINISWHITE), np.uint8(255), np.uint8(0))
-    if page.photometric == _PALETTE:
-        return array
-    bits = int(page.bitspersample)
-    if page.photometric == _MINISWHITE and array.dtype.kind == "u":
-        array = np.asarray((1 << bits) - 1, array.dtype) - array
-    if bits < 8:
-        array = (array.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    """Return bits as 0 and 255, inverted gray restored, CMYK and YCbCr as RGB, in native byte order."""
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    kind = page.photometric if "PhotometricInterpretation" in page.tags else PHOTOMETRIC.MINISBLACK
+    if kind == PHOTOMETRIC.PALETTE:
+        array = array[..., 0] if array.ndim == 3 else array
+        return array.astype(np.uint8) if array.dtype == bool else array
+    if kind in _MODES and not (kind == PHOTOMETRIC.YCBCR and page.compression in _JPEG and page.planarconfig == 1):
+        picture = Image.frombytes(_MODES[kind], array.shape[1::-1], np.ascontiguousarray(array).tobytes())
+        return np.asarray(picture.convert("RGB"))
+    bits = 8 if array.dtype == bool else page.bitspersample
+    array = np.where(array, np.uint8(255), np.uint8(0)) if array.dtype == bool else array
+    if kind == PHOTOMETRIC.MINISWHITE and array.dtype in (np.uint8, np.uint16):
+        inverted = np.asarray((1 << bits) - 1, array.dtype) - array
+        if array.ndim == 2 or not page.extrasamples:
+            return inverted
+        return np.concatenate([inverted[..., :1], array[..., 1:]], axis=-1)  # the others are data of their own
+    return array
 
 
-def _kept(array: Array, page: Any) -> Array:
-    """Drop declared alpha channels."""
+def _alpha(array: Array, page: Any) -> tuple[int, ...]:
+    """Return the channels that are declared as transparency."""
     kinds = tuple(page.extrasamples or ())
-    if array.ndim == 2 or array.shape[2] != page.samplesperpixel or not kinds:
-        return array
-    base = array.shape[2] - len(kinds)
-    keep = [*range(base), *(base + i for i, kind in enumerate(kinds) if kind not in _ALPHA)]
-    return array[..., keep] if len(keep) > 1 else array[..., keep[0]]
+    if array.ndim == 2 or array.shape[2] != page.samplesperpixel:
+        return ()
+    return tuple(k for k, kind in enumerate(kinds, start=array.shape[2] - len(kinds)) if kind in _ALPHA)
 
 
 def _colours(page: Any) -> Array:
@@ -171,19 +322,3 @@ def _colours(page: Any) -> Array:
 def _orientation(page: Any) -> int:
     tag = page.tags.get("Orientation")
     return int(tag.value) if tag is not None else 1
-
-
-def _by_libtiff(source: Source, page: Any) -> RawImage:
-    """Decode LZW, JPEG, CCITT and others: 8-bit and gray by Pillow, deeper colour by OpenCV."""
-    if source.page is None and len(page.parent.series[0].pages) > 1:
-        raise ValueError(f"channels in {page.compression.name}-compressed pages need `pip install imagecodecs`")
-    if page.samplesperpixel == 1 or page.bitspersample <= 8:
-        with Image.open(source.path, formats=["TIFF"]) as picture:
-            picture.seek(source.page or 0)
-            picture.load()  # applies the EXIF orientation
-            return from_pillow(picture)
-    done, arrays = cv2.imreadmulti(str(source.path), start=source.page or 0, count=1, flags=cv2.IMREAD_UNCHANGED)
-    if not done or arrays[0].dtype != page.dtype or arrays[0].ndim != 3:
-        raise ValueError(f"{page.compression.name}-compressed {page.dtype} pages need `pip install imagecodecs`")
-    array = arrays[0][..., [2, 1, 0, *range(3, arrays[0].shape[2])]]
-    return RawImage(apply_orientation(_kept(array, page), _orientation(page)))
