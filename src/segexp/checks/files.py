@@ -123,7 +123,15 @@ def check_images(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     """Return findings on the images; `data.channels` may be None."""
     if exchanged := _exchanged(scans, data):
         return exchanged
-    return [*_channels(scans, data.channels), *_depths(scans), *_tiny(scans), *_masks_as_images(scans), *_flat(scans)]
+    return [
+        *_channels(scans, data.channels),
+        *_transparency(scans),
+        *_left_out(scans),
+        *_depths(scans),
+        *_tiny(scans),
+        *_masks_as_images(scans),
+        *_flat(scans),
+    ]
 
 
 def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
@@ -155,6 +163,29 @@ def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
         text = "The images are gray and data.channels=3 repeats them three times"
         return [Finding("note", "channels", text, "Type data.channels=1; it is faster and as good", remedy={"channels": 1})]
     return []
+
+
+def _transparency(scans: Sequence[CaseScan]) -> list[Finding]:
+    """Return a finding on bands that are declared as transparency, which a band of measurements may be."""
+    found = [scan for scan in scans if scan.transparency]
+    if not found:
+        return []
+    count = found[0].transparency
+    ids = tuple(scan.case.id for scan in found)
+    text = f"{pluralise(len(found), 'image')} of {count} channels, the last of them declared as transparency (alpha), which is left out: "
+    text += listed([str(scan.case.image) for scan in found], 3)
+    do = f"If it is a measurement, such as near infrared, type data.channels={count}"
+    return [Finding("warning", "transparency", text, do, ids)]
+
+
+def _left_out(scans: Sequence[CaseScan]) -> list[Finding]:
+    """Return a finding on pages of TIFF files that are no pictures."""
+    pages = {name: count for scan in scans for name, count in scan.left_out if count}
+    if not pages:
+        return []
+    text = f"Reduced copies (overviews) and transparency masks are left out: {pluralise(sum(pages.values()), 'page')} of "
+    text += f"{pluralise(len(pages), 'TIFF file')}, such as {next(iter(pages))}"
+    return [Finding("note", "left_out", text, "Nothing is to be done; pages are numbered without them")]
 
 
 def _depths(scans: Sequence[CaseScan]) -> list[Finding]:

@@ -166,7 +166,7 @@ def run_checks(
     found = Examination(data, resolved.layout, cases, findings=resolved.findings)
     found.findings += check_inventory(inventory, data.image or "", data.mask or "")
     found.findings += _split(found, seed)
-    scans, faults = scan_cases(cases, table, track=track, threads=threads)
+    scans, faults = scan_cases(cases, table, data.channels, track=track, threads=threads)
     found.facts = {scan.case.id: scan.facts for scan in scans}
     found.findings += check_faults(faults, data, inventory.problems)
     found.findings += _leaks(scans, found, root)

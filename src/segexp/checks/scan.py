@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import CaseFacts
-from segexp.data.io.images import read_image, read_mask, stored_type
+from segexp.data.io.images import pages_left_out, read_mask, read_stored, stored_type
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
@@ -178,6 +178,8 @@ class CaseScan:
         labels: thumbnail (SIDE, SIDE) uint8 of class indices, 255 = ignore; None where a mask cannot be encoded.
         mask_digest: of the full-size class indices; "" without labels.
         raw_digest: of the values of a single mask file, comparable with `digest`; "" for several files.
+        transparency: channels of the file with those that are declared as transparency, left out and not uniform; 0 without.
+        left_out: files of the case with pages that are no pictures, and how many.
     """
 
     case: Case
@@ -190,6 +192,8 @@ class CaseScan:
     labels: Array | None = None
     mask_digest: str = ""
     raw_digest: str = ""
+    transparency: int = 0
+    left_out: tuple[tuple[str, int], ...] = ()
 
     def of_class(self, name: str) -> "CaseScan":
         """Return the scan restricted to the masks of one overlapping class."""
@@ -226,25 +230,32 @@ def image_digest(image: Array) -> str:
 
 
 def scan_cases(
-    cases: Sequence[Case], table: Labels | None, *, track: Track = lambda seen, _: seen, threads: int = 4
+    cases: Sequence[Case],
+    table: Labels | None,
+    channels: int | None = None,
+    *,
+    track: Track = lambda seen, _: seen,
+    threads: int = 4,
 ) -> tuple[list[CaseScan], list[Fault]]:
     """Scan all cases; without a table, mask values are only counted. `track` wraps the iterator (iterator, count).
+
+    Transparency counts as a channel where `channels` says so, see `read_image`.
 
     Returns:
         The cases with a readable image, in order, and the unusable files.
     """
     scans: list[CaseScan] = []
     faults: list[Fault] = []
-    for scan, bad in track(read_all(lambda case: scan_case(case, table), cases, threads), len(cases)):
+    for scan, bad in track(read_all(lambda case: scan_case(case, table, channels), cases, threads), len(cases)):
         scans += [scan] if scan else []
         faults += bad
     return scans, faults
 
 
-def scan_case(case: Case, table: Labels | None) -> Seen:
+def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> Seen:
     """Decode and scan one case."""
     try:
-        image = read_image(case.image)
+        image, alpha = read_stored(case.image, channels)
     except DataError as problem:
         return None, (Fault("unreadable", case, case.image, problem),)
     masks: list[MaskScan] = []
@@ -280,6 +291,8 @@ def scan_case(case: Case, table: Labels | None) -> Seen:
         None if labels is None else label_thumbnail(labels),
         "" if labels is None else digest(labels),
         digest(raws[0]) if len(raws) == 1 else "",
+        0 if alpha is None or alpha.min() == alpha.max() else image.shape[2] + alpha.shape[2],
+        tuple((str(source.path), pages_left_out(source.path)) for source in (case.image, *(mask.source for mask in masks))),
     ), tuple(faults)
 
 

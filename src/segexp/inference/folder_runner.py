@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from segexp.config.schema import DataConfig
 from segexp.console import is_terminal
-from segexp.data.io.images import fit_channels, image_size, read_image
+from segexp.data.io.images import fit_channels, image_size, read_stored
 from segexp.errors import DataError, SegexpError, listed, pluralise
 from segexp.failures import is_out_of_memory
 from segexp.inference.inputs import EarlierOutputs, Inventory, Job, list_inputs, refuse_masks
@@ -266,7 +266,7 @@ def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, 
     Raises:
         DataError: the image is broken, or its number of channels does not fit the network.
     """
-    array = read_image(source)
+    array = read_stored(source, training.channels).values
     have = array.shape[2]
     if have != training.channels and {have, training.channels} != {1, 3}:
         pages = "; pages of one file are channels only where their number is the network's" if source.page is not None else ""

@@ -36,7 +36,7 @@ LARGE = 2**32 - 2**25
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ALPHA = (1, 2)  # associated (premultiplied) and unassociated
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
-_GRAY_OR_RGB = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.MASK)
+_PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.MASK)
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 _MODES = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr"}  # of Pillow, which converts them to RGB
 
@@ -244,16 +244,24 @@ def _layout(shape: tuple[int, ...], axes: str, pages: int) -> str:
 
 
 def _check_colours(source: Source, page: Any) -> None:
-    """Refuse colour spaces that are neither stored as gray, RGB or a palette nor converted by `_values`."""
-    kind, plain = page.photometric, page.dtype == np.uint8 and not page.extrasamples
-    if kind in (*_GRAY_OR_RGB, PHOTOMETRIC.PALETTE) or (kind == PHOTOMETRIC.SEPARATED and plain and page.samplesperpixel == 4):
+    """Refuse colour spaces that are neither gray, RGB nor a palette, and that `_values` cannot convert."""
+    kind, convertible = page.photometric, page.dtype == np.uint8 and not page.extrasamples
+    if kind in _PLAIN or _decoded_as_rgb(page):
         return
-    if kind == PHOTOMETRIC.YCBCR and plain and page.samplesperpixel == 3:
-        if page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS or page.compression in _JPEG:
-            return
-    name = PHOTOMETRIC(kind).name if kind in iter(PHOTOMETRIC) else f"number {kind}"
-    text = f"its colours are {name} of {page.samplesperpixel} channels, {page.dtype}, {COMPRESSION(page.compression).name}"
+    if kind == PHOTOMETRIC.SEPARATED and convertible and page.samplesperpixel == 4:
+        return
+    lossless = page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS
+    if kind == PHOTOMETRIC.YCBCR and convertible and page.samplesperpixel == 3 and lossless:
+        return
+    name = PHOTOMETRIC(kind).name if kind in iter(PHOTOMETRIC) else f"of kind {kind}"
+    text = f"its colours are {name}, {page.samplesperpixel} channels of {page.dtype}"
     raise _refused(source, text, "Save the picture as gray or RGB")
+
+
+def _decoded_as_rgb(page: Any) -> bool:
+    """Return whether YCbCr is turned into RGB by the decoder."""
+    whole = page.planarconfig == 1 and not page.extrasamples
+    return bool(page.photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG and whole)
 
 
 def _decode(source: Source, page: Any, whole: Any, frame: int) -> Array:
@@ -292,7 +300,7 @@ def _values(array: Array, page: Any) -> Array:
     if kind == PHOTOMETRIC.PALETTE:
         array = array[..., 0] if array.ndim == 3 else array
         return array.astype(np.uint8) if array.dtype == bool else array
-    if kind in _MODES and not (kind == PHOTOMETRIC.YCBCR and page.compression in _JPEG and page.planarconfig == 1):
+    if kind in _MODES and not _decoded_as_rgb(page):
         picture = Image.frombytes(_MODES[kind], array.shape[1::-1], np.ascontiguousarray(array).tobytes())
         return np.asarray(picture.convert("RGB"))
     bits = 8 if array.dtype == bool else page.bitspersample
