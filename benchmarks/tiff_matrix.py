@@ -1,9 +1,10 @@
 """Whether TIFF files of every kind are read as they were written.
 
-Writes tiny files by tifffile, in every combination of number type, bands, compression, planar configuration and strips or tiles,
-through which orientation, byte order, BigTIFF and predictor run, and every photometric interpretation by itself. Each must be read
-as the values that were written, and those of a lossy compression as tifffile decodes them; or be refused by its name. What tifffile
-cannot write is left out. Prints the counts, and exits with 1 on a miss.
+Writes tiny files by tifffile, in every combination of number type, bands, compression, planar configuration and strips or
+tiles, through which orientation, byte order, BigTIFF and predictor run, and every photometric interpretation by itself. Each
+must be read as the values that were written, and those of a lossy compression as tifffile decodes them; colour spaces that are
+not read must be refused by the file's name. What tifffile cannot write is left out. Prints the counts, and exits with 1 on a
+miss.
 
     python benchmarks/tiff_matrix.py
 """
@@ -127,7 +128,9 @@ def combinations() -> Iterator[Kind]:
         stored = np.moveaxis(array, -1, 0) if planar == "separate" else array
         file = {"byteorder": "<>"[number // 2 % 2], "bigtiff": number % 5 == 0}
         name = f"{dtype} x {bands} {packed} {planar} {'tiles' if tiled else 'strips'} {options['photometric']}"
-        swapped = dtype == "bool" and planar == "contig" and bands > 1  # tifffile packs the bits of neighbouring pixels, not bands
+        swapped = (
+            dtype == "bool" and planar == "contig" and bands > 1
+        )  # tifffile packs the bits of neighbouring pixels, not bands
         yield Kind(name, stored, options, None if packed in LOSSY or swapped else array, number % 8 + 1, file)
 
 
@@ -167,8 +170,12 @@ def photometrics() -> Iterator[Kind]:
             shown = np.asarray(Image.frombytes(mode, (WIDTH, HEIGHT), array.tobytes()).convert("RGB"))
             options = {**compression_options(packed), "tile": tile, "photometric": kind}
             yield Kind(f"{mode} {packed}", array, options, shown)
-        for kind, dtype, packed in itertools.product(("cielab", "icclab", "itulab", "logl", "logluv", "cfa"), colour, ("none", "lzw")):
-            yield Kind(f"{dtype} {kind} {packed}", colour[dtype], {**compression_options(packed), "tile": tile, "photometric": kind})
+        for kind, dtype, packed in itertools.product(
+            ("cielab", "icclab", "itulab", "logl", "logluv", "cfa"), colour, ("none", "lzw")
+        ):
+            yield Kind(
+                f"{dtype} {kind} {packed}", colour[dtype], {**compression_options(packed), "tile": tile, "photometric": kind}
+            )
 
 
 def outcome(kind: Kind, path: Path) -> str:

@@ -172,7 +172,7 @@ def _transparency(scans: Sequence[CaseScan]) -> list[Finding]:
         return []
     count = found[0].transparency
     ids = tuple(scan.case.id for scan in found)
-    text = f"{pluralise(len(found), 'image')} of {count} channels, the last of them declared as transparency (alpha), which is left out: "
+    text = f"{pluralise(len(found), 'image')} of {count} channels, one of them declared as transparency (alpha) and left out: "
     text += listed([str(scan.case.image) for scan in found], 3)
     do = f"If it is a measurement, such as near infrared, type data.channels={count}"
     return [Finding("warning", "transparency", text, do, ids)]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from segexp.config.schema import DataConfig
 from segexp.data.io import nifti
-from segexp.data.io.images import SUFFIXES, page_count, read_image
+from segexp.data.io.images import SUFFIXES, page_count, page_placements, read_image
+from segexp.data.io.tiff import Placement
 from segexp.data.layout.discovery import PAIRS, STACKS
 from segexp.data.layout.pairing import list_files
 from segexp.data.layout.patterns import FIELDS, Pattern, natural_key, parse_pattern
@@ -150,6 +151,7 @@ class Job:
         stem: name of its outputs, including folders, without suffix.
         pages: number of images in a stack or volume; None for a single image.
         orientation: in which a volume is sliced, None as it is stored.
+        placements: position and resolution of the pictures of a TIFF file.
     """
 
     file: Path
@@ -157,11 +159,17 @@ class Job:
     stem: str
     pages: int | None = None
     orientation: str | None = None
+    placements: tuple[Placement, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def volume(self) -> bool:
         """Whether it is a NIfTI volume."""
         return nifti.is_nifti(self.file)
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether it has a position on the earth, as GeoTIFF; so has its mask."""
+        return bool(self.placements) and self.placements[0].georeferenced
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
@@ -246,7 +254,10 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
     jobs, renamed = _named(root, sorted(chosen, key=natural_key))
     turned = [replace(job, orientation=data.volume_orientation) if job.volume else job for job in jobs]
-    counted = tuple(replace(job, pages=_pages(job, channels)) for job in turned)
+    counted = tuple(
+        replace(job, pages=_pages(job, channels), placements=page_placements(job.file) if _named_tiff(job.file) else ())
+        for job in turned
+    )
     return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
 
 
@@ -293,7 +304,7 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
 def _pages(job: Job, channels: int) -> int | None:
     """Return the number of pages of a stack or volume; None for a single or unreadable image (reported later)."""
     file = job.file
-    if not (nifti.is_nifti(file) or image_suffix(file.name).lower() in (".tif", ".tiff")):
+    if not (nifti.is_nifti(file) or _named_tiff(file)):
         return None
     try:
         pages = page_count(file, job.orientation)
@@ -303,6 +314,10 @@ def _pages(job: Job, channels: int) -> int | None:
         return None if pages == 1 or as_channels else pages
     except SegexpError:
         return None
+
+
+def _named_tiff(file: Path) -> bool:
+    return image_suffix(file.name).lower() in (".tif", ".tiff")
 
 
 def _left_out(names: set[str], why: str) -> str:

@@ -1,7 +1,8 @@
 """Output files of an image: its mask and optional extras in separate folders, all written atomically.
 
 A stack or volume has one mask file; extras are written per page into a folder of the same name. Overlapping classes have one
-mask file each, `NAME_CLASS.png`.
+mask file each, `NAME_CLASS.png`. The mask of a GeoTIFF is a GeoTIFF. Masks, class indices and probabilities that are written as
+TIFF have the position, pixel size and resolution of their image.
 
 Shapes: K classes, H W pixels of the image.
 """
@@ -77,7 +78,8 @@ class OutputOptions:
         yield from self.masks(job)
 
     def _name(self, job: Job, ending: str = "") -> str:
-        return f"{job.stem}{self.suffix}{ending}{'.png' if job.pages is None else image_suffix(job.file.name)}"
+        kept = job.pages is not None or job.georeferenced
+        return f"{job.stem}{self.suffix}{ending}{image_suffix(job.file.name) if kept else '.png'}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class MaskWriter:
                 drawn = triptych(found.image, found.truth, found.classes, colours, names, title, **kinds)
                 write_png(path, drawn)
             elif kind == "probabilities" and found.probabilities is not None:
-                _write_probabilities(path, found.probabilities, names)
+                _write_probabilities(path, found.probabilities, names, job.placements[source.page or 0 :][:1])
             elif kind == "map" and found.uncertainty is not None:
                 write_png(path, heat_map(found.uncertainty, 0.0, 1.0, "uncertainty"))
             elif kind == "values" and found.uncertainty is not None:
@@ -166,19 +168,19 @@ class MaskWriter:
     def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
         if job.volume:
             nifti.write_labels(path, pages, job.file, job.orientation)
-        elif job.pages is None:
+        elif job.pages is None and not job.georeferenced:
             write_png(path, pages[0], palette)
         else:
-            tiff.write(path, pages, palette)
+            tiff.write(path, pages, palette, job.placements)
 
 
-def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str]) -> None:
+def _write_probabilities(path: Path, probabilities: Array, names: Sequence[str], placed: Sequence[tiff.Placement]) -> None:
     half = np.empty(probabilities.shape, np.float16)
     np.copyto(half, probabilities, casting="same_kind")
     if path.suffix == ".npz":
         _write_npz(path, probabilities=half, classes=np.array(names))
     else:
-        tiff.write(path, list(half))
+        tiff.write(path, list(half), placed=[*placed] * len(half))
 
 
 def _write_npz(path: Path, **arrays: Any) -> None:

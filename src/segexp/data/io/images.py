@@ -155,6 +155,14 @@ def pages_left_out(path: Path) -> int:
     return _guarded(Source(path), lambda: tiff.left_out(path) if tiff.is_tiff(path) else 0)
 
 
+def page_placements(path: Path) -> tuple[tiff.Placement, ...]:
+    """Return the position, pixel size and resolution of each picture of a TIFF file; () of others, or if it cannot be read."""
+    try:
+        return _guarded(Source(path), lambda: tiff.placements(path) if tiff.is_tiff(path) else ())
+    except DataError:
+        return ()
+
+
 def stored_type(source: Source, image: Array) -> str:
     """Return the type of the values of an image in its file; for a scaled NIfTI volume, and other formats, of `image`."""
     stored = _guarded(source, lambda: nifti.stored_type(source.path)) if nifti.is_nifti(source.path) else None

@@ -1,8 +1,8 @@
 """TIFF files: pages that are pictures, channel axes, palettes, inverted gray, compression, position on the earth.
 
 tifffile reads and writes them, with the codecs of imagecodecs. Values are those that the file stores, with these exceptions:
-1-bit pages become 0 and 255; unsigned MINISWHITE gray of up to 16 bits is inverted, so that bright is high; YCbCr and 8-bit CMYK
-become RGB.
+1-bit pages become 0 and 255; unsigned MINISWHITE gray of up to 16 bits is inverted, so that bright is high; YCbCr and 8-bit
+CMYK become RGB.
 """
 
 import logging
@@ -69,7 +69,7 @@ def left_out(path: Path) -> int:
 def size(source: Source) -> tuple[int, int]:
     """Return (H, W) as displayed, from the header."""
     with tifffile.TiffFile(source.path) as file:
-        page = file.pages[_index(file, source)[0]]
+        page: Any = file.pages[_index(file, source)[0]]
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
         return (width, height) if _orientation(page) >= 5 else (height, width)
@@ -126,12 +126,13 @@ _GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams (OGC 19-008r4)."""
 
 
-def placements(path: Path) -> list[Placement]:
-    """Return the placement of each picture of a file, in order; of other formats [Placement()]."""
-    if not is_tiff(path):
-        return [Placement()]
+def placements(path: Path) -> tuple[Placement, ...]:
+    """Return the placement of each picture of a file, in order."""
     with tifffile.TiffFile(path) as file:
-        return [_placement(file.pages[index]) for index in _pictures(file, path)]
+        pictures = _pictures(file, path)
+        return (
+            tuple(_placement(file.pages[index]) for index in pictures) if len(file.pages) > 1 else (_placement(file.pages[0]),)
+        )
 
 
 def write(
@@ -176,7 +177,7 @@ def _placement(page: Any) -> Placement:
     known = all(isinstance(value, tuple) and len(value) == 2 and all(value) for value in resolution)
     return Placement(
         tuple((tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in tags),
-        resolution if known else None,  # type: ignore[arg-type]
+        resolution if known else None,
         page.tags.valueof(296) if known else None,
         _orientation(page),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segexp.data.io.images import SUFFIXES, page_count
-from segexp.data.layout.infer_classes import infer_channels, infer_classes
+from segexp.data.layout.infer_classes import describe_transparency, infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
 from segexp.data.layout.suggested_patterns import is_image_name, root_override, suggest_patterns
@@ -218,7 +218,9 @@ def infer_facts(cases: Sequence[Case], known: Collection[str] = (), strict: bool
         keys |= {"classes": classes.classes if classes else None, "ignore": classes.ignore if classes else []}
         keys["threshold"] = classes.threshold if classes else None
     if "channels" not in known:
-        keys["channels"] = found_out(lambda: infer_channels([case.image for case in cases], strict=False))
+        images = [case.image for case in cases]
+        keys["channels"] = found_out(lambda: infer_channels(images, strict=False))
+        reason = ". ".join(filter(None, (reason, describe_transparency(images))))
     return InferredFacts(keys, reason, tuple(problems))
 
 

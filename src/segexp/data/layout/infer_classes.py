@@ -4,12 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from segexp.config.schema import FIRST
-from segexp.data.io.images import Array, read_image, read_mask
+from segexp.data.io.images import read_image, read_mask, read_stored
 from segexp.data.labels.class_table import gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.regions import (
     MOST_CLASSES,
@@ -24,6 +24,8 @@ from segexp.data.labels.regions import (
 from segexp.data.labels.spec import ANY, Value, rgb
 from segexp.errors import DataError, listed
 from segexp.types import Source
+
+T = TypeVar("T")
 
 MASKS = 200
 """Maximum number of masks read, evenly spread."""
@@ -127,7 +129,16 @@ def infer_channels(images: Sequence[Source], strict: bool = True) -> int:
     return max(found)
 
 
-def _readable(sources: Sequence[Source], read: Callable[[Source], Array], strict: bool) -> Iterator[tuple[Source, Array]]:
+def describe_transparency(images: Sequence[Source]) -> str:
+    """Return a sentence on a channel of the first readable image that is declared as transparency and left out, or ""."""
+    for _, image in _readable(images[:1], read_stored, strict=False):
+        if image.alpha is not None and np.ptp(image.alpha):
+            count = image.values.shape[2] + image.alpha.shape[2]
+            return f"A channel declared as transparency is left out; data.channels={count} reads it"
+    return ""
+
+
+def _readable(sources: Sequence[Source], read: Callable[[Source], T], strict: bool) -> Iterator[tuple[Source, T]]:
     """Yield the images, skipping unreadable ones unless `strict`."""
     for source in sources:
         try:
