@@ -28,7 +28,8 @@ Examples
 What is written
   NAME.png          0 and 255 for two classes, the class colours (a palette: colours and indices) for more
   NAME_CLASS.png    for classes that may overlap: one mask each, 0 and 255
-  NAME.tif          of a TIFF file of several pages, NAME.nii or .nii.gz of a NIfTI volume: class indices
+  NAME.tif          of a TIFF file of several pages, or of a GeoTIFF, with its position: values as in PNG
+  NAME.nii, .nii.gz of a NIfTI volume: class indices
   review.csv        which images to look at first: flags, disagreement, entropy, class shares
   overlay/ probabilities/ labels/ panels/ uncertainty/      with the keys below
 

@@ -122,7 +122,9 @@ class DataConfig(Section):
     )
     ignore: Any = key(list, "mask values to ignore in loss and metrics")
     threshold: int | float | None = key(None, "for soft masks of two classes")
-    channels: Count | None = key(None, "of the images: 1 for gray, 3 for colour")
+    channels: Count | None = key(
+        None, "of the images: 1 for gray, 3 for colour; 4, and 2 for gray, read a band that is declared as transparency too"
+    )
     num_classes: Annotated[int, Field(ge=2)] | None = key(
         None, "derived from classes; do not set", compose="${segexp.count:${data.classes}}"
     )

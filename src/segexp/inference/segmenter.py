@@ -213,7 +213,8 @@ class Segmenter:
         if isinstance(image, str | os.PathLike):
             return read_image(Source(Path(image)), self.spec.channels)
         if not isinstance(image, np.ndarray):
-            array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN else image)
+            whole = image.mode in ("LA", "RGBA") and len(image.mode) == self.spec.channels
+            array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN and not whole else image)
             return fit_channels(array[..., None] if array.ndim == 2 else array, self.spec.channels, "The image")
         image = image[..., None] if image.ndim == 2 else image
         swapped = image.ndim == 3 and {image.shape[2], self.spec.channels} == {1, 3}
