@@ -165,7 +165,7 @@ def photometrics() -> Iterator[Kind]:
         yield Kind("YCbCr jpeg, halved chroma", colour["uint8"], {**jpeg, "photometric": "ycbcr", "subsampling": (2, 2)})
         yield Kind("RGB jpeg", colour["uint8"], {**jpeg, "photometric": "rgb"})
         yield Kind("12-bit jpeg", colour["uint16"] >> 4, {**jpeg, "photometric": "rgb"})
-        for kind, mode, packed in ((k, m, p) for k, m in (("separated", "CMYK"), ("ycbcr", "YCbCr")) for p in ("none", "lzw")):
+        for (kind, mode), packed in itertools.product((("separated", "CMYK"), ("ycbcr", "YCbCr")), ("none", "lzw")):
             array = pixels("uint8", len(Image.new(mode, (1, 1)).getbands()), rng)
             shown = np.asarray(Image.frombytes(mode, (WIDTH, HEIGHT), array.tobytes()).convert("RGB"))
             options = {**compression_options(packed), "tile": tile, "photometric": kind}

@@ -172,6 +172,24 @@ def test_pages_are_channels_where_their_number_is_the_networks(tmp_path, make_tr
     assert tree(tmp_path / "other") == ["review.csv", "s.tif"]
 
 
+def test_a_geotiff_of_four_bands_with_overviews_has_one_mask_in_its_place(tmp_path, make_trained_run, predict, ramp):
+    run = make_trained_run(tmp_path / "run", channels=4)
+    (tmp_path / "in").mkdir()
+    tags = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 54e5, 0.0), True)]
+    bands = np.dstack([ramp(seed=k) for k in range(4)])
+    with tifffile.TiffWriter(tmp_path / "in" / "s.tif") as file:
+        options = {"photometric": "rgb", "extrasamples": ["unassalpha"], "metadata": None}
+        file.write(bands, extratags=tags, **options)
+        file.write(bands[::2, ::2], subfiletype=1, **options)
+    assert predict(f"checkpoint={run}", "input=in", "output=out", "labels=true", "probabilities=tiff").code == 0
+    np.testing.assert_array_equal(mask(tmp_path / "out" / "s.tif"), bright(bands.mean(2)))
+    assert tree(tmp_path / "out") == ["labels/s.tif", "probabilities/s.tif", "review.csv", "s.tif"]
+    for name, pages in (("s.tif", 1), ("labels/s.tif", 1), ("probabilities/s.tif", 2)):
+        with tifffile.TiffFile(tmp_path / "out" / name) as file:
+            assert len(file.pages) == pages
+            assert all(page.tags.valueof(tag[0]) == tag[3] for page in file.pages for tag in tags)
+
+
 def test_a_rerun_does_what_is_missing(run, mixed, predict, tmp_path):
     (mixed / "cut.png").unlink()
     words = (f"checkpoint={run}", "input='in put'", "output=out")

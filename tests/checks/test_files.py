@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from fixtures.checks import OPEN, typed
 from fixtures.configs import data_config
@@ -175,6 +176,27 @@ def test_nothing_to_say(tmp_path, images):
     assert told(looks_of_images(tmp_path, [np.dstack([image] * 3) for image in images])) == []
     assert [look.facts.channels for look in looks] == [1] * 6
     assert check_images([], DATA) == []
+
+
+def test_transparency_and_overviews_are_named(tmp_path, images):
+    cases = []
+    for n, image in enumerate(images):
+        with tifffile.TiffWriter(tmp_path / f"{n}.tif") as file:
+            four = np.dstack([image, image[::-1], image, image if n else np.full_like(image, 255)])
+            file.write(four, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+            file.write(four[::2, ::2], photometric="rgb", extrasamples=["unassalpha"], metadata=None, subfiletype=1)
+        write_png(tmp_path / f"{n}.png", (image > 99).astype(np.uint8))
+        cases.append(Case(str(n), Source(tmp_path / f"{n}.tif"), (Source(tmp_path / f"{n}.png"),)))
+    looks, _ = scan_cases(cases, None, 3)
+    transparency, left_out = check_images(looks, DATA.changed(channels=3))
+    assert (transparency.kind, transparency.cases) == ("transparency", ("1", "2", "3", "4", "5"))
+    assert transparency.found.startswith("5 images of 4 channels, one of them declared as transparency (alpha) and left out: ")
+    assert typed(transparency.do) == {"channels": 4}
+    assert left_out.level == "note"
+    assert "masks are left out: 6 pages of 6 TIFF files, such as" in left_out.found
+    looks, _ = scan_cases(cases, None, 4)
+    assert [finding.kind for finding in check_images(looks, DATA.changed(channels=4))] == ["left_out"]
+    assert {look.facts.channels for look in looks} == {4}
 
 
 def test_gray_among_colour(tmp_path, images):

@@ -212,6 +212,15 @@ def test_a_gray_image_needs_no_axis_for_its_channel_and_may_be_a_file(tmp_path):
         np.testing.assert_array_equal(gray.predict(given), expected)
 
 
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (4, "RGBA")])
+def test_transparency_of_a_pil_image_is_a_channel_where_the_network_has_one_for_it(channels, mode):
+    four = np.random.default_rng(0).integers(0, 256, (9, 8, 4), np.uint8)
+    parts = Segmenter(
+        nn.Conv2d(channels, 2, 1), Preprocessing(channels), DataSpec("toy", ("a", "b"), channels, ((0,) * 3,) * 2)
+    )
+    np.testing.assert_array_equal(parts.read(Image.fromarray(four, "RGBA")), four[..., : len(mode)])
+
+
 @pytest.mark.parametrize("shape", [(40, 40, 2), (40, 40, 4), (40,)])
 def test_an_image_with_other_channels_is_refused(network, shape):
     with pytest.raises(

@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from segexp.data.io.images import image_size, page_count, read_image, read_mask, write_png
+from segexp.data.io.images import image_size, page_count, read_image, read_mask, read_stored, write_png
 from segexp.errors import DataError
 from segexp.types import Source
 
@@ -52,14 +53,27 @@ def test_16_bit_png_drops_alpha(tmp_path: Path) -> None:
     rgba = np.dstack([RGB16, GRAY16])
     cv2.imwrite(str(tmp_path / "a.png"), rgba[..., [2, 1, 0, 3]])
     np.testing.assert_array_equal(image(tmp_path / "a.png"), RGB16)
+    np.testing.assert_array_equal(image(tmp_path / "a.png", 4), rgba)
+    np.testing.assert_array_equal(read_stored(Source(tmp_path / "a.png")).alpha[..., 0], GRAY16)
+
+
+def test_16_bit_png_of_gray_and_alpha(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.dstack([GRAY16, GRAY16[::-1]])))
+    np.testing.assert_array_equal(image(tmp_path / "a.png", 2), np.dstack([GRAY16, GRAY16[::-1]]))
+    np.testing.assert_array_equal(image(tmp_path / "a.png")[..., 0], GRAY16)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_alpha_is_dropped(tmp_path: Path, mode: str, ending: str) -> None:
+def test_alpha_is_dropped_but_where_the_channels_count_it(tmp_path: Path, mode: str, ending: str) -> None:
     colour = GRAY8[..., None] if mode == "LA" else RGB8
     Image.fromarray(np.dstack([colour, GRAY8[::-1]]), mode).save(tmp_path / f"a.{ending}")
-    np.testing.assert_array_equal(image(tmp_path / f"a.{ending}"), colour)
+    for channels in (None, 1, 3) if mode == "LA" else (None, 3):
+        shown = image(tmp_path / f"a.{ending}", channels)
+        np.testing.assert_array_equal(shown, np.repeat(colour, 3, axis=2) if mode == "LA" and channels == 3 else colour)
+    whole = np.dstack([colour, GRAY8[::-1]])
+    np.testing.assert_array_equal(image(tmp_path / f"a.{ending}", whole.shape[2]), whole)
+    np.testing.assert_array_equal(mask(tmp_path / f"a.{ending}"), colour.squeeze())
 
 
 def test_jpeg_as_pillow_decodes_it(tmp_path: Path) -> None:

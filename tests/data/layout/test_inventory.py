@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -134,6 +135,16 @@ def test_unreadable_files_are_passed_over_when_asked_to(tmp_path):
     with pytest.raises(DataError, match=r"0\.png cannot be read"):
         infer_channels(images)
     assert infer_channels(images, strict=False) == 1
+
+
+def test_a_channel_taken_for_transparency_is_said(tmp_path):
+    root = pictures(tmp_path)
+    for n in range(4):
+        cv2.imwrite(str(root / f"images/{n}.png"), np.arange(256, dtype=np.uint8).reshape(8, 8, 4))
+    found = discover_layout(root)
+    assert found.layout["channels"] == 3
+    assert found.reason.endswith(". A channel declared as transparency is left out; data.channels=4 reads it")
+    assert "transparency" not in discover_layout(root, known=["channels"]).reason
 
 
 def test_an_id_that_is_read_alike_from_every_mask_is_said_with_patterns_that_pair(tmp_path):
