@@ -278,10 +278,11 @@ def _decode(source: Source, page: Any, whole: Any, frame: int) -> Array:
         if "COMPRESSION" not in text and "PREDICTOR" not in text and not isinstance(error, ImportError | NotImplementedError):
             raise
         name = getattr(page.compression, "name", f"number {page.compression}")
-        do = "Save it with another compression, such as LZW or deflate"
         if find_spec("imagecodecs") is None:
-            do = "Type: pip install imagecodecs"
-        raise _refused(source, f"no decoder for its compression, {name}: {text}", do) from error
+            needed = f"its compression {name} needs the package imagecodecs: pip install imagecodecs"
+            raise _refused(source, needed, "Type: pip install imagecodecs") from error
+        do = "Save it with another compression, such as LZW or deflate"
+        raise _refused(source, f"its compression {name} cannot be decoded: {text}", do) from error
 
 
 def _refused(source: Source, why: str, do: str) -> UnreadableError:
