@@ -162,7 +162,7 @@ def test_a_missing_codec_is_named_with_its_package(tmp_path: Path, monkeypatch: 
     assert error.value.file == str(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("kinds", [(0, 1, 1), (0, 4, 5), (2, 1, 2, 1), (1,), (1, 0)])
+@pytest.mark.parametrize("kinds", [(0, 1, 1), (0, 4, 5), (2, 1, 2, 1), (1,), (1, 0), (1, 0, 0)])
 def test_only_pictures_are_pages(tmp_path: Path, kinds: tuple[int, ...]) -> None:
     path = tmp_path / "a.tif"
     pages = [np.full((16 >> (kind & 1), 16), 10 * k, bool if kind & 4 else np.uint8) for k, kind in enumerate(kinds)]

@@ -88,7 +88,7 @@ def load(source: Source) -> RawImage:
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
         pictures = _pictures(file, source.path)
-        whole = file.series[0] if source.page is None and len(pictures) > 1 else page
+        whole = _series(file, pictures) if source.page is None and len(pictures) > 1 else page
         check_declared_size(source, height, width, math.prod(whole.shape) // (height * width))
         if len(page.dataoffsets) != math.prod(page.chunked) and not page.is_contiguous:
             raise ValueError(f"it has {len(page.dataoffsets)} of {math.prod(page.chunked)} strips or tiles")
@@ -213,6 +213,17 @@ def _flagged(path: Path, _modified: int, _size: int) -> tuple[int, ...]:
     with tifffile.TiffFile(path) as file:
         kinds = [getattr(page, "subfiletype", 0) for page in file.pages]
     return tuple(index for index, kind in enumerate(kinds) if not kind & _REDUCED_OR_MASK)
+
+
+def _series(file: tifffile.TiffFile, pictures: Sequence[int]) -> Any:
+    """Return the images that belong together with the first picture, as channels or slices."""
+    if len(file.pages) == 1:
+        return file.series[0]
+    found = [{page.index for page in series.pages if page is not None} for series in file.series]
+    number = next((k for k, indices in enumerate(found) if pictures[0] in indices), None)
+    if number is None or not found[number] <= set(pictures):
+        raise ValueError(f"it holds {len(pictures)} pages among others: ask for one by [{{id}}] in the pattern")
+    return file.series[number]
 
 
 def _frames(file: tifffile.TiffFile) -> int:
