@@ -145,7 +145,7 @@ def score(config: EvaluateConfig, segmenter: "Segmenter", run: TrainConfig) -> E
     from segexp.data.layout.pairing import find_data_cases
 
     other = bool(OTHER_DATA & set(config.data))
-    splits = select_splits(config.split, find_data_cases(run.data), run, segmenter.origin.split_hash, other=other)
+    splits = select_splits(config.split, find_data_cases(run.data), run, segmenter.origin, other=other)
     prepared = {split: (cases, scoring_set(run.data, cases, segmenter)) for split, cases in splits.items()}
     outcomes = score_splits(config, segmenter, run, prepared)
     return report_scores(config, segmenter, outcomes, {"checkpoint": str(segmenter.origin.file)})

@@ -1,7 +1,7 @@
 """The "segexp" metadata of a checkpoint, and the compatibility check for resuming."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,13 @@ from segexp.types import DataSpec
 
 
 def describe(
-    config: TrainConfig, spec: DataSpec, preprocessing: Preprocessing, split_hash: str, precision: str, found: dict[str, Any]
+    config: TrainConfig,
+    spec: DataSpec,
+    preprocessing: Preprocessing,
+    split_hash: str,
+    precision: str,
+    found: dict[str, Any],
+    held_out: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return the "segexp" entry of a checkpoint as plain Python values.
 
@@ -31,6 +37,7 @@ def describe(
         split_hash: of the run's split.
         precision: used for validation.
         found: the fingerprint of the training images.
+        held_out: see `SegmentationDataModule.held_out`.
     """
     return {
         "schema": SCHEMA,
@@ -46,6 +53,7 @@ def describe(
         "preprocessing": preprocessing.as_dict(),
         "fingerprint": found,
         "split_hash": split_hash,
+        **({"held_out": {split: list(ids) for split, ids in held_out.items()}} if held_out else {}),
         "precision": precision,
         "versions": {
             "segexp": __version__,
@@ -101,8 +109,11 @@ def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: st
     values = read_checkpoint(path)
     content, done = values["segexp"], int(values.get("epoch", -1)) + 1
     check_version(path, content)
-    before = _facts(parse_config(content["config"], path), content["spec"]["classes"], content["spec"]["channels"])
+    stored = parse_config(content["config"], path)
+    before = _facts(stored, content["spec"]["classes"], content["spec"]["channels"])
     now = _facts(config, spec.classes, spec.channels)
+    if content.get("held_out"):  # the split is the stored one, whatever these are
+        before, now = before | _split_facts(stored), now | _split_facts(config)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not changed and content["split_hash"] == split_hash:
         check_epochs(path, done, config.trainer)
@@ -176,6 +187,21 @@ def find_mismatch(found: Any, expected: Any, name: str) -> str | None:
         )
         return next(filter(None, inner), None)
     return name if isinstance(expected, int | float) and not isinstance(found, int | float) else None
+
+
+def stored_split(path: Path) -> dict[str, list[str]]:
+    """Return the ids of val and test of the run that wrote a checkpoint; {} where they follow from its seed alone.
+
+    Raises:
+        CheckpointError: the file is broken or foreign.
+    """
+    return read_checkpoint(path)["segexp"].get("held_out") or {}
+
+
+def _split_facts(config: TrainConfig) -> dict[str, Any]:
+    data = config.data
+    drawn = {f"data.{key}": getattr(data, key) for key in ("val_fraction", "test_fraction", "folds", "fold", "groups")}
+    return drawn | ({"seed": config.seed} if data.split_seed is None else {"data.split_seed": data.split_seed})
 
 
 def _facts(config: TrainConfig, classes: "list[str] | tuple[str, ...]", channels: int) -> dict[str, Any]:

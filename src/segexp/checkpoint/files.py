@@ -44,6 +44,7 @@ class StoredContent(TypedDict):
     spec: StoredSpec
     preprocessing: dict[str, Any]
     split_hash: str
+    held_out: NotRequired[dict[str, list[str]]]
     precision: str
     versions: dict[str, str]
     fingerprint: NotRequired[dict[str, Any] | None]

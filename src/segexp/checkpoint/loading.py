@@ -151,7 +151,10 @@ def make_segmenter(content: dict[str, Any], config: TrainConfig, network: nn.Mod
         config.data.max_pixels,
         content["precision"],
         config.trainer.channels_last,
-        Provenance(file, config, content["split_hash"], content.get("fingerprint") or {}, "postprocessing" in content),
+        Provenance(
+            *(file, config, content["split_hash"], content.get("fingerprint") or {}, "postprocessing" in content),
+            content.get("held_out") or {},
+        ),
         _postprocessing(content, file),
     )
 

@@ -10,10 +10,10 @@ from segexp.data.cache import UncachedStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.labels.multilabel import label_table
 from segexp.data.spacing import spacings
-from segexp.data.splits import split_from_config, split_hash
-from segexp.data.statistics import make_reader
+from segexp.data.splits import open_cases, split_from_config, split_hash
+from segexp.data.statistics import held_classes, make_reader
 from segexp.errors import ConfigError, DataError, listed
-from segexp.inference.segmenter import Segmenter
+from segexp.inference.segmenter import Provenance, Segmenter
 from segexp.types import Case, DataSpec
 
 
@@ -60,20 +60,33 @@ def with_background(segmenter: Segmenter, data: DataConfig) -> Segmenter:
     return replace(segmenter, spec=spec)
 
 
-def reproduce_split(cases: Sequence[Case], run: TrainConfig, trained: str | None, do: str) -> dict[str, str]:
+def split_of_run(cases: Sequence[Case], run: TrainConfig, origin: Provenance) -> dict[str, str] | None:
+    """Return the split of each case by id as a run had it: the one that it stored, or that of its seed; None for other cases.
+
+    Raises:
+        SegexpError: the cases cannot be split as in the run.
+    """
+    stored = {id_: split for split, ids in origin.held_out.items() for id_ in ids}
+    assigned = {case.id: stored.get(case.id, "train") for case in cases} if stored else None
+    assigned = assigned or split_from_config(run.data, cases, run.seed)
+    equal = split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) == origin.split_hash
+    return assigned if equal else None
+
+
+def reproduce_split(cases: Sequence[Case], run: TrainConfig, origin: Provenance, do: str) -> dict[str, str]:
     """Return the split of each case of a run's own data by id.
 
     Args:
         cases: all cases.
         run: the configuration of the run.
-        trained: the hash of the run's split.
+        origin: the network that the run trained.
         do: advice for the case that the data changed.
 
     Raises:
         DataError: the split differs from that of the run.
     """
-    assigned = split_from_config(run.data, cases, run.seed)
-    if split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) != trained:
+    assigned = split_of_run(cases, run, origin)
+    if assigned is None:
         raise DataError(
             f"The {len(cases)} cases below {run.data.root} no longer give the split that the run was trained with",
             "The same files as in training were expected, so that no training image is scored as validation",
@@ -83,7 +96,7 @@ def reproduce_split(cases: Sequence[Case], run: TrainConfig, trained: str | None
 
 
 def select_splits(
-    split: str | None, cases: Sequence[Case], run: TrainConfig, trained: str | None, *, other: bool
+    split: str | None, cases: Sequence[Case], run: TrainConfig, origin: Provenance, *, other: bool
 ) -> dict[str, list[Case]]:
     """Return the cases to score by split name.
 
@@ -91,7 +104,7 @@ def select_splits(
         split: as typed; None for val and test of the run's own data, or all cases of other data.
         cases: all cases.
         run: the configuration of the run.
-        trained: the hash of the run's split.
+        origin: the network that the run trained.
         other: the data are not those of the run.
 
     Raises:
@@ -100,7 +113,13 @@ def select_splits(
     if split == "all" or (split is None and other):
         return {"all": list(cases)}
     way_out = "Bring the files back, or type split=all to score every case whatever it was used for"
-    assigned = split_from_config(run.data, cases, run.seed) if other else reproduce_split(cases, run, trained, way_out)
+    if not other:
+        assigned = reproduce_split(cases, run, origin, way_out)
+    elif (own := split_of_run(cases, run, origin)) is not None:
+        assigned = own
+    else:
+        held = held_classes(run.data, open_cases(run.data, cases))
+        assigned = split_from_config(run.data, cases, run.seed, held)
     wanted = [split] if split else ["val", "test"]
     members = {name: [case for case in cases if assigned[case.id] == name] for name in wanted}
     found = {name: chosen for name, chosen in members.items() if chosen}

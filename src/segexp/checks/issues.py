@@ -87,6 +87,7 @@ class Examination:
         splits: "train", "val" or "test" by case id.
         facts: one entry per readable case, by id.
         findings: errors first.
+        stratified: whether the split is drawn at random, stratified by class.
     """
 
     data: DataConfig
@@ -95,6 +96,7 @@ class Examination:
     splits: dict[str, str] = field(default_factory=dict)
     facts: dict[str, CaseFacts] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    stratified: bool = False
 
     @property
     def failed(self) -> bool:

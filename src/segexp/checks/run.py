@@ -15,6 +15,7 @@ from segexp.checks.issues import Examination, Finding, sort_findings
 from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
+from segexp.checks.split_classes import check_split_classes
 from segexp.config.schema import DataConfig
 from segexp.data.autoconfig import (
     apply_background,
@@ -30,7 +31,7 @@ from segexp.data.layout.discovery import UnknownLayoutError, discover_layout, in
 from segexp.data.layout.infer_classes import infer_channels, infer_classes, without_background
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.orientation import choose_orientation
-from segexp.data.splits import split_from_config
+from segexp.data.splits import open_cases, split_from_config
 from segexp.errors import DataError, SegexpError, listed
 from segexp.types import Case
 
@@ -165,9 +166,11 @@ def run_checks(
     cases = list(inventory.cases)
     found = Examination(data, resolved.layout, cases, findings=resolved.findings)
     found.findings += check_inventory(inventory, data.image or "", data.mask or "")
-    found.findings += _split(found, seed)
     scans, faults = scan_cases(cases, table, data.channels, track=track, threads=threads)
     found.facts = {scan.case.id: scan.facts for scan in scans}
+    first = int(data.background is not None)
+    held = {scan.case.id: frozenset(k for k, x in enumerate(scan.facts.shares) if x and k >= first) for scan in scans}
+    found.findings += _split(found, seed, held)
     found.findings += check_faults(faults, data, inventory.problems)
     found.findings += _leaks(scans, found, root)
     image_findings = check_images(scans, data)
@@ -177,6 +180,8 @@ def run_checks(
     if table:
         found.findings += _values(scans, table, recognised=resolved.recognised)
         found.findings += check_shares(scans, found.splits, table, crops=data.crop is not None)
+        counted = dict(list(enumerate(table.names))[first:])
+        found.findings += check_split_classes(cases, found.splits, held, counted, data)
         found.findings += check_background(scans, table, data, recognised=resolved.recognised)
     if table and alignment:
         found.findings += check_alignment(scans, seed=seed, threads=threads)
@@ -205,12 +210,13 @@ def _values(scans: Sequence[CaseScan], table: Labels, *, recognised: bool) -> li
     return findings
 
 
-def _split(found: Examination, seed: int) -> list[Finding]:
+def _split(found: Examination, seed: int, held: Mapping[str, frozenset[int]]) -> list[Finding]:
     """Assign the splits as training would."""
     if not found.cases:
         return []
     try:
-        found.splits = split_from_config(found.data, found.cases, seed)
+        found.splits = split_from_config(found.data, found.cases, seed, held)
+        found.stratified = bool(open_cases(found.data, found.cases))
     except SegexpError as problem:
         return [problem_finding(problem, "split")]
     return check_splits(found.splits.values())
@@ -258,14 +264,17 @@ MANY = 0.5
 """Share of empty training masks above which there is a warning."""
 
 
-def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None]) -> None:
-    """Print warnings before training, and refuse data with leakage.
+def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None], monitor: str = "dice") -> None:
+    """Print warnings before training, and refuse data with leakage or without what the monitored score is defined by.
 
     Raises:
         DataError: a training image is also in val or test, a group is in several splits, or equal images have different masks,
-            and data.allow_leakage is not true.
+            and data.allow_leakage is not true; or no validation mask holds a class of `monitor`.
     """
-    findings = quick_checks(data)
+    undefined = [finding for finding in check_classes_of_splits(data, monitor) if finding.level == "error"]
+    if undefined:
+        raise DataError(undefined[0].found, "Validation needs masks that hold what is scored", undefined[0].do)
+    findings = quick_checks(data, monitor)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors and not data.data.allow_leakage:
         raise DataError(
@@ -278,10 +287,17 @@ def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None
             say(str(replace(finding, level=finding.level.capitalize())))
 
 
-def quick_checks(data: SegmentationDataModule) -> list[Finding]:
+def quick_checks(data: SegmentationDataModule, monitor: str = "dice") -> list[Finding]:
     """Return findings on a data module after `setup`, errors first."""
     equal, masks = find_equal_images(data)
-    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *check_class_shares(data)])
+    classes = [*check_class_shares(data), *check_classes_of_splits(data, monitor)]
+    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *classes])
+
+
+def check_classes_of_splits(data: SegmentationDataModule, monitor: str) -> list[Finding]:
+    """Return findings on the classes of each split of a data module after `setup`, see `check_split_classes`."""
+    counted = dict(list(enumerate(data.spec.classes))[data.spec.first :])
+    return check_split_classes(data.cases, data.splits, data.held_classes(), counted, data.data, monitor)
 
 
 def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -26,7 +26,7 @@ from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
-from segexp.data.splits import split_from_config, split_hash, split_table
+from segexp.data.splits import open_cases, split_from_config, split_hash, split_table
 from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats, make_reader
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
@@ -59,6 +59,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         seed: int = 0,
         pin_memory: bool | None = None,
         track: Track = lambda images, _: images,
+        held_out: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Set up without reading anything.
 
@@ -69,6 +70,8 @@ class SegmentationDataModule(pl.LightningDataModule):
             seed: of the split, the order and the augmentation.
             pin_memory: None: if there is a GPU.
             track: wraps the iterator over all images (iterator, count), for a progress bar.
+            held_out: of a run to resume, ids of val and test ({}: its seed alone gives its split); None for a split stratified
+                by class.
         """
         super().__init__()
         self.data, self.mix, self.seed, self.track = data, mix, seed, track
@@ -80,6 +83,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.spec = make_data_spec(data, self.reader)
         self.cases: list[Case] = []
         self.splits: dict[str, str] = {}
+        self.stored = held_out
+        self.stratified = False
         self.image_stats: list[ImageStats] = []
         self.fingerprint = Fingerprint()
         self.preprocessing: Preprocessing
@@ -121,11 +126,10 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.cases:
             return
         self.cases = self._find_cases()
-        self.splits = split_from_config(self.data, self.cases, self.seed)
-        statistics = Statistics(self.spec.channels, self.spec.num_classes, label_mode(self.spec))
+        self.splits = self._assign()
         try:
             self._check_sizes()
-            self.store = self._fill(statistics)
+            self.store, statistics = self._fill()
         except (UnreadableError, OSError):  # the first of them; a missing file ends the search for the cache
             refuse_unreadable(self.reader, self.cases, self.data)
             raise
@@ -136,6 +140,22 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.preprocessing = preprocessing_for(
             self.data.normalize, self.spec.channels, self.reader.size, statistics.value_range(), self.fingerprint
         )
+
+    def _assign(self, held: Mapping[str, frozenset[int]] | None = None) -> dict[str, str]:
+        if not self.stored:
+            return split_from_config(self.data, self.cases, self.seed, held)
+        stored = {id_: split for split, ids in self.stored.items() for id_ in ids}
+        return {case.id: stored.get(case.id, "train") for case in self.cases}
+
+    def held_classes(self) -> dict[str, frozenset[int]]:
+        """Return the indices of the counted classes that the mask of each case holds, by id."""
+        return {case.id: seen.classes for case, seen in zip(self.cases, self.image_stats, strict=True)}
+
+    def held_out(self) -> dict[str, list[str]]:
+        """Return the ids of val and test where they do not follow from the seed alone, {} elsewhere."""
+        if self.splits == split_from_config(self.data, self.cases, self.seed):
+            return {}
+        return {split: [case.id for case in self.cases_of(split)] for split in ("val", "test")}
 
     def members(self, split: str) -> list[int]:
         """Return the positions of the cases of a split."""
@@ -287,18 +307,29 @@ class SegmentationDataModule(pl.LightningDataModule):
                 f"Type data.crop={min(height, width)} or less, or data.crop=null for whole images",
             )
 
-    def _fill(self, statistics: Statistics) -> Store:
-        """Decode every case once; measure the training split and cache all."""
-        training = set(self.members("train"))
+    def _fill(self) -> tuple[Store, Statistics]:
+        """Decode every case once; stratify the split by the classes met, measure the training split and cache all."""
+        mode = label_mode(self.spec)
+        open_ids = {case.id for case in open_cases(self.data, self.cases)} if self.stored is None else set()
+        measured: dict[int, Statistics] = {}
 
         def visit(pictures: Iterator[DecodedCase]) -> Iterator[DecodedCase]:
             for position, picture in enumerate(self.track(pictures, len(self.cases))):
-                self.image_stats.append(image_stats(picture, label_mode(self.spec)))
-                if position in training:
-                    statistics.add(picture)
+                self.image_stats.append(image_stats(picture, mode))
+                if (name := self.cases[position].id) in open_ids or self.splits[name] == "train":
+                    measured[position] = Statistics(self.spec.channels, self.spec.num_classes, mode)
+                    measured[position].add(picture)
                 yield picture
 
-        return open_store(self.reader, self.cases, self.data.cache, visit)
+        store = open_store(self.reader, self.cases, self.data.cache, visit)
+        self.stratified = bool(self.stored or open_ids)
+        if open_ids and (now := self._assign(self.held_classes())) != self.splits:
+            self.splits = now
+            self._check_sizes()
+        statistics = Statistics(self.spec.channels, self.spec.num_classes, mode)
+        for position in self.members("train"):
+            statistics.merge(measured[position])
+        return store, statistics
 
 
 def init_worker(_: int) -> None:

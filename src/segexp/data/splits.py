@@ -1,10 +1,10 @@
-"""Assign cases to train, val and test: as found on disk, or at random with a seed. Groups stay together."""
+"""Assign cases to train, val and test: as found on disk, or at random, stratified by class. Groups stay together."""
 
 import csv
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ def assign_splits(
     folds: int | None = None,
     fold: int | None = None,
     ungroup: str = "data.groups=null",
+    held: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, str]:
     """Return "train", "val" or "test" by case id.
 
@@ -41,6 +42,10 @@ def assign_splits(
     `fold` is val. Fractions refer to the cases dealt out and are met as closely as groups allow, with at least one case each.
     The result does not depend on the order of the cases. `ungroup` is advice for messages: what to type where groups should not
     be kept together.
+
+    With `held`, the classes by case id, what is dealt out is stratified: each class has the same share in each part as far as
+    cases allow, a class of at least two cases (or groups) is in train and in val, and one of at least three in test too. Where
+    all cases hold the same classes, the split is that without `held`.
 
     Raises:
         ConfigError: a fraction or fold is out of range, or there are more folds than groups.
@@ -66,18 +71,20 @@ def assign_splits(
     units = _shuffled(pool, seed)
     dealt: dict[str, str] = {}
     if test_fraction > 0 and "test" not in splits.values():
-        units = _deal(units, test_fraction * len(pool), "test", dealt, 2, ungroup)
+        units = _deal(units, test_fraction * len(pool), "test", dealt, 2, ungroup, held)
     if folds is not None and fold is not None:
-        dealt |= dict.fromkeys(_folded(units, folds, ungroup)[fold], "val")
+        dealt |= dict.fromkeys(_folded(units, folds, ungroup, held)[fold], "val")
     elif "val" not in splits.values():
         if val_fraction is None:
             raise ConfigError("There is no val split and data.val_fraction is null", do="Type data.val_fraction=0.2")
-        units = _deal(units, val_fraction * len(pool), "val", dealt, 1, ungroup)
+        units = _deal(units, val_fraction * len(pool), "val", dealt, 1, ungroup, held)
     in_pool = {case.id for case in pool}
     return {case.id: dealt.get(case.id, "train") if case.id in in_pool else splits[case.id] for case in cases}
 
 
-def split_from_config(data: DataConfig, cases: Sequence[Case], seed: int) -> dict[str, str]:
+def split_from_config(
+    data: DataConfig, cases: Sequence[Case], seed: int, held: Mapping[str, Collection[int]] | None = None
+) -> dict[str, str]:
     """Assign splits as a data section says, see `assign_splits`; `seed` of the run replaces a missing `split_seed`."""
     return assign_splits(
         cases,
@@ -86,11 +93,21 @@ def split_from_config(data: DataConfig, cases: Sequence[Case], seed: int) -> dic
         test_fraction=data.test_fraction or 0.0,
         folds=data.folds,
         fold=data.fold,
-        ungroup=_ungroup(data),
+        ungroup=ungroup_overrides(data),
+        held=held,
     )
 
 
-def _ungroup(data: DataConfig) -> str:
+def open_cases(data: DataConfig, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases whose split is drawn at random."""
+    there = {case.split for case in cases}
+    if data.folds is not None:
+        return [case for case in cases if case.split in (None, "train", "val")]
+    missing = "val" not in there or bool(data.test_fraction and "test" not in there)
+    return [case for case in cases if case.split in (None, "train")] if missing else []
+
+
+def ungroup_overrides(data: DataConfig) -> str:
     """Return what to type so that groups are split apart: without data.groups, and {id} for a field {group} of the patterns."""
     words = ["data.groups=null"] if data.groups is not None else []
     if data.image and "{group}" in data.image and "{id}" not in data.image and isinstance(data.mask, str):
@@ -164,13 +181,113 @@ def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:
     return [ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered))]
 
 
-def _deal(units: list[Unit], target: float, split: str, dealt: dict[str, str], leave: int, ungroup: str = "") -> list[Unit]:
+def _deal(
+    units: list[Unit],
+    target: float,
+    split: str,
+    dealt: dict[str, str],
+    leave: int,
+    ungroup: str = "",
+    held: Mapping[str, Collection[int]] | None = None,
+) -> list[Unit]:
     """Assign about `target` cases to `split`; return the remaining groups, at least `leave`."""
     if len(units) <= leave:
         raise _too_few(units, split, leave + 1, ungroup)
     taken = _nearest_sum([len(unit) for unit in units], target, len(units) - leave)
+    if classes := _class_counts(units, held):
+        size = sum(len(units[k]) for k in taken)
+        room = [size, sum(map(len, units)) - size]
+        taken = {k for k, part in enumerate(_stratify(units, classes, room, leave)) if part == 0} or taken
     dealt |= {id_: split for k in taken for id_ in units[k]}
     return [unit for k, unit in enumerate(units) if k not in taken]
+
+
+def _class_counts(units: Sequence[Unit], held: Mapping[str, Collection[int]] | None) -> list[Counter[int]]:
+    """Return how many cases of each unit hold each class; [] where nothing is known, or all cases hold the same classes."""
+    if held is None or len({frozenset(held.get(id_, ())) for unit in units for id_ in unit}) < 2:
+        return []
+    return [Counter(k for id_ in unit for k in held.get(id_, ())) for unit in units]
+
+
+TRIALS = 32
+"""Further orders in which units are dealt where the first leaves a class out that has enough of them."""
+
+
+def _stratify(units: Sequence[Unit], classes: Sequence[Counter[int]], room: Sequence[int], leave: int = 0) -> list[int]:
+    """Deal units into parts with equal shares of each class; return the part of each unit, [] where a part would be empty.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, On the stratification of multi-label data, ECML PKDD 2011): the
+    rarest class first, each unit to the part that lacks most cases of that class.
+
+    Args:
+        units: in the order in which they are dealt.
+        classes: cases by class, of each unit.
+        room: wanted cases of each part.
+        leave: 0 for parts of equal rank (folds); else the first of two parts gets at least one unit of each class that more
+            units hold, and leaves as many to the second.
+    """
+    several = Counter(k for each in classes for k in each)  # units by class
+
+    def missing(parts: Sequence[int]) -> tuple[int, int]:
+        """Return how many parts are empty, and how many lack a class."""
+        met = Counter((part, k) for part, each in zip(parts, classes, strict=True) for k in each)
+        empty = len(room) - len(set(parts))
+        if not leave:
+            return empty, sum(not met[part, k] for k, n in several.items() if n >= len(room) for part in range(len(room)))
+        return empty, sum((n > leave and not met[0, k]) + (met[1, k] < min(leave, n)) for k, n in several.items())
+
+    best = _dealt_once(units, classes, room, leave, list(range(len(units))))
+    for trial in range(TRIALS if any(missing(best)) else 0):
+        order = [int(k) for k in np.random.default_rng(trial).permutation(len(units))]
+        other = _dealt_once(units, classes, room, leave, order)
+        best = min(best, other, key=missing)
+    return best if len(set(best)) == len(room) else []
+
+
+def _dealt_once(
+    units: Sequence[Unit], classes: Sequence[Counter[int]], room: Sequence[int], leave: int, order: Sequence[int]
+) -> list[int]:
+    """Deal all units once, in an order; see `_stratify`."""
+    total, free, parts = sum(room), list(room), [-1] * len(units)
+    cases: Counter[int] = sum(classes, Counter())
+    several = Counter(k for each in classes for k in each)
+    wanted = [{k: n * share / total for k, n in cases.items()} for share in room]
+    met = [Counter[int]() for _ in room]  # units by class, of each part
+
+    def put(unit: int, part: int) -> None:
+        parts[unit] = part
+        free[part] -= len(units[unit])
+        met[part].update(dict.fromkeys(classes[unit], 1))
+        for k, n in classes[unit].items():
+            wanted[part][k] -= n
+
+    def spare(unit: int, *, strict: bool = True) -> bool:
+        """Return whether the first part may have a unit; not `strict`: even if no other unit has one of its classes."""
+        return all(several[k] - met[0][k] > min(leave, several[k]) for k in classes[unit] if strict or several[k] > 1)
+
+    def choose(unit: int, k: int | None) -> int:
+        size = len(units[unit])
+        fit = [part for part, left in enumerate(free) if left >= size] or [free.index(max(free))]
+        if leave and free[1] > 0 and not spare(unit):
+            return 1
+        return max(fit, key=lambda part: (0.0 if k is None else wanted[part][k], free[part]))
+
+    waiting = list(order)
+    while waiting:
+        found = Counter(k for unit in waiting for k in classes[unit])
+        k = min(found, key=lambda each: (found[each], each), default=None)
+        own = sorted((unit for unit in waiting if k is None or k in classes[unit]), key=lambda unit: -len(units[unit]))
+        if leave and k is not None and several[k] > leave and not met[0][k] and free[0] > 0:
+            able = [unit for unit in own if spare(unit)] or [unit for unit in own if leave == 1 and spare(unit, strict=False)]
+            lacking = {unit: sum(not met[0][each] for each in classes[unit]) for unit in able}
+            first = min(able, key=lambda unit: (max(0, len(units[unit]) - free[0]), -lacking[unit]), default=None)
+            if first is not None:
+                put(first, 0)
+                own.remove(first)
+        for unit in own:
+            put(unit, choose(unit, k))
+        waiting = [unit for unit in waiting if parts[unit] < 0]
+    return parts
 
 
 def _too_few(units: list[Unit], split: str, least: int, ungroup: str) -> DataError:
@@ -209,7 +326,7 @@ def _nearest_sum(sizes: list[int], target: float, most: int) -> set[int]:
     return taken | set(best[min(sums, key=lambda s: (abs(total + s - target), s))])
 
 
-def _folded(units: list[Unit], folds: int, ungroup: str = "") -> list[Unit]:
+def _folded(units: list[Unit], folds: int, ungroup: str = "", held: Mapping[str, Collection[int]] | None = None) -> list[Unit]:
     """Deal the groups into folds, largest first, each to the fold with the fewest cases."""
     grouped = any(len(unit) > 1 for unit in units)
     if folds > len(units):
@@ -221,6 +338,10 @@ def _folded(units: list[Unit], folds: int, ungroup: str = "") -> list[Unit]:
     parts: list[Unit] = [[] for _ in range(folds)]
     for unit in sorted(units, key=len, reverse=True):
         min(parts, key=len).extend(unit)
+    if classes := _class_counts(units, held):
+        chosen = _stratify(units, classes, [len(part) for part in parts])
+    if classes and chosen:
+        parts = [[id_ for unit, k in zip(units, chosen, strict=True) if k == part for id_ in unit] for part in range(folds)]
     return parts
 
 

@@ -74,6 +74,7 @@ def sidecar_content(segmenter: Segmenter, kind: str, precision: str, returns: st
         "max_pixels": segmenter.max_pixels,
         "checkpoint": str(origin.file),
         "split_hash": origin.split_hash,
+        "held_out": {split: list(ids) for split, ids in origin.held_out.items()},
         "fingerprint": dict(origin.fingerprint),
         "config": origin.config.plain(),
     }

@@ -115,7 +115,7 @@ def collect_export_data(segmenter: Segmenter, run: TrainConfig, calibration: int
         return ExportData(noise, None, (), size), missing
     cases = find_data_cases(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now"
-    assigned = reproduce_split(cases, run, segmenter.origin.split_hash, way_out)
+    assigned = reproduce_split(cases, run, segmenter.origin, way_out)
     held, training = ([case for case in cases if assigned[case.id] == split] for split in ("val", "train"))
     if calibration:
         check_calibration(calibration, len(training))

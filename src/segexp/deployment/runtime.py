@@ -223,7 +223,9 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None, 
     check_device(path, kind, device)
     network = open_runner(path, kind, values["precision"], device, trusted=trust is True)
     origin = Provenance(
-        path, parse_config(values["config"], sidecar_path(path)), values["split_hash"], values.get("fingerprint") or {}
+        *(path, parse_config(values["config"], sidecar_path(path)), values["split_hash"]),
+        fingerprint=values.get("fingerprint") or {},
+        held_out=values.get("held_out") or {},
     )
     return Segmenter(network, preprocessing, spec, values["max_pixels"], "32", False, origin, rule)
 

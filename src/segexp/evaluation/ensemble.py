@@ -272,7 +272,7 @@ def held_out_cases(
     for member in members:
         origin = member.origin
         run = origin.config.updated({"data.root": data.root})
-        splits.append(reproduce_split(cases, run, origin.split_hash, way_out))
+        splits.append(reproduce_split(cases, run, origin, way_out))
     found = {}
     for name in [split] if split else ["val", "test"]:
         wanted = any if name == "val" else all

@@ -297,7 +297,7 @@ def validation_cases(segmenter: Segmenter, run: TrainConfig) -> list[Case]:
     """
     cases = find_data_cases(run.data)
     way_out = "Bring the files back, or type data.root=DIR, where they are now; it is the run's own images or none"
-    assigned = reproduce_split(cases, run, segmenter.origin.split_hash, way_out)
+    assigned = reproduce_split(cases, run, segmenter.origin, way_out)
     return [case for case in cases if assigned[case.id] == "val"]
 
 

@@ -5,7 +5,7 @@ Shapes: B batch, C channels, K classes, h w working size, H W original size.
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +76,7 @@ class Provenance:
         split_hash: of the split that it was trained on; see `data.splits.split_hash`.
         fingerprint: of the training images, see `types.Fingerprint`.
         tuned: whether the file stores a post-processing.
+        held_out: ids of its val and test cases; empty where they follow from the seed.
     """
 
     file: Path
@@ -83,6 +84,7 @@ class Provenance:
     split_hash: str | None = None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     tuned: bool = False
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def run(self) -> Path:

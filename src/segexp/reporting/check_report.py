@@ -132,7 +132,8 @@ def cases_text(examination: Examination) -> str:
     """Return the number of cases of each split as text."""
     counts = Counter(examination.splits.values())
     parts = [f"{counts[split]} {split}" for split in ("train", "val", "test") if counts[split]]
-    return f"{len(examination.cases)}" + (f" ({', '.join(parts)})" if parts else "")
+    how = "; stratified by class" if examination.stratified else ""
+    return f"{len(examination.cases)}" + (f" ({', '.join(parts)}{how})" if parts else "")
 
 
 def label_table(data: DataConfig) -> Labels | None:

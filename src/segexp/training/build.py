@@ -45,7 +45,9 @@ ScalesLoss = Callable[[Any, list[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
 def build_datamodule(
-    config: TrainConfig, track: Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]] = lambda pictures, _: pictures
+    config: TrainConfig,
+    track: Callable[[Iterator[DecodedCase], int], Iterator[DecodedCase]] = lambda pictures, _: pictures,
+    held_out: Mapping[str, Sequence[str]] | None = None,
 ) -> SegmentationDataModule:
     """Return the data module, not yet set up; its augmentation has been validated."""
     accelerator, _ = choose_devices(config.trainer.gpus)
@@ -56,6 +58,7 @@ def build_datamodule(
         seed=config.seed,
         pin_memory=accelerator == "cuda",
         track=track,
+        held_out=held_out,
     )
 
 

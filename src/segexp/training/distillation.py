@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from segexp.checkpoint import load_segmenter
+from segexp.checkpoint.splits import split_of_run
 from segexp.config.components import Trust
 from segexp.config.schema import DataConfig, DistillConfig, TrainConfig
 from segexp.data.preprocessing import Preprocessing
-from segexp.data.splits import split_from_config, split_hash
+from segexp.data.splits import split_hash
 from segexp.errors import CheckpointError, ConfigError, SegexpError, listed
 from segexp.inference.segmenter import Segmenter
 from segexp.losses.distillation import LossFunction, SoftTargets
@@ -178,14 +179,14 @@ def check_unseen(
     Raises:
         ConfigError: it was.
     """
-    run, trained = teacher.origin.config, teacher.origin.split_hash
-    if split_hash(rows) == trained:
+    run = teacher.origin.config
+    if split_hash(rows) == teacher.origin.split_hash:
         return "it learned from the same training images"
     try:
-        its = split_from_config(run.data, cases, run.seed)
+        its = split_of_run(cases, run, teacher.origin)
     except SegexpError:
-        its = {}
-    if not its or split_hash({"id": case.id, "split": its[case.id]} for case in cases) != trained:
+        its = None
+    if its is None:
         return "it was trained on other data or another split; whether it has seen the images of validation cannot be told"
     seen = [case.id for case in cases if its[case.id] == "train" and splits[case.id] in ("val", "test")]
     if seen:

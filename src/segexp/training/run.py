@@ -13,6 +13,7 @@ from rich.progress import track
 
 from segexp.atomic import sweep_parts
 from segexp.checkpoint import check_resume, describe, load_segmenter
+from segexp.checkpoint.content import stored_split
 from segexp.checks.run import run_preflight_checks
 from segexp.config.components import named_targets, needed_trust
 from segexp.config.naming import TEACHER
@@ -86,9 +87,10 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
         try:
             config = load_cached_auto_values(config, directory)
             components, teacher = build_components(config), load_teacher(config)
-            data = build_datamodule(config, _tracked(console))
+            before = stored_split(directory / "checkpoints" / "last.ckpt") if config.resume else None
+            data = build_datamodule(config, _tracked(console), before)
             data.setup()
-            run_preflight_checks(data, say)
+            run_preflight_checks(data, say, config.trainer.monitor)
             for split in ("val", "test"):
                 check_spacings(components.measures, data.spacings(split), 1 + len(data.spec.foreground))
             if config.resume:
@@ -150,7 +152,9 @@ def _fit(
     """Train; return the best checkpoint and facts about the training, among them the seconds since `started`."""
     segmenter = build_segmenter(config, components.network, data)
     found = data.fingerprint.as_dict()
-    content = describe(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found)
+    content = describe(
+        *(config, data.spec, data.preprocessing, data.split_hash(), segmenter.precision, found), held_out=data.held_out()
+    )
     if is_main_process():
         write_run_info(directory, content | {"device": describe_device(*choose_devices(config.trainer.gpus))})
     checkpoints = Checkpoints(directory / "checkpoints", f"val/{config.trainer.monitor}")
@@ -207,7 +211,8 @@ def _describe_data(data: SegmentationDataModule) -> str:
     split = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     share = ", ".join(f"{n} {s:.1%}" for n, s in zip(data.spec.classes, data.fingerprint.class_share, strict=True))
     told = "" if data.spec.background else "; no class is the background, every class counts in means"
-    return f"Data: {data.spec.name}, {split} images, {data.spec.channels} channel(s); training pixels: {share}{told}"
+    split += " images" + ", stratified by class" * data.stratified
+    return f"Data: {data.spec.name}, {split}, {data.spec.channels} channel(s); training pixels: {share}{told}"
 
 
 def describe_network(model: Component, network: torch.nn.Module) -> str:

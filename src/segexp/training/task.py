@@ -285,7 +285,7 @@ class SegmentationTask(pl.LightningModule):
         if not self.content and self.rebuildable and self.config is not None and isinstance(data, SegmentationDataModule):
             its, split = self._ready, data.split_hash()
             found = data.fingerprint.as_dict()
-            self.content = describe(self.config, its.spec, its.preprocessing, split, its.precision, found)
+            self.content = describe(self.config, its.spec, its.preprocessing, split, its.precision, found, data.held_out())
         if self.content:
             checkpoint["segexp"] = {**self.content, "epoch": self.current_epoch, **checkpoint.get("segexp", {})}
 

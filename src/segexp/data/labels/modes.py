@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import cv2
 import numpy as np
 import torch
 
@@ -48,9 +49,17 @@ def join_layers(layers: Sequence[Array]) -> Array:
     return out
 
 
+def histogram(values: Array) -> Array:
+    """Return the number (256,) int64 of each value of a uint8 array, as `np.bincount` does in twice the time."""
+    if values.dtype != np.uint8 or not 0 < values.size < 1 << 24:  # OpenCV counts in float32, exact below 2^24
+        return np.bincount(values.ravel(), minlength=IGNORE + 1)
+    flat = np.ascontiguousarray(values).reshape(-1, 1)
+    return np.asarray(cv2.calcHist([flat], [0], None, [IGNORE + 1], [0, IGNORE + 1])).ravel().astype(np.int64)
+
+
 def count_labels(mask: Array, classes: int) -> Array:
     """Return the pixels (K,) int64 per class; the first entry counts pixels without any class."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[: 1 << MAX_LABELS]
+    counts = histogram(mask)[: 1 << MAX_LABELS]
     found, sets = np.zeros(classes, np.int64), np.arange(len(counts))
     found[0] = counts[0]
     for k in range(1, min(classes, MAX_LABELS + 1)):
@@ -133,7 +142,7 @@ class LabelMode:
 
     def pixels(self, mask: Array, classes: int) -> Array:
         """Return the pixels (K,) int64 per class; the first entry counts pixels without any."""
-        return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
+        return histogram(mask)[:classes]
 
     def present(self, mask: Array) -> Array:
         """Return the indices of the counted classes that occur in a mask."""
