@@ -320,7 +320,8 @@ class MemberScores:
         }
 
     def __str__(self) -> str:
-        low, high, usual = min(self.dice), max(self.dice), float(np.mean(self.dice))
+        known = [each for each in self.dice if np.isfinite(each)] or [np.nan]
+        low, high, usual = min(known), max(known), float(np.mean(known))
         alone = f"the {len(self.dice)} networks alone have Dice {format_score(low)} to {format_score(high)}, "
         alone += f"{format_score(usual)} on average"
         over = f"95 % interval {format_interval(self.gain, signed=True)}, {pluralise(self.gain.cases, 'case')}"

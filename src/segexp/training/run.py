@@ -126,7 +126,7 @@ def run(config: TrainConfig, directory: Path, part_of: Path | None = None) -> di
     found = {"status": "finished", **facts}
     write_metrics(directory / "metrics.json", scores, found, intervals)  # written last: its existence marks a finished run
     page = write_report_safely(write_run_report, directory)
-    say(_farewell(directory, format_scores(scores, intervals), config.trainer.monitor, page))
+    say(_farewell(directory, format_scores(scores, intervals), config.trainer.monitor, facts["best_epoch"], page))
     return scores
 
 
@@ -242,9 +242,10 @@ def _how_to_go_on(directory: Path, trust: str) -> str:
     return f"Interrupted. The state after the last complete epoch is in {last}. To go on: {again}"
 
 
-def _farewell(directory: Path, scores: list[str], monitor: str, page: str) -> str:
+def _farewell(directory: Path, scores: list[str], monitor: str, best_epoch: int | None, page: str) -> str:
+    undefined = f"val/{monitor} was undefined (nan) in every epoch, so the last weights are kept as best.ckpt. Their scores:"
     lines = [
-        f"Scores of the weights with the best val/{monitor}:",
+        f"Scores of the weights with the best val/{monitor}:" if best_epoch is not None else undefined,
         *scores,
         f"Run directory: {directory}",
         page,

@@ -249,12 +249,16 @@ class SegmentationTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the epoch, and warn if only background is predicted."""
         scores = self._log_scores("val")
-        monitor = self.config.trainer.monitor if self.config is not None else ""
-        if self.scheduler is not None and not self.trainer.sanity_checking and monitor in scores:
-            self.scheduler.observe(scores[monitor])
+        score = scores.get(self._monitor, math.nan)
+        if self.scheduler is not None and not self.trainer.sanity_checking and not math.isnan(score):
+            self.scheduler.observe(score)
         silent = int((self.confusions[:, :, self._ready.spec.first :].sum(axis=(1, 2)) == 0).sum())
         if silent == len(self.confusions) and silent and not self.trainer.sanity_checking and self.current_epoch >= 1:
             self.print(f"The network predicts only background on {silent}/{silent} cases; foreground recall is 0.")
+
+    @property
+    def _monitor(self) -> str:
+        return self.config.trainer.monitor if self.config is not None else ""
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test cases."""
@@ -265,11 +269,11 @@ class SegmentationTask(pl.LightningModule):
         self.counts.reset()
         self.confusions = matrices.numpy()
         scores = summarise_scores(self.confusions, self._ready.spec.classes, self._ready.spec.first)
-        finite = {name: value for name, value in scores.items() if np.isfinite(value)}
-        shown = {name: finite.pop(name, 0.0) for name in ("dice", "iou")}
-        self.log_dict({f"{split}/{name}": value for name, value in finite.items()})
-        self.log_dict({f"{split}/{name}": value for name, value in shown.items()}, prog_bar=True)
-        return finite | shown
+        shown = ("dice", "iou")
+        known = [name for name in scores if name not in shown and (np.isfinite(scores[name]) or name == self._monitor)]
+        self.log_dict({f"{split}/{name}": scores[name] for name in known})
+        self.log_dict({f"{split}/{name}": scores[name] for name in shown}, prog_bar=True)
+        return scores
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the scheduler."""

@@ -1,12 +1,14 @@
 """Checkpoint callback: `best.ckpt` and `last.ckpt`, written atomically and self-describing."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from segexp.atomic import atomic_write
 from segexp.checkpoint.content import find_mismatch, unusable_state
 from segexp.checkpoint.files import read_checkpoint, write_checkpoint
 
@@ -33,6 +35,8 @@ class CheckedCheckpointIO(TorchCheckpointIO):
 
 class Checkpoints(pl.callbacks.Checkpoint):
     """Saves `last.ckpt` at the start and after every epoch, `best.ckpt` whenever the monitored score improves.
+
+    A score that is undefined (NaN) is no improvement. If it is undefined in every epoch, `best.ckpt` is the last state.
 
     With `CheckedCheckpointIO` as a plugin of the trainer an interruption keeps the previous file.
     """
@@ -82,6 +86,12 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.logged = scores | {"epoch": trainer.current_epoch, "step": trainer.global_step - 1}
         trainer.save_checkpoint(self.last_path)
         self.validated = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the last weights where no epoch had a score."""
+        if self.best is None and trainer.is_global_zero and self.last_path.is_file():
+            with atomic_write(self.best_path) as part:
+                shutil.copyfile(self.last_path, part)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the best score so far."""
