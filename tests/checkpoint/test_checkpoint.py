@@ -21,6 +21,7 @@ from segexp.checkpoint import (
     store_postprocessing,
     without_pretrained,
 )
+from segexp.checkpoint.content import stored_split
 from segexp.checkpoint.files import write_checkpoint
 from segexp.checkpoint.splits import check_spec
 from segexp.config.schema import Component, TrainConfig
@@ -438,3 +439,17 @@ def test_other_data_must_have_labels_of_the_same_kind() -> None:
         "data.labels=exclusive, and the checkpoint was trained with overlapping labels. Labels of the same kind were expected: "
         "they decide what the network's output means. Leave data.labels out."
     )
+
+
+def test_a_stored_split_comes_back_and_its_keys_cannot_change_on_resuming(tmp_path: Path) -> None:
+    out = {"val": ["c3"], "test": []}
+    path, _ = written(tmp_path / "last.ckpt", held_out=out)
+    assert load_segmenter(path).origin.held_out == stored_split(path) == out
+    config = train_config(CONFIG)
+    check_resume(path, config, SPEC, "ab12")
+    with pytest.raises(CheckpointError, match=r"data\.val_fraction .* \(now 0\.3\)"):
+        check_resume(path, config.updated({"data.val_fraction": 0.3}), SPEC, "ab12")
+    with pytest.raises(CheckpointError, match=r"seed 0 \(now 7\)"):
+        check_resume(path, config.updated({"seed": 7, "data.split_seed": None}), SPEC, "ab12")
+    path, _ = written(tmp_path / "old.ckpt")
+    assert stored_split(path) == {} == load_segmenter(path).origin.held_out

@@ -454,3 +454,52 @@ def test_objects_of_any_number_are_one_class_from_the_files_to_the_checkpoint(lo
     )
     kept = DataConfig.model_validate(json.loads(json.dumps(made.data.plain())))
     assert label_table(kept) == LabelTable({"background": 0, "cell": "any"})
+
+
+@pytest.fixture
+def rare(tmp_path):
+    """Sixteen images of 16 x 16; the masks of two hold the class."""
+    rng = np.random.default_rng(0)
+    for n in range(16):
+        write_png(tmp_path / "images" / f"c{n}.png", rng.integers(0, 60, (16, 16)).astype(np.uint8))
+        write_png(
+            tmp_path / "masks" / f"c{n}.png",
+            np.full((16, 16), 255 * (n in (3, 11))).astype(np.uint8) * np.eye(16, dtype=np.uint8),
+        )
+    return {"root": str(tmp_path), "image": "images/{id}.png", "mask": "masks/{id}.png", "groups": None}
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_a_random_split_gives_validation_one_of_two_masks_with_foreground(rare, cache):
+    for seed in range(5):
+        made = module(**rare, seed=seed, cache=cache, transforms=[])
+        assert {made.splits["c3"], made.splits["c11"]} == {"train", "val"}
+        assert (len(made.members("train")), made.fingerprint.count, made.stratified) == (13, 13, True)
+        assert made.held_classes()["c3"] == {1}
+        images = np.stack([made.store[n].image for n in made.members("train")]) / 255
+        assert made.fingerprint.mean == pytest.approx([images.mean()]), "measured on the cases that train"
+
+
+def test_each_case_is_decoded_once_on_the_way_to_a_stratified_split(rare, monkeypatch):
+    read, seen = datamodule.Reader.__call__, []
+    monkeypatch.setattr(datamodule.Reader, "__call__", lambda self, case: seen.append(case.id) or read(self, case))
+    module(**rare, cache="ram", transforms=[])
+    assert sorted(seen) == sorted(f"c{n}" for n in range(16))
+
+
+def test_a_run_to_resume_keeps_the_split_that_it_stored_or_that_of_its_seed(rare):
+    found = {}
+    for seed in range(6):
+        made = module(**rare, seed=seed, transforms=[])
+        out = made.held_out()
+        plain = SegmentationDataModule(section(**rare), Augment([]), seed=seed, held_out={})
+        plain.setup()
+        assert not plain.held_out()
+        assert (made.split_hash() == plain.split_hash()) is (out == {})
+        if out:
+            again = SegmentationDataModule(section(**rare), Augment([]), seed=seed, held_out=out)
+            again.setup()
+            assert again.splits == made.splits
+            found = out
+    assert found, "at least one of the seeds puts both masks into train"
+    assert set(found) == {"val", "test"}

@@ -13,7 +13,15 @@ import pytest
 
 from fixtures.configs import data_config
 from segexp.data.layout.pairing import find_cases
-from segexp.data.splits import assign_splits, read_split_csv, split_from_config, split_hash, split_table, write_split_csv
+from segexp.data.splits import (
+    assign_splits,
+    open_cases,
+    read_split_csv,
+    split_from_config,
+    split_hash,
+    split_table,
+    write_split_csv,
+)
 from segexp.errors import ConfigError, DataError, SegexpError
 from segexp.types import Case, Source
 
@@ -287,3 +295,73 @@ def test_advice_about_a_single_group_is_what_parts_it(keys: dict[str, str], type
         split_from_config(data_config(keys), grouped(a=5), 0)
     assert typed in str(caught.value)
     assert ("data.groups=null" in str(caught.value)) is ("groups" in keys)
+
+
+RARE = {"3": [1], "11": [1]}
+"""Two of 16 cases hold the class."""
+
+
+@pytest.mark.parametrize(
+    "keys", [{"val_fraction": 0.2}, {"val_fraction": 0.9}, {"val_fraction": 0.2, "test_fraction": 0.2}], ids=str
+)
+def test_two_cases_of_a_class_go_to_train_and_val(keys: dict[str, float]) -> None:
+    plain = [assign_splits(singles(16), seed=seed, **keys) for seed in range(20)]  # type: ignore[arg-type]
+    found = [assign_splits(singles(16), seed=seed, held=RARE, **keys) for seed in range(20)]  # type: ignore[arg-type]
+    assert all({splits["3"], splits["11"]} == {"train", "val"} for splits in found)
+    assert [counts(splits) for splits in found] == [counts(splits) for splits in plain]
+    assert len({tuple(splits.items()) for splits in found}) > 10
+    assert any(splits["3"] == splits["11"] for splits in plain), "the seed alone does not see to it"
+
+
+@pytest.mark.parametrize("held", [{}, {str(k): [1, 2] for k in range(30)}], ids=["none", "all"])
+def test_cases_of_equal_classes_keep_the_split_of_the_seed(held: dict[str, list[int]]) -> None:
+    for keys in ({"val_fraction": 0.2, "test_fraction": 0.1}, {"folds": 4, "fold": 2, "test_fraction": 0.1}):
+        for seed in range(5):
+            plain = assign_splits(singles(30), seed=seed, **keys)  # type: ignore[arg-type]
+            assert assign_splits(singles(30), seed=seed, held=held, **keys) == plain  # type: ignore[arg-type]
+
+
+def test_classes_keep_their_shares_and_the_order_of_cases_does_not_matter() -> None:
+    cases, rng = singles(200), np.random.default_rng(0)
+    held = {c.id: [k for k, share in enumerate((0.6, 0.3, 0.1, 0.02)) if rng.random() < share] for c in cases}
+    splits = assign_splits(cases, seed=1, val_fraction=0.2, test_fraction=0.2, held=held)
+    assert counts(splits) == {"train": 120, "val": 40, "test": 40}
+    assert assign_splits(cases[::-1], seed=1, val_fraction=0.2, test_fraction=0.2, held=held) == splits
+    for k in range(4):
+        own = Counter(splits[id_] for id_, classes in held.items() if k in classes)
+        for split, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+            assert abs(own[split] - share * own.total()) <= 1.5, (k, split)
+
+
+def test_folds_deal_each_class_evenly() -> None:
+    held = {str(k): [1] * (k < 5) + [2] * (k % 4 == 0) for k in range(20)}
+    folds = [assign_splits(singles(20), seed=0, folds=5, fold=n, held=held) for n in range(5)]
+    vals = [[id_ for id_, split in fold.items() if split == "val"] for fold in folds]
+    assert sorted(id_ for val in vals for id_ in val) == sorted(held)
+    assert [[sum(k in held[id_] for id_ in val) for k in (1, 2)] for val in vals] == [[1, 1]] * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_a_class_stay_together_and_part(seed: int) -> None:
+    cases = grouped(a=4, b=4, c=4, d=4, e=3, f=2)
+    held = {c.id: [1] for c in cases if c.group in "ad" and c.id.endswith("1")}
+    splits = assign_splits(cases, seed=seed, val_fraction=0.2, held=held)
+    assert all(len({splits[c.id] for c in cases if c.group == group}) == 1 for group in "abcdef")
+    assert {splits["a1"], splits["d1"]} == {"train", "val"}
+    assert counts(splits)["val"] == 4
+
+
+def test_one_case_of_a_class_trains_and_many_classes_leave_no_split_empty() -> None:
+    assert all(assign_splits(singles(9), seed=s, val_fraction=0.3, held={"4": [1]})["4"] == "train" for s in range(5))
+    alone = {str(k): [k] for k in range(10)}
+    assert counts(assign_splits(singles(10), seed=0, val_fraction=0.2, test_fraction=0.1, held=alone))["val"] == 2
+
+
+def test_open_cases_are_those_that_are_dealt() -> None:
+    disk = [case("a", "train"), case("b", "val"), case("c", "test")]
+    keys = {"folds": None, "fold": None, "test_fraction": 0.2}
+    assert open_cases(data_config(**keys), disk) == []
+    assert open_cases(data_config(**keys), disk[::2]) == disk[:1]
+    assert open_cases(data_config(**keys), disk[:2]) == disk[:1]
+    assert open_cases(data_config(**keys).changed(folds=2, fold=0), disk) == disk[:2]
+    assert len(open_cases(data_config(**keys), singles(3))) == 3

@@ -21,6 +21,7 @@ from segexp.evaluation.ensemble import (
     Ensemble,
     MemberAssignment,
     MemberPredictions,
+    MemberScores,
     as_logits,
     assign_members,
     differing_settings,
@@ -34,6 +35,7 @@ from segexp.inference.predictor import Predictor
 from segexp.inference.segmenter import Provenance
 from segexp.metrics.cases import case_rows
 from segexp.metrics.confusion import confusion
+from segexp.metrics.significance import bootstrap_interval
 from segexp.types import Case, Source
 
 
@@ -348,3 +350,8 @@ def test_what_are_the_data_of_the_members(tmp_path):
 def test_who_predicts_in_words():
     a, b = object(), object()
     assert MemberAssignment([], [[a, b], [a]]).says == "the 1 to 2 of 2 networks that held it out"
+
+
+def test_members_without_a_score_are_left_out_of_the_range():
+    scores = MemberScores((float("nan"), 0.5, 0.7), bootstrap_interval(np.array([0.1, 0.1, 0.1])))
+    assert str(scores).startswith("the 3 networks alone have Dice 0.5000 to 0.7000, 0.6000 on average")

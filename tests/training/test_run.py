@@ -21,7 +21,7 @@ from segexp.losses.balance import balanced_weights
 from segexp.metrics.cases import COLUMNS
 from segexp.training import build
 from segexp.training.callbacks import image_logging
-from segexp.training.run import describe_network
+from segexp.training.run import _farewell, describe_network
 from segexp.training.task import SegmentationTask
 from segexp.types import Source
 
@@ -473,3 +473,9 @@ def test_class_weights_of_the_training_split_are_said_kept_and_found_again(tmp_p
 )
 def test_the_first_lines_say_what_is_trained_and_what_it_starts_from(model, expected):
     assert describe_network(Component(**model), nn.Linear(1499, 1000)) == expected
+
+
+def test_weights_of_which_no_epoch_has_a_score_are_not_called_the_best(tmp_path):
+    text = _farewell(tmp_path, ["val: Dice nan"], "precision", None, "page").splitlines()
+    assert text[0].startswith("val/precision was undefined (nan) in every epoch, so the last weights are kept as best.ckpt.")
+    assert _farewell(tmp_path, [], "dice", 3, "page").startswith("Scores of the weights with the best val/dice:")

@@ -1,5 +1,6 @@
 """The task: what a step returns, what is logged, and what happens when the loss is not finite."""
 
+import math
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,7 +189,7 @@ def test_random_draws_of_an_epoch_follow_from_seed_and_epoch() -> None:
     assert drawn(1, 5) != drawn(2, 5)
 
 
-def test_a_plateau_hears_the_score_that_is_logged_also_where_no_case_has_one() -> None:
+def test_an_undefined_score_is_logged_as_nan_and_a_plateau_does_not_hear_it() -> None:
     told: list[float] = []
     plateau = Plateau()
     plateau.observe = told.append  # type: ignore[method-assign]
@@ -199,7 +200,8 @@ def test_a_plateau_hears_the_score_that_is_logged_also_where_no_case_has_one() -
     for truth in (0, 1):
         tested.validation_step([Sample(0, image, torch.full((16, 16), truth, dtype=torch.uint8))], 0)
         tested.on_validation_epoch_end()
-    assert told == [0.0, 1.0]
+        assert truth or math.isnan(tested.logged["val/dice"][0])
+    assert told == [1.0]
     assert tested.logged["val/dice"] == [1.0]
 
 

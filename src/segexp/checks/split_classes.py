@@ -1,6 +1,6 @@
 """Classes that a split lacks: validation without foreground cannot choose weights."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from segexp.checks.issues import Finding
 from segexp.config.schema import DataConfig
@@ -15,7 +15,7 @@ DEFINED = ("accuracy", "accuracy_pooled")
 def check_split_classes(
     cases: Sequence[Case],
     splits: Mapping[str, str],
-    held: Mapping[str, Collection[int]],
+    held: Mapping[str, frozenset[int]],
     classes: Mapping[int, str],
     data: DataConfig,
     monitor: str = "dice",
@@ -38,9 +38,11 @@ def check_split_classes(
     }
     score, _, name = monitor.partition("/")
     wanted = [k for k, each in classes.items() if name in ("", each)]
-    findings = _too_few_for_folds(holders, splits, data)
+    findings = [] if score in DEFINED else _too_few_for_folds(holders, splits, data)
     if not findings and score not in DEFINED and not met["val"].intersection(wanted):
-        findings.append(_undefined(holders, splits, held, {k: classes[k] for k in wanted}, data, monitor))
+        own = [case for case in holders if not held[case.id].isdisjoint(wanted)]
+        drawn = data.folds is not None or bool(open_cases(data, cases))
+        findings.append(_undefined(own, splits, [classes[k] for k in wanted], data, monitor, drawn=drawn))
     for split in ("val", "test"):
         lacking = [each for k, each in classes.items() if k not in met[split] and any(k in held[case.id] for case in holders)]
         if lacking and split in splits.values() and not (findings and split == "val"):
@@ -53,6 +55,10 @@ def _groups(cases: Sequence[Case]) -> int:
     return len({(case.group is not None, case.group or case.id) for case in cases})
 
 
+def _any(names: Sequence[str]) -> str:
+    return f"{'any of ' * (len(names) > 1)}{listed(names)}"
+
+
 def _holders(cases: Sequence[Case]) -> str:
     """Return the number of masks, of groups if there are any, and the ids."""
     groups, ids = _groups(cases), [case.id for case in cases]
@@ -61,24 +67,26 @@ def _holders(cases: Sequence[Case]) -> str:
 
 
 def _undefined(
-    holders: Sequence[Case],
-    splits: Mapping[str, str],
-    held: Mapping[str, Collection[int]],
-    wanted: Mapping[int, str],
-    data: DataConfig,
-    monitor: str,
+    own: Sequence[Case], splits: Mapping[str, str], names: Sequence[str], data: DataConfig, monitor: str, *, drawn: bool
 ) -> Finding:
-    """Return the error about a monitored score that no validation mask defines."""
-    own = [case for case in holders if any(k in held[case.id] for k in wanted)]
+    """Return the error about a monitored score that no validation mask defines.
+
+    Args:
+        own: the cases that hold one of the classes.
+        splits: by case id.
+        names: of the classes.
+        data: the data section.
+        monitor: the score.
+        drawn: whether the split is drawn at random.
+    """
     pool = [case for case in own if splits[case.id] != "test"]
     count, groups = sum(split == "val" for split in splits.values()), _groups(pool)
-    text = f"None of the {pluralise(count, 'validation mask')} holds {listed(wanted.values())}"
-    text += f", which is in {_holders(own)}; val/{monitor} is undefined without it, and no weights can be chosen"
+    elsewhere = f", but {_holders(own)} elsewhere" if own else ", and no other mask either"
+    text = f"None of the {pluralise(count, 'validation mask')} holds {_any(names)}{elsewhere}"
+    text += f": val/{monitor} is undefined, and no weights can be chosen"
     remedy: dict[str, int] = {}
-    if groups >= 2 and (data.folds is not None or open_cases(data, pool)):
-        do = (
-            "Start a new run: a new split is stratified by class; or type another data.split_seed or a higher data.val_fraction"
-        )
+    if groups >= 2 and drawn:
+        do = "Start a new run, whose split is stratified by class, or type a higher data.val_fraction"
     elif groups >= 2:
         remedy = {"folds": min(5, groups), "fold": 0}
         do = f"Move such cases into val, or have train and val split anew: type data.folds={remedy['folds']} data.fold=0"
@@ -103,14 +111,15 @@ def _too_few_for_folds(holders: Sequence[Case], splits: Mapping[str, str], data:
         return []
     text = f"Foreground is in {_holders(pool)}, and data.folds={data.folds}: {data.folds - groups} of the folds have none of it"
     text += " to validate on, so that their scores are undefined and no weights can be chosen"
-    do = f"Type data.folds={groups}, or add such cases" if groups >= 2 else _more(pool, data)
-    return [
-        Finding("error", "undefined_score", text, do, tuple(case.id for case in pool), {"folds": groups} if groups >= 2 else {})
-    ]
+    remedy = {"folds": groups, "fold": min(data.fold or 0, groups - 1)} if groups >= 2 else {}
+    typed = " ".join(f"data.{key}={value}" for key, value in remedy.items())
+    do = f"Type {typed}, or add such cases" if remedy else _more(pool, data)
+    return [Finding("error", "undefined_score", text, do, tuple(case.id for case in pool), remedy)]
 
 
 def _unscored(split: str, lacking: Sequence[str], *, none: bool) -> Finding:
     """Return the warning about classes whose score is undefined."""
-    text = f"No {'validation' if split == 'val' else split} mask holds {listed(lacking)}: "
-    text += "its scores are undefined (nan)" if none else "its score is undefined (nan), and means leave it out"
-    return Finding("warning", "unscored", text, f"Add such cases to {split}, or read nothing about them from its scores")
+    text = f"No {'validation' if split == 'val' else split} mask holds {_any(lacking)}: "
+    its, it = ("its score is", "it") if len(lacking) == 1 else ("their scores are", "them")
+    text += f"{its} undefined (nan)" + ("" if none else f", and means leave {it} out")
+    return Finding("warning", "unscored", text, f"Add such cases to {split}, if it is to be scored")

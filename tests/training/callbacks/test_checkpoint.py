@@ -233,3 +233,12 @@ def test_other_processes_take_part_in_saving_and_touch_no_file(tmp_path):
     made(tmp_path / "checkpoints").on_train_epoch_end(trainer, None)
     assert called == [tmp_path / "checkpoints" / "last.ckpt"] * 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_weights_are_kept_if_no_epoch_has_a_score(toy, task, tmp_path):
+    checkpoints = made(tmp_path)
+    toy.fit(task([float("nan")] * 3), [checkpoints], epochs=3)
+    assert (checkpoints.best, checkpoints.best_epoch) == (None, None)
+    best, last = load(checkpoints.best_path), load(checkpoints.last_path)
+    assert (best["segexp"]["epoch"], best["segexp"]["best"]) == (2, None)
+    assert all(best["state_dict"][name].equal(tensor) for name, tensor in last["state_dict"].items())

@@ -48,3 +48,14 @@ def test_a_run_that_had_stopped_is_not_trained_on(toy, tmp_path):
 def test_checkpoints_of_lightnings_own_callback_are_read():
     plain = pl.callbacks.EarlyStopping("val/dice", mode="max")
     assert EarlyStopping("val/dice", 3).state_key == plain.state_key
+
+
+@pytest.mark.parametrize(
+    ("scores", "epochs"),
+    [([0.5, float("nan"), float("nan"), 0.4, float("nan"), 0.3, 0.9], 6), ([float("nan")] * 5, 7)],
+    ids=str,
+)
+def test_an_undefined_score_neither_stops_nor_counts_as_patience(toy, tmp_path, scores, epochs):
+    module = toy.task(Constant(), scores + [float("nan")] * 2, content=CONTENT)
+    trainer = toy.fit(module, [Checkpoints(tmp_path, "val/dice"), EarlyStopping("val/dice", 2)], epochs=7)
+    assert trainer.fit_loop.epoch_progress.current.processed == epochs
