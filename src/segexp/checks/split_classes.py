@@ -86,7 +86,7 @@ def _undefined(
     text += f": val/{monitor} is undefined, and no weights can be chosen"
     remedy: dict[str, int] = {}
     if groups >= 2 and drawn:
-        do = "Start a new run, whose split is stratified by class, or type a higher data.val_fraction"
+        do = "Start a new run, whose split is stratified by class; a higher data.val_fraction has room for more classes"
     elif groups >= 2:
         remedy = {"folds": min(5, groups), "fold": 0}
         do = f"Move such cases into val, or have train and val split anew: type data.folds={remedy['folds']} data.fold=0"
