@@ -1,5 +1,6 @@
 """review.csv: the order of its rows, and what is kept of an earlier one."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,24 @@ def recorded(folder, settings, *names):
     review.append([review.row(name, name, [], {"entropy": 0.1}, np.zeros((2, 2), np.uint8)) for name in names])
     review.load()
     return review
+
+
+@pytest.mark.parametrize("before", ["", "file,settings\na,x\n"])
+def test_of_a_row_that_finds_no_room_nothing_is_written(tmp_path, before):
+    """A limit on the size of files stands for a full disk: it lets the beginning of the row through."""
+    path, columns = tmp_path / "review.csv", ["file", "settings"]
+    if before:
+        path.write_text(before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append_rows(path, columns, [{"file": "b" * 40, "settings": "x"}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (path.read_text() if path.exists() else "") == before
+    append_rows(path, columns, [{"file": "b", "settings": "x"}])
+    assert path.read_text() == (before or "file,settings\n") + "b,x\n"
 
 
 def test_rows_of_the_file_without_those_that_are_cut_off_or_done_again(tmp_path):

@@ -40,20 +40,31 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     """Append rows to a table, with a header if it is new; what a killed process left of a row is removed.
 
+    On a full disk nothing is appended.
+
     Raises:
         OSError: the file cannot be written.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    with path.open("ab+") as file:
+    with path.open("ab+", buffering=0) as file:
         size = file.tell()
         file.seek(max(0, size - LONGEST))
         end = file.read()
         file.truncate(size - len(end) + end.rfind(b"\n") + 1)
-        if not file.seek(0, io.SEEK_END):
+        start = file.seek(0, io.SEEK_END)
+        if not start:
             table.writeheader()
         table.writerows(rows)
-        file.write(text.getvalue().encode())
+        left = text.getvalue().encode()
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(start)
+            if not start:
+                path.unlink()
+            raise
 
 
 def read_rows(path: Path, *, ended: bool = False) -> list[Row]:
