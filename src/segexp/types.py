@@ -21,7 +21,8 @@ IGNORE = 255
 class Source:
     """One image on disk: a file, or one page of a multi-page file (0-based).
 
-    The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored.
+    The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored;
+    "stored": as they are stored, and positions in headers are not compared.
     """
 
     path: Path

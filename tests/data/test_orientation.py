@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from fixtures.configs import data_config
+from segexp.checks.files import check_inventory
 from segexp.data.autoconfig import complete_section
+from segexp.data.layout.discovery import discover_layout
 from segexp.data.layout.inventory import take_inventory
 from segexp.data.layout.pairing import find_data_cases
 from segexp.data.orientation import choose_orientation
@@ -102,12 +104,40 @@ def test_a_mask_that_lies_elsewhere_is_refused_with_both_names(volumes, tmp_path
         find_data_cases(data)
     mask, image = tmp_path / "labels" / "v1.nii.gz", tmp_path / "images" / "v1.nii.gz"
     assert str(caught.value) == (
-        f"By their affines {mask} and its image {image} lie at different places, up to 4 mm apart. A mask with the grid of its "
-        "image, up to order and direction of the axes, was expected. Resample the mask to its image, or correct its affine; if "
-        "the voxels belong together as they are stored, type data.orientation=stored."
+        f"By their affines {mask} and its image {image} lie at different places, up to 4 mm apart (their origins are 4 mm "
+        "apart). A mask with the grid of its image, up to order and direction of the axes, was expected. Resample the mask to "
+        "its image, or correct its affine; if the voxels belong together as they are stored, type data.orientation=stored."
     )
     found = take_inventory(tmp_path, data.image, data.mask, orientation="RAS")
     assert [str(problem) for problem in found.problems] == [str(caught.value)]
+    assert len(find_data_cases(data.changed(orientation="stored", exclude=["images/v1.nii.gz"]))) == 5
+
+
+def test_masks_in_another_order_of_axes_are_found_by_their_layout(volumes, tmp_path):
+    volumes(("RAS", "SRA"), ("RAS", "ASL"))
+    layout = discover_layout(tmp_path).layout
+    assert layout["image"] == "images/{id}.nii.gz[{page}]"
+    assert layout["classes"] == {"background": 0, "foreground": 1}
+
+
+def test_masks_without_a_position_lie_on_their_images_by_index(volumes, tmp_path):
+    data = volumes(("SRA", "SRA"), ("RAS", "RAS"), orientation="RAS")
+    for path in (tmp_path / "labels").iterdir():
+        array = np.asarray(nibabel.load(path).dataobj)
+        nibabel.save(nibabel.Nifti1Image(array, None), path)
+    with pytest.raises(DataError, match=r"has 5 pages and .*v0\.nii\.gz has 24\..* or type data.orientation=stored if"):
+        find_data_cases(data)
+    data = data.changed(exclude=["images/v0.nii.gz"])
+    read = make_reader(data)
+    for case in find_data_cases(data):
+        np.testing.assert_array_equal(read(case).mask, MASK[..., case.image.page].T)
+    found = take_inventory(tmp_path, data.image, data.mask, orientation="RAS", exclude=data.exclude)
+    assert found.unplaced == ("labels/v1.nii.gz",)
+    (finding,) = check_inventory(found, data.image, data.mask)
+    assert str(finding) == (
+        "note: 1 mask volume is laid on the image by index: its header or that of its image has no position (sform and qform "
+        "codes are 0): labels/v1.nii.gz. Nothing, if the voxels belong together as they are stored."
+    )
 
 
 @pytest.mark.parametrize("codes", ["RLA", "ras", "RAX", "RASP", ""])

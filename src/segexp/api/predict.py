@@ -96,7 +96,7 @@ class PredictTask(FolderTask[PredictFolder]):
         Raises:
             ConfigError: it has volumes, and the networks were trained on different orientations.
         """
-        found = {str(member.origin.config.data.volume_orientation): member for member in self.predictor.members}
+        found = {str(member.origin.config.data.orientation or "stored"): member for member in self.predictor.members}
         if len(found) > 1 and any(job.volume for job in inventory.jobs):
             raise ConfigError(
                 f"The networks were trained on volumes in different orientations: {', '.join(found)}",

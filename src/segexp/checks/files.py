@@ -39,6 +39,11 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
         text = f"The test split has no masks; training leaves its {len(inventory.unlabelled)} images out"
         do = "Nothing, if that is how the data were given; type data.test_fraction=0.1 for a test split with masks"
         findings.append(Finding("note", "unlabelled", text, do, inventory.unlabelled))
+    if lost := inventory.unplaced:
+        are = "mask volume is" if len(lost) == 1 else "mask volumes are"
+        text = f"{len(lost)} {are} laid on the image by index: its header or that of its image has no position (sform and "
+        text += f"qform codes are 0): {listed(lost, MAX_UNPAIRED)}"
+        findings.append(Finding("note", "unplaced", text, "Nothing, if the voxels belong together as they are stored", lost))
     if unused := inventory.unused:
         many = len(unused) > 2 * len(inventory.cases) and all(case.image.page is None for case in inventory.cases)
         text = f"{len(unused)} image files match neither pattern and are not used: {listed(unused)}"

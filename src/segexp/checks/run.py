@@ -91,7 +91,7 @@ def _infer_open_facts(resolved: ResolvedDataset) -> ResolvedDataset:
 
 def _resolve_layout(data: DataConfig) -> ResolvedDataset:
     given = given_facts(data)
-    found = discover_layout(Path(data.root), known=given, strict=False, exclude=data.exclude)
+    found = discover_layout(Path(data.root), known=given, strict=False, exclude=data.exclude, orientation=data.orientation)
     data = data.changed(**{**apply_background(found.layout, data), **given})
     orientation, sentence = choose_orientation(data)
     data = data.changed(orientation=orientation)
@@ -107,7 +107,7 @@ def _inventory(data: DataConfig) -> Inventory:
         groups=data.groups,
         optional=data.optional_masks,
         exclude=data.exclude,
-        orientation=data.volume_orientation,
+        orientation=data.orientation,
     )
 
 

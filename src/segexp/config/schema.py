@@ -132,7 +132,8 @@ class DataConfig(Section):
         None, "pixel size for distances, as 0.7 or [row, column]; null: from NIfTI headers"
     )
     orientation: Orientation | None = key(
-        None, "of NIfTI volumes, sliced along the third axis: RAS, LPS, …; stored: as in each file; null: the most common one"
+        None,
+        "of NIfTI volumes, sliced along the third axis: RAS, LPS, …; null: the most common; stored: whatever the headers say",
     )
     size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
     crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
@@ -155,11 +156,6 @@ class DataConfig(Section):
         "auto", "of decoded images: ram | disk | none | auto (ram where it takes less than a third of it)"
     )
     max_pixels: Count | None = key(4194304, "larger images are predicted in overlapping windows; null: never")
-
-    @property
-    def volume_orientation(self) -> str | None:
-        """The orientation that NIfTI volumes are brought into; None as they are stored."""
-        return None if self.orientation == "stored" else self.orientation
 
     @model_validator(mode="before")
     @classmethod

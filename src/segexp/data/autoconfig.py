@@ -63,7 +63,7 @@ def complete_keys(data: DataConfig) -> tuple[dict[str, Any], str]:
         return {**apply_background(facts.keys, data), **given, **chosen}, ". ".join(
             filter(None, (configured_layout(data), facts.reason, sentence))
         )
-    found = discover_layout(root, known=given, exclude=data.exclude)
+    found = discover_layout(root, known=given, exclude=data.exclude, orientation=data.orientation)
     keys = {**apply_background(found.layout, data), **given}
     orientation, sentence = choose_orientation(data.changed(**keys))
     keys |= {"orientation": orientation} if orientation != data.orientation else {}

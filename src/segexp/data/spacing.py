@@ -1,14 +1,18 @@
-"""Pixel spacing, from the configuration or the header of NIfTI files; and whether volumes lie at the same place."""
+"""Pixel spacing, from the configuration or the header of NIfTI files; and whether masks lie at the place of their images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 from segexp.data.io import nifti
-from segexp.data.io.images import pixel_spacing, volume_grid
-from segexp.errors import DataError, SegexpError
-from segexp.types import Case
+from segexp.data.io.images import align_mask, pixel_spacing
+from segexp.errors import DataError, UnreadableError
+from segexp.types import Case, Source
 
 NEAR = 0.5
-"""Largest distance of the same voxel of an image and its mask, as a share of the smallest side of a voxel."""
+"""Largest distance of the same voxel of an image and its mask, as a share of the smallest side of a voxel: up to half a voxel,
+the voxel of the image that is nearest to one of the mask has the same index."""
 
 Spacing = tuple[float, float]
 """Pixel size along rows and columns, in any unit."""
@@ -27,24 +31,56 @@ def spacings(cases: Sequence[Case], configured: float | Sequence[float] | None) 
     return [found[case.image.path, case.image.orientation] for case in cases]
 
 
-def check_grids(cases: Sequence[Case]) -> Iterator[DataError]:
-    """Yield an error for each mask volume that lies elsewhere than its image, beyond order and direction of the axes."""
-    seen = set()
-    for case in cases:
-        for mask in case.masks:
-            pair = (case.image.path, mask.path)
-            if case.image.orientation is None or pair in seen or not all(map(nifti.is_nifti, pair)):
-                continue
-            seen.add(pair)
-            try:
-                image, other = (volume_grid(path, case.image.orientation) for path in pair)
-            except SegexpError:  # reported when the file is read
-                continue
-            if image.shape == other.shape and image.distance(other) > NEAR * image.smallest_side:
-                yield DataError(
-                    f"By their affines {mask.path} and its image {case.image.path} lie at different places, "
-                    f"up to {image.distance(other):.3g} {image.unit} apart",
-                    "A mask with the grid of its image, up to order and direction of the axes, was expected",
-                    "Resample the mask to its image, or correct its affine; if the voxels belong together as they are stored, "
-                    "type data.orientation=stored",
-                )
+def place_mask(mask: Source, image: Source) -> tuple[Source, bool]:
+    """Return a mask in the orientation in which it lies on its image, and whether the positions of both are known.
+
+    Volumes may differ in order and direction of their axes. With data.orientation=stored, positions are not compared, nor are
+    those of volumes without an orientation.
+
+    Raises:
+        DataError: the mask lies elsewhere, by the affines of NIfTI volumes or the tags of GeoTIFF files; or a file is broken.
+    """
+    if image.orientation == "stored" or (image.orientation is None and nifti.is_nifti(image.path)):
+        return mask, True
+    orientation, grids = align_mask(mask.path, image)
+    if grids is not None and grids[0].distance(grids[1]) > NEAR * grids[0].sides.min():
+        ours, theirs = grids
+        by, pixels = ("affines", "voxels") if nifti.is_nifti(mask.path) else ("GeoTIFF tags", "pixels")
+        raise DataError(
+            f"By their {by} {mask.path} and its image {image.path} lie at different places, "
+            f"up to {ours.distance(theirs):.3g} {ours.unit} apart ({ours.difference(theirs)})",
+            "A mask with the grid of its image, up to order and direction of the axes, was expected",
+            f"Resample the mask to its image, or correct its affine; if the {pixels} belong together as they are stored, "
+            "type data.orientation=stored",
+        )
+    return replace(mask, orientation=orientation), grids is not None
+
+
+def place_masks(cases: Sequence[Case], problems: list[DataError], unplaced: set[Path] | None = None) -> list[Case]:
+    """Return the cases with each mask in the orientation in which it lies on its image.
+
+    Args:
+        cases: image and mask files.
+        problems: collects an error for each mask that lies elsewhere.
+        unplaced: collects the mask volumes that are laid on their images by index, since a position is unknown.
+    """
+
+    @cache
+    def place(mask: Path, image: Path, orientation: str | None) -> str | None:
+        try:
+            placed, known = place_mask(Source(mask, None, orientation), Source(image, None, orientation))
+        except UnreadableError:  # reported when the file is read
+            return orientation
+        except DataError as problem:
+            problems.append(problem)
+            return orientation
+        if unplaced is not None and not known and nifti.is_nifti(mask) and nifti.is_nifti(image):
+            unplaced.add(mask)
+        return placed.orientation
+
+    def placed(case: Case) -> Case:
+        image = case.image
+        masks = (replace(mask, orientation=place(mask.path, image.path, image.orientation)) for mask in case.masks)
+        return replace(case, masks=tuple(masks))
+
+    return [placed(case) for case in cases]

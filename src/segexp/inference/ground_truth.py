@@ -13,6 +13,7 @@ from segexp.data.labels.class_table import LabelTable, merge_masks
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
 from segexp.data.layout.pairing import list_files
+from segexp.data.spacing import place_mask
 from segexp.errors import ConfigError, DataError
 from segexp.inference.inputs import ENDINGS, Inventory, Job, file_safe_names, image_stem, image_suffix, masks_by_patterns
 from segexp.types import Array, Case, Source
@@ -183,4 +184,4 @@ def _one(pattern: str, job: Job) -> tuple[Path, ...]:
 
 def _page(file: Path, source: Source) -> Source:
     paged = source.page is not None and page_count(file, source.orientation) > 1
-    return Source(file, source.page if paged else None, source.orientation)
+    return place_mask(Source(file, source.page if paged else None, source.orientation), source)[0]

@@ -253,7 +253,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
         raise _no_image(given, root, own, beside)
     left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
     jobs, renamed = _named(root, sorted(chosen, key=natural_key))
-    turned = [replace(job, orientation=data.volume_orientation) if job.volume else job for job in jobs]
+    turned = [replace(job, orientation=data.orientation) if job.volume else job for job in jobs]
     counted = tuple(
         replace(job, pages=_pages(job, channels), placements=page_placements(job.file) if _named_tiff(job.file) else ())
         for job in turned

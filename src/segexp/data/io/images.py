@@ -16,7 +16,7 @@ from PIL import Image
 
 from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
-from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size, from_pillow
+from segexp.data.io.raw import Grid, RawImage, apply_orientation, check_declared_size, from_pillow
 from segexp.errors import DataError, SegexpError, UnreadableError
 from segexp.types import Source
 
@@ -198,13 +198,21 @@ def volume_orientation(path: Path) -> tuple[str, tuple[float, float, float]]:
     return _guarded(Source(path), lambda: nifti.orientation(path))
 
 
-def volume_grid(path: Path, orientation: str) -> nifti.Grid:
-    """Return the voxels of a NIfTI volume in space, their axes in an orientation.
+def align_mask(mask: Path, image: Source) -> tuple[str | None, tuple[Grid, Grid] | None]:
+    """Return the orientation in which a mask lies on its image, and the grids of both; None where a position is unknown.
+
+    Positions are those of two NIfTI volumes or two GeoTIFF files.
 
     Raises:
-        DataError: the volume is missing or broken, or its affine has no orientation.
+        DataError: a file is missing or broken, or an affine has no orientation.
     """
-    return _guarded(Source(path), lambda: nifti.grid(path, orientation))
+    if nifti.is_nifti(mask) and nifti.is_nifti(image.path):
+        return _guarded(Source(mask), lambda: nifti.align(mask, image.path, image.orientation or "stored"))
+    if not all(path.suffix.lower() in (".tif", ".tiff") for path in (mask, image.path)):
+        return image.orientation, None
+    ours = _guarded(image, lambda: tiff.grid(image.path))
+    theirs = _guarded(Source(mask), lambda: tiff.grid(mask)) if ours else None
+    return image.orientation, (ours, theirs) if ours and theirs else None
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:

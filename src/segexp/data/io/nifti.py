@@ -7,13 +7,14 @@ imported lazily.
 Legend: X Y Z axes of the file, C channels, H W pixels of a slice (H = Y, W = X).
 """
 
+import contextlib
 import gzip
+import itertools
 import logging
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import RawImage, check_declared_size
+from segexp.data.io.raw import Grid, RawImage, check_declared_size
 from segexp.data.io.tiff import MAX_CHANNELS
 from segexp.errors import DataError
 from segexp.types import Source
@@ -85,38 +86,54 @@ def stored_type(path: Path) -> str | None:
     return str(kind.newbyteorder("=")) if plain and not kind.names else None
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The voxels of a volume in space.
+def align(mask: Path, image: Path, orientation: str) -> tuple[str, tuple[Grid, Grid] | None]:
+    """Return the orientation in which a mask lies on its image in another, and the grids of both, axes as in the image's file.
 
-    Attributes:
-        shape: X, Y, Z.
-        affine: (4, 4), indices to positions in mm or the unit of the header.
-        unit: of the positions, for messages.
+    Positions are given by sform and qform; of several, those that agree best are compared. Where one of the two files has
+    neither (both codes are 0), the voxels belong together as they are stored, and there are no grids.
     """
-
-    shape: tuple[int, ...]
-    affine: Array
-    unit: str
-
-    @property
-    def smallest_side(self) -> float:
-        """The smallest side of a voxel."""
-        return float(np.linalg.norm(self.affine[:3, :3], axis=0).min())
-
-    def distance(self, other: "Grid") -> float:
-        """Return the largest distance of a voxel of this grid to that of the same index in another."""
-        corners = np.stack([*np.meshgrid(*[(0, side - 1) for side in self.shape]), np.ones((2, 2, 2))]).reshape(4, -1)
-        return float(np.linalg.norm(((self.affine - other.affine) @ corners)[:3], axis=0).max())
+    one, other = _opened(image), _opened(mask)
+    shape, unit = _shape(other, Source(mask))[:3], one.header.get_xyzt_units()[0]
+    pairs = []
+    for here, there in itertools.product(_positions(one), _positions(other)):
+        turn = _orientations().io_orientation(np.linalg.inv(here) @ there)
+        ours = Grid(_shape(one, Source(image))[:3], here, "mm" if unit == "unknown" else unit)
+        theirs = Grid(tuple(_reordered(shape, turn)), there @ _orientations().inv_ornt_aff(turn, shape), ours.unit)
+        pairs.append((ours.distance(theirs), turn, (ours, theirs)))
+    _, turn, grids = min(pairs, key=lambda pair: pair[0]) if pairs else (0.0, np.array([[0, 1], [1, 1], [2, 1]]), None)
+    return _combined(turn, one.affine, other.affine, orientation), grids
 
 
-def grid(path: Path, orientation: str) -> Grid:
-    """Return the grid of a volume in an orientation."""
-    image = _opened(path)
-    shape, turn = _shape(image, Source(path)), _transform(image.affine, orientation)
-    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "unknown"
-    affine = image.affine @ _orientations().inv_ornt_aff(turn, shape[:3])
-    return Grid(tuple(_reordered(shape[:3], turn)), affine, "mm" if unit == "unknown" else unit)
+def _positions(image: Any) -> list[Array]:
+    """Return the affines (4, 4) of a header whose codes say that they are known, sform first."""
+    from nibabel.spatialimages import HeaderDataError
+
+    found = []
+    for form in (image.header.get_sform, image.header.get_qform):
+        with contextlib.suppress(HeaderDataError):  # a qform that is no rotation
+            affine = form(coded=True)[0]
+            if affine is not None and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3]):
+                found.append(affine)
+    return found
+
+
+def _combined(turn: Array, image: Array, mask: Array, orientation: str) -> str:
+    """Return the orientation of a mask that turns its axes to those of its image, and those as the image's are turned.
+
+    Args:
+        turn: nibabel's transform (3, 2) from the stored axes of the mask to those of the image.
+        image: affine by which the image is read.
+        mask: affine by which the mask is read.
+        orientation: in which the image is read.
+    """
+    then, found = _transform(image, orientation), np.zeros((3, 2))
+    stored = _orientations().io_orientation(mask)
+    if then is None or np.isnan(stored).any():
+        return orientation
+    for axis, (middle, sign) in zip(stored, turn, strict=True):
+        place, flip = then[int(middle)]
+        found[int(place)] = axis * (1, sign * flip)
+    return "".join(_orientations().ornt2axcodes(found))
 
 
 def load(source: Source) -> RawImage:
@@ -204,12 +221,12 @@ def _decoded(path: Path) -> tuple[Array, float, float, Array]:
 
 
 def _transform(affine: Array, orientation: str | None, back: bool = False) -> Array | None:
-    """Return nibabel's transform (3, 2) of the stored axes to an orientation, or back; None keeps them.
+    """Return nibabel's transform (3, 2) of the stored axes to an orientation, or back; None keeps them, as "stored" does.
 
     Raises:
         ValueError: an axis of the affine has no direction.
     """
-    if orientation is None:
+    if orientation in (None, "stored"):
         return None
     stored = _orientations().io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
     if np.isnan(stored).any():

@@ -1,4 +1,4 @@
-"""Decoded images: values, palette, orientation. Limit on what headers may declare."""
+"""Decoded images: values, palette, orientation, place in space. Limit on what headers may declare."""
 
 import os
 from dataclasses import dataclass
@@ -84,6 +84,44 @@ class RawImage:
         table = np.zeros((max(256, len(self.palette)), 3), np.uint8)
         table[: len(self.palette)] = self.palette
         return table[:, 0][self.array] if self.gray_palette else table[self.array]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of a volume, or the pixels of a map, in space.
+
+    Attributes:
+        shape: X, Y, Z, of maps X, Y.
+        affine: (4, 4), indices to positions.
+        unit: of the positions, for messages.
+    """
+
+    shape: tuple[int, ...]
+    affine: Array
+    unit: str
+
+    @property
+    def sides(self) -> Array:
+        """The sides (3,) of a voxel."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def distance(self, other: "Grid") -> float:
+        """Return the largest distance of a voxel of this grid to that of the same index in another."""
+        corners = np.stack([*np.meshgrid(*[(0, side - 1) for side in (*self.shape, 1)[:3]]), np.ones((2, 2, 2))]).reshape(4, -1)
+        return float(np.linalg.norm(((self.affine - other.affine) @ corners)[:3], axis=0).max())
+
+    def difference(self, other: "Grid") -> str:
+        """Return which of origin, sides and directions differ, and by how much."""
+        cosines = np.diag((self.affine[:3, :3] / self.sides).T @ (other.affine[:3, :3] / other.sides))
+        angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+        origin = float(np.linalg.norm(self.affine[:3, 3] - other.affine[:3, 3]))
+        sides = [" x ".join(f"{side:.4g}" for side in each.sides[: len(self.shape)]) for each in (self, other)]
+        parts = {
+            f"their origins are {origin:.3g} {self.unit} apart": origin > 1e-3 * self.sides.min(),
+            f"their sides are {sides[0]} and {sides[1]} {self.unit}": not np.allclose(self.sides, other.sides, rtol=1e-3),
+            f"their axes are {angle:.3g} degrees apart": angle > 0.1,
+        }
+        return ", ".join(part for part, differs in parts.items() if differs)
 
 
 def from_pillow(picture: Image.Image) -> RawImage:

@@ -21,7 +21,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from segexp.atomic import atomic_write
-from segexp.data.io.raw import RawImage, apply_orientation, check_declared_size
+from segexp.data.io.raw import Grid, RawImage, apply_orientation, check_declared_size
 from segexp.errors import UnreadableError
 from segexp.types import Source
 
@@ -39,6 +39,8 @@ _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.MASK)
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 _MODES = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr"}  # of Pillow, which converts them to RGB
+_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION = 33550, 33922, 34264
+_POINT = 2
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what makes a file unreadable is raised
 
@@ -133,6 +135,29 @@ def placements(path: Path) -> tuple[Placement, ...]:
         return (
             tuple(_placement(file.pages[index]) for index in pictures) if len(file.pages) > 1 else (_placement(file.pages[0]),)
         )
+
+
+def grid(path: Path) -> Grid | None:
+    """Return the pixels of a GeoTIFF in space by its tags (OGC 19-008r4); None if they do not tell the position.
+
+    Args:
+        path: of the file; the tags of its first page are read.
+    """
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        affine = np.eye(4)
+        scale, tie, matrix = (page.tags.valueof(code) for code in (_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION))
+        if matrix is not None and len(matrix) == 16:
+            affine[:2] = np.reshape(matrix, (4, 4))[:2]
+        elif scale is not None and tie is not None and len(tie) == 6:  # more are control points of a warped image
+            affine[:2, :2] = np.diag([scale[0], -scale[1]])
+            affine[:2, 3] = np.array(tie[3:5]) - affine[:2, :2] @ tie[:2]
+        else:
+            return None
+        if (page.geotiff_tags or {}).get("GTRasterTypeGeoKey") == _POINT:  # else positions are those of corners
+            affine[:2, 3] -= affine[:2, :2] @ (0.5, 0.5)
+        affine[2, 2] = np.linalg.norm(affine[:2, :2], axis=0).max()
+        return Grid((int(page.imagewidth), int(page.imagelength)), affine, "map units")
 
 
 def write(

@@ -244,12 +244,17 @@ class DiscoveredLayout:
 
 
 def discover_layout(
-    root: Path | str, *, known: Collection[str] = (), strict: bool = True, exclude: Sequence[str] = ()
+    root: Path | str,
+    *,
+    known: Collection[str] = (),
+    strict: bool = True,
+    exclude: Sequence[str] = (),
+    orientation: str | None = None,
 ) -> DiscoveredLayout:
     """Infer layout, classes and channels of the images below a folder, without the files of `exclude`.
 
     Keys of a data section that are `known` are not inferred. With `strict`, unpaired files raise; otherwise what is possible is
-    inferred. Files that cannot be read are skipped.
+    inferred. Files that cannot be read are skipped. Volumes have any one orientation, unless it is `orientation`.
 
     Raises:
         DataError: no layout fits, several fit equally well, or the best one is broken.
@@ -259,7 +264,7 @@ def discover_layout(
     files = [name for name in seen if is_image_name(name)]
     best, others = _best(root, files, seen)
     find = find_cases if strict else take_inventory
-    found = find(root, best.image, best.mask, exclude=exclude)
+    found = find(root, best.image, best.mask, exclude=exclude, orientation=orientation or "RAS")
     cases = found.cases if isinstance(found, Inventory) else found
     facts = infer_facts(cases, known, strict)
     used = {source.path.relative_to(root).as_posix() for case in cases for source in (case.image, *case.masks)}

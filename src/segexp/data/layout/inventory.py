@@ -23,7 +23,7 @@ from segexp.data.layout.pairing import (
 )
 from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
 from segexp.data.layout.suggested_patterns import Suggestion
-from segexp.data.spacing import check_grids
+from segexp.data.spacing import place_masks
 from segexp.errors import DataError
 from segexp.types import Case
 
@@ -44,7 +44,8 @@ class Inventory:
         better: patterns that pair more files; None if nothing is known.
         unlabelled: images of a test split without any mask, which training leaves out.
         unused: image files that match no pattern.
-        problems: duplicate ids, unknown splits, unreadable stacks, stacks of different length, missing groups.
+        problems: duplicate ids, unknown splits, unreadable stacks, stacks of different length, misplaced masks, missing groups.
+        unplaced: mask volumes that are laid on their images by index, since a header gives no position.
     """
 
     cases: tuple[Case, ...]
@@ -56,6 +57,7 @@ class Inventory:
     unlabelled: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     problems: tuple[DataError, ...] = ()
+    unplaced: tuple[str, ...] = ()
 
 
 def take_inventory(
@@ -107,8 +109,8 @@ def take_inventory(
         set_aside += aside
         sources = masks_by_case(labelled, masks[name], shared[name])
         of_class[name] = {id_: own for id_, own in sources.items() if own or name in optional}
-    paired = assemble_cases(found, of_class)
-    problems += check_grids(paired)
+    unplaced: set[Path] = set()
+    paired = place_masks(assemble_cases(found, of_class), problems, unplaced)
     cases = _with_groups(paired, groups, root, problems)
     alone = "" in patterns and ((lone_images and lone_masks) or not cases)
     return Inventory(
@@ -121,6 +123,7 @@ def take_inventory(
         unlabelled=_names(set_aside),
         unused=tuple(name for name in files if name not in used and name.rpartition(".")[2].lower() in SUFFIXES),
         problems=tuple(problems),
+        unplaced=tuple(sorted(path.relative_to(root).as_posix() for path in unplaced)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from segexp.config.schema import DataConfig
 from segexp.data.damaged import UnreadableFilesError
 from segexp.data.io.images import SUFFIXES
+from segexp.data.io.nifti import is_nifti
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
     FIELDS,
@@ -27,7 +28,7 @@ from segexp.data.layout.patterns import (
     parse_pattern,
 )
 from segexp.data.layout.suggested_patterns import Suggestion, root_override, suggest_patterns
-from segexp.data.spacing import check_grids
+from segexp.data.spacing import place_masks
 from segexp.errors import ConfigError, DataError, UnreadableError, listed
 from segexp.types import Case, Source
 
@@ -214,10 +215,12 @@ def check_page_counts(found: list[Match], masks: list[Match], shared: list[str],
     for key, group in pages.items():
         others = counts.get(key, [])
         if others and len(others) != len(group):
+            volume = is_nifti(group[0].source.path) and group[0].source.orientation != "stored"
             raise DataError(
                 f"{group[0].source.path} has {len(group)} pages and {others[0].source.path} has {len(others)}",
                 "Page k of the masks belongs to page k of the images",
-                "Make both stacks the same length",
+                "Make both stacks the same length"
+                + (", or type data.orientation=stored if the axes in their headers are wrong" if volume else ""),
             )
 
 
@@ -380,15 +383,17 @@ def find_data_cases(data: DataConfig) -> list[Case]:
 
     Raises:
         ConfigError: a pattern is wrong or missing.
-        DataError: unpaired files, or no files; or a mask volume lies elsewhere than its image.
+        DataError: unpaired files, or no files; or a mask lies elsewhere than its image.
     """
     cases = find_cases(
         *(Path(data.root), data.image or "", data.mask),
         groups=data.groups,
         optional=data.optional_masks,
         exclude=data.exclude,
-        orientation=data.volume_orientation,
+        orientation=data.orientation,
     )
-    for problem in check_grids(cases):
-        raise problem
-    return cases
+    problems: list[DataError] = []
+    placed = place_masks(cases, problems)
+    if problems:
+        raise problems[0]
+    return placed
