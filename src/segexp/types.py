@@ -22,12 +22,14 @@ class Source:
     """One image on disk: a file, or one page of a multi-page file (0-based).
 
     The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored;
-    "stored": as they are stored, and positions in headers are not compared.
+    "stored": as they are stored, and positions in headers are not compared. The EXIF orientation of a photograph, or that of a
+    TIFF, is applied where `exif` is true.
     """
 
     path: Path
     page: int | None = None
     orientation: str | None = None
+    exif: bool = True
 
     def __str__(self) -> str:
         return str(self.path) if self.page is None else f"{self.path}[{self.page}]"

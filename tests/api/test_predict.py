@@ -15,7 +15,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segexp.data.io.images import read_image
+from segexp.checkpoint.loading import load_segmenter
+from segexp.data.io.images import exif_orientation, read_image
 from segexp.inference.folder import _extras
 from segexp.inference.folder_runner import load_image
 from segexp.types import Source
@@ -524,3 +525,23 @@ def test_volumes_are_sliced_as_in_training_and_written_in_their_own_order(make_t
         labels = nibabel.load(tmp_path / "out" / f"{name}.nii.gz")
         np.testing.assert_allclose(labels.affine, where)
         np.testing.assert_array_equal(np.asarray(labels.dataobj), array >= 128, name)
+
+
+def test_photographs_are_read_as_in_training(make_trained_run, predict, tmp_path, ramp):
+    photo, exif = ramp(40, 48), Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo).save(tmp_path / "in" / "a.png", exif=exif)
+    Image.fromarray(photo).save(tmp_path / "in" / "b.tif", tiffinfo={274: 6})
+    turned = np.rot90(photo, -1)
+    runs = {how: make_trained_run(tmp_path / how, data={"exif": how}) for how in ("apply", "ignore")}
+    for how, expected in (("apply", turned), ("ignore", photo)):
+        assert predict(f"checkpoint={runs[how]}", "input=in", f"output={how}_out").code == 0
+        for name in ("a.png", "b.png"):
+            np.testing.assert_array_equal(mask(tmp_path / f"{how}_out" / name), bright(expected))
+            assert exif_orientation(Source(tmp_path / f"{how}_out" / name)) == 1
+        segmenter = load_segmenter(runs[how] / "checkpoints" / "best.ckpt")
+        np.testing.assert_array_equal(segmenter.predict(tmp_path / "in" / "a.png") * np.uint8(255), bright(expected))
+    told = predict(f"checkpoint=[{runs['apply']},{runs['ignore']}]", "input=in", "output=both")
+    assert told.code == 2
+    assert "Some of the networks were trained with data.exif=apply, the others with data.exif=ignore" in told.err

@@ -94,8 +94,14 @@ class PredictTask(FolderTask[PredictFolder]):
         """Return all jobs of an input.
 
         Raises:
-            ConfigError: it has volumes, and the networks were trained on different orientations.
+            ConfigError: the networks were trained with different values of data.exif or, for volumes, data.orientation.
         """
+        if len({member.origin.config.data.exif for member in self.predictor.members}) > 1:
+            raise ConfigError(
+                "Some of the networks were trained with data.exif=apply, the others with data.exif=ignore",
+                "An ensemble sees the same pixels",
+                "Predict with each network by itself, or train them with the same data.exif",
+            )
         found = {str(member.origin.config.data.orientation or "stored"): member for member in self.predictor.members}
         if len(found) > 1 and any(job.volume for job in inventory.jobs):
             raise ConfigError(

@@ -102,7 +102,12 @@ def check_faults(faults: Sequence[Fault], data: DataConfig, problems: Sequence[D
             + listed([fault.problem.found for fault in mismatched], MAX_UNPAIRED)
         )
         do = "Make the masks again at the size of their images, without smoothing, or move the pairs out of the folder"
-        findings.append(Finding("error", "size", text, do, _ids(mismatched)))
+        other = "ignore" if data.exif == "apply" else "apply"
+        turned = [fault for fault in mismatched if fault.problem.do == f"Type data.exif={other}"]
+        if turned:
+            do = f"Type data.exif={other}" + (f" for {len(turned)} of them. {do}" if len(turned) < len(mismatched) else "")
+        remedy = {"exif": other} if len(turned) == len(mismatched) else {}
+        findings.append(Finding("error", "size", text, do, _ids(mismatched), remedy))
     return findings
 
 

@@ -195,6 +195,8 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("mask", data.mask, "paired with the image by the fields in braces"),
         *_labels(data),
         *([("exclude", data.exclude, "files that are left out with their partners")] if data.exclude else []),
+        *([("orientation", given.orientation, "of volumes, as typed")] if given.orientation else []),
+        *([("exif", data.exif, "masks lie on photographs as they are stored")] if data.exif == "ignore" else []),
         ("groups", groups, groups_reason),
         ("classes", classes, classes_reason),
         *_background(examination),

@@ -10,6 +10,7 @@ import numpy as np
 from segexp.checks.alignment import check_alignment
 from segexp.checks.background import check_background
 from segexp.checks.duplicates import check_contradictions, check_copies, check_equal
+from segexp.checks.exif import check_exif, turned_cases, turned_training_cases
 from segexp.checks.files import check_faults, check_images, check_inventory, check_splits, problem_finding
 from segexp.checks.issues import Examination, Finding, sort_findings
 from segexp.checks.leakage import check_groups, check_names, check_series
@@ -108,6 +109,7 @@ def _inventory(data: DataConfig) -> Inventory:
         optional=data.optional_masks,
         exclude=data.exclude,
         orientation=data.orientation,
+        exif=data.exif,
     )
 
 
@@ -183,6 +185,7 @@ def run_checks(
         counted = dict(list(enumerate(table.names))[first:])
         found.findings += check_split_classes(cases, found.splits, held, counted, data)
         found.findings += check_background(scans, table, data, recognised=resolved.recognised)
+        found.findings += check_exif(turned_cases(scans), len(cases), faults)
     if table and alignment:
         found.findings += check_alignment(scans, seed=seed, threads=threads)
     found.findings = sort_findings(found.findings)
@@ -291,7 +294,8 @@ def quick_checks(data: SegmentationDataModule, monitor: str = "dice") -> list[Fi
     """Return findings on a data module after `setup`, errors first."""
     equal, masks = find_equal_images(data)
     classes = [*check_class_shares(data), *check_classes_of_splits(data, monitor)]
-    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *classes])
+    turned = check_exif(turned_training_cases(data), len(data.cases))
+    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *classes, *turned])
 
 
 def check_classes_of_splits(data: SegmentationDataModule, monitor: str) -> list[Finding]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import CaseFacts
-from segexp.data.io.images import pages_left_out, read_mask, read_stored, stored_type
+from segexp.data.io.images import pages_left_out, read_mask, read_stored, size_mismatch, stored_type
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
@@ -270,7 +270,7 @@ def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> 
             faults.append(Fault("unreadable", case, source, problem))
             continue
         if raw.shape[:2] != image.shape[:2]:
-            faults.append(Fault("size", case, source, _other_size(case.image, image, source, raw)))
+            faults.append(Fault("size", case, source, size_mismatch(source, raw.shape, case.image, image.shape)))
             continue
         scan = scan_mask(source, raw, own)
         masks.append(scan)
@@ -315,11 +315,3 @@ def _facts(case: Case, image: Array, masks: Sequence[MaskScan], labels: Array | 
     low, high = float(image.min()), float(image.max())
     kind = stored_type(case.image, image)
     return CaseFacts(case.id, (height, width), channels, kind, low, high, dict(values), shares, ignored)
-
-
-def _other_size(source: Source, image: Array, mask: Source, raw: Array) -> DataError:
-    return DataError(
-        f"{mask} is {raw.shape[0]}x{raw.shape[1]} (height x width) and its image {source} is {image.shape[0]}x{image.shape[1]}",
-        "A mask has the size of its image",
-        "Make the mask again at the image's size, or take the pair out of the folder",
-    )

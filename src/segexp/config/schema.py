@@ -135,6 +135,10 @@ class DataConfig(Section):
         None,
         "of NIfTI volumes, sliced along the third axis: RAS, LPS, …; null: the most common; stored: whatever the headers say",
     )
+    exif: Literal["apply", "ignore"] = key(
+        "apply",
+        "EXIF orientation of photographs and TIFF files: apply, as viewers do | ignore: masks were drawn without it",
+    )
     size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
     crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
     repeat: Count = key(1, "crops per image and epoch")

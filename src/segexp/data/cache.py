@@ -191,7 +191,7 @@ def store_key(cases: Sequence[Case], reading: object) -> str:
     for case in cases:
         for source in (case.image, *case.masks):
             stat = source.path.stat()
-            digest.update(f"{source}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+            digest.update(f"{source!r}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         digest.update("\n".join(case.classes).encode())  # which file is of which class
     return digest.hexdigest()[:16]
 

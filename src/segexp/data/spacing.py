@@ -56,14 +56,18 @@ def place_mask(mask: Source, image: Source) -> tuple[Source, bool]:
     return replace(mask, orientation=orientation), grids is not None
 
 
-def place_masks(cases: Sequence[Case], problems: list[DataError], unplaced: set[Path] | None = None) -> list[Case]:
-    """Return the cases with each mask in the orientation in which it lies on its image.
+def place_masks(
+    cases: Sequence[Case], problems: list[DataError], unplaced: set[Path] | None = None, exif: str = "apply"
+) -> list[Case]:
+    """Return the cases with each mask in the orientation in which it lies on its image, and EXIF orientations as `data.exif`.
 
     Args:
         cases: image and mask files.
         problems: collects an error for each mask that lies elsewhere.
         unplaced: collects the mask volumes that are laid on their images by index, since a position is unknown.
+        exif: "apply" or "ignore".
     """
+    applied = exif == "apply"
 
     @cache
     def place(mask: Path, image: Path, orientation: str | None) -> str | None:
@@ -80,7 +84,8 @@ def place_masks(cases: Sequence[Case], problems: list[DataError], unplaced: set[
 
     def placed(case: Case) -> Case:
         image = case.image
-        masks = (replace(mask, orientation=place(mask.path, image.path, image.orientation)) for mask in case.masks)
-        return replace(case, masks=tuple(masks))
+        turns = [place(mask.path, image.path, image.orientation) for mask in case.masks]
+        masks = (replace(mask, orientation=turn, exif=applied) for mask, turn in zip(case.masks, turns, strict=True))
+        return replace(case, image=replace(image, exif=applied), masks=tuple(masks))
 
     return [placed(case) for case in cases]

@@ -4,7 +4,7 @@ Shapes: H W pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segexp.config.schema import DataConfig
@@ -184,4 +184,4 @@ def _one(pattern: str, job: Job) -> tuple[Path, ...]:
 
 def _page(file: Path, source: Source) -> Source:
     paged = source.page is not None and page_count(file, source.orientation) > 1
-    return place_mask(Source(file, source.page if paged else None, source.orientation), source)[0]
+    return place_mask(replace(source, path=file, page=source.page if paged else None), source)[0]

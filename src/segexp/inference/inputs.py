@@ -152,6 +152,7 @@ class Job:
         pages: number of images in a stack or volume; None for a single image.
         orientation: in which a volume is sliced, None as it is stored.
         placements: position and resolution of the pictures of a TIFF file.
+        exif: whether the EXIF orientation of a photograph is applied.
     """
 
     file: Path
@@ -160,6 +161,7 @@ class Job:
     pages: int | None = None
     orientation: str | None = None
     placements: tuple[Placement, ...] = field(default=(), compare=False, repr=False)
+    exif: bool = True
 
     @property
     def volume(self) -> bool:
@@ -175,7 +177,7 @@ class Job:
     def sources(self) -> tuple[Source, ...]:
         """Its images in order."""
         pages = (None,) if self.pages is None else range(self.pages)
-        return tuple(Source(self.file, page, self.orientation) for page in pages)
+        return tuple(Source(self.file, page, self.orientation, self.exif) for page in pages)
 
     def label(self, source: Source) -> str:
         """Return the name of one of its images in messages and tables."""
@@ -253,11 +255,9 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
         raise _no_image(given, root, own, beside)
     left_out = [_left_out(own, EARLIER), _left_out(beside, BESIDE)]
     jobs, renamed = _named(root, sorted(chosen, key=natural_key))
-    turned = [replace(job, orientation=data.orientation) if job.volume else job for job in jobs]
-    counted = tuple(
-        replace(job, pages=_pages(job, channels), placements=page_placements(job.file) if _named_tiff(job.file) else ())
-        for job in turned
-    )
+    exif = data.exif == "apply"
+    turned = [replace(job, orientation=data.orientation if job.volume else None, exif=exif) for job in jobs]
+    counted = tuple(replace(job, pages=_pages(job, channels), placements=_placements(job)) for job in turned)
     return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
 
 
@@ -314,6 +314,12 @@ def _pages(job: Job, channels: int) -> int | None:
         return None if pages == 1 or as_channels else pages
     except SegexpError:
         return None
+
+
+def _placements(job: Job) -> tuple[Placement, ...]:
+    """Return where the pictures of a TIFF file lie; rows and columns that were not turned on reading stay as they are."""
+    found = page_placements(job.file) if _named_tiff(job.file) else ()
+    return found if job.exif else tuple(replace(place, orientation=1) for place in found)
 
 
 def _named_tiff(file: Path) -> bool:

@@ -213,7 +213,8 @@ class Segmenter:
             DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
         """
         if isinstance(image, str | os.PathLike):
-            return read_image(Source(Path(image)), self.spec.channels)
+            exif = self.provenance is None or self.provenance.config.data.exif == "apply"
+            return read_image(Source(Path(image), exif=exif), self.spec.channels)
         if not isinstance(image, np.ndarray):
             whole = image.mode in ("LA", "RGBA") and len(image.mode) == self.spec.channels
             array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN and not whole else image)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from segexp.data.io.images import image_size, page_count, read_image, read_mask, read_stored, write_png
+from segexp.data.io.images import exif_orientation, image_size, page_count, read_image, read_mask, read_stored, write_png
 from segexp.errors import DataError
 from segexp.types import Source
 
@@ -216,6 +216,12 @@ def test_exif_orientation_of_images_and_masks(tmp_path: Path, orientation: int, 
     np.testing.assert_array_equal(image(path), expected)
     np.testing.assert_array_equal(mask(path), expected)
     assert image_size(Source(path)) == expected.shape[:2]
+    stored = Source(path, exif=False)
+    with Image.open(path) as opened:
+        plain = np.asarray(opened) if ending == "jpg" else RGB8  # Pillow turns TIFF itself
+    np.testing.assert_array_equal(read_image(stored), plain)
+    assert image_size(stored) == RGB8.shape[:2]
+    assert exif_orientation(stored) == exif_orientation(Source(path)) == orientation
 
 
 def test_gray_conversion(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Legend: H W pixels, C channels.
 
 import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -170,7 +170,7 @@ def stored_type(source: Source, image: Array) -> str:
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """Return (H, W) with EXIF orientation applied, from the header only.
+    """Return (H, W), with the EXIF orientation applied if the source says so, from the header only.
 
     Raises:
         DataError: the file is missing or broken.
@@ -178,6 +178,30 @@ def image_size(source: Source) -> tuple[int, int]:
     if nifti.is_nifti(source.path):
         return _guarded(source, lambda: nifti.size(source))
     return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
+
+
+def exif_orientation(source: Source) -> int:
+    """Return the orientation in the header of a photograph or a TIFF (EXIF 2.32, tag 0x0112), 1 to 8; 1 if it has none."""
+    if nifti.is_nifti(source.path):
+        return 1
+    try:
+        found = _guarded(source, lambda: tiff.orientation(source) if tiff.is_tiff(source.path) else _header_orientation(source))
+    except UnreadableError:  # no picture, or reported when it is read
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def size_mismatch(mask: Source, own: Sequence[int], image: Source | None, size: Sequence[int]) -> DataError:
+    """Return the error about a mask of another size (H, W) than its image; it names an EXIF orientation that explains it."""
+    found = f"{mask} is {own[0]}x{own[1]} (height x width) and its image {image} is {size[0]}x{size[1]}"
+    turns = [turn for each in (image, mask) if each is not None and (turn := exif_orientation(each)) >= 5]
+    if image is not None and turns and tuple(own[:2]) == (size[1], size[0]):
+        kept = f"turned by the EXIF orientation {turns[0]}" if image.exif else f"read without the EXIF orientation {turns[0]}"
+        expected = "A mask is drawn on the image as it is stored, or as it is turned"
+        return DataError(f"{found}, {kept}", expected, f"Type data.exif={'ignore' if image.exif else 'apply'}")
+    return DataError(
+        found, "A mask has the size of its image", "Make the mask again at the image's size, or take the pair out of the folder"
+    )
 
 
 def pixel_spacing(path: Path, orientation: str | None = None) -> tuple[float, float] | None:
@@ -315,7 +339,7 @@ def _load_picture(source: Source) -> RawImage:
             with Image.open(source.path, formats=_FORMATS) as checked:
                 checked.verify()  # checksums, which `load` skips
         raw = from_pillow(picture)
-        orientation = picture.getexif().get(_ORIENTATION, 1)
+        orientation = picture.getexif().get(_ORIENTATION, 1) if source.exif else 1
         deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")
     if deep:
         with source.path.open("rb") as file:
@@ -334,6 +358,12 @@ def _deep_png(path: Path, kind: int) -> RawImage:
     return RawImage(array[..., order], alpha=() if kind == 2 else (len(order) - 1,))
 
 
+def _header_orientation(source: Source) -> int:
+    with Image.open(source.path, formats=_FORMATS) as picture:
+        plain = picture.format == "PNG" and "exif" not in picture.info  # Pillow would decode the pixels to look behind them
+        return 1 if plain else int(picture.getexif().get(_ORIENTATION, 1))
+
+
 def _frames(path: Path) -> int:
     with Image.open(path, formats=_FORMATS) as picture:
         return int(getattr(picture, "n_frames", 1))
@@ -343,5 +373,5 @@ def _header_size(source: Source) -> tuple[int, int]:
     with Image.open(source.path, formats=_FORMATS) as picture:
         picture.seek(source.page or 0)
         check_declared_size(source, picture.height, picture.width, len(picture.getbands()))
-        turned = picture.getexif().get(_ORIENTATION, 1) >= 5
+        turned = source.exif and picture.getexif().get(_ORIENTATION, 1) >= 5
         return (picture.width, picture.height) if turned else (picture.height, picture.width)

@@ -74,7 +74,13 @@ def size(source: Source) -> tuple[int, int]:
         page: Any = file.pages[_index(file, source)[0]]
         height, width = int(page.imagelength), int(page.imagewidth)
         check_declared_size(source, height, width, page.samplesperpixel)
-        return (width, height) if _orientation(page) >= 5 else (height, width)
+        return (width, height) if _orientation(page, source) >= 5 else (height, width)
+
+
+def orientation(source: Source) -> int:
+    """Return the orientation tag of a page, 1 to 8."""
+    with tifffile.TiffFile(source.path) as file:
+        return _orientation(file.pages[_index(file, source)[0]])
 
 
 def load(source: Source) -> RawImage:
@@ -99,7 +105,7 @@ def load(source: Source) -> RawImage:
         array = _channels_last(_decode(source, page, whole, frame), whole.axes, samples)
         palette = _colours(page) if page.photometric == PHOTOMETRIC.PALETTE else None
         array = _values(array, page)
-        return RawImage(apply_orientation(array, _orientation(page)), palette, _alpha(array, page))
+        return RawImage(apply_orientation(array, _orientation(page, source)), palette, _alpha(array, page))
 
 
 @dataclass(frozen=True)
@@ -365,6 +371,7 @@ def _colours(page: Any) -> Array:
     return (table >> 8 if table.max() > 255 else table).astype(np.uint8).T
 
 
-def _orientation(page: Any) -> int:
-    tag = page.tags.get("Orientation")
+def _orientation(page: Any, source: Source | None = None) -> int:
+    """Return the orientation of a page, 1 if it has none or its source is read without."""
+    tag = page.tags.get("Orientation") if source is None or source.exif else None
     return int(tag.value) if tag is not None else 1

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segexp.data.io.images import read_mask
+from segexp.data.io.images import read_mask, size_mismatch
 from segexp.data.labels.regions import SOFT_BORDER, find_numbering, find_regions, slope_share
 from segexp.data.labels.spec import (
     ANY,
@@ -242,11 +242,7 @@ def read_labels(
     for source in sources:
         raw = read_mask(source, table.by_value)
         if size is not None and raw.shape[:2] != size:
-            raise DataError(
-                f"{source} is {raw.shape[0]}x{raw.shape[1]} (height x width) and its image {image} is {size[0]}x{size[1]}",
-                "A mask has the size of its image",
-                "Make the mask again at the image's size, or take the pair out of the folder",
-            )
+            raise size_mismatch(source, raw.shape, image, size)
         encoded.append(table.encode(raw, str(source)))
     return merge_masks(encoded, str(sources[0]))
 

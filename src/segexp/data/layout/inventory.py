@@ -69,6 +69,7 @@ def take_inventory(
     optional: Collection[str] = (),
     exclude: Sequence[str] = (),
     orientation: str | None = None,
+    exif: str = "apply",
 ) -> Inventory:
     """Pair the images below a folder with their masks as `find_cases` does, collecting problems.
 
@@ -110,7 +111,7 @@ def take_inventory(
         sources = masks_by_case(labelled, masks[name], shared[name])
         of_class[name] = {id_: own for id_, own in sources.items() if own or name in optional}
     unplaced: set[Path] = set()
-    paired = place_masks(assemble_cases(found, of_class), problems, unplaced)
+    paired = place_masks(assemble_cases(found, of_class), problems, unplaced, exif)
     cases = _with_groups(paired, groups, root, problems)
     alone = "" in patterns and ((lone_images and lone_masks) or not cases)
     return Inventory(

@@ -393,7 +393,7 @@ def find_data_cases(data: DataConfig) -> list[Case]:
         orientation=data.orientation,
     )
     problems: list[DataError] = []
-    placed = place_masks(cases, problems)
+    placed = place_masks(cases, problems, exif=data.exif)
     if problems:
         raise problems[0]
     return placed
