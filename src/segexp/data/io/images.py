@@ -234,8 +234,8 @@ def align_mask(mask: Path, image: Source) -> tuple[str | None, tuple[Grid, Grid]
         return _guarded(Source(mask), lambda: nifti.align(mask, image.path, image.orientation or "stored"))
     if not all(path.suffix.lower() in (".tif", ".tiff") for path in (mask, image.path)):
         return image.orientation, None
-    ours = _guarded(image, lambda: tiff.grid(image.path))
-    theirs = _guarded(Source(mask), lambda: tiff.grid(mask)) if ours else None
+    theirs = _guarded(Source(mask), lambda: tiff.grid(mask))
+    ours = _guarded(image, lambda: tiff.grid(image.path)) if theirs else None
     return image.orientation, (ours, theirs) if ours and theirs else None
 
 
