@@ -3,6 +3,7 @@ import operator
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,8 @@ def test_the_key_is_a_short_name_and_stays(cases):
 def test_the_key_changes_with_what_is_read_and_how(cases, tmp_path, monkeypatch):
     keys = [store_key(cases, "reader"), store_key(cases, "another reader"), store_key(cases[:1], "reader")]
     keys.append(store_key(cases[::-1], "reader"))  # the store goes by position
+    for how in ({"orientation": "LPS"}, {"exif": False}):
+        keys.append(store_key([replace(case, image=replace(case.image, **how)) for case in cases], "reader"))
     (tmp_path / "0_mask.png").write_bytes(b"longer mask")
     keys.append(store_key(cases, "reader"))
     stat = (tmp_path / "0.png").stat()

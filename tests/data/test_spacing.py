@@ -102,6 +102,17 @@ def test_what_differs_is_named(tmp_path: Path, change: np.ndarray, found: str) -
         assert place_mask(same, Source(image, 0, orientation)) == (same, True)
 
 
+def test_a_mask_that_is_no_volume_cannot_be_turned(tmp_path: Path) -> None:
+    mask, image = Source(tmp_path / "mask.tif", 0), stored(tmp_path / "image.nii", "LPS")
+    tifffile.imwrite(mask.path, np.zeros((5, 7, 6), np.uint8))
+    assert place_mask(mask, Source(image, 0, "LPS"))[0].path == mask.path
+    assert place_mask(mask, Source(image, 0, "stored"))[0] == mask
+    with pytest.raises(DataError, match=r"mask\.tif has no axes in space, and .* is stored as LPS and read as RAS"):
+        place_mask(mask, Source(image, 0, "RAS"))
+    volume = Source(image, 0, "RAS")
+    assert place_mask(volume, Source(tmp_path / "picture.png", None, "RAS"))[0] == Source(image, 0)
+
+
 def geotiff(path: Path, x: float, y: float, side: float = 10.0, point: bool = False) -> Path:
     keys = (1, 1, 0, 1, 1025, 0, 1, 2 if point else 1)
     tags = [(33550, "d", 3, (side, side, 0.0)), (33922, "d", 6, (0, 0, 0, x, y, 0.0)), (34735, "H", len(keys), keys)]

@@ -1,7 +1,9 @@
 """True masks of classes that may overlap."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -171,3 +173,17 @@ def test_pages_of_a_stack_truth(tmp_path):
     tiff.write(tmp_path / "t.tif", [np.zeros((2, 3), np.uint8), np.full((2, 3), 255, np.uint8)])
     read = TruthReader(LabelTable.from_dict(DATA_TRUTH), {job: (tmp_path / "t.tif",)})
     assert read(job, Source(job.file, 1), (2, 3)).tolist() == [[1] * 3] * 2
+
+
+def test_a_mask_volume_lies_on_its_image(tmp_path):
+    image, mask = np.zeros((6, 7, 3), np.int16), np.zeros((6, 7, 3), np.uint8)
+    mask[1, 2] = 1
+    turned = nibabel.Nifti1Image(mask[::-1].copy(), np.array([[-1.0, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), tmp_path / "a.nii")
+    nibabel.save(turned, tmp_path / "m.nii")
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([2.0, 2, 1, 1])), tmp_path / "other.nii")
+    job = Job(tmp_path / "a.nii", "a.nii", "a", 3, "RAS")
+    read = TruthReader(LabelTable({"background": 0, "cell": 1}), {job: (tmp_path / "m.nii",)})
+    np.testing.assert_array_equal(read(job, job.sources[1], (7, 6)), mask[..., 1].T)
+    with pytest.raises(DataError, match=r"other\.nii and its image .*a\.nii lie at different places"):
+        replace(read, files={job: (tmp_path / "other.nii",)})(job, job.sources[1], (7, 6))

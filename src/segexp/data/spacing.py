@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from segexp.data.io import nifti
-from segexp.data.io.images import align_mask, pixel_spacing
+from segexp.data.io.images import align_mask, pixel_spacing, volume_orientation
 from segexp.errors import DataError, UnreadableError
 from segexp.types import Case, Source
 
@@ -42,6 +42,15 @@ def place_mask(mask: Source, image: Source) -> tuple[Source, bool]:
     """
     if image.orientation == "stored" or (image.orientation is None and nifti.is_nifti(image.path)):
         return mask, True
+    if nifti.is_nifti(image.path) and not nifti.is_nifti(mask.path):
+        stored, _ = volume_orientation(image.path)
+        if stored != image.orientation:
+            raise DataError(
+                f"{mask.path} has no axes in space, and its image {image.path} is stored as {stored} and read as "
+                f"{image.orientation}",
+                "A mask that can be turned like its image, a NIfTI volume, was expected",
+                "Convert the mask, or type data.orientation=stored",
+            )
     orientation, grids = align_mask(mask.path, image)
     if grids is not None and grids[0].distance(grids[1]) > NEAR * grids[0].sides.min():
         ours, theirs = grids

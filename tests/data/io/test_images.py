@@ -224,6 +224,14 @@ def test_exif_orientation_of_images_and_masks(tmp_path: Path, orientation: int, 
     assert exif_orientation(stored) == exif_orientation(Source(path)) == orientation
 
 
+def test_exif_orientation_of_a_tiff_that_libtiff_decodes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(RGB8).save(path, compression="jpeg", tiffinfo={274: 6})
+    turned, stored = read_image(Source(path)), read_image(Source(path, exif=False))
+    assert stored.shape == RGB8.shape
+    np.testing.assert_array_equal(turned, np.rot90(stored, -1))
+
+
 def test_gray_conversion(tmp_path: Path) -> None:
     for array in (np.arange(256, dtype=np.uint8).reshape(16, 16), np.arange(65536, dtype=np.uint16).reshape(256, 256)):
         write_png(tmp_path / "g.png", np.dstack([array] * 3))

@@ -232,11 +232,12 @@ def align_mask(mask: Path, image: Source) -> tuple[str | None, tuple[Grid, Grid]
     """
     if nifti.is_nifti(mask) and nifti.is_nifti(image.path):
         return _guarded(Source(mask), lambda: nifti.align(mask, image.path, image.orientation or "stored"))
+    turned = image.orientation if nifti.is_nifti(image.path) else None
     if not all(path.suffix.lower() in (".tif", ".tiff") for path in (mask, image.path)):
-        return image.orientation, None
+        return turned, None
     theirs = _guarded(Source(mask), lambda: tiff.grid(mask))
     ours = _guarded(image, lambda: tiff.grid(image.path)) if theirs else None
-    return image.orientation, (ours, theirs) if ours and theirs else None
+    return turned, (ours, theirs) if ours and theirs else None
 
 
 def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...] | None = None) -> None:
