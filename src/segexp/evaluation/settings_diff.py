@@ -31,6 +31,8 @@ ABSENT = "none"
 """Placeholder for a setting that a run does not have."""
 
 _BACKGROUND = "data.background"
+_DEFAULTS = {_BACKGROUND: FIRST, "data.exif": "apply"}
+"""What runs of versions without these keys did."""
 
 _LONGEST = 4
 """Maximum number of settings in a run name."""
@@ -48,7 +50,7 @@ def varying_settings(records: Sequence[Record], without: Iterable[str] = ()) -> 
     differing = {
         key: values
         for key in keys
-        if _differ(values := [each.get(key, FIRST if key == _BACKGROUND else ABSENT) for each in flats])
+        if _differ(values := [each.get(key, _DEFAULTS.get(key, ABSENT)) for each in flats])
     }
     found: dict[str, list[Any]] = {}
     for key, values in differing.items():
@@ -80,8 +82,7 @@ def _used(record: Record) -> dict[str, Any]:
     settings = flatten(record.config)
     if settings.get(_BACKGROUND, "") is None:
         settings[_BACKGROUND] = "null"
-    elif settings.get(_BACKGROUND) == FIRST:
-        del settings[_BACKGROUND]
+    settings = {key: value for key, value in settings.items() if key not in _DEFAULTS or value != _DEFAULTS[key]}
     off = settings.get("data.unlabeled") is None
     return {key: value for key, value in settings.items() if not (off and _under(key, ("data.pseudo",)))}
 
