@@ -48,9 +48,7 @@ def varying_settings(records: Sequence[Record], without: Iterable[str] = ()) -> 
     flats = [_used(record) for record in records]
     keys = [key for key in dict.fromkeys(key for each in flats for key in each) if not _under(key, left_out)]
     differing = {
-        key: values
-        for key in keys
-        if _differ(values := [each.get(key, _DEFAULTS.get(key, ABSENT)) for each in flats])
+        key: values for key in keys if _differ(values := [each.get(key, _DEFAULTS.get(key, ABSENT)) for each in flats])
     }
     found: dict[str, list[Any]] = {}
     for key, values in differing.items():
