@@ -49,6 +49,10 @@ class UnreadableError(DataError):
         return partial(type(self), file=self.file), (self.found, self.expected, self.do)
 
 
+class NotFiniteImageError(UnreadableError):
+    """A file with values that are NaN or infinite, which are not declared as nodata."""
+
+
 class ConfigError(SegexpError):
     """The command line or a configuration file asks for something that does not exist or cannot work."""
 

@@ -3,7 +3,7 @@
 Shapes: B batch, C channels, K classes, H W pixels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -24,12 +24,15 @@ class Source:
     The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored;
     "stored": as they are stored, and positions in headers are not compared. The EXIF orientation of a photograph, or that of a
     TIFF, is applied where `exif` is true.
+    Pixels of an image hold no data where they have the value that the file declares, or `nodata`, a number or "nan" (see
+    `data.nodata`); with "none" all pixels hold data.
     """
 
     path: Path
     page: int | None = None
     orientation: str | None = None
     exif: bool = True
+    nodata: float | str | None = None
 
     def __str__(self) -> str:
         return str(self.path) if self.page is None else f"{self.path}[{self.page}]"
@@ -54,6 +57,10 @@ class Case:
     split: str | None = None
     group: str | None = None
     classes: tuple[str, ...] = ()
+
+    def with_nodata(self, nodata: float | str | None) -> "Case":
+        """Return the case with the nodata value of its image, see `Source`."""
+        return replace(self, image=replace(self.image, nodata=nodata))
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ class DataSpec:
     def first(self) -> int:
         """Index of the first class that counts in means: 1, or 0 without a background."""
         return int(self.background)
+
+    def without_nodata(self, classes: Array, valid: Array | None) -> Array:
+        """Return a prediction (H, W) uint8 with background, or 255 where no class is the background, where `valid` is False."""
+        return classes if valid is None else np.where(valid, classes, np.uint8(0 if self.background else IGNORE))
 
     @property
     def foreground(self) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from segexp.checks.issues import Finding
 from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import CaseScan, Fault
 from segexp.config.schema import DataConfig
-from segexp.data.damaged import exclude_override, first_reasons
+from segexp.data.damaged import NOT_A_NUMBER, exclude_override, first_reasons
 from segexp.data.labels.regions import SOFT_BORDER
 from segexp.data.layout.inventory import Inventory
-from segexp.errors import DataError, SegexpError, UnreadableError, listed, pluralise, sentence
+from segexp.errors import DataError, NotFiniteImageError, SegexpError, UnreadableError, listed, pluralise, sentence
 
 MAX_UNPAIRED = 10
 """Maximum number of files named in a message."""
@@ -89,13 +89,15 @@ def check_faults(faults: Sequence[Fault], data: DataConfig, problems: Sequence[D
     """
     findings = []
     broken = [fault for fault in faults if fault.kind == "unreadable"]
+    nan = any(isinstance(fault.problem, NotFiniteImageError) for fault in broken)
     stacks = [problem for problem in problems if isinstance(problem, UnreadableError)]
     of_faults = ((str(fault.source.path), fault.problem) for fault in broken)
     if reasons := first_reasons([*((problem.file, problem) for problem in stacks), *of_faults]):
         text = f"{pluralise(len(reasons), 'file')} cannot be used: {'; '.join(reasons.values())}"
         line = exclude_override(reasons, data.root, data.exclude)
-        do = f"Copy them again from where they came, or leave them and their partners out: type {line}"
-        findings.append(Finding("error", "unreadable", text, do, _ids(broken)))
+        do = NOT_A_NUMBER if nan else "Copy"
+        do += f" them again from where they came, or leave them and their partners out: type {line}"
+        findings.append(Finding("error", "unreadable", text, do, _ids(broken), {"nodata": "nan"} if nan else {}))
     if mismatched := [fault for fault in faults if fault.kind == "size"]:
         text = (
             f"{len(mismatched)} {'masks have' if len(mismatched) > 1 else 'mask has'} another size than the image: "

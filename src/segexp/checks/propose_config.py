@@ -203,6 +203,7 @@ def propose_config(examination: Examination, given: DataConfig, taken: Collectio
         ("ignore", data.ignore or [], "values of pixels that do not count"),
         ("threshold", data.threshold, _threshold_reason(data)),
         ("channels", data.channels, _channels_reason(examination, given)),
+        *([("nodata", data.nodata, "value of pixels without data")] if data.nodata is not None else []),
         *_crop_entries(data, given, chosen, list(classes), shares),
         ("normalize", *_normalize(examination, given)),
         ("val_fraction", data.val_fraction, _val_reason(examination.cases)),

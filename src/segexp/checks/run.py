@@ -15,6 +15,7 @@ from segexp.checks.files import check_faults, check_images, check_inventory, che
 from segexp.checks.issues import Examination, Finding, sort_findings
 from segexp.checks.leakage import check_groups, check_names, check_series
 from segexp.checks.mask_values import check_shares, check_values, classes_line
+from segexp.checks.nodata import check_nodata
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.checks.split_classes import check_split_classes
 from segexp.config.schema import DataConfig
@@ -103,7 +104,7 @@ def _resolve_layout(data: DataConfig) -> ResolvedDataset:
 
 def _inventory(data: DataConfig) -> Inventory:
     image, mask = data.image or "", data.mask or ""
-    return take_inventory(
+    found = take_inventory(
         *(Path(data.root), image, mask),
         groups=data.groups,
         optional=data.optional_masks,
@@ -111,6 +112,7 @@ def _inventory(data: DataConfig) -> Inventory:
         orientation=data.orientation,
         exif=data.exif,
     )
+    return replace(found, cases=tuple(case.with_nodata(data.nodata) for case in found.cases))
 
 
 def _resolve_classes(resolved: ResolvedDataset) -> None:
@@ -176,7 +178,7 @@ def run_checks(
     found.findings += check_faults(faults, data, inventory.problems)
     found.findings += _leaks(scans, found, root)
     image_findings = check_images(scans, data)
-    found.findings += image_findings
+    found.findings += image_findings + check_nodata(scans, data)
     if any(finding.kind == "exchanged" for finding in image_findings):
         table = None  # findings on exchanged masks would be meaningless
     if table:

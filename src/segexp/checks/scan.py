@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from segexp.checks.issues import CaseFacts
-from segexp.data.io.images import pages_left_out, read_mask, read_stored, size_mismatch, stored_type
+from segexp.checks.nodata import Extremes, find_extremes
+from segexp.data.io.images import mask_nodata, pages_left_out, read_mask, read_stored, size_mismatch, stored_type
 from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
@@ -91,6 +92,7 @@ class MaskScan:
         unclaimed: counts of values without a class.
         slope: see `slope_share`.
         regions: of each value; none for two values of two classes.
+        nodata: the value that the file declares as nodata and the class that it is read as; None if there is no such class.
     """
 
     source: Source
@@ -98,6 +100,7 @@ class MaskScan:
     unclaimed: dict[Value, int]
     slope: float
     regions: tuple[Region, ...]
+    nodata: tuple[int, str] | None = None
 
     def soft(self, ends: tuple[int, int] | None) -> bool:
         """Return whether this is a two-class mask with soft borders: most pixels near the two values, slopes in between."""
@@ -180,6 +183,8 @@ class CaseScan:
         raw_digest: of the values of a single mask file, comparable with `digest`; "" for several files.
         transparency: channels of the file with those that are declared as transparency, left out and not uniform; 0 without.
         left_out: files of the case with pages that are no pictures, and how many.
+        nodata: number of pixels without data.
+        extremes: of the channels, see `find_extremes`.
     """
 
     case: Case
@@ -194,6 +199,8 @@ class CaseScan:
     raw_digest: str = ""
     transparency: int = 0
     left_out: tuple[tuple[str, int], ...] = ()
+    nodata: int = 0
+    extremes: tuple[Extremes, ...] = ()
 
     def of_class(self, name: str) -> "CaseScan":
         """Return the scan restricted to the masks of one overlapping class."""
@@ -255,7 +262,7 @@ def scan_cases(
 def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> Seen:
     """Decode and scan one case."""
     try:
-        image, alpha = read_stored(case.image, channels)
+        image, alpha, valid = read_stored(case.image, channels)
     except DataError as problem:
         return None, (Fault("unreadable", case, case.image, problem),)
     masks: list[MaskScan] = []
@@ -272,13 +279,19 @@ def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> 
         if raw.shape[:2] != image.shape[:2]:
             faults.append(Fault("size", case, source, size_mismatch(source, raw.shape, case.image, image.shape)))
             continue
+        tag = mask_nodata(source)
+        name = None if own is None or tag is None else own.owner(tag)
+        own = None if own is None else own.ignoring(tag)
         scan = scan_mask(source, raw, own)
+        if own is not None and tag is not None and name is not None and tag in scan.counts and name in own.classes:
+            scan = replace(scan, nodata=(tag, name))
         masks.append(scan)
         raws.append(raw)
         indices.append(encode_leniently(raw, own, scan) if own else None)
     labels = None
     if table is not None and indices and not faults and all(mask is not None for mask in indices):
         labels = merge_case_masks(table, case, [mask for mask in indices if mask is not None])
+        labels = labels if valid is None else np.where(valid, labels, np.uint8(IGNORE))
     plain = one_channel(image)
     return CaseScan(
         case,
@@ -293,6 +306,8 @@ def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> 
         digest(raws[0]) if len(raws) == 1 else "",
         0 if alpha is None or alpha.min() == alpha.max() else image.shape[2] + alpha.shape[2],
         tuple((str(source.path), pages_left_out(source.path)) for source in (case.image, *(mask.source for mask in masks))),
+        0 if valid is None else int(np.count_nonzero(~valid)),
+        find_extremes(plain, valid),
     ), tuple(faults)
 
 

@@ -4,10 +4,11 @@ Sections are frozen models; unknown keys are refused and values are not coerced.
 Hydra; `make schema` generates help pages, `docs/reference.md` and `conf/schema.json`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -27,6 +28,7 @@ Orientation = Annotated[
         description="three letters for the directions of the axes, such as RAS or LPS, or stored",
     ),
 ]
+Nodata = int | float | Literal["nan", "none"]
 FIRST = "first"
 """`data.background`: the first of `data.classes`."""
 
@@ -139,6 +141,10 @@ class DataConfig(Section):
         "apply",
         "EXIF orientation of photographs and TIFF files: apply, as viewers do | ignore: masks were drawn without it",
     )
+    nodata: Nodata | None = key(
+        None,
+        "value of pixels without data, a number or nan, beside the one that a TIFF declares; none: there are no such pixels",
+    )
     size: Count | Positive | Pair | None = key(None, "working resolution: longest side, [h, w], a factor, or null for native")
     crop: Count | Pair | None = key(None, "training crop in working pixels: a side, [h, w], or null for whole images")
     repeat: Count = key(1, "crops per image and epoch")
@@ -160,6 +166,12 @@ class DataConfig(Section):
         "auto", "of decoded images: ram | disk | none | auto (ram where it takes less than a third of it)"
     )
     max_pixels: Count | None = key(4194304, "larger images are predicted in overlapping windows; null: never")
+
+    @field_validator("nodata", mode="before")
+    @classmethod
+    def _name_nan(cls, value: Any) -> Any:
+        """Name NaN, which is not equal to itself and not part of JSON; infinite values count as NaN."""
+        return "nan" if isinstance(value, float) and not math.isfinite(value) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -69,8 +69,7 @@ class DiskStore:
     def __getitem__(self, position: int) -> DecodedCase:
         if self._bytes is None:
             self._bytes = np.memmap(self.folder / "pictures.bin", mode="r")
-        image, mask = (self._array(*entry) for entry in self.entries[position])
-        return DecodedCase(image, mask)
+        return DecodedCase(*(self._array(*entry) for entry in self.entries[position]))
 
     def _array(self, start: int, shape: list[int], dtype: str) -> np.ndarray:
         assert self._bytes is not None, "opened by __getitem__"
@@ -86,7 +85,7 @@ class DiskStore:
             with (part / "pictures.bin").open("wb") as file:
                 for picture in pictures:
                     entry = []
-                    for array in (picture.image, picture.mask):
+                    for array in picture.arrays:
                         data = np.ascontiguousarray(array)
                         entry.append((position, list(data.shape), data.dtype.str))
                         content = data.tobytes() + bytes(-data.nbytes % 8)  # keeps the next array aligned
@@ -143,7 +142,7 @@ def open_store(
         DataError: a case cannot be read, or the cache folder cannot be written.
     """
     few = [reader(case) for case in cases[:: max(1, len(cases) // samples)]] if cache == "auto" else []
-    mode = choose_cache(cache, sum(one.image.nbytes + one.mask.nbytes for one in few) * len(cases) // max(1, len(few)))
+    mode = choose_cache(cache, sum(array.nbytes for one in few for array in one.arrays) * len(cases) // max(1, len(few)))
     wrap = visit or iter
     if mode == "ram":
         return RamStore(wrap(read_all(reader, cases)))

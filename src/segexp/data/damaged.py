@@ -8,8 +8,11 @@ from typing import Any
 from segexp.config.overrides import to_overrides
 from segexp.config.schema import DataConfig
 from segexp.data.statistics import read_all
-from segexp.errors import DataError, UnreadableError
+from segexp.errors import DataError, NotFiniteImageError, UnreadableError
 from segexp.types import Case
+
+NOT_A_NUMBER = "If NaN means that there are no data, type data.nodata=nan; otherwise copy"
+"""Begin of the advice on files with NaN."""
 
 
 def exclude_override(files: Iterable[str], root: Path | str, excluded: Sequence[str] = ()) -> str:
@@ -31,10 +34,11 @@ class UnreadableFilesError(DataError):
         reasons = first_reasons((problem.file, problem) for problem in problems)
         line = exclude_override(reasons, root, excluded)
         one = len(reasons) == 1
+        copy = NOT_A_NUMBER if any(isinstance(problem, NotFiniteImageError) for problem in problems) else "Copy"
         super().__init__(
             ("" if one else f"{len(reasons)} files cannot be used: ") + "; ".join(reasons.values()),
             "No case is left out in silence",
-            f"Copy {'the file' if one else 'them'} again from where {'it' if one else 'they'} came, or leave "
+            f"{copy} {'the file' if one else 'them'} again from where {'it' if one else 'they'} came, or leave "
             f"{'it and its partner' if one else 'them and their partners'} out: type {line}",
         )
 

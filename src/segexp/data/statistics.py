@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 
 from segexp.config.schema import DataConfig
-from segexp.data.io.images import read_image
+from segexp.data.io.images import read_image_and_valid
 from segexp.data.labels.modes import ALL_CLASSES, MULTICLASS, MULTILABEL, LabelMode
 from segexp.data.labels.multilabel import Labels, label_table
-from segexp.data.preprocessing import Size, resize_image, to_unit, working_size
+from segexp.data.preprocessing import Size, resize_image, resize_mask, to_unit, working_size
 from segexp.errors import DataError
 from segexp.types import IGNORE, Case, Fingerprint
 
@@ -25,10 +25,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DecodedCase:
-    """A decoded case: image (h, w, C) at working size, mask (H, W) uint8 class index or bit set at its original size."""
+    """A decoded case.
+
+    Attributes:
+        image: (h, w, C) at working size, nodata pixels filled.
+        mask: (H, W) uint8 class index or bit set at its original size; nodata pixels of the image are ignored.
+        valid: (h, w) bool, False for nodata pixels of the image; None if every pixel holds data.
+    """
 
     image: np.ndarray
     mask: np.ndarray
+    valid: np.ndarray | None = None
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays that it has."""
+        return tuple(array for array in (self.image, self.mask, self.valid) if array is not None)
 
 
 @dataclass(frozen=True)
@@ -51,10 +63,14 @@ class Reader:
         Raises:
             DataError: a file cannot be read, sizes differ, or a mask value belongs to no class; names the file.
         """
-        image = read_image(case.image, self.channels)
+        image, valid = read_image_and_valid(case.image, self.channels)
         size = image.shape[:2]
         mask = self.labels.read(case, size) if case.masks else np.full(size, IGNORE, np.uint8)
-        return DecodedCase(resize_image(image, working_size(self.size, size, str(case.image))), mask)
+        image = resize_image(image, working := working_size(self.size, size, str(case.image)))
+        if valid is None:
+            return DecodedCase(image, mask)
+        mask = np.where(valid, mask, np.uint8(IGNORE))
+        return DecodedCase(image, mask, resize_mask(valid.view(np.uint8), working).view(bool))
 
 
 def make_reader(data: DataConfig) -> Reader:
@@ -101,7 +117,7 @@ def image_stats(picture: DecodedCase, labelling: LabelMode = MULTICLASS) -> Imag
 
 @dataclass
 class Statistics:
-    """Running sums over images, per channel, in the units of the files."""
+    """Running sums over images, per channel, in the units of the files; nodata pixels do not count."""
 
     channels: int
     classes: int
@@ -125,14 +141,14 @@ class Statistics:
 
     def add(self, picture: DecodedCase) -> None:
         """Add one case."""
-        values = picture.image.reshape(-1, self.channels)
+        values = picture.image.reshape(-1, self.channels) if picture.valid is None else picture.image[picture.valid]
         wide = np.ascontiguousarray(values.T, np.float64)  # a row per channel: ten times as fast as a column
         self.count += 1
         self.pixels += len(values)
         self.total += wide.sum(axis=1)
         self.square += np.square(wide).sum(axis=1)
-        self.low = np.minimum(self.low, wide.min(axis=1))
-        self.high = np.maximum(self.high, wide.max(axis=1))
+        self.low = np.minimum(self.low, wide.min(axis=1, initial=np.inf))
+        self.high = np.maximum(self.high, wide.max(axis=1, initial=-np.inf))
         self.class_pixels += self.label_mode.pixels(picture.mask, self.classes)
         self.known += int(np.count_nonzero(picture.mask != IGNORE))
         self.dtypes.add(str(picture.image.dtype))

@@ -324,7 +324,8 @@ class ExplainedImage:
 
 def _explained(explainer: Explainer, box: Sequence[int] | None, region: str, loaded: LoadedImage) -> ExplainedImage | str:
     """Return the map of an image, or why there is nothing to explain in it."""
-    prediction = explainer.segmenter.classes(loaded.image)
+    segmenter = explainer.segmenter
+    prediction = segmenter.spec.without_nodata(segmenter.classes(loaded.image), loaded.valid)
     pixels, absent = select_region(explainer, box, region, prediction, loaded.truth)
     if absent and not explainer.whole:
         return absent

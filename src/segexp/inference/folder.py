@@ -153,7 +153,7 @@ def predict_folder(
         for (job, source), loading in read_ahead(items, read, lambda item: count_pixels(item[1])):
             try:
                 loaded = loading.result()
-                prediction = predictor(loaded.image) if loaded is not None and job not in failed else None
+                prediction = predictor(loaded.image, valid=loaded.valid) if loaded is not None and job not in failed else None
             except Exception as error:
                 reason = failure_reason(error, "type a smaller max_pixels, or gpus=0 for the CPU")
                 if job not in failed:

@@ -253,11 +253,12 @@ def read_ahead(
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image (H, W, C) with its flags and, if known, ground truth (H, W)."""
+    """A decoded image (H, W, C) with its flags, ground truth (H, W) if known, and which pixels hold data, None if all do."""
 
     image: Array
     flags: tuple[str, ...]
     truth: Array | None
+    valid: Array | None = None
 
 
 def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, untrue: list[str]) -> LoadedImage:
@@ -266,7 +267,7 @@ def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, 
     Raises:
         DataError: the image is broken, or its number of channels does not fit the network.
     """
-    array = read_stored(source, training.channels).values
+    array, _, valid = read_stored(source, training.channels)
     have = array.shape[2]
     if have != training.channels and {have, training.channels} != {1, 3}:
         pages = "; pages of one file are channels only where their number is the network's" if source.page is not None else ""
@@ -280,7 +281,7 @@ def load_image(job: Job, source: Source, training: TrainingStats, truth: Truth, 
     except SegexpError as error:
         untrue.append(error.found)
         true = None
-    return LoadedImage(fit_channels(array, training.channels, source), image_flags(array, training), true)
+    return LoadedImage(fit_channels(array, training.channels, source), image_flags(array, training), true, valid)
 
 
 def count_pixels(source: Source) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segexp.config.schema import DataConfig
-from segexp.data.io.images import page_count, read_mask
+from segexp.data.io.images import mask_nodata, page_count, read_mask
 from segexp.data.labels.class_table import LabelTable, merge_masks
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
@@ -78,7 +78,9 @@ class TruthReader:
         """
         masks = []
         for file in self.files.get(job, ()):
-            mask = self.labels.encode(read_mask(_page(file, source), self.labels.by_value), str(file))
+            page = _page(file, source)
+            raw = read_mask(page, self.labels.by_value)
+            mask = self.labels.ignoring(mask_nodata(page)).encode(raw, str(file))
             if mask.shape != tuple(size[:2]):
                 raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
             masks.append(mask)

@@ -153,6 +153,7 @@ class Job:
         orientation: in which a volume is sliced, None as it is stored.
         placements: position and resolution of the pictures of a TIFF file.
         exif: whether the EXIF orientation of a photograph is applied.
+        nodata: value of pixels without data, see `Source`.
     """
 
     file: Path
@@ -162,6 +163,7 @@ class Job:
     orientation: str | None = None
     placements: tuple[Placement, ...] = field(default=(), compare=False, repr=False)
     exif: bool = True
+    nodata: float | str | None = None
 
     @property
     def volume(self) -> bool:
@@ -177,7 +179,7 @@ class Job:
     def sources(self) -> tuple[Source, ...]:
         """Its images in order."""
         pages = (None,) if self.pages is None else range(self.pages)
-        return tuple(Source(self.file, page, self.orientation, self.exif) for page in pages)
+        return tuple(Source(self.file, page, self.orientation, self.exif, self.nodata) for page in pages)
 
     def label(self, source: Source) -> str:
         """Return the name of one of its images in messages and tables."""
@@ -257,7 +259,9 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
     jobs, renamed = _named(root, sorted(chosen, key=natural_key))
     exif = data.exif == "apply"
     turned = [replace(job, orientation=data.orientation if job.volume else None, exif=exif) for job in jobs]
-    counted = tuple(replace(job, pages=_pages(job, channels), placements=_placements(job)) for job in turned)
+    counted = tuple(
+        replace(job, pages=_pages(job, channels), placements=_placements(job), nodata=data.nodata) for job in turned
+    )
     return Inventory(given, output, counted, masks, tuple(text for text in (*left_out, renamed) if text))
 
 
@@ -310,7 +314,7 @@ def _pages(job: Job, channels: int) -> int | None:
         pages = page_count(file, job.orientation)
         if nifti.is_nifti(file):
             return pages
-        as_channels = pages == channels and read_image(Source(file, 0)).shape[2] == 1
+        as_channels = pages == channels and read_image(Source(file, 0, nodata="nan")).shape[2] == 1
         return None if pages == 1 or as_channels else pages
     except SegexpError:
         return None

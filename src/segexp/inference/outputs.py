@@ -162,8 +162,9 @@ class MaskWriter:
             self._write(job, paths[0], classes, self.spec.palette)
 
     def _write_two(self, job: Job, path: Path, pages: Sequence[Array]) -> None:
-        """Write binary masks as 0 and 255, in a volume as 0 and 1."""
-        self._write(job, path, pages if job.volume else [mask * np.uint8(255) for mask in pages])
+        """Write binary masks as 0 and 255, and 127 for ignored pixels; in a volume as 0, 1 and 255."""
+        gray = np.array([0, 255, *[127] * 254], np.uint8)
+        self._write(job, path, pages if job.volume else [gray[mask] for mask in pages])
 
     def _write(self, job: Job, path: Path, pages: Sequence[Array], palette: Any = None) -> None:
         if job.volume:

@@ -24,7 +24,8 @@ class Prediction:
     """Prediction for one image.
 
     Attributes:
-        probabilities: (K, H, W) float32 on the CPU, mean over views; of exclusive classes summing to 1.
+        probabilities: (K, H, W) float32 on the CPU, mean over views; of exclusive classes summing to 1. 0 for pixels without
+            data, which the other arrays and the scores leave out as well.
         classes: (H, W) uint8; bit sets for overlapping labels.
         uncertainty: (H, W) float32 from 0 to 1, the entropy of the mean probabilities (`LabelMode`); None if not requested.
         scores: "entropy", its mean over pixels. With several views also "mutual_information" (0 to 1), the entropy minus the
@@ -87,12 +88,18 @@ class Predictor:
             return self.postprocessing
         return self.members[0].postprocessing if len(self.members) == 1 else Postprocessing()
 
-    def __call__(self, image: np.ndarray, told: Callable[[np.ndarray], None] = lambda _: None) -> Prediction:
+    def __call__(
+        self,
+        image: np.ndarray,
+        told: Callable[[np.ndarray], None] = lambda _: None,
+        valid: np.ndarray | None = None,
+    ) -> Prediction:
         """Return the prediction for an image array (H, W, C) uint8, uint16 or float32.
 
         Args:
             image: the array.
             told: called with the mask (H, W) of each view if there are several.
+            valid: (H, W) bool, which pixels hold data; None if all do. The others become `DataSpec.without_nodata`.
 
         Raises:
             DataError: the image has another number of channels than the members.
@@ -103,19 +110,21 @@ class Predictor:
         inside = 0.0
         for seen in self._seen(image):
             if several:  # masks are compressed until the final mask is known
-                mask = self.label_mode.decide(seen, self.rule)
+                mask = self.spec.without_nodata(self.label_mode.decide(seen, self.rule), valid)
                 told(mask)
                 masks.append(zlib.compress(mask.tobytes(), 1))
-                inside += entropy(seen, labelling=self.label_mode) / self.views
+                inside += entropy(seen, labelling=self.label_mode, valid=valid) / self.views
             if total is not None and total.device != seen.device:  # this view did not fit into GPU memory
                 total, seen = total.cpu(), seen.cpu()
             total = seen if total is None else total.add_(seen)
             del seen  # free it before the next view is computed
         assert total is not None, "there is at least one member"
         mean = (total.div_(self.views) if several else total).cpu()
-        classes = self.label_mode.decide(mean, self.rule)
+        classes = self.spec.without_nodata(self.label_mode.decide(mean, self.rule), valid)
         uncertainty = np.empty(classes.shape, np.float32) if several or self.uncertainty else None
-        scores = {"entropy": entropy(mean, uncertainty, self.label_mode)}
+        scores = {"entropy": entropy(mean, uncertainty, self.label_mode, valid)}
+        if valid is not None:
+            mean *= torch.from_numpy(valid)
         if several:
             scores["disagreement"] = _disagreement(
                 masks, classes, range(self.spec.first, self.spec.num_classes), self.label_mode
@@ -130,21 +139,30 @@ class Predictor:
                 yield member.probabilities(image, view)
 
 
-def entropy(probabilities: torch.Tensor, into: np.ndarray | None = None, labelling: LabelMode = MULTICLASS) -> float:
+def entropy(
+    probabilities: torch.Tensor,
+    into: np.ndarray | None = None,
+    labelling: LabelMode = MULTICLASS,
+    valid: np.ndarray | None = None,
+) -> float:
     """Return the mean over pixels of the entropy of probabilities (K, H, W), from 0 to 1.
 
     Args:
         probabilities: of the label mode.
         into: (H, W) float32, filled with the entropy of each pixel.
         labelling: label mode.
+        valid: (H, W) bool, the pixels that count; the others have an entropy of 0. None: all.
     """
     total = 0.0
     for rows in row_slices(probabilities):
         here = labelling.entropy(probabilities[:, rows]).clamp_(0, 1)
+        if valid is not None:
+            here *= torch.from_numpy(valid[rows]).to(here.device)
         total += float(here.sum(dtype=torch.float64))
         if into is not None:
             into[rows] = here.cpu().numpy()
-    return total / (probabilities.shape[1] * probabilities.shape[2])
+    pixels = probabilities.shape[1] * probabilities.shape[2]
+    return total / (pixels if valid is None else max(1, int(np.count_nonzero(valid))))
 
 
 def _disagreement(masks: list[bytes], consensus: np.ndarray, classes: Sequence[int], labelling: LabelMode) -> float:

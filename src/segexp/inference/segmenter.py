@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from segexp.config.schema import TrainConfig
-from segexp.data.io.images import fit_channels, read_image
+from segexp.config.schema import DataConfig, TrainConfig
+from segexp.data.io.images import fill_nodata, fit_channels, read_image_and_valid
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, DataError
@@ -164,6 +164,9 @@ class Segmenter:
     def predict(self, image: Image) -> np.ndarray:
         """Return the class index (H, W) uint8 of each pixel of an image, at original size; of overlapping labels, bit sets.
 
+        Pixels without data, of a file (see `data.nodata`) or of a masked array, are background, or 255 where no class is the
+        background.
+
         Args:
             image: an array (H, W) or (H, W, C) of uint8, uint16 or float32, a PIL image, or the path of a file.
 
@@ -179,7 +182,7 @@ class Segmenter:
     def probabilities(self, image: Image, view: View = IDENTITY) -> torch.Tensor:
         """Return probabilities (K, H, W) float32 of an image at original size; see `LabelMode`.
 
-        They are on the device of the weights, or in main memory if GPU memory is insufficient.
+        They are on the device of the weights, or in main memory if GPU memory is insufficient; 0 for pixels without data.
 
         Args:
             image: as in `predict`.
@@ -188,8 +191,13 @@ class Segmenter:
         Raises:
             DataError: the image has another number of channels than the network, or its values for it are not finite.
         """
+        probabilities, valid = self._probabilities(image, view)
+        return probabilities if valid is None else probabilities * torch.from_numpy(valid).to(probabilities.device)
+
+    def _probabilities(self, image: Image, view: View = IDENTITY) -> tuple[torch.Tensor, np.ndarray | None]:
+        """Return `probabilities` as the network gives them, also for filled pixels, and which pixels hold data."""
         name = image if isinstance(image, str | os.PathLike) else "this image"
-        image = self.read(image)
+        image, valid = self.read(image)
         if image.ndim != 3 or image.shape[2] != self.spec.channels:
             raise DataError(
                 f"The image has {image.shape[2] if image.ndim == 3 else 'no axis for its'} channels, shape {image.shape}",
@@ -204,28 +212,34 @@ class Segmenter:
 
         size = (image.shape[0], image.shape[1])
         logits = self._segment(read, (working.shape[0], working.shape[1]), size, view)
-        return require_finite(self.label_mode.probabilities_(logits), name)
+        return require_finite(self.label_mode.probabilities_(logits), name), valid
 
-    def read(self, image: Image) -> np.ndarray:
-        """Return an image as an array (H, W, C), reading files and converting PIL images; gray and colour become each other.
+    def read(self, image: Image) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return an image as an array (H, W, C), and which pixels of a file or masked array hold data, (H, W); None if all do.
+
+        PIL images are converted; gray and colour become each other.
 
         Raises:
             DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
         """
         if isinstance(image, str | os.PathLike):
-            exif = self.provenance is None or self.provenance.config.data.exif == "apply"
-            return read_image(Source(Path(image), exif=exif), self.spec.channels)
+            data = self.provenance.config.data if self.provenance else DataConfig()
+            source = Source(Path(image), exif=data.exif == "apply", nodata=data.nodata)
+            return read_image_and_valid(source, self.spec.channels)
         if not isinstance(image, np.ndarray):
             whole = image.mode in ("LA", "RGBA") and len(image.mode) == self.spec.channels
             array = np.asarray(image.convert(SHOWN[image.mode]) if image.mode in SHOWN and not whole else image)
-            return fit_channels(array[..., None] if array.ndim == 2 else array, self.spec.channels, "The image")
-        image = image[..., None] if image.ndim == 2 else image
+            return fit_channels(array[..., None] if array.ndim == 2 else array, self.spec.channels, "The image"), None
+        image, valid = image[..., None] if image.ndim == 2 else image, None
+        if isinstance(image, np.ma.MaskedArray) and image.ndim == 3:
+            image, valid = fill_nodata(image.data, np.ma.getmaskarray(image))
         swapped = image.ndim == 3 and {image.shape[2], self.spec.channels} == {1, 3}
-        return fit_channels(image, self.spec.channels, "The image") if swapped else image
+        return (fit_channels(image, self.spec.channels, "The image") if swapped else image), valid
 
     def classes(self, image: Image) -> np.ndarray:
         """Return the class index (H, W) uint8 of each pixel of an image; of overlapping labels, bit sets."""
-        return self.label_mode.decide(self.probabilities(image), self.postprocessing)
+        probabilities, valid = self._probabilities(image)
+        return self.spec.without_nodata(self.label_mode.decide(probabilities, self.postprocessing), valid)
 
     def decide(self, logits: torch.Tensor) -> np.ndarray:
         """Return the mask (H, W) uint8 of logits (K, H, W), which are modified in place."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segexp.data.io.images import read_image, read_mask
+from segexp.data.io.images import mask_nodata, read_image, read_image_and_valid, read_mask
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
 from segexp.data.layout.infer_classes import evenly_spread
 from segexp.data.preprocessing import resize_image, resize_mask
@@ -120,7 +120,10 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
         return None
     small = resize_to_side(to_display(image), side)
     try:
-        own = [table_of(table, case, number) if table else None for number in range(len(case.masks))]
+        own = [
+            table_of(table, case, number).ignoring(mask_nodata(source)) if table else None
+            for number, source in enumerate(case.masks)
+        ]
         raws = [read_mask(source, by.by_value if by else True) for source, by in zip(case.masks, own, strict=True)]
     except DataError:
         return small
@@ -169,9 +172,10 @@ def sample_intensities(cases: Sequence[Case]) -> tuple[Array, int]:
     found = []
     for case in evenly_spread(cases, SAMPLED_IMAGES):
         try:
-            values = read_image(case.image).ravel()
+            image, valid = read_image_and_valid(case.image)
         except DataError:
             continue
+        values = (image if valid is None else image[valid]).ravel()
         found.append(values[:: max(1, len(values) // SAMPLED_PIXELS)].astype(np.float32))
     return (np.concatenate(found) if found else np.zeros(0, np.float32)), len(found)
 

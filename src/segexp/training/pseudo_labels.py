@@ -25,7 +25,7 @@ from segexp.config.components import named_targets
 from segexp.config.naming import TEACHER
 from segexp.config.schema import TrainConfig
 from segexp.data.datamodule import SegmentationDataModule
-from segexp.data.io.images import read_image, write_png
+from segexp.data.io.images import read_image_and_valid, write_png
 from segexp.data.labels.modes import LabelMode
 from segexp.data.statistics import DecodedCase, image_stats, read_all
 from segexp.devices import choose_devices
@@ -74,8 +74,10 @@ def write_pseudo_labels(
     surest = 0.0
     with atomic_folder(folder) as part:
         for number, case in enumerate(track(iter(cases), len(cases))):
-            probabilities = teacher.probabilities(read_image(case.image, teacher.spec.channels))
+            image, valid = read_image_and_valid(case.image, teacher.spec.channels)
+            probabilities = teacher.probabilities(image)
             sure = confidence(probabilities, teacher.label_mode).cpu().numpy()
+            sure = sure if valid is None else np.where(valid, sure, 0)
             mask = teacher.label_mode.decide(probabilities, Postprocessing())
             mask[sure < settings["confidence"]] = IGNORE
             surest = max(surest, float(sure.max()))

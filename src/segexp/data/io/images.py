@@ -3,6 +3,7 @@
 Legend: H W pixels, C channels.
 """
 
+import math
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from PIL import Image
 from segexp.atomic import atomic_write
 from segexp.data.io import nifti, tiff
 from segexp.data.io.raw import Grid, RawImage, apply_orientation, check_declared_size, from_pillow
-from segexp.errors import DataError, SegexpError, UnreadableError
+from segexp.errors import DataError, NotFiniteImageError, SegexpError, UnreadableError
 from segexp.types import Source
 
 Array = npt.NDArray[Any]
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
 """Supported file extensions, besides `nifti.ENDINGS`."""
+
+NODATA_LABEL = -9999
+"""Value of pixels without data in a decoded mask whose own nodata value is NaN, or none that a class can have."""
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 _ORIENTATION = 0x0112
@@ -39,17 +43,19 @@ class StoredImage(NamedTuple):
     Attributes:
         values: (H, W, C).
         alpha: (H, W, 1 or more), the channels that are declared as transparency where they are left out of `values`, else None.
+        valid: (H, W) bool, False for nodata pixels, which are filled; None if every pixel holds data.
     """
 
     values: Array
     alpha: Array | None
+    valid: Array | None = None
 
 
 def read_image(source: Source, channels: int | None = None) -> Array:
     """Read an image as (H, W, C) uint8, uint16 or float32; palettes become colours.
 
     Other number types become float32. A multi-page TIFF of up to 16 equal pages, read without a page, has a channel per page. A
-    page of a NIfTI volume is a slice along its third axis, see `nifti`.
+    page of a NIfTI volume is a slice along its third axis, see `nifti`. Nodata pixels are filled, see `read_image_and_valid`.
 
     Args:
         source: a file or one of its pages.
@@ -58,9 +64,25 @@ def read_image(source: Source, channels: int | None = None) -> Array:
             number counts it, 4 for RGBA and 2 for gray with alpha: GDAL declares the fourth of four 8-bit bands so by itself.
 
     Raises:
-        DataError: the file is missing or broken, has another number of channels, or NaN or infinite values.
+        DataError: the file is missing or broken, has another number of channels, or NaN or infinite values that are not nodata.
     """
-    return np.ascontiguousarray(fit_channels(read_stored(source, channels).values, channels, source))
+    return read_image_and_valid(source, channels)[0]
+
+
+def read_image_and_valid(source: Source, channels: int | None = None) -> tuple[Array, Array | None]:
+    """Read an image as `read_image` does, and which of its pixels hold data.
+
+    Nodata are the value `source.nodata` and that of the tag GDAL_NODATA of a TIFF file; where there is one of them, NaN and
+    infinite values too.
+
+    Returns:
+        The image, filled by `fill_nodata`, and (H, W) bool, False for nodata; None if every pixel holds data.
+
+    Raises:
+        DataError: see `read_image`.
+    """
+    image = read_stored(source, channels)
+    return np.ascontiguousarray(fit_channels(image.values, channels, source)), image.valid
 
 
 def read_stored(source: Source, channels: int | None = None) -> StoredImage:
@@ -72,11 +94,36 @@ def read_stored(source: Source, channels: int | None = None) -> StoredImage:
     raw = _load(source)
     whole = raw.array.ndim == 3 and raw.array.shape[2] == channels
     array = raw.array if raw.alpha and whole else raw.shown()
+    compared = array if raw.palette is None else raw.array  # of a palette, the index
+    gone = [_equals(compared, value) for value in _nodata_values(source)]
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         array = _as_float32(array)
+    array = array[..., None] if array.ndim == 2 else array
+    valid: Array | None = None
+    if gone:
+        missing = np.logical_or.reduce(gone)
+        array, valid = fill_nodata(array, missing[..., None] if missing.ndim == 2 else missing)
     _check_finite(array, source)
-    values = array[..., None] if array.ndim == 2 else array
-    return StoredImage(np.ascontiguousarray(values), None if whole or not raw.alpha else raw.array[..., list(raw.alpha)])
+    alpha = None if whole or not raw.alpha else raw.array[..., list(raw.alpha)]
+    return StoredImage(np.ascontiguousarray(array), alpha, valid)
+
+
+def fill_nodata(image: Array, missing: Array) -> tuple[Array, Array | None]:
+    """Return an image (H, W, C) without its nodata pixels, and which pixels hold data, (H, W) bool; None if all do.
+
+    A pixel of uint8 or uint16 is nodata where all channels are `missing` (H, W, 1 or C), as a channel of a colour may be 0; a
+    pixel of float32 where one channel is missing, NaN or infinite. It gets the mean of the other pixels of the image, per
+    channel: this is known from the image alone, and neither resizing nor a convolution finds an edge there. Without others it
+    gets 0.
+    """
+    real = image.dtype.kind == "f"
+    gone = np.asarray((missing | ~np.isfinite(image)).any(axis=2) if real else missing.all(axis=2))
+    if not gone.any():
+        return image, None
+    mean = np.zeros(image.shape[2]) if gone.all() else image[~gone].mean(axis=0, dtype=np.float64)
+    filled = image.copy()
+    filled[gone] = mean if real else np.rint(mean)
+    return filled, ~gone
 
 
 def fit_channels(array: Array, channels: int | None, source: Source | str) -> Array:
@@ -109,7 +156,8 @@ def read_mask(source: Source, indices: bool = False) -> Array:
         indices: return the indices of a colour palette instead of its colours; gray palettes always give gray values.
 
     Returns:
-        uint8 or uint16 where the values fit, else float32.
+        uint8 or uint16 where the values fit, else float32. Pixels without data by the tag GDAL_NODATA have the value of
+        `mask_nodata`.
 
     Raises:
         DataError: the file is missing or broken, has neither 1 nor 3 channels, or NaN or infinite values.
@@ -124,6 +172,9 @@ def read_mask(source: Source, indices: bool = False) -> Array:
             "A mask is a gray, palette or RGB picture",
             f"If these are pages, read one case from each: 'data.mask=\"{source.path.name}[{{id}}]\"'",
         )
+    for tag in _nodata_values(source):
+        if _label(tag) != tag and (gone := _equals(array, tag)).any():  # NaN, or a number that no label has
+            array = np.where(gone, np.float32(NODATA_LABEL), array)
     array = _smallest(array)
     _check_finite(array, source)
     if array.ndim == 3 and array.dtype == np.float32:
@@ -133,6 +184,15 @@ def read_mask(source: Source, indices: bool = False) -> Array:
             "Save the mask as an 8-bit PNG",
         )
     return np.ascontiguousarray(array)
+
+
+def mask_nodata(source: Source) -> int | None:
+    """Return the value that pixels without data have in `read_mask`, by the tag GDAL_NODATA; None without this tag.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    return next((_label(tag) for tag in _nodata_values(source)), None)
 
 
 def page_count(path: Path, orientation: str | None = None) -> int:
@@ -255,20 +315,46 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
     with atomic_write(path, durable=False) as part:
         if palette is not None:
             picture = Image.fromarray(np.ascontiguousarray(array))
-            picture.putpalette([value for colour in palette for value in colour])
+            more = int(array.max()) + 1 - len(palette)  # ignored pixels
+            picture.putpalette([value for colour in [*palette, *[(0, 0, 0)] * more] for value in colour])
             picture.save(part, format="PNG")
         else:
             _, data = cv2.imencode(".png", np.ascontiguousarray(array if array.ndim == 2 else array[..., ::-1]))
             part.write_bytes(data.tobytes())
 
 
+def _nodata_values(source: Source) -> list[float]:
+    if source.nodata == "none":
+        return []
+    found = [] if source.nodata is None else [float(source.nodata)]
+    if not nifti.is_nifti(source.path) and tiff.is_tiff(source.path):
+        tag = _guarded(source, lambda: tiff.nodata(source))
+        found += [] if tag is None else [tag]
+    return found
+
+
+def _equals(array: Array, nodata: float) -> Array:
+    """Return where an array of any type has a value; NaN is also infinity. No value that the type cannot hold is found."""
+    if array.dtype.kind == "f":
+        if math.isnan(nodata):
+            return ~np.isfinite(array)
+        with np.errstate(over="ignore"):
+            return np.asarray(array == array.dtype.type(nodata))
+    return np.asarray(array == int(nodata)) if float(nodata).is_integer() else np.zeros(array.shape, bool)
+
+
+def _label(nodata: float) -> int:
+    """Return the value of nodata pixels in a decoded mask."""
+    return int(nodata) if float(nodata).is_integer() and abs(nodata) <= 1 << 24 else NODATA_LABEL
+
+
 def _check_finite(array: Array, source: Source) -> None:
     if array.dtype == np.float32 and not np.isfinite(array).all():
         bad = int(np.size(array) - np.isfinite(array).sum())
-        raise UnreadableError(
+        raise NotFiniteImageError(
             f"{source} holds {bad} values that are NaN or infinite",
-            "Every pixel of a picture needs a finite value",
-            "Replace them (with 0, say) and save the picture again",
+            "Every pixel of a picture needs a finite value, unless NaN means that there are no data",
+            "Train with data.nodata=nan if it does; otherwise replace them (with 0, say) and save the picture again",
             file=str(source.path),
         )
 

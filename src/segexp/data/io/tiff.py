@@ -83,6 +83,23 @@ def orientation(source: Source) -> int:
         return _orientation(file.pages[_index(file, source)[0]])
 
 
+def nodata(source: Source) -> float | None:
+    """Return the value of pixels without data by the tag GDAL_NODATA of the page, else of the first page; None without a tag.
+
+    The tag is text (GDAL, GeoTIFF driver): a number, or nan in one of its spellings. Other text counts as no tag.
+    """
+    with tifffile.TiffFile(source.path) as file:
+        pages: list[Any] = [file.pages[_index(file, source)[0]], file.pages[0]]
+        text = next((str(tag.value) for page in pages if (tag := page.tags.get("GDAL_NODATA")) is not None), "")
+    text = text.strip("\0 ").lower()
+    if any(word in text for word in ("nan", "#ind")):  # as in "-1.#QNAN" of Microsoft's C library
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def load(source: Source) -> RawImage:
     """Decode one page, or the first image of the file with all channels.
 

@@ -4,14 +4,14 @@ A class is a gray value, a colour "#RRGGBB", `ANY`, or a list of these. The gray
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from segexp.data.io.images import read_mask, size_mismatch
+from segexp.data.io.images import mask_nodata, read_mask, size_mismatch
 from segexp.data.labels.regions import SOFT_BORDER, find_numbering, find_regions, slope_share
 from segexp.data.labels.spec import (
     ANY,
@@ -142,6 +142,15 @@ class LabelTable:
         """Whether a class takes every value that nothing else names."""
         return any(ANY in values for values in self.classes.values())
 
+    def owner(self, value: int) -> str | None:
+        """Return the class, or "data.ignore", that names a gray value; None if nothing does."""
+        named = [*self.classes.items(), ("data.ignore", self.ignore)]
+        return next((name for name, values in named if value in [gray(each) for each in values]), None)
+
+    def ignoring(self, nodata: int | None) -> "LabelTable":
+        """Return the table that also ignores the nodata value of a mask (see `mask_nodata`), unless a class has this value."""
+        return self if nodata is None or self.owner(nodata) else replace(self, ignore=(*self.ignore, nodata))
+
     def encode(self, mask_raw: Array, name: str = "the mask") -> Array:
         """Return class indices (H, W) uint8, 255 where ignored, of a mask from `read_mask`.
 
@@ -243,7 +252,7 @@ def read_labels(
         raw = read_mask(source, table.by_value)
         if size is not None and raw.shape[:2] != size:
             raise size_mismatch(source, raw.shape, image, size)
-        encoded.append(table.encode(raw, str(source)))
+        encoded.append(table.ignoring(mask_nodata(source)).encode(raw, str(source)))
     return merge_masks(encoded, str(sources[0]))
 
 

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from segexp.config.schema import FIRST
-from segexp.data.io.images import read_image, read_mask, read_stored
+from segexp.data.io.images import mask_nodata, read_image, read_mask, read_stored
 from segexp.data.labels.class_table import gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.regions import (
     MOST_CLASSES,
@@ -71,14 +71,18 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
     files = [source for case in evenly_spread(masks, MASKS) for source in case]
     pixels: Counter[Value] = Counter()
     seen: Counter[Value] = Counter()
-    for _, picture in _readable(files, read_mask, strict):
+    nodata: set[Value] = set()
+    for source, picture in _readable(files, read_mask, strict):
+        nodata |= {tag} if (tag := mask_nodata(source)) else set()  # not 0, the background of many rasterized polygons
         raw = gray_if_gray(picture)
         counts = value_counts(raw, colour=raw.ndim == 3)
         pixels.update(counts)
         seen.update(counts.keys())
     if not pixels:
         raise DataError(f"None of the {len(files)} masks can be read", "Masks were expected", "Copy the files again")
-    shapes = _shapes(masks, strict) if len(pixels) > 2 else Shapes(0.0, None)
+    if len(pixels.keys() - nodata) > 1:
+        pixels, seen = (Counter({value: n for value, n in of.items() if value not in nodata}) for of in (pixels, seen))
+    shapes = _shapes(masks, strict, nodata - pixels.keys()) if len(pixels) > 2 else Shapes(0.0, None)
     colours = any(isinstance(value, str) for value in pixels)
     if shapes.numbering and shapes.numbering.sure and (colours or not is_soft(pixels, shapes.slope)):
         found = _by_number(shapes.numbering)
@@ -116,7 +120,8 @@ def infer_channels(images: Sequence[Source], strict: bool = True) -> int:
         DataError: the number of channels differs, other than gray and colour.
     """
     found: dict[int, Source] = {}
-    for source, image in _readable(evenly_spread(images, IMAGES), read_image, strict):
+    counted = [replace(source, nodata="nan") for source in evenly_spread(images, IMAGES)]  # whatever their values
+    for source, image in _readable(counted, read_image, strict):
         gray = image.shape[2] == 3 and not np.ptp(image, axis=2).any()
         found.setdefault(1 if gray else image.shape[2], source)
     if len(found) > 1 and set(found) != {1, 3}:
@@ -155,7 +160,7 @@ def evenly_spread(items: Sequence[Any], most: int) -> list[Any]:
     return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def _shapes(masks: Sequence[Sequence[Source]], strict: bool) -> Shapes:
+def _shapes(masks: Sequence[Sequence[Source]], strict: bool, nodata: Collection[Value]) -> Shapes:
     cases: list[list[Region]] = []
     slopes: list[float] = []
     coloured = False
@@ -163,6 +168,8 @@ def _shapes(masks: Sequence[Sequence[Source]], strict: bool) -> Shapes:
         cases.append([])
         for _, picture in _readable(case, lambda source: read_mask(source, indices=True), strict):
             raw = gray_if_gray(picture)
+            if raw.ndim == 2 and (gone := np.isin(raw, [float(value) for value in nodata])).any() and not gone.all():
+                raw = np.where(gone, raw[~gone].min(), raw)
             coloured |= raw.ndim == 3
             slopes.append(slope_share(raw) if raw.ndim == 2 else 0.0)
             cases[-1] += find_regions(pack_colours(raw) if raw.ndim == 3 else raw)

@@ -396,4 +396,4 @@ def find_data_cases(data: DataConfig) -> list[Case]:
     placed = place_masks(cases, problems, exif=data.exif)
     if problems:
         raise problems[0]
-    return placed
+    return [case.with_nodata(data.nodata) for case in placed]
