@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from fixtures.nodata import save_tiff
 from segexp.checkpoint.loading import load_segmenter
 from segexp.data.io.images import exif_orientation, read_image
 from segexp.inference.folder import _extras
@@ -545,3 +546,21 @@ def test_photographs_are_read_as_in_training(make_trained_run, predict, tmp_path
     told = predict(f"checkpoint=[{runs['apply']},{runs['ignore']}]", "input=in", "output=both")
     assert told.code == 2
     assert "Some of the networks were trained with data.exif=apply, the others with data.exif=ignore" in told.err
+
+
+def test_pixels_without_data_are_left_out_by_the_tag_or_the_key(make_trained_run, predict, tmp_path):
+    """They are background, and 0 in the probabilities; they change no other pixel and raise no flag."""
+    run = make_trained_run(tmp_path / "run", data={"nodata": -32768}, value_range=(5000.0, 8000.0))
+    gray = np.random.default_rng(0).uniform(5000, 8000, (40, 48)).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    for name, value, tag in (("tag", -9999, "-9999"), ("nan", np.nan, "nan"), ("key", -32768, None)):
+        array = gray.copy()
+        array[:, :9] = value
+        save_tiff(tmp_path / f"in/{name}.tif", array, tag)
+    assert predict(f"checkpoint={run}", "input=in", "output=out", "probabilities=true").code == 0
+    valid, bright = np.mgrid[:40, :48][1] > 8, gray > 6500
+    for name in ("tag", "nan", "key"):
+        np.testing.assert_array_equal(mask(tmp_path / f"out/{name}.png"), 255 * (valid & bright), name)
+        with np.load(tmp_path / f"out/probabilities/{name}.npz") as stored:
+            assert not stored["probabilities"][:, ~valid].any()
+    assert {row["flags"] for row in rows(tmp_path / "out")} == {""}

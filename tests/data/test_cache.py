@@ -224,3 +224,14 @@ def test_a_word_is_taken_as_it_stands(cache):
 
 def test_available_memory_is_bytes():
     assert 2**20 < available_memory() < 2**50
+
+
+def test_a_cache_keeps_which_pixels_hold_data_and_knows_how_they_were_read(tmp_path):
+    truth = [replace(picture(0), valid=np.random.default_rng(0).random((17, 23)) < 0.5), picture(1)]
+    made = DiskStore.write(tmp_path / "s", truth)
+    np.testing.assert_array_equal(made[0].valid, truth[0].valid)
+    assert made[1].valid is None
+    (tmp_path / "a.tif").touch()
+    cases = [[Case("a", Source(tmp_path / "a.tif"), ()).with_nodata(nodata)] for nodata in (None, -9999, "nan", "none")]
+    cases.append([Case("a", Source(tmp_path / "a.tif", orientation="RAS"), ())])
+    assert len({store_key(each, "reader") for each in cases}) == 5

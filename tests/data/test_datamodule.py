@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fixtures.configs import data_config
+from fixtures.nodata import write_strips
 from segexp.config.schema import DataConfig
 from segexp.data import datamodule
 from segexp.data.cache import DiskStore, RamStore, UncachedStore
@@ -503,3 +504,27 @@ def test_a_run_to_resume_keeps_the_split_that_it_stored_or_that_of_its_seed(rare
             found = out
     assert found, "at least one of the seeds puts both masks into train"
     assert set(found) == {"val", "test"}
+
+
+@pytest.mark.parametrize(
+    ("value", "tag", "nodata"), [(-9999, "-9999", None), (np.nan, "nan", None), (np.nan, None, "nan"), (0, None, 0)]
+)
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_pixels_without_data_are_ignored_after_augmentation_and_in_scores(tmp_path, value, tag, nodata, cache):
+    """The noise that holds data is from 5000 to 8000, so that the network sees values from -3 to 3 deviations."""
+    root = write_strips(tmp_path, value, tag)
+    flips = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "Affine", "rotate": [-20, 20], "p": 0.5}]
+    data = SegmentationDataModule.from_folder(
+        root, augment=flips, nodata=nodata, batch_size=2, num_workers=0, cache=cache, val_fraction=0.25, size=24
+    )
+    data.setup()
+    assert data.fingerprint.low[0] == 0
+    assert data.fingerprint.high[0] == 1
+    assert 0.2 < data.fingerprint.mean[0] < 0.4
+    for batch in data.train_dataloader():
+        assert (batch["mask"] == 255).sum() >= 2 * 24 * 4
+        assert batch["image"].abs().max() < 3.5
+    sample = data.scoring_set("val")[0]
+    assert (sample.mask[:, :6] == 255).all()
+    assert (sample.mask[:, 6:] != 255).all()
+    assert sample.image[0, :, :4].std() < 1e-5, "the mean of the image"

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from fixtures.nodata import save_tiff
 from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.modes import MULTILABEL
 from segexp.data.labels.multilabel import OverlappingTable
@@ -306,3 +307,45 @@ def test_shares_of_overlapping_classes_may_add_up_to_more_than_one(tmp_path):
     nothing.add(DecodedCase(picture.image, picture.mask * 0))
     with pytest.raises(DataError, match=r"Every mask of the 1 training images is all one value \(class background\)"):
         check_masks(nothing, table.names, "training")
+
+
+# Nodata ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("labels", [TABLE, OverlappingTable({"background": 0, "cell": 255})])
+def test_nodata_pixels_do_not_count_whatever_their_value(tmp_path, dtype, bands, labels):
+    """Mean, deviation, extremes, percentiles, range and class shares are those of the columns that hold data."""
+    tag, nodata = ("0", 0) if dtype == np.uint16 else ("-9999", -9999)
+    array = np.random.default_rng(0).integers(5000, 9000, (32, 40, bands)).astype(dtype)
+    array[:, :8] = nodata
+    mask = np.uint8(255 * (np.mgrid[:32, :40][1] > 29))
+    case = Case("a", save_tiff(tmp_path / "a.tif", array.squeeze(), tag), (save(tmp_path / "m.png", mask),), classes=("cell",))
+    picture = Reader(bands, labels)(case)
+    found, alone = measured([picture], bands), measured([DecodedCase(array[:, 8:], mask[:, 8:] // 255)], bands)
+    assert found.value_range() == alone.value_range()
+    for key, value in alone.fingerprint().as_dict().items():
+        assert key == "sizes" or found.fingerprint().as_dict()[key] == pytest.approx(value, rel=1e-6, abs=2e-3), key
+    np.testing.assert_array_equal(picture.mask[:, :8], 255)
+    np.testing.assert_array_equal(picture.mask[:, 8:], mask[:, 8:] // 255)
+
+
+def test_resizing_does_not_mix_nodata_into_its_neighbours(tmp_path):
+    array = np.full((40, 60), 7.0, np.float32)
+    array[:, :31] = -9999
+    source = save_tiff(tmp_path / "a.tif", array, "-9999")
+    mask = save(tmp_path / "m.png", np.zeros((40, 60), np.uint8))
+    picture = Reader(1, TABLE, size=30)(Case("a", source, (mask,)))
+    assert picture.image.shape == (20, 30, 1)
+    assert (picture.image == 7).all()
+    assert picture.valid.sum() in (20 * 14, 20 * 15)
+    assert measured([picture], 1).low.tolist() == [7]
+
+
+def test_images_without_any_data_have_no_extremes(tmp_path):
+    case, _, _ = one_case(tmp_path, np.float32, (24, 40))
+    nothing = save_tiff(tmp_path / "n.tif", np.full((24, 40), -9999, np.float32), "-9999")
+    some, none = (Reader(1, TABLE)(Case("a", source, case.masks)) for source in (case.image, nothing))
+    assert measured([some, none], 1).fingerprint().mean == measured([some], 1).fingerprint().mean
+    assert (none.mask == 255).all()

@@ -58,10 +58,10 @@ def test_what_fails_does_not_stop_the_others(work, tmp_path, save):
 def test_one_image_that_needs_too_much_memory(work, tmp_path, save, error):
     predictor, training, folder = work
 
-    def hungry(image):
+    def hungry(image, valid=None):
         if image.shape[0] == 50:
             raise error
-        return predictor(image)
+        return predictor(image, valid=valid)
 
     report = PredictReport()
     jobs = folder(save(tmp_path / "large.png", np.eye(50, dtype=np.uint8)), save(tmp_path / "small.png"))

@@ -175,3 +175,15 @@ def test_an_output_that_cannot_be_written(tmp_path):
         check_writable(tmp_path / "mask.png")
     (tmp_path / "odd.png").mkdir()
     check_writable(tmp_path / "odd.png")
+
+
+def test_ignored_pixels_of_a_prediction_have_a_value_of_no_class(tmp_path):
+    """Where no class is the background, pixels without data are 255, which is 127 where 255 is the second class."""
+    classes = np.array([[0, 1, 255]], np.uint8).repeat(2, 0)
+    MaskWriter(tmp_path, OutputOptions(), SPEC).write_mask(Job(Path("a.png"), "a.png", "two"), [classes])
+    three = DataSpec("toy", ("field", "wood", "water"), 1, ((1, 2, 3), (4, 5, 6), (7, 8, 9)), background=False)
+    MaskWriter(tmp_path, OutputOptions(), three).write_mask(Job(Path("a.png"), "a.png", "three"), [classes])
+    for name, values, colours in (("two", [0, 255, 127], None), ("three", [0, 1, 255], [[1, 2, 3], [4, 5, 6], [0, 0, 0]])):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert np.asarray(picture)[0].tolist() == values
+            assert colours is None or np.asarray(picture.convert("RGB"))[0].tolist() == colours

@@ -260,3 +260,19 @@ def test_members_with_labels_of_another_kind_are_refused():
     assert str(error.value).startswith(
         "a segmenter takes labels that are exclusive and a segmenter takes labels that are overlapping. Members of an ensemble"
     )
+
+
+@pytest.mark.parametrize("tta", ["none", "flips"])
+@pytest.mark.parametrize("background", [True, False])
+def test_pixels_without_data_are_no_class_and_do_not_count(tta, background):
+    spec = replace(TWO, background=background)
+    share, valid = np.where(np.arange(32) < 8, 0.9, 0.3), np.zeros((16, 32), bool)
+    valid[:, 4:] = True
+    one = Segmenter(Fixed(share), Preprocessing(3), spec)
+    found = Predictor([one], tta=tta, uncertainty=True)(image(16, 32), valid=valid)
+    plain = Predictor([one], tta=tta, uncertainty=True)(image(16, 32))
+    nothing = 0 if background else 255
+    np.testing.assert_array_equal(found.classes, np.where(valid, plain.classes, nothing))
+    np.testing.assert_array_equal(found.probabilities.numpy(), plain.probabilities.numpy() * valid)
+    np.testing.assert_array_equal(found.uncertainty, plain.uncertainty * valid)
+    assert found.scores["entropy"] == pytest.approx(plain.uncertainty[valid].mean(), rel=1e-5)

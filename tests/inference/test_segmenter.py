@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fixtures.nodata import save_tiff
 from segexp.data.io.images import write_png
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, DataError
@@ -264,3 +265,24 @@ def test_moving_returns_itself(network):
     assert parts.provenance is None
     with pytest.raises(CheckpointError, match="This network was not loaded from a file"):
         parts.origin  # noqa: B018
+
+
+def test_files_and_masked_arrays_without_data_in_some_pixels(network, tmp_path):
+    """What lies in them does not matter, neither to their neighbours nor to a resize; they become background."""
+    parts = Segmenter(network, Preprocessing(3, (32, 32), (0.0, 255.0)), SPEC)
+    seen = image(dtype=np.float32)
+    empty = np.zeros((45, 61), bool)
+    empty[10:, :20] = True
+    found = []
+    for value, tag in ((-9999, "-9999"), (np.nan, "nan"), (1e30, "1e30")):
+        array = np.where(empty[..., None], np.float32(value), seen)
+        path = save_tiff(tmp_path / "a.tif", array, tag).path
+        masked = np.ma.MaskedArray(array, np.repeat(empty[..., None], 3, 2))
+        found += [parts.predict(path), parts.predict(masked)]
+        assert not parts.probabilities(path)[:, torch.from_numpy(empty)].any()
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+    assert not found[0][empty].any()
+    assert found[0][~empty].any()
+    filled = np.where(empty[..., None], seen[~empty].mean(0), seen).astype(np.float32)
+    np.testing.assert_array_equal(found[0], np.where(empty, 0, parts.predict(filled)))

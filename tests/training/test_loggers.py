@@ -153,7 +153,7 @@ CONFIG = {
 }
 CHOICES = (
     *("name", "size", "crop", "spacing", "repeat", "foreground_crops", "normalize", "batch_size", "split_seed"),
-    *("val_fraction", "test_fraction", "allow_leakage", "background", "orientation", "exif"),
+    *("val_fraction", "test_fraction", "allow_leakage", "background", "orientation", "exif", "nodata"),
 )
 """Keys of the data section that every run chooses."""
 
