@@ -197,7 +197,7 @@ class Segmenter:
     def _probabilities(self, image: Image, view: View = IDENTITY) -> tuple[torch.Tensor, np.ndarray | None]:
         """Return `probabilities` as the network gives them, also for filled pixels, and which pixels hold data."""
         name = image if isinstance(image, str | os.PathLike) else "this image"
-        image, valid = self.read(image)
+        image, valid = self.read_and_valid(image)
         if image.ndim != 3 or image.shape[2] != self.spec.channels:
             raise DataError(
                 f"The image has {image.shape[2] if image.ndim == 3 else 'no axis for its'} channels, shape {image.shape}",
@@ -214,7 +214,11 @@ class Segmenter:
         logits = self._segment(read, (working.shape[0], working.shape[1]), size, view)
         return require_finite(self.label_mode.probabilities_(logits), name), valid
 
-    def read(self, image: Image) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, image: Image) -> np.ndarray:
+        """Return an image as an array (H, W, C), see `read_and_valid`."""
+        return self.read_and_valid(image)[0]
+
+    def read_and_valid(self, image: Image) -> tuple[np.ndarray, np.ndarray | None]:
         """Return an image as an array (H, W, C), and which pixels of a file or masked array hold data, (H, W); None if all do.
 
         PIL images are converted; gray and colour become each other.

@@ -204,7 +204,7 @@ def test_stacks_of_imagej_ome_and_one_page(tmp_path: Path, options: dict[str, bo
 def test_a_mask_lies_where_its_image_lies(tmp_path: Path, orientation: int) -> None:
     tags = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 54e5, 0.0), True)]
     tags += [(34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True), (34737, 2, 0, "WGS 84|", True), (42113, 2, 0, "0", True)]
-    stored = RNG.integers(0, 256, (5, 8), np.uint8)
+    stored = RNG.integers(1, 256, (5, 8), np.uint8)  # 0 is nodata
     turned = [(274, 3, 1, orientation, True)]
     tifffile.imwrite(
         tmp_path / "i.tif", stored, metadata=None, extratags=tags + turned, resolution=(300, 200), resolutionunit=3
