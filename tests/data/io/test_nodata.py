@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 
 from fixtures.nodata import save_tiff
 from segexp.data.io.images import mask_nodata, read_image, read_image_and_valid, read_mask
@@ -110,3 +111,12 @@ def test_a_class_keeps_its_value_that_the_mask_declares_as_nodata(tmp_path):
 def test_nan_in_a_mask_that_does_not_declare_it_is_refused(tmp_path):
     with pytest.raises(DataError, match="1 values that are NaN"):
         read_mask(save_tiff(tmp_path / "m.tif", np.array([[0, np.nan]], np.float32), "-9999"))
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 255), (np.uint8, 0), (np.uint16, 65535), (bool, 1)])
+def test_the_tag_names_a_stored_value_also_where_white_is_0(tmp_path, dtype, value):
+    array = np.array([[value, 40, 41, 42]]).repeat(2, 0) if dtype is not bool else np.array([[1, 0, 0, 0]]).repeat(2, 0)
+    tags = [(42113, 2, 0, str(value), True)]
+    tifffile.imwrite(tmp_path / "a.tif", array.astype(dtype), photometric="miniswhite", metadata=None, extratags=tags)
+    _, valid = read_image_and_valid(Source(tmp_path / "a.tif"))
+    assert valid[0].tolist() == [False, True, True, True]

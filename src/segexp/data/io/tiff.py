@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -84,20 +84,23 @@ def orientation(source: Source) -> int:
 
 
 def nodata(source: Source) -> float | None:
-    """Return the value of pixels without data by the tag GDAL_NODATA of the page, else of the first page; None without a tag.
+    """Return the value that pixels without data have in `load`, by the tag GDAL_NODATA of the page, else of the first page.
 
-    The tag is text (GDAL, GeoTIFF driver): a number, or nan in one of its spellings. Other text counts as no tag.
+    The tag is text (GDAL, GeoTIFF driver): a number as stored, or nan in one of its spellings. None for other text, or no tag.
     """
     with tifffile.TiffFile(source.path) as file:
-        pages: list[Any] = [file.pages[_index(file, source)[0]], file.pages[0]]
-        text = next((str(tag.value) for page in pages if (tag := page.tags.get("GDAL_NODATA")) is not None), "")
-    text = text.strip("\0 ").lower()
-    if any(word in text for word in ("nan", "#ind")):  # as in "-1.#QNAN" of Microsoft's C library
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        return None
+        page, first = (cast(Any, file.pages[index]) for index in (_index(file, source)[0], 0))
+        text = str(page.tags.valueof(42113) or first.tags.valueof(42113) or "").strip("\0 ").lower()
+        if any(word in text for word in ("nan", "#ind")):  # as in "-1.#QNAN" of Microsoft's C library
+            return math.nan
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        whole = value.is_integer() and page.samplesperpixel == 1 and page.dtype is not None and page.dtype.kind in "bu"
+        if whole and 0 <= value < 1 << int(page.bitspersample):  # which may be inverted, or 1 bit
+            value = float(_values(np.array([[value]]).astype(page.dtype), page)[0, 0])
+        return value
 
 
 def load(source: Source) -> RawImage:
