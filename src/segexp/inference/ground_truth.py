@@ -13,9 +13,10 @@ from segexp.data.labels.class_table import LabelTable, merge_masks
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
 from segexp.data.layout.pairing import list_files
+from segexp.data.layout.suggested_patterns import picture_names
 from segexp.data.spacing import place_mask
 from segexp.errors import ConfigError, DataError
-from segexp.inference.inputs import ENDINGS, Inventory, Job, file_safe_names, image_stem, image_suffix, masks_by_patterns
+from segexp.inference.inputs import ENDINGS, Inventory, Job, file_safe_names, image_stem, masks_by_patterns
 from segexp.types import Array, Case, Source
 
 DEPTH = 16
@@ -41,7 +42,8 @@ def find_truth(inventory: Inventory, where: str | None) -> dict[Job, tuple[Path,
     if "{id}" in where:
         found = {job: expand_pattern(where, job) for job in inventory.jobs}
     elif Path(where).is_dir():
-        files = {image_stem(name): Path(where) / name for name in list_files(Path(where), DEPTH) if image_suffix(name)}
+        root = Path(where)
+        files = {image_stem(name): root / name for name in picture_names(root, list_files(root, DEPTH))}
         found = {job: _named(files, job) for job in inventory.jobs}
     else:
         raise ConfigError(

@@ -15,6 +15,7 @@ from segexp.data.io.tiff import Placement
 from segexp.data.layout.discovery import PAIRS, STACKS
 from segexp.data.layout.pairing import list_files
 from segexp.data.layout.patterns import FIELDS, Pattern, natural_key, parse_pattern
+from segexp.data.layout.suggested_patterns import picture_names
 from segexp.errors import DataError, SegexpError, listed
 from segexp.inference.out_of_distribution import TrainingStats
 from segexp.types import Array, Source
@@ -267,7 +268,7 @@ def list_inputs(given: Path, output: Path, channels: int, data: DataConfig, earl
 
 def _pictures(root: Path) -> list[str]:
     try:
-        return [name for name in list_files(root, sys.maxsize) if image_suffix(name)]
+        return picture_names(root, list_files(root, sys.maxsize))
     except DataError:  # the folder is empty
         return []
 
@@ -308,7 +309,7 @@ def _named(root: Path, names: Sequence[str]) -> tuple[list[Job], str]:
 def _pages(job: Job, channels: int) -> int | None:
     """Return the number of pages of a stack or volume; None for a single or unreadable image (reported later)."""
     file = job.file
-    if not (nifti.is_nifti(file) or _named_tiff(file)):
+    if not (nifti.is_nifti(file) or _named_tiff(file) or image_suffix(file.name).lower() == ".npy"):
         return None
     try:
         pages = page_count(file, job.orientation)

@@ -8,6 +8,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segexp.atomic import atomic_write
-from segexp.data.io import nifti, tiff
+from segexp.data.io import nifti, npy, tiff
 from segexp.data.io.raw import Grid, RawImage, apply_orientation, check_declared_size, from_pillow
 from segexp.errors import DataError, NotFiniteImageError, SegexpError, UnreadableError
 from segexp.types import Source
@@ -24,7 +25,7 @@ from segexp.types import Source
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 
-SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff")
+SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "npy")
 """Supported file extensions, besides `nifti.ENDINGS`."""
 
 NODATA_LABEL = -9999
@@ -203,7 +204,7 @@ def page_count(path: Path, orientation: str | None = None) -> int:
     """
     if nifti.is_nifti(path):
         return _guarded(Source(path), lambda: nifti.count(path, orientation))
-    return _guarded(Source(path), lambda: tiff.count(path) if tiff.is_tiff(path) else _frames(path))
+    return _guarded(Source(path), lambda: decoder.count(path) if (decoder := _decoder(path)) else _frames(path))
 
 
 def pages_left_out(path: Path) -> int:
@@ -237,7 +238,7 @@ def image_size(source: Source) -> tuple[int, int]:
     """
     if nifti.is_nifti(source.path):
         return _guarded(source, lambda: nifti.size(source))
-    return _guarded(source, lambda: tiff.size(source) if tiff.is_tiff(source.path) else _header_size(source))
+    return _guarded(source, lambda: decoder.size(source) if (decoder := _decoder(source.path)) else _header_size(source))
 
 
 def exif_orientation(source: Source) -> int:
@@ -374,12 +375,17 @@ def _as_float32(array: Array) -> Array:
         return array.astype(np.float32)
 
 
+def _decoder(path: Path) -> ModuleType | None:
+    """Return the module that reads the file, by its first bytes; None for the formats of Pillow."""
+    return next((module for module, reads in ((tiff, tiff.is_tiff), (npy, npy.is_npy)) if reads(path)), None)
+
+
 def _load(source: Source) -> RawImage:
     def read() -> RawImage:
         if nifti.is_nifti(source.path):
             raw = nifti.load(source)
         else:
-            raw = tiff.load(source) if tiff.is_tiff(source.path) else _load_picture(source)
+            raw = decoder.load(source) if (decoder := _decoder(source.path)) else _load_picture(source)
         if raw.array.dtype.kind not in "biuf" or not raw.array.size:
             raise ValueError(f"it holds {raw.array.size} values of type {raw.array.dtype}, and real numbers are read")
         return raw
@@ -404,9 +410,9 @@ def _guarded(source: Source, read: Callable[[], T]) -> T:
     except Exception as error:  # decoders raise nearly anything on damaged files
         cause = error
         found = f"{source} cannot be read ({_one_line(error)})"
-        expected = (
-            f"Expected a readable {'NIfTI volume' if nifti.is_nifti(source.path) else 'PNG, JPEG, GIF, BMP or TIFF picture'}"
-        )
+        volume, array = nifti.is_nifti(source.path), source.path.suffix.lower() == ".npy"
+        kind = "NIfTI volume" if volume else "array of numbers" if array else "PNG, JPEG, GIF, BMP or TIFF picture"
+        expected = f"Expected a readable {kind}"
         do = "Copy the file again from where it came, or move it and its partner out of the data folder"
     raise UnreadableError(found, expected, do, file=str(source.path)) from cause
 

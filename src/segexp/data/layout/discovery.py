@@ -12,7 +12,7 @@ from segexp.data.io.images import SUFFIXES, page_count
 from segexp.data.layout.infer_classes import describe_transparency, infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
-from segexp.data.layout.suggested_patterns import is_image_name, root_override, suggest_patterns
+from segexp.data.layout.suggested_patterns import is_image_name, picture_names, root_override, suggest_patterns
 from segexp.data.layout.templates import Folder, Key, folder_templates, image_rank, mask_rank
 from segexp.errors import DataError, UnreadableError, listed
 from segexp.types import Case
@@ -261,7 +261,7 @@ def discover_layout(
     """
     root = Path(root)
     seen = [name for name in list_files(root, DEPTH) if name not in exclude]
-    files = [name for name in seen if is_image_name(name)]
+    files = picture_names(root, seen)
     best, others = _best(root, files, seen)
     find = find_cases if strict else take_inventory
     found = find(root, best.image, best.mask, exclude=exclude, orientation=orientation or "RAS")
@@ -323,7 +323,7 @@ def describe_patterns(root: Path, seen: Sequence[str]) -> str:
     """Return what to type to describe a folder by patterns, made from its files."""
     if suggested := suggest_patterns(root, seen):
         return f"If the files pair like this, type {root_override(root)} {suggested.overrides}"
-    images = [name for name in seen if is_image_name(name)]
+    images = picture_names(Path(root), seen)
     if not images:
         return f"Put pictures there ({', '.join(SUFFIXES)}, nii, nii.gz), or type data.root=DIR"
     image = re.sub(r"[^/]+(?=\.[^.]+$)", "{id}", images[0], count=1)

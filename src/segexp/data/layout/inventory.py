@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segexp.data.io.images import SUFFIXES
+from segexp.data.io import nifti
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.pairing import (
     assemble_cases,
@@ -22,7 +22,7 @@ from segexp.data.layout.pairing import (
     without_excluded,
 )
 from segexp.data.layout.patterns import FIELDS, Match, Pattern, duplicate_ids, match_files, parse_masks, parse_pattern
-from segexp.data.layout.suggested_patterns import Suggestion
+from segexp.data.layout.suggested_patterns import Suggestion, picture_names
 from segexp.data.spacing import place_masks
 from segexp.errors import DataError
 from segexp.types import Case
@@ -122,7 +122,7 @@ def take_inventory(
         misread=misread,
         better=better_patterns(root, files, len(cases)) if alone else None,
         unlabelled=_names(set_aside),
-        unused=tuple(name for name in files if name not in used and name.rpartition(".")[2].lower() in SUFFIXES),
+        unused=tuple(name for name in picture_names(root, files) if name not in used and not nifti.is_nifti(Path(name))),
         problems=tuple(problems),
         unplaced=tuple(sorted(path.relative_to(root).as_posix() for path in unplaced)),
     )

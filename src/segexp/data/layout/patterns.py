@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segexp.data.io import npy
 from segexp.data.io.images import SUFFIXES, page_count
 from segexp.errors import ConfigError, DataError, nearest
 from segexp.types import Source
@@ -199,6 +200,8 @@ def match_files(
     found: list[Match] = []
     for name in files:
         if owner(name, [pattern, *others]) is pattern and (fields := pattern.match(name)) is not None:
+            if npy.holds_objects(root, name) and not pattern.text.lower().endswith(".npy"):
+                continue  # `NAME_seg.npy` of Cellpose beside the picture NAME
             try:
                 found += _pages(root, name, fields, pattern)
             except DataError as problem:

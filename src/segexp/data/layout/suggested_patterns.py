@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp.config.overrides import literal
-from segexp.data.io import nifti
+from segexp.data.io import nifti, npy
 from segexp.data.io.images import SUFFIXES, page_count, read_mask
 from segexp.data.layout.templates import Key, folder_templates, mask_rank
 from segexp.errors import DataError
@@ -117,6 +117,11 @@ def is_image_name(name: str) -> bool:
     return _ending(name) != ""
 
 
+def picture_names(root: Path, files: Iterable[str]) -> list[str]:
+    """Return the files with the extension of an image or a volume, without `NAME_seg.npy` of Cellpose and its like."""
+    return [name for name in files if is_image_name(name) and not npy.holds_objects(root, name)]
+
+
 def suggest_patterns(root: Path | str, files: Sequence[str]) -> Suggestion | None:
     """Return the patterns that pair most of the files, None if they leave out more than half of them.
 
@@ -127,7 +132,8 @@ def suggest_patterns(root: Path | str, files: Sequence[str]) -> Suggestion | Non
         root: the folder.
         files: names relative to it; others than images are skipped.
     """
-    root, names = Path(root), [name for name in files if is_image_name(name)]
+    root = Path(root)
+    names = picture_names(root, files)
     found = ((len(one.names.keys() & other.names.keys()), one, other) for one, other in _pairings(_sides(names)))
     best = max(found, key=lambda each: (each[0], "{group}" not in each[1].fields), default=None)
     if best is None or 4 * best[0] < max(len(names), 4):
