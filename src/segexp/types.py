@@ -19,7 +19,7 @@ IGNORE = 255
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One image on disk: a file, or one page of a multi-page file (0-based).
+    """One image on disk: a file, one page of a multi-page file (0-based), or an entry of an annotation file by its name.
 
     The axes of a NIfTI volume are brought into an orientation such as "RAS" (see `data.orientation`); None: as they are stored;
     "stored": as they are stored, and positions in headers are not compared. The EXIF orientation of a photograph, or that of a
@@ -33,9 +33,11 @@ class Source:
     orientation: str | None = None
     exif: bool = True
     nodata: float | str | None = None
+    entry: str | None = None
 
     def __str__(self) -> str:
-        return str(self.path) if self.page is None else f"{self.path}[{self.page}]"
+        part = self.page if self.entry is None else self.entry
+        return str(self.path) if part is None else f"{self.path}[{part}]"
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,8 @@ RARE_VALUE = 1e-3
 
 def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
     """Return findings on unclaimed values and soft masks; `recognised`: the classes were inferred from the masks."""
+    if table.annotated:
+        return check_shapes(scans, table)
     images = {scan.digest for scan in scans} - {""}
     pictures = [(scan.case.id, scan.masks[0]) for scan in scans if scan.raw_digest in images and scan.masks[0].unclaimed]
     masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]
@@ -196,6 +198,41 @@ def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bo
         findings += _unclaimed(hard, masks, table)
     if recognised:
         findings += _stray_classes(masks, table)
+    return findings
+
+
+def check_shapes(scans: Sequence[CaseScan], table: LabelTable) -> list[Finding]:
+    """Return findings on masks drawn from shapes: labels without a class, what is not drawn, and overlaps."""
+    masks = [(scan.case.id, mask, mask.shapes) for scan in scans for mask in scan.masks if mask.shapes is not None]
+    findings = []
+    unclaimed: Counter[Value] = Counter()
+    for _, mask, _ in masks:
+        unclaimed.update(mask.unclaimed)
+    if unclaimed:
+        found = [(id_, mask) for id_, mask, _ in masks if mask.unclaimed]
+        claimed = listed([f"{value} ({name})" for name, values in table.classes.items() for value in values], 12)
+        labels = listed([f"{label} ({pixel_text(count)})" for label, count in unclaimed.most_common()], 12)
+        text = f"{len(found)} of {len(masks)} masks have shapes that belong to no class: {labels}; claimed are {claimed}"
+        label = unclaimed.most_common(1)[0][0]
+        findings.append(Finding("error", "unclaimed", text, _claim(label, table), case_ids(found)))
+    kinds = Counter(kind for _, _, shapes in masks for kind in shapes.left_out)
+    if kinds:
+        ids = tuple(dict.fromkeys(id_ for id_, _, shapes in masks if shapes.left_out))
+        named = listed([f"{count} {kind}" for kind, count in kinds.most_common()], 8)
+        text = f"{kinds.total()} objects have no area in their picture and are left out: {named} (in {listed(ids, 4)})"
+        do = "Outline them, if they are to be found; their pixels count as what is drawn there otherwise"
+        findings.append(Finding("warning", "left_out", text, do, ids))
+    if crowds := sum(shapes.crowds for _, _, shapes in masks):
+        text = f"{crowds} regions are marked as crowds of objects (iscrowd), and count as their class"
+        findings.append(Finding("note", "crowds", text, "Nothing; their objects are not told apart, as in any mask of classes"))
+    if len(table.classes) > 2:
+        shared = sum(shapes.shared for _, _, shapes in masks)
+        total = sum(sum(mask.counts.values()) for _, mask, _ in masks)
+        text = (
+            f"Where shapes overlap, the later class in data.classes is on top, {' under '.join(table.names[1:])}: "
+            f"{shared / max(1, total):.2%} of the pixels are in shapes of several classes"
+        )
+        findings.append(Finding("note", "overlaps", text, "Change the order in data.classes to change what is on top"))
     return findings
 
 

@@ -11,8 +11,18 @@ import numpy as np
 
 from segexp.checks.issues import CaseFacts
 from segexp.checks.nodata import Extremes, find_extremes
+from segexp.data.annotations.files import is_annotation
+from segexp.data.annotations.rasterize import ShapeFacts
 from segexp.data.io.images import mask_nodata, pages_left_out, read_mask, read_stored, size_mismatch, stored_type
-from segexp.data.labels.class_table import LabelTable, gray_if_gray, pack_colours, value_counts
+from segexp.data.labels.class_table import (
+    UNCLAIMED,
+    LabelTable,
+    draw_labels,
+    gray_if_gray,
+    pack_colours,
+    unclaimed_labels,
+    value_counts,
+)
 from segexp.data.labels.modes import MULTICLASS, MULTILABEL
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
 from segexp.data.labels.regions import SOFT_BORDER, Region, find_regions, slope_share
@@ -93,6 +103,7 @@ class MaskScan:
         slope: see `slope_share`.
         regions: of each value; none for two values of two classes.
         nodata: the value that the file declares as nodata and the class that it is read as; None if there is no such class.
+        shapes: that the mask is drawn from; None for an image.
     """
 
     source: Source
@@ -101,6 +112,7 @@ class MaskScan:
     slope: float
     regions: tuple[Region, ...]
     nodata: tuple[int, str] | None = None
+    shapes: ShapeFacts | None = None
 
     def soft(self, ends: tuple[int, int] | None) -> bool:
         """Return whether this is a two-class mask with soft borders: most pixels near the two values, slopes in between."""
@@ -272,12 +284,19 @@ def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> 
     for number, source in enumerate(case.masks):
         own = None if table is None else table_of(table, case, number)
         try:
-            raw = gray_if_gray(read_mask(source, own is not None and own.by_value))
-        except DataError as problem:
-            faults.append(Fault("unreadable", case, source, problem))
+            drawn = draw_labels(source, own, case.image, image.shape[:2]) if own and is_annotation(source.path) else None
+            raw = drawn.codes if drawn else gray_if_gray(read_mask(source, own is not None and own.by_value))
+        except DataError as problem:  # an entry of a file goes with its image
+            faults.append(Fault("unreadable", case, source if source.entry is None else case.image, problem))
             continue
         if raw.shape[:2] != image.shape[:2]:
             faults.append(Fault("size", case, source, size_mismatch(source, raw.shape, case.image, image.shape)))
+            continue
+        if drawn and own:
+            counts: dict[Value, int] = dict(drawn.facts.pixels)
+            masks.append(MaskScan(source, counts, unclaimed_labels(drawn.facts, own), 0.0, (), shapes=drawn.facts))
+            raws.append(raw)
+            indices.append(np.where(raw == UNCLAIMED, np.uint8(IGNORE), raw))
             continue
         tag = mask_nodata(source)
         name = None if own is None or tag is None else own.owner(tag)

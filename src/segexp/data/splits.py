@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def split_hash(rows: Iterable[Mapping[str, str]]) -> str:
 
 def _relative(source: Source, root: Path) -> str:
     path = source.path.relative_to(root) if source.path.is_relative_to(root) else source.path
-    return str(Source(path, source.page)).replace(os.sep, "/")
+    return str(replace(source, path=path)).replace(os.sep, "/")
 
 
 def _shuffled(cases: Iterable[Case], seed: int) -> list[Unit]:

@@ -4,7 +4,7 @@ Shapes: M members, N cases, K classes, H W pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,7 @@ def training_images(member: Segmenter) -> set[str]:
 
 
 def _file(source: Source) -> str:
-    return str(Source(source.path.resolve(), source.page))
+    return str(replace(source, path=source.path.resolve()))
 
 
 def held_out_cases(

@@ -17,6 +17,7 @@ from rich.text import Text
 from segexp.checks.issues import LEVELS, CaseFacts, Examination, Finding, class_shares
 from segexp.config.schema import DataConfig
 from segexp.data.labels import multilabel
+from segexp.data.labels.class_table import UNCLAIMED
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import rgb
 from segexp.data.layout.infer_classes import evenly_spread
@@ -152,6 +153,9 @@ def class_index(value: str, table: Labels) -> int | None:
     if isinstance(table, OverlappingTable):
         meant = [(index, class_index(value, table.of(name))) for index, name in enumerate(table.names[1:], start=1)]
         return next((index if found == 1 else found for index, found in meant if found is not None), None)
+    if table.annotated:
+        code = table.code(0 if value == "0" else value)
+        return None if code == UNCLAIMED else code
     pixel = np.array([[rgb(value)]], np.uint8) if value.startswith("#") else _number(value)
     try:
         return int(table.encode(pixel)[0, 0])

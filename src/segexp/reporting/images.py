@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from segexp.data.annotations.files import is_annotation
 from segexp.data.io.images import mask_nodata, read_image, read_image_and_valid, read_mask
+from segexp.data.labels.class_table import LabelTable, draw_labels
 from segexp.data.labels.multilabel import Labels, OverlappingTable, merge_case_masks, table_of
 from segexp.data.layout.infer_classes import evenly_spread
 from segexp.data.preprocessing import resize_image, resize_mask
@@ -124,14 +126,16 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
             table_of(table, case, number).ignoring(mask_nodata(source)) if table else None
             for number, source in enumerate(case.masks)
         ]
-        raws = [read_mask(source, by.by_value if by else True) for source, by in zip(case.masks, own, strict=True)]
+        raws = [_raw_mask(source, by, case.image, image) for source, by in zip(case.masks, own, strict=True)]
     except DataError:
         return small
     if not raws:
         return small
     if table is not None and all(raw.shape[:2] == image.shape[:2] for raw in raws):
         try:
-            encoded = [by.encode(resize_mask(raw, small.shape[:2])) for raw, by in zip(raws, own, strict=True) if by]
+            resized = [resize_mask(raw, small.shape[:2]) for raw in raws]
+            drawn = [is_annotation(source.path) for source in case.masks]
+            encoded = [raw if done else by.encode(raw) for raw, by, done in zip(resized, own, drawn, strict=True) if by]
             mask, lay = (
                 merge_case_masks(table, case, encoded),
                 layer_mask(isinstance(table, OverlappingTable), table.background),
@@ -140,6 +144,13 @@ def draw_overlay(case: Case, table: Labels | None, side: int) -> Array | None:
         except DataError:
             pass
     return place_beside(small, raws[0], side)
+
+
+def _raw_mask(source: Source, table: LabelTable | None, image: Source, shown: Array) -> Array:
+    """Return the values of a mask, or the class indices of shapes."""
+    if table is not None and is_annotation(source.path):
+        return draw_labels(source, table, image, shown.shape[:2]).codes
+    return read_mask(source, table is None or table.by_value)
 
 
 def place_beside(image: Array, raw: Array, side: int) -> Array:

@@ -1,6 +1,7 @@
 """Mask values to class indices.
 
-A class is a gray value, a colour "#RRGGBB", `ANY`, or a list of these. The gray value v equals the colour (v, v, v).
+A class is a gray value, a colour "#RRGGBB", `ANY`, or a list of these. The gray value v equals the colour (v, v, v). The values
+of annotated shapes are their labels; 0 is where none is, and other whole numbers are labels that are written so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segexp.data.io.images import mask_nodata, read_mask, size_mismatch
+from segexp.data.annotations.files import is_annotation
+from segexp.data.annotations.rasterize import DrawnMask, ShapeFacts, draw_mask
+from segexp.data.io.images import image_size, mask_nodata, read_mask, size_mismatch
 from segexp.data.labels.regions import SOFT_BORDER, find_numbering, find_regions, slope_share
 from segexp.data.labels.spec import (
     ANY,
@@ -103,12 +106,16 @@ class LabelTable:
         ignore: values ignored by loss and metrics; they become 255.
         threshold: for soft masks of two classes: pixels above it get the class with the higher value.
         background: whether the first class is the background.
+        annotated: the masks are drawn from annotated shapes, and values are their labels.
+        others: labels that are read as the first class.
     """
 
     classes: Mapping[str, Any]
     ignore: Any = ()
     threshold: float | None = None
     background: bool = True
+    annotated: bool = False
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Validate and normalise.
@@ -116,8 +123,8 @@ class LabelTable:
         Raises:
             ConfigError: fewer than two classes, a class without a value, a value of two classes, a name that is no text.
         """
-        object.__setattr__(self, "classes", parse_classes(self.classes))
-        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True))
+        object.__setattr__(self, "classes", parse_classes(self.classes, self.annotated))
+        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True, labels=self.annotated))
         check_once(self.classes, self.ignore)
         if self.threshold is not None:
             check_threshold(self.threshold, self.classes)
@@ -170,6 +177,14 @@ class LabelTable:
             raise self._unclaimed(raw, out == UNCLAIMED, name)
         return out
 
+    def code(self, label: str | int) -> int:
+        """Return the class index of a label of shapes, or of 0 for no shape; else `IGNORE` or `UNCLAIMED`."""
+        codes: dict[str | int, int] = dict.fromkeys(self.others, 0)
+        for index, values in [*enumerate(self.classes.values()), (IGNORE, self.ignore)]:
+            codes |= {str(value) if value else value: index for value in values if value != ANY}
+        rest = next((index for index, values in enumerate(self.classes.values()) if ANY in values), UNCLAIMED)
+        return codes.get(label, rest if label else UNCLAIMED)
+
     def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
         """Read and merge the masks of a case, see `read_labels`."""
         return read_labels(case.masks, self, case.image, size)
@@ -200,22 +215,26 @@ class LabelTable:
         return out
 
     def _unclaimed(self, raw: Array, where: Array, name: str) -> DataError:
-        found = sorted(value_counts(raw[where], colour=raw.ndim == 3).items(), key=lambda item: -item[1])
+        return self.unclaimed(value_counts(raw[where], colour=raw.ndim == 3), name, raw)
+
+    def unclaimed(self, counts: Mapping[Value, int], name: str, raw: Array | None = None) -> DataError:
+        """Return an error on the pixels of values or labels that no class claims; `name` is the file, `raw` its values."""
+        found = sorted(counts.items(), key=lambda item: -item[1])
         value, count = found[0]
         others = [f"{other} ({pixel_text(n)})" for other, n in found[1:]]
         claimed = listed([f"{v} ({n})" for n, values in self.classes.items() for v in values], 12)
         ignored = f", ignored are {listed(self.ignore)}" if self.ignore else ""
         return DataError(
-            f"{name} has {pixel_text(count)} of the value {value}, which no class claims"
+            f"{name} has {pixel_text(count)} of the {'label' if self.annotated else 'value'} {value}, which no class claims"
             + (f"; also {listed(others, 4)}" if others else ""),
             f"Claimed are {claimed}{ignored}",
-            self._advice(raw, found),
+            self._advice(found, raw),
         )
 
-    def _advice(self, raw: Array, found: list[tuple[Value, int]]) -> str:
+    def _advice(self, found: list[tuple[Value, int]], raw: Array | None) -> str:
         value, last = found[0][0], self.names[-1]
         grays = sorted(g for values in self.classes.values() for v in values if (g := gray(v)) is not None)
-        if raw.ndim == 2 and len(self.classes) == 2 and len(grays) == 2 and len(found) > 3:
+        if raw is not None and raw.ndim == 2 and len(self.classes) == 2 and len(grays) == 2 and len(found) > 3:
             low, high = grays
             margin = max(1, (high - low) // 8)
             near = float(((np.abs(raw - float(low)) <= margin) | (np.abs(raw - float(high)) <= margin)).mean())
@@ -249,11 +268,25 @@ def read_labels(
         )
     encoded = []
     for source in sources:
-        raw = read_mask(source, table.by_value)
+        drawn = draw_labels(source, table, image, size) if is_annotation(source.path) else None
+        raw = read_mask(source, table.by_value) if drawn is None else drawn.codes
         if size is not None and raw.shape[:2] != size:
             raise size_mismatch(source, raw.shape, image, size)
-        encoded.append(table.ignoring(mask_nodata(source)).encode(raw, str(source)))
+        if drawn is not None and (missed := unclaimed_labels(drawn.facts, table)):
+            raise table.unclaimed(missed, str(source))
+        encoded.append(table.ignoring(mask_nodata(source)).encode(raw, str(source)) if drawn is None else raw)
     return merge_masks(encoded, str(sources[0]))
+
+
+def draw_labels(source: Source, table: LabelTable, image: Source | None, size: tuple[int, ...] | None) -> DrawnMask:
+    """Draw the annotations of an image as class indices, `UNCLAIMED` where no class has the label; see `draw_mask`."""
+    height, width = size or image_size(image or source)
+    return draw_mask(source, table.code, image or source, (height, width))
+
+
+def unclaimed_labels(facts: ShapeFacts, table: LabelTable) -> dict[Value, int]:
+    """Return the pixels of each label that no class has."""
+    return {label: count for label, count in facts.pixels.items() if table.code(label) == UNCLAIMED}
 
 
 def merge_masks(encoded: Sequence[Array], name: str = "the masks") -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segexp.config.schema import FIRST, DataConfig
+from segexp.data.annotations.files import is_annotation
 from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.labels.modes import MAX_LABELS, join_layers
 from segexp.data.labels.spec import Colour, class_colours, own_colour, parse_classes, parse_values
@@ -135,7 +136,8 @@ def label_table(data: DataConfig) -> Labels:
                 "Only where each class has files of its own can one be missing",
                 "Leave data.optional_masks out, or type data.labels=overlapping",
             )
-        return LabelTable(classes or {}, data.ignore, data.threshold, data.background is not None)
+        annotated = isinstance(mask, str) and is_annotation(mask)
+        return LabelTable(classes or {}, data.ignore, data.threshold, data.background is not None, annotated)
     table = OverlappingTable(classes or {}, data.ignore, data.threshold)
     _check_patterns(mask, table.names)
     _check_optional(optional, table.names)

@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 Value = int | str
-"""A gray value, a colour "#RRGGBB", or `ANY`."""
+"""A gray value, a colour "#RRGGBB", the label of an annotated shape, or `ANY`."""
 
 ANY = "any"
 """Every value that no class and no `data.ignore` names, such as the numbers of objects in instance masks."""
@@ -29,23 +29,28 @@ def rgb(value: Value) -> Colour:
     return number >> 16 & 255, number >> 8 & 255, number & 255
 
 
+def is_colour(value: object) -> bool:
+    """Return whether a value is a colour."""
+    return isinstance(value, str) and _COLOUR.fullmatch(value) is not None
+
+
 def packed(value: Value) -> int | None:
-    """Return the 24-bit colour of a value; None for gray values above 255 and `ANY`."""
+    """Return the 24-bit colour of a value; None for gray values above 255, labels and `ANY`."""
     if isinstance(value, str):
-        return None if value == ANY else int(value[1:], 16)
+        return int(value[1:], 16) if is_colour(value) else None
     return value * 0x010101 if 0 <= value <= 255 else None
 
 
 def gray(value: Value) -> int | None:
-    """Return the gray value; None for other colours and `ANY`."""
-    if isinstance(value, int) or value == ANY:
-        return None if value == ANY else int(value)
+    """Return the gray value; None for other colours, labels and `ANY`."""
+    if not is_colour(value):
+        return int(value) if isinstance(value, int) else None
     red, green, blue = rgb(value)
     return red if red == green == blue else None
 
 
-def parse_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
-    """Return the values of each class.
+def parse_classes(classes: Any, labels: bool = False) -> dict[str, tuple[Value, ...]]:
+    """Return the values of each class, with `labels` of annotated shapes among them.
 
     Raises:
         ConfigError: fewer than two classes, too many, one without a value, or a name that is no text.
@@ -70,29 +75,29 @@ def parse_classes(classes: Any) -> dict[str, tuple[Value, ...]]:
             f"Every class needs one; {listed(empty)} has none",
             f"Type data.classes.{empty[0]}=VALUE, or remove the class with '~data.classes.{empty[0]}'",
         )
-    return {name: parse_values(spec, f"data.classes.{name}") for name, spec in classes.items()}
+    return {name: parse_values(spec, f"data.classes.{name}", labels=labels) for name, spec in classes.items()}
 
 
-def parse_values(spec: Any, key: str, empty: bool = False) -> tuple[Value, ...]:
-    """Return the values of a class, or of `data.ignore` (which may be empty).
+def parse_values(spec: Any, key: str, empty: bool = False, labels: bool = False) -> tuple[Value, ...]:
+    """Return the values of a class, or of `data.ignore` (which may be empty); with `labels`, any text is one.
 
     Raises:
         ConfigError: an item is neither an integer nor a colour.
     """
     if spec is None and empty:
         return ()
-    return tuple(_value(item, key) for item in (spec if isinstance(spec, list | tuple) else [spec]))
+    return tuple(_value(item, key, labels) for item in (spec if isinstance(spec, list | tuple) else [spec]))
 
 
-def _value(item: Any, key: str) -> Value:
+def _value(item: Any, key: str, labels: bool) -> Value:
     if isinstance(item, float) and item.is_integer():
         item = int(item)
     if isinstance(item, int) and not isinstance(item, bool) and -(2**24) <= item <= 2**24:
         return item
     if item == ANY and key != "data.ignore":
         return ANY
-    if isinstance(item, str) and _COLOUR.fullmatch(item):
-        return item.upper()
+    if isinstance(item, str) and ((labels and item.strip()) or is_colour(item)):
+        return item if labels else item.upper()
     raise ConfigError(
         f"{key} has {item!r}",
         'A mask value is a whole number, a colour is written "#RRGGBB", several are a list'
@@ -129,7 +134,7 @@ def check_threshold(threshold: Any, classes: Mapping[str, tuple[Value, ...]]) ->
     number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     others = [value for values in classes.values() for value in values if gray(value) is None]
     if not number or len(classes) != 2 or others:
-        how = "" if not others else f" of which one takes {ANY} value" if ANY in others else " given by colour"
+        how = "" if not others else f" of which one takes {ANY} value" if ANY in others else " given by colour or label"
         raise ConfigError(
             f"data.threshold={threshold} with {len(classes)} classes{how}",
             "A threshold is a number and tells two classes with gray values apart",
@@ -155,7 +160,7 @@ GOLDEN = 0.618033988749895
 
 def own_colour(values: Iterable[Value]) -> Colour | None:
     """Return the first colour among the values of a class, None if all are gray values."""
-    return next((rgb(value) for value in values if isinstance(value, str) and value != ANY), None)
+    return next((rgb(value) for value in values if is_colour(value)), None)
 
 
 def class_colours(own: Sequence[Colour | None], background: bool = True) -> tuple[Colour, ...]:

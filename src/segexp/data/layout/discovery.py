@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segexp.data.io.images import SUFFIXES, page_count
+from segexp.data.layout.annotated import annotated_layouts, formats_of
 from segexp.data.layout.infer_classes import describe_transparency, infer_channels, infer_classes
 from segexp.data.layout.inventory import Inventory, take_inventory
 from segexp.data.layout.pairing import find_cases, list_files
@@ -83,8 +84,8 @@ def _endings(root: Path, images: Folder, masks: Folder) -> Iterable[Candidate]:
         pairs = images.ending(end).keys() & masks.ending(mask_end).keys()
         if not pairs:
             continue
-        image = f"{images.prefix}{{id}}{end}.{_formats(images.ending(end)[key] for key in pairs)}"
-        mask = f"{masks.prefix}{{id}}{mask_end}.{_formats(masks.ending(mask_end)[key] for key in pairs)}"
+        image = f"{images.prefix}{{id}}{end}.{formats_of(images.ending(end)[key] for key in pairs)}"
+        mask = f"{masks.prefix}{{id}}{mask_end}.{formats_of(masks.ending(mask_end)[key] for key in pairs)}"
         pages = _pages(root, images, masks, end, mask_end, pairs)
         where = "side by side" if images is masks else f"in {images.template or '.'} and {masks.template or '.'}"
         yield Candidate(
@@ -119,8 +120,8 @@ def _objects(images: Folder, masks: Folder) -> Iterable[Candidate]:
     yield Candidate(
         len(one) + sum(map(len, several.values())),
         (images.template.count("{split}"), mask_rank(masks.template), image_rank(images.template), 0, 0),
-        f"{image}*.{_formats(name for names in one.values() for name in names)}",
-        f"{mask}*.{_formats(name for names in several.values() for name in names)}",
+        f"{image}*.{formats_of(name for names in one.values() for name in names)}",
+        f"{mask}*.{formats_of(name for names in several.values() for name in names)}",
         "one folder per image, with a mask file per object",
     )
 
@@ -158,12 +159,6 @@ def _count(path: Path) -> int:
         return page_count(path)
     except UnreadableError:
         return 0
-
-
-def _formats(names: Iterable[str]) -> str:
-    """Return the extension, or alternatives in braces."""
-    endings = sorted({name.rpartition(".")[2].lower() for name in names})
-    return endings[0] if len(endings) == 1 else f"{{{','.join(endings)}}}"
 
 
 T = TypeVar("T")
@@ -290,7 +285,9 @@ def _best(root: Path, files: list[str], seen: Sequence[str]) -> tuple[Candidate,
     Raises:
         DataError: there is none, several are equally good, or it leaves out more than half of the files.
     """
-    found = sorted(candidates(root, [name for name in files if name.rpartition(".")[2].lower() in SUFFIXES]), reverse=True)
+    pictures = [name for name in files if name.rpartition(".")[2].lower() in SUFFIXES]
+    annotated = [Candidate(a.images, a.preference, a.image, a.mask, a.name) for a in annotated_layouts(root, pictures, seen)]
+    found = sorted([*candidates(root, pictures), *annotated], reverse=True)
     if not found and (suggested := suggest_patterns(root, files)) and suggested.plain >= PLAIN:
         name = "images and masks that pair by the names of their files"
         return Candidate(2 * suggested.pairs, (), suggested.image, suggested.mask, name), []

@@ -1,6 +1,7 @@
 """Infer classes and channels from image and mask files."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segexp.config.schema import FIRST
+from segexp.data.annotations.files import is_annotation, read_annotations, read_image_annotations
 from segexp.data.io.images import mask_nodata, read_image, read_mask, read_stored
 from segexp.data.labels.class_table import gray_if_gray, pack_colours, value_counts
 from segexp.data.labels.regions import (
@@ -22,6 +24,7 @@ from segexp.data.labels.regions import (
     slope_share,
 )
 from segexp.data.labels.spec import ANY, Value, rgb
+from segexp.data.layout.patterns import natural_key
 from segexp.errors import DataError, listed
 from segexp.types import Source
 
@@ -68,6 +71,8 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
     Raises:
         DataError: only one value, or values that cannot be classes.
     """
+    if any(is_annotation(source.path) for case in masks for source in case):
+        return _by_label([source for case in masks for source in case], strict)
     files = [source for case in evenly_spread(masks, MASKS) for source in case]
     pixels: Counter[Value] = Counter()
     seen: Counter[Value] = Counter()
@@ -100,6 +105,50 @@ def infer_classes(masks: Sequence[Sequence[Source]], strict: bool = True) -> Cla
             "Check that these are the masks, or name image and mask files by data.image and data.mask",
         )
     return Classes(found.classes, found.ignore, found.threshold, f"{found.reason} (from {len(files)} mask files)")
+
+
+def _by_label(sources: Sequence[Source], strict: bool) -> Classes:
+    """Infer a class for each label of annotated shapes, in the order of the files, else in natural order.
+
+    Raises:
+        DataError: there is no shape.
+    """
+    listed_labels: dict[str, None] = {}
+    used: set[str] = set()
+    for source in sources:
+        try:
+            used |= {shape.label for shape in read_image_annotations(source).shapes}
+            listed_labels |= dict.fromkeys(read_annotations(source.path).labels)
+        except DataError:
+            if strict:
+                raise
+    if not used:
+        raise DataError(
+            f"None of the {len(sources)} images with annotations, such as {sources[0]}, has a shape with an area",
+            "Outlines of objects were expected",
+            "Check that these are the annotations, or name others by data.mask",
+        )
+    order = [label for label in listed_labels if label in used] + sorted(used - set(listed_labels), key=natural_key)
+    background = next((label for label in order if label.strip("_").lower() == "background"), None)
+    ignore: list[Value] = [label for label in order if label.strip("_").lower() == "ignore"]
+    classes: dict[str, Any] = {"background": 0 if background is None else [0, background]}
+    for label in order:
+        if label != background and label not in ignore:
+            classes[_class_name(label, classes)] = label
+    return Classes(
+        classes,
+        ignore,
+        reason=f"The shapes have the labels {listed(order, 12)} (of {len(sources)} images)"
+        + ("; where they overlap, the later class is on top" if len(order) > 1 else ""),
+    )
+
+
+def _class_name(label: str, taken: Collection[str]) -> str:
+    """Return a label as the name of a class, without characters that mean something on a command line."""
+    name = re.sub(r"[^\w-]+", "_", label).strip("_")
+    if not re.match(r"[^\W\d]", name) or name.lower() in ("true", "false", "null", "nan", "inf"):
+        name = f"class_{name}"
+    return name if name not in taken else f"{name}_{len(taken)}"
 
 
 def without_background(classes: Mapping[str, Value], background: str | None) -> dict[str, Value]:

@@ -78,13 +78,14 @@ def take_inventory(
         ConfigError: a pattern is wrong, the two share no field, or `groups` is malformed.
     """
     root = Path(root)
-    images, patterns = parse_pattern(image, "data.image", orientation), parse_masks(mask, orientation)
+    images = parse_pattern(image, "data.image", orientation)
+    patterns = parse_masks(mask, images, orientation)
     shared = {name: shared_fields(images, pattern) for name, pattern in patterns.items()}
     files = list_files(root, max(images.depth, *(pattern.depth for pattern in patterns.values()), DEPTH))
     files = without_excluded(files, exclude, images, patterns.values())
     problems: list[DataError] = []
     found = match_files(root, files, images, list(patterns.values()), problems)
-    masks = match_masks(root, files, images, patterns, problems)
+    masks = match_masks(root, files, images, patterns, problems, found, exclude)
     used = {match.source.path.relative_to(root).as_posix() for side in (found, *masks.values()) for match in side}
     found = _first_of_twins(found, images, list(FIELDS), problems)
     lone_images: list[Match] = []

@@ -14,6 +14,7 @@ from segexp.config.schema import DataConfig
 from segexp.data.damaged import UnreadableFilesError
 from segexp.data.io.images import SUFFIXES
 from segexp.data.io.nifti import is_nifti
+from segexp.data.layout.annotated import match_entries
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
     FIELDS,
@@ -135,6 +136,8 @@ def unmatched_files(found: list[Match], masks: list[Match], shared: list[str]) -
 
 def expected_mask(image: Match, images: Pattern, masks: Pattern) -> str:
     """Return the expected name of the mask of an image."""
+    if masks.lists_images:
+        return f"an entry of {masks.text}"
     words = images.match(image.name.removesuffix(f"[{image.source.page}]")) or {}
     return masks.fill(image.fields | words)
 
@@ -265,12 +268,12 @@ def find_cases(
     """
     root = Path(root)
     images = parse_pattern(image, "data.image", orientation)
-    patterns = parse_masks(mask, orientation)
+    patterns = parse_masks(mask, images, orientation)
     files = list_files(root, max(pattern.depth for pattern in (images, *patterns.values())))
     files = without_excluded(files, exclude, images, patterns.values())
     problems: list[DataError] = []
     found = match_files(root, files, images, list(patterns.values()), problems)
-    masks = match_masks(root, files, images, patterns, problems)
+    masks = match_masks(root, files, images, patterns, problems, found, exclude)
     if damaged := [problem for problem in problems if isinstance(problem, UnreadableError)]:
         raise UnreadableFilesError(damaged, root, exclude)
     if problems:
@@ -291,9 +294,15 @@ def find_cases(
 
 
 def match_masks(
-    root: Path, files: Sequence[str], images: Pattern, patterns: Mapping[str, Pattern], problems: list[DataError]
+    root: Path,
+    files: Sequence[str],
+    images: Pattern,
+    patterns: Mapping[str, Pattern],
+    problems: list[DataError],
+    found: Sequence[Match],
+    exclude: Collection[str] = (),
 ) -> dict[str, list[Match]]:
-    """Return the masks by class; see `match_files`.
+    """Return the masks of the images `found` by class; see `match_files`, and `match_entries` for files that list images.
 
     Raises:
         ConfigError: a pattern of masks and that of the images share no field, or are equal.
@@ -303,6 +312,8 @@ def match_masks(
         shared_fields(images, pattern)
         others = [other for other in patterns.values() if other is not pattern]
         masks[name] = match_files(root, files, pattern, [images, *others], problems)
+        if pattern.lists_images:
+            masks[name] = match_entries(masks[name], found, exclude, problems)
     return masks
 
 
@@ -316,7 +327,8 @@ def without_excluded(files: list[str], exclude: Sequence[str], images: Pattern, 
     if missing := sorted(set(exclude).difference(files)):
         _log.warning("data.exclude names %s, which the data folder does not hold.", listed(missing, SHOWN))
     gone, owners = set(exclude), {name: owner(name, (images, *masks)) for name in files}
-    for pattern in (*masks, *masks):  # the second time from an image to its masks of other classes
+    named = [pattern for pattern in masks if not pattern.lists_images]
+    for pattern in (*named, *named):  # the second time from an image to its masks of other classes
         shared = [field for field in shared_fields(images, pattern) if field not in (images.page, pattern.page)]
         keys = {
             name: tuple(SPLITS.get(found[field].lower(), found[field]) for field in shared)

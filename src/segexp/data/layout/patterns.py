@@ -7,9 +7,10 @@ words, `.*` at the end any image extension, and `[{id}]` or `[{page}]` at the en
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segexp.data.annotations.files import is_annotation
 from segexp.data.io import npy
 from segexp.data.io.images import SUFFIXES, page_count
 from segexp.errors import ConfigError, DataError, nearest
@@ -35,6 +36,7 @@ class Pattern:
         literals: number of literal characters; of two matching patterns, the one with more wins.
         many: whether several files may belong to one case, by a `*` that is not the extension.
         orientation: of volumes, None as they are stored.
+        lists_images: whether each file is one of annotations that lists many images, which have their fields from their names.
     """
 
     text: str
@@ -45,6 +47,7 @@ class Pattern:
     literals: int
     many: bool
     orientation: str | None = None
+    lists_images: bool = False
 
     @property
     def of_class(self) -> str:
@@ -96,25 +99,30 @@ def parse_pattern(text: str, key: str, orientation: str | None = None) -> Patter
         raise ConfigError(
             f"{key}={text} uses {{{page}}} for the file and for the page", "One field holds one thing", "Write [{page}]"
         )
-    if not fields & {"id", "page"}:
+    lists_images = key.startswith("data.mask") and is_annotation(body) and not fields & {"id", "page"}
+    if not (lists_images or fields & {"id", "page"}):
         raise ConfigError(f"{key}={text} has no {{id}}", "{id} is what tells one case from another", f"Write {{id}} into {key}")
     literals = len(re.sub(r"\{[^{}]*\}|\*", "", body)) + sum(
         min(map(len, group.split(","))) for group in re.findall(r"\{([^{}]*,[^{}]*)\}", body)
     )
-    return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem, orientation)
+    return Pattern(plain, key, re.compile(regex), fields, page, literals, "*" in stem, orientation, lists_images)
 
 
-def parse_masks(mask: str | Mapping[str, str] | None, orientation: str | None = None) -> dict[str, Pattern]:
-    """Parse the mask pattern (key "") or one pattern per class.
+def parse_masks(mask: str | Mapping[str, str] | None, images: Pattern, orientation: str | None = None) -> dict[str, Pattern]:
+    """Parse the mask pattern (key "") or one pattern per class; entries of annotation files have the fields of the images.
 
     Raises:
         ConfigError: see `parse_pattern`.
     """
     if mask is None:
         return {}
-    if isinstance(mask, str):
-        return {"": parse_pattern(mask, "data.mask", orientation)}
-    return {name: parse_pattern(text, f"data.mask.{name}", orientation) for name, text in mask.items()}
+    texts = {"": mask} if isinstance(mask, str) else mask
+    keys = {name: f"data.mask.{name}" if name else "data.mask" for name in texts}
+    parsed = {name: parse_pattern(text, keys[name], orientation) for name, text in texts.items()}
+    return {
+        name: replace(pattern, fields=images.fields, many=False) if pattern.lists_images else pattern
+        for name, pattern in parsed.items()
+    }
 
 
 def _split_ending(body: str) -> tuple[str, str]:
