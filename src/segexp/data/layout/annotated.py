@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from segexp.data.annotations.files import format_of, is_annotation, read_annotations
-from segexp.data.layout.patterns import SPLITS, Match
+from segexp.data.layout.patterns import SPLITS, Match, Pattern
 from segexp.data.layout.templates import folder_templates
 from segexp.errors import DataError, UnreadableError, listed
 
@@ -86,10 +86,12 @@ def match_entries(
     return entries
 
 
-def add_splits(found: list[Match], masks: Iterable[Match], shared: Sequence[str]) -> list[Match]:
-    """Return the images with the split of the annotation file that lists them, where their own names tell none."""
-    splits = {each.key(shared): {"split": each.fields["split"]} for each in masks if "split" in each.fields}
-    return [replace(each, fields={**each.fields, **splits.get(each.key(shared), {})}) for each in found]
+def add_splits(found: list[Match], masks: Iterable[Match], images: Pattern) -> list[Match]:
+    """Return the images with the split of the annotation file that lists them, where their own pattern has none."""
+    if "split" in images.fields:
+        return found
+    splits = {each.key(images.fields): {"split": each.fields["split"]} for each in masks if "split" in each.fields}
+    return [replace(each, fields={**each.fields, **splits.get(each.key(images.fields), {})}) for each in found]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.data.io import nifti
+from segexp.data.layout.annotated import add_splits
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.pairing import (
     assemble_cases,
@@ -86,6 +87,7 @@ def take_inventory(
     problems: list[DataError] = []
     found = match_files(root, files, images, list(patterns.values()), problems)
     masks = match_masks(root, files, images, patterns, problems, found, exclude)
+    found = add_splits(found, (match for each in masks.values() for match in each if match.source.entry), images)
     used = {match.source.path.relative_to(root).as_posix() for side in (found, *masks.values()) for match in side}
     found = _first_of_twins(found, images, list(FIELDS), problems)
     lone_images: list[Match] = []

@@ -14,7 +14,7 @@ from segexp.config.schema import DataConfig
 from segexp.data.damaged import UnreadableFilesError
 from segexp.data.io.images import SUFFIXES
 from segexp.data.io.nifti import is_nifti
-from segexp.data.layout.annotated import match_entries
+from segexp.data.layout.annotated import add_splits, match_entries
 from segexp.data.layout.groups import assign_groups
 from segexp.data.layout.patterns import (
     FIELDS,
@@ -274,6 +274,7 @@ def find_cases(
     problems: list[DataError] = []
     found = match_files(root, files, images, list(patterns.values()), problems)
     masks = match_masks(root, files, images, patterns, problems, found, exclude)
+    found = add_splits(found, (match for each in masks.values() for match in each if match.source.entry), images)
     if damaged := [problem for problem in problems if isinstance(problem, UnreadableError)]:
         raise UnreadableFilesError(damaged, root, exclude)
     if problems:

@@ -210,6 +210,8 @@ def match_files(
         if owner(name, [pattern, *others]) is pattern and (fields := pattern.match(name)) is not None:
             if npy.holds_objects(root, name) and not pattern.text.lower().endswith(".npy"):
                 continue  # `NAME_seg.npy` of Cellpose beside the picture NAME
+            if pattern.lists_images and fields.get("split", "train").lower() not in SPLITS:
+                continue  # another JSON file beside those of the splits
             try:
                 found += _pages(root, name, fields, pattern)
             except DataError as problem:
