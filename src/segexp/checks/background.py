@@ -12,7 +12,6 @@ import numpy as np
 from segexp.checks.issues import Finding
 from segexp.checks.scan import CaseScan
 from segexp.config.schema import FIRST, DataConfig
-from segexp.data.labels.class_table import LabelTable
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import format_value
 
@@ -40,7 +39,7 @@ def check_background(scans: Sequence[CaseScan], table: Labels, data: DataConfig,
     """
     name = table.names[0]
     named = not recognised and bool(WORDS & set(re.split(r"[^a-z]+", name.lower())))
-    named |= isinstance(table, LabelTable) and table.annotated
+    named |= table.annotated
     masks = [scan.labels for scan in scans if scan.labels is not None]
     if isinstance(table, OverlappingTable) or data.background != FIRST or len(table.names) < 3 or named or not masks:
         return []

@@ -174,8 +174,6 @@ RARE_VALUE = 1e-3
 
 def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
     """Return findings on unclaimed values and soft masks; `recognised`: the classes were inferred from the masks."""
-    if table.annotated:
-        return check_shapes(scans, table)
     images = {scan.digest for scan in scans} - {""}
     pictures = [(scan.case.id, scan.masks[0]) for scan in scans if scan.raw_digest in images and scan.masks[0].unclaimed]
     masks = [(scan.case.id, mask) for scan in scans for mask in scan.masks]
@@ -201,9 +199,10 @@ def check_values(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bo
     return findings
 
 
-def check_shapes(scans: Sequence[CaseScan], table: LabelTable) -> list[Finding]:
+def check_shapes(scans: Sequence[CaseScan], table: Labels) -> list[Finding]:
     """Return findings on masks drawn from shapes: labels without a class, what is not drawn, and overlaps."""
-    masks = [(scan.case.id, mask, mask.shapes) for scan in scans for mask in scan.masks if mask.shapes is not None]
+    of_case = {scan.case.id: {mask.source: mask for mask in scan.masks}.values() for scan in scans}
+    masks = [(id_, mask, mask.shapes) for id_, own in of_case.items() for mask in own if mask.shapes is not None]
     findings = []
     unclaimed: Counter[Value] = Counter()
     for _, mask, _ in masks:
@@ -215,25 +214,31 @@ def check_shapes(scans: Sequence[CaseScan], table: LabelTable) -> list[Finding]:
         text = f"{len(found)} of {len(masks)} masks have shapes that belong to no class: {labels}; claimed are {claimed}"
         label = unclaimed.most_common(1)[0][0]
         findings.append(Finding("error", "unclaimed", text, _claim(label, table), case_ids(found)))
-    kinds = Counter(kind for _, _, shapes in masks for kind in shapes.left_out)
-    if kinds:
-        ids = tuple(dict.fromkeys(id_ for id_, _, shapes in masks if shapes.left_out))
-        named = listed([f"{count} {kind}" for kind, count in kinds.most_common()], 8)
-        text = f"{kinds.total()} objects have no area in their picture and are left out: {named} (in {listed(ids, 4)})"
-        do = "Outline them, if they are to be found; their pixels count as what is drawn there otherwise"
-        findings.append(Finding("warning", "left_out", text, do, ids))
+    findings += check_left_out({id_: shapes.left_out for id_, _, shapes in masks})
     if crowds := sum(shapes.crowds for _, _, shapes in masks):
         text = f"{crowds} regions are marked as crowds of objects (iscrowd), and count as their class"
         findings.append(Finding("note", "crowds", text, "Nothing; their objects are not told apart, as in any mask of classes"))
     if len(table.classes) > 2:
         shared = sum(shapes.shared for _, _, shapes in masks)
         total = sum(sum(mask.counts.values()) for _, mask, _ in masks)
-        text = (
-            f"Where shapes overlap, the later class in data.classes is on top, {' under '.join(table.names[1:])}: "
-            f"{shared / max(1, total):.2%} of the pixels are in shapes of several classes"
-        )
-        findings.append(Finding("note", "overlaps", text, "Change the order in data.classes to change what is on top"))
+        share = f"{shared / max(1, total):.2%} of the pixels are in shapes of several classes"
+        text = f"Where shapes overlap, the later class in data.classes is on top, {' under '.join(table.names[1:])}: {share}"
+        do = "Change the order in data.classes to change what is on top; data.labels=overlapping keeps all classes of a pixel"
+        if not isinstance(table, OverlappingTable):
+            findings.append(Finding("note", "overlaps", text, do))
     return findings
+
+
+def check_left_out(kinds: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Return a finding on annotated objects that are not drawn, by the kinds of those of each case."""
+    counts = Counter(kind for own in kinds.values() for kind in own)
+    if not counts:
+        return []
+    ids = tuple(id_ for id_, own in kinds.items() if own)
+    named = listed([f"{count} {kind}" for kind, count in counts.most_common()], 8)
+    text = f"{counts.total()} objects have no area in their picture and are left out: {named} (in {listed(ids, 4)})"
+    do = "Outline them if they are to be found; where they lie, the mask is as if they were not there"
+    return [Finding("warning", "left_out", text, do, ids)]
 
 
 def check_numbers(scans: Sequence[CaseScan], table: LabelTable, *, recognised: bool = False) -> list[Finding]:
@@ -355,7 +360,7 @@ def _override_for_absent_class(where: Mapping[Value, Sequence[object]], masks: N
     )
 
 
-def _claim(value: Value, table: LabelTable) -> str:
+def _claim(value: Value, table: Labels) -> str:
     """Return advice to assign a stray value to a class or to ignore it."""
     ignore = f"'data.ignore={format_value([*table.ignore, value])}'"
     near = [

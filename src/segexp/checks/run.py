@@ -14,11 +14,12 @@ from segexp.checks.exif import check_exif, turned_cases, turned_training_cases
 from segexp.checks.files import check_faults, check_images, check_inventory, check_splits, problem_finding
 from segexp.checks.issues import Examination, Finding, sort_findings
 from segexp.checks.leakage import check_groups, check_names, check_series
-from segexp.checks.mask_values import check_shares, check_values, classes_line
+from segexp.checks.mask_values import check_left_out, check_shapes, check_shares, check_values, classes_line
 from segexp.checks.nodata import check_nodata
 from segexp.checks.scan import CaseScan, Track, digest, scan_cases
 from segexp.checks.split_classes import check_split_classes
 from segexp.config.schema import DataConfig
+from segexp.data.annotations.files import is_annotation, read_image_annotations
 from segexp.data.autoconfig import (
     apply_background,
     check_layout_known,
@@ -32,6 +33,7 @@ from segexp.data.labels.multilabel import Labels, OverlappingTable, label_table
 from segexp.data.layout.discovery import UnknownLayoutError, discover_layout, infer_facts
 from segexp.data.layout.infer_classes import infer_channels, infer_classes, without_background
 from segexp.data.layout.inventory import Inventory, take_inventory
+from segexp.data.layout.pairing import mask_patterns
 from segexp.data.orientation import choose_orientation
 from segexp.data.splits import open_cases, split_from_config
 from segexp.errors import DataError, SegexpError, listed
@@ -103,7 +105,7 @@ def _resolve_layout(data: DataConfig) -> ResolvedDataset:
 
 
 def _inventory(data: DataConfig) -> Inventory:
-    image, mask = data.image or "", data.mask or ""
+    image, mask = data.image or "", mask_patterns(data) or ""
     found = take_inventory(
         *(Path(data.root), image, mask),
         groups=data.groups,
@@ -206,6 +208,8 @@ def _unresolved(data: DataConfig, problem: DataError) -> Examination:
 
 def _values(scans: Sequence[CaseScan], table: Labels, *, recognised: bool) -> list[Finding]:
     """Return findings on mask values; for overlapping labels, per class."""
+    if table.annotated:
+        return check_shapes(scans, table)
     if not isinstance(table, OverlappingTable):
         return check_values(scans, table, recognised=recognised)
     findings = []
@@ -295,15 +299,22 @@ def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None
 def quick_checks(data: SegmentationDataModule, monitor: str = "dice") -> list[Finding]:
     """Return findings on a data module after `setup`, errors first."""
     equal, masks = find_equal_images(data)
+    left_out = check_left_out({case.id: case_left_out(case) for case in data.cases})
     classes = [*check_class_shares(data), *check_classes_of_splits(data, monitor)]
     turned = check_exif(turned_training_cases(data), len(data.cases))
-    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *classes, *turned])
+    return sort_findings([*split_checks(data.cases, data.splits, equal, masks), *classes, *turned, *left_out])
 
 
 def check_classes_of_splits(data: SegmentationDataModule, monitor: str) -> list[Finding]:
     """Return findings on the classes of each split of a data module after `setup`, see `check_split_classes`."""
     counted = dict(list(enumerate(data.spec.classes))[data.spec.first :])
     return check_split_classes(data.cases, data.splits, data.held_classes(), counted, data.data, monitor)
+
+
+def case_left_out(case: Case) -> tuple[str, ...]:
+    """Return the kinds of the annotated objects of a case that have no area."""
+    shapes = (source for source in dict.fromkeys(case.masks) if is_annotation(source.path))
+    return tuple(kind for source in shapes for kind in read_image_annotations(source).left_out)
 
 
 def find_equal_images(data: SegmentationDataModule) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -293,7 +293,7 @@ def scan_case(case: Case, table: Labels | None, channels: int | None = None) -> 
             faults.append(Fault("size", case, source, size_mismatch(source, raw.shape, case.image, image.shape)))
             continue
         if drawn and own:
-            counts: dict[Value, int] = dict(drawn.facts.pixels)
+            counts: dict[Value, int] = {name: count for name, count in drawn.facts.pixels.items() if name not in own.others}
             masks.append(MaskScan(source, counts, unclaimed_labels(drawn.facts, own), 0.0, (), shapes=drawn.facts))
             raws.append(raw)
             indices.append(np.where(raw == UNCLAIMED, np.uint8(IGNORE), raw))

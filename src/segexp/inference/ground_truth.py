@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segexp.config.schema import DataConfig
-from segexp.data.io.images import mask_nodata, page_count, read_mask
-from segexp.data.labels.class_table import LabelTable, merge_masks
+from segexp.data.annotations.files import is_annotation
+from segexp.data.io.images import page_count
+from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
 from segexp.data.labels.multilabel import OverlappingTable
 from segexp.data.layout.discovery import PAIRS
 from segexp.data.layout.pairing import list_files
@@ -80,9 +81,7 @@ class TruthReader:
         """
         masks = []
         for file in self.files.get(job, ()):
-            page = _page(file, source)
-            raw = read_mask(page, self.labels.by_value)
-            mask = self.labels.ignoring(mask_nodata(page)).encode(raw, str(file))
+            mask = read_labels([_page(file, source)], self.labels, source)
             if mask.shape != tuple(size[:2]):
                 raise DataError(f"{file} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image {size[0]}x{size[1]}")
             masks.append(mask)
@@ -187,5 +186,5 @@ def _one(pattern: str, job: Job) -> tuple[Path, ...]:
 
 
 def _page(file: Path, source: Source) -> Source:
-    paged = source.page is not None and page_count(file, source.orientation) > 1
+    paged = source.page is not None and not is_annotation(file) and page_count(file, source.orientation) > 1
     return place_mask(replace(source, path=file, page=source.page if paged else None), source)[0]

@@ -155,6 +155,19 @@ def test_labels_are_values_of_classes(tmp_path: Path) -> None:
         label_table(section(tmp_path, "{id}_mask.png"))
 
 
+def test_overlapping_classes_keep_all_their_pixels(tmp_path: Path) -> None:
+    content = coco({"segmentation": [square(8, 8, 4)], "category_id": 3}, {"segmentation": [square(4, 4, 12)]})
+    mask = read(tmp_path, content, labels="overlapping")
+    assert [int((mask == value).sum()) for value in (0, 1, 2, 3)] == [24 * 32 - 144, 128, 0, 16]
+    data = section(tmp_path, labels="overlapping")
+    found = run_checks(data, alignment=False)
+    assert found.facts["a"].shares == pytest.approx((1 - 144 / 768, 144 / 768, 16 / 768))
+    assert not [str(each) for each in found.findings if each.kind in ("overlaps", "unclaimed", "unmatched")]
+    save(tmp_path / "more.json", content)
+    for_each = {"cell": "a.json", "debris": "more.json"}
+    np.testing.assert_array_equal(read(tmp_path, content, labels="overlapping", mask=for_each), mask)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,6 +1,7 @@
 """Overlapping classes: each has its own mask files, and a pixel can belong to several.
 
-Each file is a two-class mask of background and its class, by the values in `data.classes`.
+Each file is a two-class mask of background and its class, by the values in `data.classes`. A file of annotated shapes may be
+that of all classes.
 
 Legend: K classes, H W pixels.
 """
@@ -31,11 +32,13 @@ class OverlappingTable:
         classes: values by name, background first; foreground classes may share values.
         ignore: values ignored by loss and metrics, in the file of any class; they become 255.
         threshold: for soft masks.
+        annotated: masks are drawn from annotated shapes, and values are their labels.
     """
 
     classes: Mapping[str, Any]
     ignore: Any = ()
     threshold: float | None = None
+    annotated: bool = False
 
     def __post_init__(self) -> None:
         """Validate and normalise.
@@ -43,8 +46,8 @@ class OverlappingTable:
         Raises:
             ConfigError: more than 7 foreground classes, or invalid values, see `LabelTable`.
         """
-        object.__setattr__(self, "classes", parse_classes(self.classes))
-        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True))
+        object.__setattr__(self, "classes", parse_classes(self.classes, self.annotated))
+        object.__setattr__(self, "ignore", parse_values(self.ignore, "data.ignore", empty=True, labels=self.annotated))
         if len(self.classes) > MAX_LABELS + 1:
             raise ConfigError(
                 f"data.classes names {len(self.classes) - 1} foreground classes that may overlap",
@@ -73,7 +76,9 @@ class OverlappingTable:
 
     def of(self, name: str) -> LabelTable:
         """Return the two-class table of the files of one class."""
-        return LabelTable({each: self.classes[each] for each in (self.names[0], name)}, self.ignore, self.threshold)
+        own = {each: self.classes[each] for each in (self.names[0], name)}
+        others = {str(value) for each in self.names[1:] for value in self.classes[each]} - set(map(str, self.classes[name]))
+        return LabelTable(own, self.ignore, self.threshold, annotated=self.annotated, others=tuple(sorted(others)))
 
     def read(self, case: Case, size: tuple[int, ...] | None = None) -> Array:
         """Read the masks of a case, (H, W) uint8 bit sets (`segexp.data.labels.modes`); classes without a file are absent.
@@ -138,7 +143,8 @@ def label_table(data: DataConfig) -> Labels:
             )
         annotated = isinstance(mask, str) and is_annotation(mask)
         return LabelTable(classes or {}, data.ignore, data.threshold, data.background is not None, annotated)
-    table = OverlappingTable(classes or {}, data.ignore, data.threshold)
+    annotated = any(map(is_annotation, mask.values() if isinstance(mask, Mapping) else [mask or ""]))
+    table = OverlappingTable(classes or {}, data.ignore, data.threshold, annotated)
     _check_patterns(mask, table.names)
     _check_optional(optional, table.names)
     return table
@@ -162,6 +168,8 @@ def _check_background(data: DataConfig) -> None:
 
 def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:
     example = ", ".join(f'{name}: "masks/{{id}}_{name}.png"' for name in names[1:])
+    if isinstance(mask, str) and is_annotation(mask):
+        return
     if not isinstance(mask, Mapping):
         raise ConfigError(
             f"data.labels=overlapping with data.mask={mask}",

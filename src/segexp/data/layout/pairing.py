@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.config.schema import DataConfig
+from segexp.data.annotations.files import is_annotation
 from segexp.data.damaged import UnreadableFilesError
 from segexp.data.io.images import SUFFIXES
 from segexp.data.io.nifti import is_nifti
@@ -311,7 +312,8 @@ def match_masks(
     masks = {}
     for name, pattern in patterns.items():
         shared_fields(images, pattern)
-        others = [other for other in patterns.values() if other is not pattern]
+        others = [other for other in patterns.values() if other.text != pattern.text or not is_annotation(other.text)]
+        others = [other for other in others if other is not pattern]
         masks[name] = match_files(root, files, pattern, [images, *others], problems)
         if pattern.lists_images:
             masks[name] = match_entries(masks[name], found, exclude, problems)
@@ -391,6 +393,13 @@ def _nothing(root: Path, files: list[str], pattern: Pattern) -> DataError:
     )
 
 
+def mask_patterns(data: DataConfig) -> str | Mapping[str, str] | None:
+    """Return `data.mask`; for overlapping labels from one file of annotated shapes, that file for each foreground class."""
+    if data.multilabel and isinstance(data.mask, str) and is_annotation(data.mask):
+        return dict.fromkeys(list(data.classes or {})[1:], data.mask)
+    return data.mask
+
+
 def find_data_cases(data: DataConfig) -> list[Case]:
     """Return the cases of a data section.
 
@@ -399,7 +408,7 @@ def find_data_cases(data: DataConfig) -> list[Case]:
         DataError: unpaired files, or no files; or a mask lies elsewhere than its image.
     """
     cases = find_cases(
-        *(Path(data.root), data.image or "", data.mask),
+        *(Path(data.root), data.image or "", mask_patterns(data)),
         groups=data.groups,
         optional=data.optional_masks,
         exclude=data.exclude,
