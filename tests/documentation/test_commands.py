@@ -10,6 +10,7 @@ by `python -m segexp.train` in a process of its own.
 
 import fnmatch
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -187,8 +188,30 @@ def paired(folder: Path, words: list[str]) -> Path:
         picture = np.clip(60 + 40 * labels[..., None] + rng.normal(0, 9, (64, 64, 3)), 0, 255)
         write(folder / image.replace("{id}", str(n)).replace("{jpg,png}", "jpg"), picture)
         for name in masks.values() if isinstance(masks, dict) else [masks]:
+            if name.endswith(".json"):
+                outline(folder / name.replace("{id}", str(n)), labels, values, f"{n}.jpg")
+                continue
             write(folder / name.replace("{id}", str(n)), colours(labels, values))
     return folder
+
+
+def outline(path: Path, labels: np.ndarray, values: list[str], name: str) -> None:
+    """Write the outlines of classes with the values as labels: COCO for all pictures, or LabelMe for one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = [(k, cv2.findContours((labels == k).astype(np.uint8), 0, 2)[0][0][:, 0]) for k in np.unique(labels[labels > 0])]
+    if path.stem in name:
+        shapes = [{"label": values[k], "points": corners.tolist(), "shape_type": "polygon"} for k, corners in found]
+        content = {"shapes": shapes, "imagePath": name, "imageHeight": 64, "imageWidth": 64}
+    else:
+        empty: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+        content = json.loads(path.read_text()) if path.is_file() else empty
+        content["categories"] = [{"id": k, "name": label} for k, label in enumerate(values) if k]
+        number = len(content["images"])
+        content["images"].append({"id": number, "file_name": name, "height": 64, "width": 64})
+        content["annotations"] += [
+            {"image_id": number, "category_id": int(k), "segmentation": [corners.ravel().tolist()]} for k, corners in found
+        ]
+    path.write_text(json.dumps(content))
 
 
 def colours(labels: np.ndarray, values: list[Any]) -> np.ndarray:

@@ -108,7 +108,9 @@ class DataConfig(Section):
     name: str = key(..., "name of the data set; runs are saved in runs/<name>/<model>")
     root: str = key(..., "data folder, relative to the working directory", compose="data/${data.name}")
     image: str | None = key(None, "pattern of the images: {split} {group} {id} {page} * {gif,png} [{page}]")
-    mask: str | dict[str, str] | None = key(None, "pattern of the masks; of overlapping labels {class: pattern, …}")
+    mask: str | dict[str, str] | None = key(
+        None, "pattern of the masks, or of JSON outlines; of overlapping labels {class: pattern, …}"
+    )
     family: Literal["organ", "membranes", "lesion"] | None = key(
         None, "images that are generated below root: organ (as liver slices), membranes (as ISBI 2012), lesion (as ISIC)"
     )
@@ -118,7 +120,9 @@ class DataConfig(Section):
     optional_masks: list[str] = key(list, "overlapping labels: classes whose mask file may be missing, which means absent")
     exclude: list[str] = key(list, "files, relative to root, that are left out with their partners: damaged ones, say")
     groups: str | dict[str, Any] | None = key(None, "which cases stay together: a regex on the id, or {file, match, column}")
-    classes: dict[str, Any] | None = key(None, 'name: value, "#RRGGBB", a list, or any (every other); background first')
+    classes: dict[str, Any] | None = key(
+        None, 'name: value, "#RRGGBB", label of outlines, a list, or any (every other); background first'
+    )
     background: str | None = key(
         FIRST, "the class that means leave out: first (of classes) | the name of another | null: no class is a background"
     )
