@@ -20,6 +20,7 @@ from segexp.data.annotations.rasterize import decode_runs
 from segexp.data.cache import store_key
 from segexp.data.io.images import write_png
 from segexp.data.labels.multilabel import label_table
+from segexp.data.labels.spec import format_value
 from segexp.data.layout.discovery import discover_layout
 from segexp.data.layout.pairing import find_data_cases
 from segexp.data.statistics import make_reader
@@ -140,6 +141,7 @@ def test_labels_are_values_of_classes(tmp_path: Path) -> None:
         {"points": [[16, 0], [20, 0], [20, 4], [16, 4]], "label": "unsure"},
         {"points": [[24, 0], [28, 0], [28, 4], [24, 4]], "label": "3"},
     )
+    assert format_value(["cell", 'a "b" cell\'s']) == """["cell", "a \\"b\\" cell'\\''s"]"""
     named = {"background": 0, "cell": ["cell", 3], "debris": ["debris", "dirt"]}
     mask = read(tmp_path, content, mask="{id}.json", classes=named, ignore="unsure")
     assert mask[1, [1, 5, 9, 17, 25]].tolist() == [1, 0, 2, 255, 1]

@@ -179,7 +179,9 @@ def _endless() -> list[Colour]:
 
 
 def format_value(value: object) -> str:
-    """Format a value, a colour, or a list of them as an override value."""
+    """Format a value, a colour, a label, or a list of them as an override value between single quotes of a shell."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(format_value, value))}]"
-    return f'"{value}"' if isinstance(value, str) and value != ANY else str(value)
+    if isinstance(value, str) and value != ANY:
+        return '"{}"'.format(value.replace('"', '\\"').replace("'", "'\\''"))
+    return str(value)

@@ -114,9 +114,13 @@ def annotated_layouts(root: Path, pictures: Sequence[str], seen: Sequence[str]) 
     files = [name for name in seen if is_annotation(name)]
     if not (files and pictures):
         return
-    stems = {name.rpartition(".")[0] for name in pictures}
+    stems = {_stem(name) for name in pictures}
     yield from _one_for_each(root, pictures, files)
-    yield from _one_for_many(root, pictures, [name for name in files if name.rpartition(".")[0] not in stems])
+    yield from _one_for_many(root, pictures, [name for name in files if _stem(name) not in stems])
+
+
+def _stem(name: str) -> str:
+    return posixpath.basename(name).rpartition(".")[0]
 
 
 def _one_for_each(root: Path, pictures: Sequence[str], files: Sequence[str]) -> Iterator[AnnotatedLayout]:
