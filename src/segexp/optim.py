@@ -198,4 +198,6 @@ def check_number(name: str, value: float, low: float, high: float = math.inf, be
     if not (low <= value < high or (value == high and not below)):
         to = "to below" if below else "to"
         expected = f"a number from {low:g} {to} {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
-        raise ConfigError(f"scheduler.{name} is {value!r}", expected, f"Type scheduler.{name}=... with a number in that range")
+        raise ConfigError(
+            f"scheduler.{name} is {value!r}", expected, f"Type scheduler.{name}=VALUE with a number in that range"
+        )

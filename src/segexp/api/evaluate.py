@@ -1,6 +1,5 @@
 """Score a trained network or an ensemble on its own splits or on other data."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segexp.api.calls import plain_values, short_traceback
 from segexp.api.run import Scores, Table
 from segexp.config.components import check_measures
+from segexp.config.overrides import shell_words
 from segexp.config.schema import Component, EvaluateConfig, TrainConfig
 from segexp.config.validation import component_problems, report, validate_section
 from segexp.errors import ConfigError
@@ -130,7 +130,7 @@ def check_not_a_run(output: Path) -> None:
         raise ConfigError(
             f"output={output} is the directory of a run, whose own scores, cases and report would be replaced",
             "A folder of its own was expected",
-            f"Type {shlex.quote(f'output={output}/evaluation')}",
+            f"Type {shell_words({'output': output / 'evaluation'})}",
         )
 
 

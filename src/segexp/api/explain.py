@@ -10,6 +10,7 @@ import numpy as np
 from segexp.api.calls import plain_values, short_traceback
 from segexp.api.loading import checkpoint_files, device_for, load_members
 from segexp.api.predict import make_truth_reader
+from segexp.config.overrides import shell_words
 from segexp.config.schema import ExplainConfig
 from segexp.config.validation import report, validate_section
 from segexp.deployment.metadata import file_digest
@@ -74,7 +75,7 @@ def _key_conflicts(config: ExplainConfig) -> Iterator[str]:
     if config.window is not None and method != "occlusion":
         yield f"window={config.window} is of no use for method={method}. Leave it out, or type method=occlusion"
     if box is None and region == "box":
-        yield "region=box has no box. Type 'box=[top,left,bottom,right]' in pixels, such as 'box=[40,60,120,160]'"
+        yield "region=box has no box. Type for example 'box=[40,60,120,160]' for top, left, bottom and right in pixels"
     if box is not None and region not in (None, "box"):
         yield f"box={shown} and region={region} are two answers to one question. Leave one of them out"
     if box is not None and not (box[0] < box[2] and box[1] < box[3]):
@@ -233,7 +234,9 @@ def load_single(config: ExplainConfig) -> Segmenter:
     files = checkpoint_files(as_list(config.checkpoint), exported=False)
     if len(files) > 1:
         raise ConfigError(
-            f"checkpoint names {len(files)} networks", "One network is explained at a time", f"Type checkpoint={files[0]}"
+            f"checkpoint names {len(files)} networks",
+            "One network is explained at a time",
+            f"Type {shell_words({'checkpoint': files[0]})}",
         )
     (segmenter,) = load_members(files, device_for(files, config.gpus), config.trust, config.model.prune_to)
     if config.max_pixels is not None:

@@ -62,9 +62,7 @@ def checkpoint_files(named: Sequence[str], exported: bool = True) -> list[Path]:
         CheckpointError: nothing is named, a file is missing or exported, or a study is unfinished or lacks a fold.
     """
     if not named:
-        raise CheckpointError(
-            "checkpoint names nothing", "A run directory or a .ckpt file was expected", "Type checkpoint=runs/…"
-        )
+        raise CheckpointError("checkpoint names nothing", "A run directory or a .ckpt file was expected", "Type checkpoint=RUN")
     files: list[Path] = []
     for text in named:
         path = Path(text)

@@ -8,7 +8,7 @@ from typing import Any
 
 from segexp.config.migration import upgrade
 from segexp.config.naming import TEACHER
-from segexp.config.overrides import CommandLine, quoted
+from segexp.config.overrides import CommandLine, quoted, shell_words
 from segexp.config.saved_runs import SavedRun, as_plain, check_run, read_saved_run, read_yaml
 from segexp.config.suggestions import explain_errors
 from segexp.errors import CheckpointError, ConfigError, nearest
@@ -142,9 +142,9 @@ def _not_a_run(run: Path) -> CheckpointError:
     below = [file.parent.parent for file in sorted(run.glob("*/.hydra/overrides.yaml"))] if run.is_dir() else []
     beside = [path.name for path in run.parent.iterdir() if path.is_dir()] if run.parent.is_dir() else []
     if inside is not None:
-        hint = f"Type resume={inside}"
+        hint = f"Type {shell_words({'resume': inside})}"
     elif below:
-        hint = f"It holds runs; the newest is resume={below[-1]}"
+        hint = f"It holds runs; the newest is {shell_words({'resume': below[-1]})}"
     else:
         hint = nearest(run.name, beside) if beside and not run.exists() else "Type the directory that training printed"
     return CheckpointError(

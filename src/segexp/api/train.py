@@ -1,7 +1,6 @@
 """Train a network from a folder or configuration keys."""
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from segexp.api.calls import command_line, short_traceback
 from segexp.api.run import Run
 from segexp.config.composition import Job, compose_job, to_plain, with_data
 from segexp.config.naming import AUTO_VALUES
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.suggestions import explain_errors
 from segexp.config.validation import validate, validate_section
@@ -130,7 +130,7 @@ def check_unused(job: Job) -> None:
     held = next((kind for name, kind in kinds.items() if (directory / name).exists()), None)
     do = "Name another directory"
     if find_resume_state(directory):
-        held, do = "a run", f"Type resume={shlex.quote(str(named))} to resume that run, or name another directory"
+        held, do = "a run", f"Type {shell_words({'resume': str(named)})} to resume that run, or name another directory"
     if held:
         raise ConfigError(f"run_dir={named} already holds {held}", "A new run needs a directory of its own", do)
     (directory / AUTO_VALUES).unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def go_on(directory: Path) -> str:
     """Return what to type when the cause of a failure is gone."""
     from segexp.api.resume import find_resume_state
 
-    return f"Then go on: python -m segexp.train 'resume={directory}'" if find_resume_state(directory) else AGAIN
+    return f"Then go on: python -m segexp.train {shell_words({'resume': directory})}" if find_resume_state(directory) else AGAIN
 
 
 def unresumable(error: Exception, config: TrainConfig) -> CheckpointError | None:
@@ -150,7 +150,7 @@ def unresumable(error: Exception, config: TrainConfig) -> CheckpointError | None
     return CheckpointError(
         f"The last.ckpt of resume={config.resume} lacks or misnames something ({type(error).__name__}: {str(error)[:160]})",
         "The state that training wrote was expected",
-        "Copy the run again from where it was trained, or leave resume=… out to start a new run",
+        "Copy the run again from where it was trained, or leave resume out to start a new run",
     )
 
 

@@ -123,7 +123,7 @@ def check_resume(path: Path, config: TrainConfig, spec: DataSpec, split_hash: st
     raise CheckpointError(
         found,
         "A resumed run continues with the same classes, split, network and optimizer",
-        "Leave such keys out of the command; or leave resume=… out to start a new run",
+        "Leave such keys out of the command; or leave resume out to start a new run",
     )
 
 

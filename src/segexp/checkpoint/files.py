@@ -104,7 +104,7 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(
         f"checkpoint={path} {found}",
         "A run directory or a .ckpt file was expected",
-        "Type checkpoint=runs/…, the directory that training printed. " + (nearest(path.name, beside) if beside else ""),
+        "Type checkpoint=RUN, the directory that training printed. " + (nearest(path.name, beside) if beside else ""),
     )
 
 
@@ -125,14 +125,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: it is truncated, not a checkpoint, or holds more than weights and plain "
             f"values ({reason[:160]})",
             "A file that training wrote as checkpoints/best.ckpt or last.ckpt was expected",
-            "Copy the file again from where it was trained, or name another one with checkpoint=…",
+            "Copy the file again from where it was trained, or name another one with checkpoint=RUN",
         ) from problem
     if not isinstance(values, dict) or "segexp" not in values or "state_dict" not in values:
         keys = listed(values) if isinstance(values, dict) else type(values).__name__
         raise CheckpointError(
             f"{path} is a torch file but not one of segexp's: it holds {keys}",
             "The entries segexp and state_dict were expected",
-            "Name a file that segexp.train wrote: checkpoint=runs/…/checkpoints/best.ckpt",
+            "Name a file that segexp.train wrote: checkpoint=RUN/checkpoints/best.ckpt",
         )
     if isinstance(values["segexp"], dict) and values["segexp"].get("schema") not in READABLE:
         raise CheckpointError(
@@ -147,7 +147,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has no usable entry {'.'.join(map(str, first['loc']))} ({first['msg']})",
             "The entries that training writes were expected",
-            "Copy the file again from where it was trained, or name another one with checkpoint=…",
+            "Copy the file again from where it was trained, or name another one with checkpoint=RUN",
         ) from problem
     return values
 
@@ -222,5 +222,5 @@ def store_postprocessing(path: Path, record: dict[str, Any] | None) -> None:
         raise CheckpointError(
             f"{path} cannot be written ({problem.strerror or problem})",
             "The chosen post-processing is stored in the checkpoint, so its folder must be writable and have room for a copy",
-            "Copy the run to a folder of your own and name that one with checkpoint=…",
+            "Copy the run to a folder of your own and name that one with checkpoint=RUN",
         ) from problem

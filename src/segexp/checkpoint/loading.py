@@ -82,7 +82,7 @@ def load_segmenter(path: str | Path, *, device: str = "cpu", trust: Trust = (), 
     config = parse_config(content["config"], file)
     check_targets(config.model.plain(), trust)
     config = config.changed(model=with_pruning(config.model, prune_to, file))
-    network = instantiate(without_pretrained(config.model))
+    network = instantiate(without_pretrained(config.model), "model")
     weights = {
         name.removeprefix("network."): tensor for name, tensor in values["state_dict"].items() if name.startswith("network.")
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig, TrainConfig
 from segexp.config.validation import validate_section
 from segexp.data.cache import UncachedStore
@@ -28,13 +29,14 @@ def check_spec(data: DataConfig, trained: DataSpec) -> None:
         raise ConfigError(
             f"data.background={data.background}, and the checkpoint was trained with {trained.classes[0]} as its first class",
             "The background is the first class of the network, so another one would need another training",
-            f"Type data.background={trained.classes[0]}, data.background=null if every class counts, or leave it out",
+            f"Type {shell_words({'data.background': trained.classes[0]})}, data.background=null if every class counts, or "
+            "leave it out",
         )
     if classes != list(trained.classes):
         raise ConfigError(
             f"data.classes names {', '.join(classes)}, and the checkpoint was trained with {names}",
             "The same classes in the same order were expected; only the mask values that mean them may differ",
-            f"Type 'data.classes={{{', '.join(f'{name}: VALUE' for name in trained.classes)}}}'",
+            f"Type {shell_words({'data.classes': dict.fromkeys(trained.classes, 'VALUE')})}",
         )
     if data.multilabel != trained.overlapping:
         labels = "overlapping" if trained.overlapping else "exclusive"

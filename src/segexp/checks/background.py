@@ -4,13 +4,13 @@ Shapes: N cases, K classes, H W pixels.
 """
 
 import re
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
 
 from segexp.checks.issues import Finding
 from segexp.checks.scan import CaseScan
+from segexp.config.overrides import shell_words
 from segexp.config.schema import FIRST, DataConfig
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.spec import format_value
@@ -52,7 +52,7 @@ def check_background(scans: Sequence[CaseScan], table: Labels, data: DataConfig,
         f"it looks like one of them: {1 - bordering:.0%} of the borders between classes are without it, and it has "
         f"{around:.0%} of the image edges"
     )
-    answer = shlex.quote(f"data.background={name}")
+    answer = shell_words({"data.background": name})
     do = f"Type data.background=null if every class counts, {answer} if it is the background, or the name of another class"
     return [Finding("warning", "background", text, do)]
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from segexp.checks.issues import Finding
-from segexp.checks.mask_values import pattern_line
 from segexp.checks.scan import CaseScan, Fault
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.data.damaged import NOT_A_NUMBER, exclude_override, first_reasons
 from segexp.data.labels.regions import SOFT_BORDER
@@ -21,7 +21,7 @@ MAX_UNPAIRED = 10
 def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
     """Return findings on unmatched and unused files; `image` and `mask` are the patterns."""
     findings = _problems([problem for problem in inventory.problems if not isinstance(problem, UnreadableError)])
-    of_images, of_masks = pattern_line("data.image", image), pattern_line("data.mask", mask)
+    of_images, of_masks = shell_words({"data.image": image}), shell_words({"data.mask": mask})
     better, remedy = inventory.better, {}
     if better is not None and not inventory.cases:
         remedy = {"image": better.image, "mask": better.mask}
@@ -256,7 +256,7 @@ def _exchanged(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
     text = f"Images and masks are exchanged: {few[0].case.image} holds a few values and {few[0].case.masks[0]} holds many"
     if not isinstance(data.mask, str):
         return [Finding("error", "exchanged", text, "Exchange the files, or the patterns of data.image and data.mask")]
-    do = f"Type {pattern_line('data.image', data.mask)} {pattern_line('data.mask', data.image or '')}"
+    do = f"Type {shell_words({'data.image': data.mask, 'data.mask': data.image or ''})}"
     return [Finding("error", "exchanged", text, do, remedy={"image": data.mask, "mask": data.image})]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from segexp.checks.duplicates import neighbour_likeness
 from segexp.checks.issues import Finding
 from segexp.checks.scan import CaseScan
+from segexp.config.overrides import shell_words
 from segexp.data.layout.groups import assign_groups
 from segexp.data.splits import SPLIT_NAMES
 from segexp.errors import SegexpError, listed
@@ -190,7 +191,7 @@ def check_names(cases: Sequence[Case], splits: Mapping[str, str], root: Path | N
         return check_stems(cases, splits)
     choice = suggested[0]
     of = assign_groups([case.id for case in cases], choice, root or Path())
-    line = f"'data.groups={{{', '.join(f'{key}: {_quoted(value)}' for key, value in choice.items())}}}'"
+    line = shell_words({"data.groups": choice})
     divided = _groups_across_splits(of, splits)
     on_disk = all(case.split is not None for case in cases)
     if on_disk and not divided:
@@ -214,7 +215,7 @@ def check_stems(cases: Sequence[Case], splits: Mapping[str, str]) -> list[Findin
     if on_disk and not divided:
         return []
     ids = tuple(case.id for case in cases if stems.of[case.id] in divided) or tuple(stems.of)
-    line = f"'data.groups=\"{stems.regex}\"'"
+    line = shell_words({"data.groups": stems.regex})
     if not stems.numbered:
         text = f"{len(cases)} cases share {len(set(stems.of.values()))} stems of names: {stems.example}"
         do = f"If cases of one stem belong together (one person, one place), type {line}"
@@ -287,7 +288,3 @@ def _resplit_advice(splits: Mapping[str, str], of: Mapping[str, str], line: str 
     if "test" in splits.values():
         return f"Move the cases of a group into one split; train and val alone are split anew by groups if you type {typed}"
     return f"Move the cases of a group into one split, or have train and val split anew by groups: type {typed}"
-
-
-def _quoted(text: str) -> str:
-    return text if text.replace(".", "").replace("_", "").isalnum() else f'"{text}"'

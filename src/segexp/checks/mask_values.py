@@ -7,10 +7,11 @@ import numpy as np
 
 from segexp.checks.issues import Finding, class_shares
 from segexp.checks.scan import SOFT, STRAY, CaseScan, MaskScan, two_grays
-from segexp.data.labels.class_table import LabelTable, pixel_text
+from segexp.config.overrides import shell_words
+from segexp.data.labels.class_table import LabelTable, claim_advice, pixel_text
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.regions import SOFT_BORDER, VOID, Numbering, find_numbering
-from segexp.data.labels.spec import ANY, Value, format_value, gray
+from segexp.data.labels.spec import ANY, Value, claim, gray, remove
 from segexp.data.layout.infer_classes import classes_by_value
 from segexp.errors import DataError, listed
 
@@ -59,7 +60,7 @@ def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table:
     findings = []
     if never:
         text = f"No mask has a pixel of the class {listed(never)}"
-        do = f"Check its value, data.classes.{never[0]}=VALUE, or remove it: '~data.classes.{never[0]}'"
+        do = f"Check its value in data.classes, or remove it: {remove(never[0])}"
         findings.append(Finding("warning", "absent", text, do))
     if held:
         where = [id_ for id_, row in zip(ids, shares, strict=True) if any(row[table.names.index(name)] for name in held)]
@@ -97,19 +98,10 @@ def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, crops:
 
 def classes_line(classes: Mapping[str, object], ignore: Iterable[object] = (), threshold: float | None = None) -> str:
     """Return the overrides that set a class table."""
-    inner = ", ".join(f"{name}: {format_value(value)}" for name, value in classes.items())
-    line = f"'data.classes={{{inner}}}'"
-    ignored = list(ignore)
-    line += f" 'data.ignore={format_value(ignored)}'" if ignored else ""
-    return line + (f" data.threshold={threshold:g}" if threshold is not None else "")
-
-
-def pattern_line(key: str, pattern: str | Mapping[str, str]) -> str:
-    """Return the override that sets a file pattern, or one pattern per class."""
-    if isinstance(pattern, str):
-        return f"'{key}=\"{pattern}\"'"
-    inner = ", ".join(f'{name}: "{text}"' for name, text in pattern.items())
-    return f"'{key}={{{inner}}}'"
+    keys: dict[str, object] = {"data.classes": classes}
+    keys |= {"data.ignore": ignored} if (ignored := list(ignore)) else {}
+    keys |= {"data.threshold": int(threshold) if threshold == int(threshold) else threshold} if threshold is not None else {}
+    return shell_words(keys)
 
 
 Named = Sequence[tuple[str, MaskScan]]
@@ -355,14 +347,11 @@ def _override_for_absent_class(where: Mapping[Value, Sequence[object]], masks: N
     if len(where) != 1 or len(unmet) != 1:
         return ""
     value = next(iter(where))
-    return (
-        f"{_key(unmet[0])}={format_value(value)}" if not isinstance(value, str) else f"'{_key(unmet[0])}={format_value(value)}'"
-    )
+    return claim({name: list(values) for name, values in table.classes.items()}, unmet[0], value)
 
 
 def _claim(value: Value, table: Labels) -> str:
     """Return advice to assign a stray value to a class or to ignore it."""
-    ignore = f"'data.ignore={format_value([*table.ignore, value])}'"
     near = [
         (abs(number - value), name)
         for name, values in table.classes.items()
@@ -371,10 +360,7 @@ def _claim(value: Value, table: Labels) -> str:
     ]
     gap, name = min(near, default=(NEAR + 1, table.names[-1]))
     owner = name if gap <= NEAR else table.names[-1]
-    claim = f"'{_key(owner)}={format_value([*table.classes[owner], value])}'"
-    if gap <= NEAR:
-        return f"Type {claim} to count it as {owner}, or {ignore} to leave such pixels out"
-    return f"Type {ignore} to leave such pixels out, or give it to a class: {claim}"
+    return claim_advice(table.classes, table.ignore, value, owner, owner_first=gap <= NEAR)
 
 
 def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
@@ -400,7 +386,3 @@ def _stray_classes(masks: Named, table: LabelTable) -> list[Finding]:
 
 def _close(first: Value, second: Value) -> bool:
     return isinstance(first, int) and isinstance(second, int) and abs(first - second) <= NEAR
-
-
-def _key(name: str) -> str:
-    return f"data.classes.{name}"

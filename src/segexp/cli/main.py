@@ -1,5 +1,6 @@
 """segexp VERB: all commands under one name."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -74,7 +75,7 @@ def command(argv: Sequence[str]) -> int:
         return completion.run(first, argv[1:], [*VERBS, *OPTIONS])
     known = [*VERBS, *OPTIONS]
     if "=" in first:
-        raise ConfigError(f"{first} stands where a command is expected", do=f"Type segexp train {' '.join(argv)}")
+        raise ConfigError(f"{first} stands where a command is expected", do=f"Type segexp train {shlex.join(argv)}")
     raise ConfigError(f"There is no command {first}", nearest(first, known), "Type segexp --help to see what there is")
 
 

@@ -152,7 +152,12 @@ def needed_trust(config: Mapping[str, Any]) -> str:
         name = str(node.get("name", ""))
         if "." in name and can_be_trusted(name):
             found[name.partition(".")[0]] = None
-    return f"'trust=[{','.join(found)}]'" if found else ""
+    return trusting(*found) if found else ""
+
+
+def trusting(*packages: str) -> str:
+    """Return the override that trusts packages, quoted for a shell."""
+    return f"'trust=[{','.join(packages)}]'"
 
 
 def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = ()) -> Iterator[str]:
@@ -202,11 +207,11 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
-    """Build a component; `extra` arguments are passed unchanged.
+def instantiate(component: "Component | dict[str, Any]", key: str = "", **extra: Any) -> Any:
+    """Build the component of a key such as "loss" ("" outside a configuration); `extra` arguments are passed unchanged.
 
     Raises:
-        ConfigError: the constructor refuses the values; its message is kept.
+        ConfigError: the constructor refuses the values; its message is kept, with the whole keys of the arguments to change.
         SegexpError: raised by the constructor.
     """
     from hydra.errors import InstantiationException
@@ -218,9 +223,18 @@ def instantiate(component: "Component | dict[str, Any]", **extra: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, SegexpError):
-            raise cause from None
+            inside = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
+            raise _with_keys(cause, f"{key}.{inside[1]}" if inside else key) from None
         reason = f"{type(cause).__name__}: {cause}" if cause is not error else str(error).splitlines()[0]
         raise ConfigError(f"{node.get('_target_')} cannot be built: {reason}") from error
+
+
+def _with_keys(error: SegexpError, key: str) -> SegexpError:
+    """Return an error of a constructor with the keys of its arguments in the advice: gamma=2 is loss.gamma=2."""
+    if not key:
+        return error
+    error.do = re.sub(r"(?<![\w.=])(?!(?:model|loss|data|metrics|deep_supervision)=)([a-z_]+=)", rf"{key}.\1", error.do)
+    return type(error)(error.found, error.expected, error.do)
 
 
 def check_targets(config: Any, trust: Trust = (), group: str = "model", source: str = "The checkpoint") -> None:
@@ -255,7 +269,7 @@ def check_targets(config: Any, trust: Trust = (), group: str = "model", source: 
                 f"{source} asks to run {path} ({key}._target_), which is {kind.unknown}",
                 f"{f'Those of {listed(kind.packages)} are' if kind.packages else 'Known components are'} built without asking; "
                 "anything else could run code of a stranger",
-                f"If you trust where the file comes from, type trust=[{package}]" if can_be_trusted(path) else NO_TRUST,
+                f"If you trust where the file comes from, type {trusting(package)}" if can_be_trusted(path) else NO_TRUST,
             )
 
 
@@ -271,7 +285,7 @@ def check_transforms(augment: Any, trust: Trust, source: str) -> None:
             raise CheckpointError(
                 f"{source} asks to run {name} (augment.transforms), which is no transform of albumentations",
                 "Those are built without asking; anything else could run code of a stranger",
-                f"If you trust where it comes from, type trust=[{name.partition('.')[0]}]"
+                f"If you trust where it comes from, type {trusting(name.partition('.')[0])}"
                 if can_be_trusted(name)
                 else NO_TRUST,
             )
@@ -284,7 +298,7 @@ def _mappings(node: Any) -> Iterator[Mapping[str, Any]]:
         yield from _mappings(value)
 
 
-NO_TRUST = "Do not use this file: no part of segexp needs it, and no trust=[PACKAGE] allows it"
+NO_TRUST = "Do not use this file: no part of segexp needs it, and no 'trust=[PACKAGE]' allows it"
 
 
 def is_trusted(path: str, trust: Trust) -> bool:
@@ -395,7 +409,7 @@ def _check_installed(package: str, path: str, source: str, noun: str, *, known: 
         f"{source}'s {noun} is {path}, and the package {package} is not found",
         "A checkpoint holds the weights of a network and not its code, which must be there under the name it had in training",
         f"Put the folder that holds {package} on PYTHONPATH, or install it with pip"
-        + ("" if known else f"; then, if you trust where it comes from, type trust=[{package}]"),
+        + ("" if known else f"; then, if you trust where it comes from, type {trusting(package)}"),
     )
 
 

@@ -254,7 +254,7 @@ def to_plain(config: "DictConfig") -> dict[str, Any]:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
         key = error.full_key or str(error)
-        raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=…") from error
+        raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=VALUE") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{error.full_key or 'the configuration'} cannot be resolved: {reason}") from error

@@ -1,6 +1,7 @@
 """Overrides `key=value`: parsed, created from Python values, and expanded."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from segexp.config.suggestions import malformed_override
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-WHOLE = re.compile(r"data\.(classes|mask)|loss\.(.+\.)?weight")
+WHOLE = re.compile(r"data\.(classes|mask|groups|normalize)|loss\.(.+\.)?weight")
 """Mappings that are replaced as a whole."""
 
 
@@ -101,6 +102,11 @@ def _written(keys: Mapping[str, Any], prefix: str) -> Iterator[str]:
             yield f"{key}={literal(value)}"
 
 
+def shell_words(keys: Mapping[str, Any]) -> str:
+    """Return values by dotted key as overrides, quoted for a shell where needed."""
+    return shlex.join(to_overrides(keys))
+
+
 def literal(value: Any) -> str:
     """Return a Python value in the override grammar; objects with `__fspath__` become text."""
     if value is None:
@@ -108,7 +114,7 @@ def literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{literal(key)}: {literal(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{_mapping_key(key)}: {literal(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, int | float):
@@ -117,6 +123,11 @@ def literal(value: Any) -> str:
     return (
         text if re.fullmatch(r"[A-Za-z_/.][\w./+-]*", text) and text.lower() not in ("null", "true", "false") else quoted(text)
     )
+
+
+def _mapping_key(key: Any) -> str:
+    """Return the key of a mapping; the grammar takes no quotes there, but a backslash before some characters."""
+    return re.sub(r"([][(){},:=\\])", r"\\\1", key) if isinstance(key, str) else literal(key)
 
 
 def quoted(text: str) -> str:

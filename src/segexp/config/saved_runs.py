@@ -226,7 +226,7 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
         odd = [*((f"hydra.{name}", "") for name in changed), *foreign_interpolations(values), *urls]
         if odd:
             key, text = odd[0]
-            do = "Leave that option out" if key.startswith("hydra.") else f"Type {key}=… with a value of your own"
+            do = "Leave that option out" if key.startswith("hydra.") else f"Type {key}=VALUE with a value of your own"
             raise CheckpointError(
                 f"{source} sets {key}{f' to {text[:120]}' if text else ''}, which reaches beyond the run",
                 "Values and references to other keys were expected in a run that may be somebody else's",
@@ -239,7 +239,9 @@ def check_run(command: CommandLine, source: str, trust: Trust) -> None:
             section = as_plain(section.get(part))
         if section.get("trust") and f"{key}.trust" not in typed:
             raise CheckpointError(
-                f"{source} says itself what to trust ({key}.trust)", "Only you can say that", f"Type {key}.trust=[…] or []"
+                f"{source} says itself what to trust ({key}.trust)",
+                "Only you can say that",
+                f"Type '{key}.trust=[PACKAGE]', or '{key}.trust=[]'",
             )
     settings = (
         resolve_own(values) if trust is not True else as_plain(OmegaConf.to_container(OmegaConf.create(values), resolve=True))

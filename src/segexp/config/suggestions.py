@@ -95,11 +95,13 @@ def malformed_override(text: str, folders: Iterable[Path]) -> ConfigError:
         homes = [f"{group}={text}" for group, names in groups.items() if text in names]
         hint = f"Did you mean {' or '.join(homes)}?" if homes else ""
         return ConfigError(f"{text!r} on the command line has no '='", f"Expected key=value. {hint}".strip())
+    from segexp.config.validation import accepts  # imports pydantic, which --help must not
+
     quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
     return ConfigError(
         f"The value of {key} cannot be read: {value}",
         "Brackets must close, and text with = { } [ ] ( ) , : or letters beyond ASCII needs quotes of its own",
-        f"For a text, type '{key}=\"{quoted}\"' with both kinds of quotes",
+        f"For a text, type '{key}=\"{quoted}\"' with both kinds of quotes" if accepts(key, value) else "",
     )
 
 
@@ -117,17 +119,19 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
     if renamed := [name for name in new_name(key) if name in keys]:
         value = text.partition("=")[2]
         return ConfigError(
-            found, f"It is called {' and '.join(renamed)}", f"Type {' '.join(f'{name}={value}' for name in renamed)}"
+            found, f"It is called {' and '.join(renamed)}", f"Type {shlex.join(f'{name}={value}' for name in renamed)}"
         )
     if key in keys and not any(keys[key]):
         return ConfigError(f"{text} does not fit: {key} is not a group of options here", do=f"Type its keys: {key}.KEY=VALUE")
     if key in keys:
         homes = [home for home in keys[key] if "=_" not in home] or keys[key]
         where = f"It is one with {' or '.join(homes[:4])}"
-        return ConfigError(found, where, f"Choose that, or add the key all the same: +{text}")
+        return ConfigError(found, where, f"Choose that, or add the key all the same: {shlex.quote(f'+{text}')}")
     if key.startswith("trainer.") and last in TRAINER_ARGUMENTS:
         return ConfigError(
-            found, "It is an argument of Lightning's Trainer", RESERVED_ARGUMENTS.get(last) or f"Type +{text.removeprefix('+')}"
+            found,
+            "It is an argument of Lightning's Trainer",
+            RESERVED_ARGUMENTS.get(last) or f"Type {shlex.quote('+' + text.removeprefix('+'))}",
         )
     same = [name for name in keys if name.rpartition(".")[2] == last]
     group = key.partition(".")[0]
@@ -145,7 +149,9 @@ def unknown_key(key: str, text: str, folders: Sequence[Path], main: str = "train
         expected = nearest(key, [*groups, *(name for name in keys if "." not in name)])
     extendable = group in groups and group not in SECTIONS
     return ConfigError(
-        found, expected, f"To give an argument that the file of the option does not list, type +{text}" if extendable else ""
+        found,
+        expected,
+        f"To give an argument that the file of the option does not list, type {shlex.quote(f'+{text}')}" if extendable else "",
     )
 
 
@@ -180,6 +186,16 @@ def unnamed_data(overrides: Sequence[str]) -> ConfigError:
     )
 
 
+def _takes_list(key: str, value: str, folders: Sequence[Path]) -> bool:
+    """Return whether a key may be a list of the values that were typed with commas between them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from segexp.config.validation import accepts  # imports pydantic, which --help must not
+
+    values = OverridesParser.create().parse_override(f"{key}=[{value}]").value()
+    return strip_prefix(key) not in options(folders) and accepts(strip_prefix(key), values)
+
+
 def explain_error(error: Exception, overrides: Sequence[str], folders: Sequence[Path], main: str = "train") -> ConfigError:
     """Convert an exception raised by the composition of `overrides` to a ConfigError."""
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
@@ -196,15 +212,15 @@ def explain_error(error: Exception, overrides: Sequence[str], folders: Sequence[
     if found := re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text):
         key = found[1] or found[2]
         typed = [text for text in overrides if strip_prefix(text).partition("=")[0] == strip_prefix(key)]
-        return unknown_key(key, typed[-1] if typed else f"{key}=…", folders, main)
+        return unknown_key(key, typed[-1] if typed else f"{key}=VALUE", folders, main)
     if found := re.search(r"Ambiguous value for argument '(.+)'|Sweep parameters '(.+)' requires", text):
         typed_text = found[1] or found[2]
         key, _, value = typed_text.partition("=")
+        listing = f"; for a list type '{key}=[{value}]'" if _takes_list(key, value, folders) else ""
         return ConfigError(
-            f"{typed_text} names several values, and one run takes one",
-            do=f"For a study of all of them add -m; for a list type '{key}=[{value}]'",
+            f"{typed_text} names several values, and one run takes one", do=f"For a study of all of them add -m{listing}"
         )
     if found := re.search(r"An item is already at '([^']+)'", text):
-        return ConfigError(f"+{found[1]} adds a key that is already there", do=f"Type it without the +: {found[1]}=…")
+        return ConfigError(f"+{found[1]} adds a key that is already there", do=f"Type it without the +: {found[1]}=VALUE")
     lines = [line.strip() for part in (text, str(cause or "")) for line in part.splitlines() if line.strip()]
     return ConfigError(" ".join(dict.fromkeys(lines)) or type(error).__name__, do="Type --help to see what there is")

@@ -51,7 +51,7 @@ RESERVED_ARGUMENTS = {
     "benchmark": "It follows from data.crop and trainer.deterministic",
     "callbacks": "Type callbacks=default, callbacks=explain or callbacks=none",
     "default_root_dir": "Type run_dir=DIR",
-    "devices": "Type trainer.gpus=2, or trainer.gpus=[0,1]",
+    "devices": "Type trainer.gpus=2, or 'trainer.gpus=[0,1]'",
     "enable_checkpointing": "The best and the last checkpoint of a run are always written",
     "enable_model_summary": "The first lines of a run tell the size of the network",
     "enable_progress_bar": "Type callbacks.progress=false",

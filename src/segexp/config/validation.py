@@ -13,7 +13,7 @@ from segexp.config.components import check_signature, component_nodes, misplaced
 from segexp.config.composition import GROUPS, options_with_key
 from segexp.config.learned import resolve_auto_lr, resolve_class_weights
 from segexp.config.migration import new_name
-from segexp.config.schema import DataConfig, Section, TrainConfig, TrainerConfig
+from segexp.config.schema import SECTIONS, DataConfig, Section, TrainConfig, TrainerConfig
 from segexp.config.trainer_arguments import RESERVED_ARGUMENTS, TRAINER_ARGUMENTS
 from segexp.errors import ConfigError, listed, nearest
 from segexp.milestones import require_milestone
@@ -155,6 +155,19 @@ def group_problems(group: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fits(model: type[Section], name: str, value: Any) -> bool:
+    try:
+        _adapter(model, name).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def accepts(key: str, value: Any) -> bool:
+    """Return whether a value fits a dotted key of the schema of training; True for arguments of components."""
+    group, _, name = key.rpartition(".")
+    model = SECTIONS.get(group) if group else TrainConfig
+    if model is None or name not in model.model_fields:
+        return True
     try:
         _adapter(model, name).validate_python(value)
     except ValidationError:

@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import warnings
 import zlib
@@ -117,7 +118,7 @@ def read_index(folder: Path) -> list[list[tuple[int, list[int], str]]]:
         raise DataError(
             f"The image cache {folder} is damaged",
             "The files that were written, with their checksums, were expected",
-            f"Type rm -r {folder}; the next training writes it anew",
+            f"Type rm -r {shlex.quote(str(folder))}; the next training writes it anew",
         )
     return list(entries)
 

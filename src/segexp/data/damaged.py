@@ -1,11 +1,10 @@
 """Files that cannot be read: one message with all of them and the override that leaves them out."""
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from segexp.config.overrides import to_overrides
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.data.statistics import read_all
 from segexp.errors import DataError, NotFiniteImageError, UnreadableError
@@ -18,7 +17,7 @@ NOT_A_NUMBER = "If NaN means that there are no data, type data.nodata=nan; other
 def exclude_override(files: Iterable[str], root: Path | str, excluded: Sequence[str] = ()) -> str:
     """Return the override, quoted for a shell, that leaves out files besides those that are `excluded` already."""
     names = dict.fromkeys([*excluded, *(Path(file).relative_to(root).as_posix() for file in files)])
-    return shlex.quote(to_overrides({"data": {"exclude": list(names)}})[0])
+    return shell_words({"data.exclude": list(names)})
 
 
 class UnreadableFilesError(DataError):

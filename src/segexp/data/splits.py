@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp.atomic import atomic_write
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError, DataError, listed, pluralise
 from segexp.types import Case, Source
@@ -113,7 +114,7 @@ def ungroup_overrides(data: DataConfig) -> str:
     words = ["data.groups=null"] if data.groups is not None else []
     if data.image and "{group}" in data.image and "{id}" not in data.image and isinstance(data.mask, str):
         image, mask = (text.replace("{group}", "{id}") for text in (data.image, data.mask))
-        words.append(f"'data.image=\"{image}\"' 'data.mask=\"{mask}\"'")
+        words.append(shell_words({"data.image": image, "data.mask": mask}))
     return " ".join(words)
 
 

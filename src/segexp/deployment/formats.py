@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segexp.checkpoint.files import EXPORT_SUFFIXES
+from segexp.config.overrides import shell_words
 from segexp.errors import ConfigError, SegexpError, nearest, require_packages
 
 OLDEST, NEWEST, OPSET = 18, 23, 20
@@ -82,14 +83,14 @@ def check_format(name: str, precision: str, opset: int, output: Path) -> None:
         raise ConfigError(
             f"output={output} is a folder",
             f"The name of a file of format={name} was expected",
-            f"Type output={output / f'NAME{known.suffix}'}",
+            f"Type {shell_words({'output': output / f'NAME{known.suffix}'})}",
         )
     if output.suffix != known.suffix:
         known_suffix = output.suffix in EXPORT_SUFFIXES.values()
         raise ConfigError(
             f"output={output} does not end as a file of format={name} does",
             f"{known.title} files end in {known.suffix}",
-            f"Type output={output.with_suffix(known.suffix) if known_suffix else f'{output}{known.suffix}'}",
+            f"Type {shell_words({'output': output.with_suffix(known.suffix) if known_suffix else f'{output}{known.suffix}'})}",
         )
 
 

@@ -12,6 +12,7 @@ from segexp import __version__
 from segexp.atomic import SEAL, is_intact, sealed, write_json
 from segexp.checkpoint.content import reason
 from segexp.checkpoint.files import sidecar_path
+from segexp.config.overrides import shell_words
 from segexp.data.preprocessing import Preprocessing
 from segexp.errors import CheckpointError, ConfigError, listed
 from segexp.inference.postprocessing import Postprocessing
@@ -94,7 +95,7 @@ def read_sidecar(model: Path) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, not from segexp, of another version, or of another file.
     """
     path = sidecar_path(model)
-    again = f"python -m segexp.export checkpoint=RUN format=… output={model}"
+    again = f"python -m segexp.export checkpoint=RUN {shell_words({'output': model})}"
     if not path.is_file():
         raise CheckpointError(
             f"{model} has no {path.name} beside it",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segexp.checkpoint.content import parse_config
 from segexp.checkpoint.files import EXPORT_SUFFIXES, sidecar_path
 from segexp.config.components import Trust
+from segexp.config.overrides import shell_words
 from segexp.deployment.formats import FORMATS, silence_exporters
 from segexp.deployment.inspection import inspected_program, inspected_script
 from segexp.deployment.metadata import parse_sidecar, read_sidecar
@@ -207,7 +208,7 @@ def load_exported(path: Path, device: str = "cpu", prune_to: int | None = None, 
         raise ConfigError(
             f"model.prune_to={prune_to} with the exported {path.name}",
             "A file is as it was exported",
-            f"Type python -m segexp.export checkpoint=RUN output={path} model.prune_to={prune_to}",
+            f"Type python -m segexp.export checkpoint=RUN {shell_words({'output': path})} model.prune_to={prune_to}",
         )
     values = read_sidecar(path)
     preprocessing, spec, rule = parse_sidecar(values, path)

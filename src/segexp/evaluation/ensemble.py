@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from segexp.checkpoint.splits import reproduce_split
+from segexp.config.overrides import shell_words
 from segexp.config.saved_runs import read_saved_config, read_saved_run
 from segexp.config.schema import DataConfig
 from segexp.data.cache import Store, UncachedStore
@@ -149,7 +150,9 @@ def study_checkpoints(folder: Path) -> list[Path]:
     jobs = sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")) if files else []
     problems = {job: problem for job in jobs if (problem := unfinished_reason(job))}
     done = [job for job in jobs if job not in problems]
-    some = f"To take some of its runs, name them: '[{','.join(map(str, done[:3]))}{',…' if len(done) > 3 else ''}]'"
+    some = (
+        f"To take some of its runs, name them: {shell_words({'checkpoint': done[:3]})}{' and so on' if len(done) > 3 else ''}"
+    )
     known = read_settings(jobs)
     count = known[0].folds if known else None
     if problems:

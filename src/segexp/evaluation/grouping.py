@@ -90,8 +90,8 @@ def split_conflict(runs: Sequence[Record]) -> DataError | None:
             return DataError(
                 f"The folds in {_place(own)} are of different splits: {'; '.join(found)}",
                 "Folds of one split of the same cases were expected, so that each case is held out once",
-                "Train them as one study of the data of now: python -m segexp.train -m … data.folds=N 'data.fold=range(N)' "
-                "study=NAME",
+                "Train them as one study of the data of now: python -m segexp.train -m data=NAME data.folds=N "
+                "'data.fold=range(N)' study=NAME",
             )
     return None
 
@@ -149,7 +149,7 @@ def rerun_advice(study: Path | None, count: int | None) -> str:
 
     command, cwd = study_command(study, whole) if study else ("", "")
     if not command:
-        return "Run what is missing: python -m segexp.train -m … data.folds=N 'data.fold=range(N)'"
+        return "Run what is missing: python -m segexp.train -m data=NAME data.folds=N 'data.fold=range(N)'"
     return f"Type{f' in {cwd}' * bool(cwd)}: {command}, which does only what is missing"
 
 

@@ -16,6 +16,7 @@ import torch
 from segexp.atomic import atomic_write
 from segexp.checkpoint.splits import check_spec
 from segexp.checks.issues import Examination
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.data.labels.modes import LabelMode
 from segexp.data.labels.multilabel import label_table
@@ -215,8 +216,8 @@ def _check_ids(held: Mapping[str, Any], cases: Mapping[str, Any], member: Segmen
         f"{len(gone)} of the {len(held)} cases that the runs held out are not among the {len(cases)} below {root}: "
         f"{listed(gone, 3)}{there}",
         "The data that the runs were trained on were expected; their masks may have changed since, their names may not",
-        f"Type the data of the runs as in training, which was data.name={trained.name} "
-        f"data.root={trained.root}, or train the study again on the data of now",
+        f"Type the data of the runs as in training, which was "
+        f"{shell_words({'data.name': trained.name, 'data.root': trained.root})}, or train the study again on the data of now",
     )
 
 
@@ -231,7 +232,7 @@ def _notes(held: Mapping[str, Sequence[Segmenter]], members: Sequence[Segmenter]
     if left and any(data.folds is None for data in sections):
         texts.append(
             f"Only the validation cases of {'runs' if several else 'a run'} without folds can be ranked: {not_ranked}. "
-            "A study of folds ranks them all: python -m segexp.train -m … data.folds=5 'data.fold=range(5)'"
+            "A study of folds ranks them all: python -m segexp.train -m data=NAME data.folds=5 'data.fold=range(5)'"
         )
     elif left:
         texts.append(f"{not_ranked}: none of these runs validated on them (test cases, other folds, new files).")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.config.migration import upgrade
+from segexp.config.overrides import shell_words
 from segexp.config.saved_runs import load_yaml, study_command
 from segexp.data.splits import read_split_csv, split_hash
 from segexp.errors import DataError, listed, nearest
@@ -251,7 +252,7 @@ def _cases(path: Path) -> list[dict[str, str]]:
         raise DataError(
             f"{path} {found}",
             f"A row per scored case and class was expected, with the columns {', '.join(NEEDED)}",
-            f"Write it again: python -m segexp.evaluate checkpoint={path.parent} output=DIR, and compare DIR",
+            f"Write it again: python -m segexp.evaluate {shell_words({'checkpoint': path.parent})} output=DIR, and compare DIR",
         )
     broken = next((n for n, row in enumerate(rows, 2) if None in row or None in row.values() or _broken(row)), None)
     if broken is not None:

@@ -61,7 +61,7 @@ class Predictor:
     def __post_init__(self) -> None:
         views(self.tta)
         if not self.members:
-            raise ConfigError("The ensemble has no members", "One checkpoint or more was expected", "Type checkpoint=runs/…")
+            raise ConfigError("The ensemble has no members", "One checkpoint or more was expected", "Type checkpoint=RUN")
         for other in self.members[1:]:
             _check_fit(self.members[0], other)
         self.label_mode.check(self.rule, self.spec.num_classes)
@@ -194,5 +194,5 @@ def _check_fit(first: Segmenter, other: Segmenter) -> None:
             raise ConfigError(
                 f"{files[0]} takes {what} {one} and {files[1]} takes {what} {two}",
                 "Members of an ensemble with the same classes in the same order and the same channels were expected",
-                "Leave one of them out of checkpoint=[…]",
+                "Leave one of them out of checkpoint",
             )

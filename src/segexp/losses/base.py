@@ -101,7 +101,7 @@ def validate_weights(class_weights: Sequence[float]) -> list[float]:
         raise ConfigError(
             f"class_weights of the loss is {weights}",
             "finite numbers of 0 or more, not all 0",
-            "Give one weight per class, as in class_weights=[1,3], or class_weights=null",
+            "Give one weight per class, as in 'class_weights=[1,3]', or class_weights=null",
         )
     return weights
 

@@ -149,12 +149,12 @@ def _checked(spacing: tuple[float, float] | None) -> tuple[float, float]:
         raise DataError(
             "the boundary measure is to be in the image's spacing, and the data give none",
             "The size of a pixel (row, column) was expected",
-            "Type data.spacing=[0.7,0.7] with the size of a pixel (NIfTI files give theirs), or metrics.boundary.unit=pixel",
+            "Type 'data.spacing=[0.7,0.7]' with the size of a pixel (NIfTI files give theirs), or metrics.boundary.unit=pixel",
         )
     if len(spacing) != 2 or not all(math.isfinite(s) and s > 0 for s in spacing):
         raise DataError(
             f"the spacing of the image is {tuple(spacing)}",
             "Two positive numbers, the size of a pixel along rows and columns, were expected",
-            "Type data.spacing=[0.7,0.7] with the size of a pixel, or metrics.boundary.unit=pixel",
+            "Type 'data.spacing=[0.7,0.7]' with the size of a pixel, or metrics.boundary.unit=pixel",
         )
     return float(spacing[0]), float(spacing[1])

@@ -60,7 +60,7 @@ class Membrane(ForegroundMeasure):
             raise ConfigError(
                 f"thresholds of the membrane measure are {list(self.thresholds)}",
                 "each between 0 and 1",
-                "Set thresholds=[0.3,0.5,0.7], or thresholds=[] for the decided mask alone",
+                "Set 'thresholds=[0.3,0.5,0.7]', or 'thresholds=[]' for the decided mask alone",
             )
 
     @property

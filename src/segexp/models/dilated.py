@@ -120,5 +120,5 @@ def check_rates(rates: Sequence[int]) -> None:
     """
     if not rates or any(not isinstance(rate, int) or rate < 1 for rate in rates):
         raise ConfigError(
-            f"model.rates is {list(rates)}", "one or more integers of at least 1", "Set model.rates=[1,1,2,4,8,16,1]"
+            f"model.rates is {list(rates)}", "one or more integers of at least 1", "Set 'model.rates=[1,1,2,4,8,16,1]'"
         )

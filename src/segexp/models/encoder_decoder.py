@@ -164,7 +164,7 @@ def smp_options(architecture: str, decoder: Mapping[str, Any], depth: int) -> di
         raise ConfigError(
             f"model.decoder.channels has {len(channels)} entries and model.depth is {depth}",
             "One number of channels for each level, the deepest first",
-            f"Set model.decoder.channels={str(fitting).replace(' ', '')}",
+            f"Set 'model.decoder.channels={str(fitting).replace(' ', '')}'",
         )
     if architecture == "fpn":
         chosen["upsampling"] = 2 ** (depth - 3)  # the pyramid ends two levels below the first level

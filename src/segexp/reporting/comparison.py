@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.atomic import atomic_write
+from segexp.config.overrides import shell_words
 from segexp.errors import ConfigError
 from segexp.evaluation.compare import Comparison
 from segexp.evaluation.contrast import Contrast
@@ -242,7 +243,7 @@ def output_format(output: Path) -> str:
         raise ConfigError(
             f"output={output} ends in {output.suffix}",
             f"A file that ends in {', '.join(FORMATS)} was expected, or a folder for all of them",
-            f"Type output={output.with_suffix('.csv')}",
+            f"Type {shell_words({'output': output.with_suffix('.csv')})}",
         )
     return ""
 

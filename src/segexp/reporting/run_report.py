@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from segexp.config.overrides import shell_words
 from segexp.config.saved_runs import SavedRun, as_yaml, config_of_choices, read_saved_run
 from segexp.errors import DataError
 from segexp.evaluation.records import Record, read_record, unfinished_reason
@@ -97,7 +98,7 @@ def write_run_report(directory: Path) -> Path:
         raise DataError(
             f"{directory} is not a finished run ({problem})",
             "A report is made of the metrics.json and cases.csv that training writes last",
-            f"Go on with it: python -m segexp.train resume={directory}",
+            f"Go on with it: python -m segexp.train {shell_words({'resume': directory})}",
         )
     path = directory / REPORT_FILE
     write_page(path, run_page(read_record(directory)))

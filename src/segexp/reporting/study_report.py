@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from segexp.config.naming import strip_prefix
+from segexp.config.overrides import shell_words
 from segexp.config.saved_runs import read_saved_run, study_command
 from segexp.errors import DataError, pluralise, sentence
 from segexp.evaluation.case_scores import parse_metric
@@ -233,11 +234,11 @@ def combine_folds(directory: Path, jobs: Sequence[Job]) -> Folds | None:
         for split in ("val", "test")
         for entry in _fold_entries([record for record in records if split in record.splits], split)
     ]
-    words = shlex.quote(str(directory))
+    words = shell_words({"checkpoint": directory})
     commands = (
-        f"python -m segexp.predict checkpoint={words} input=DIR output=DIR\n"
-        f"python -m segexp.evaluate checkpoint={words}\n"
-        f"python -m segexp.check runs={words} data=…"
+        f"python -m segexp.predict {words} input=DIR output=DIR\n"
+        f"python -m segexp.evaluate {words}\n"
+        f"python -m segexp.check {shell_words({'runs': directory})} data=NAME"
     )
     heads = ("network", "split", "Dice", "95 % interval", "cases", "folds")
     return Folds(_fold_problems(directory, records), Table(heads, rows, (2, 4)), commands)

@@ -54,7 +54,7 @@ def build_datamodule(
     return SegmentationDataModule(
         config.data,
         Augment(config.augment.transforms, crop=config.data.crop),
-        mix=instantiate(config.mix) if config.mix else None,
+        mix=instantiate(config.mix, "mix") if config.mix else None,
         seed=config.seed,
         pin_memory=accelerator == "cuda",
         track=track,
@@ -96,7 +96,7 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
     """
     torch.manual_seed(config.seed)
     if network is None:
-        network = instantiate(without_pretrained(config.model) if config.resume else config.model)
+        network = instantiate(without_pretrained(config.model) if config.resume else config.model, "model")
     assert network is not None, "it has been built"
     check_network_contract(config, network)
     if config.trainer.checkpoint_activations:
@@ -111,7 +111,7 @@ def build_components(config: TrainConfig, *, network: nn.Module | None = None, l
         network,
         build_loss(config, [1.0] * weighed_classes(config.data)) if loss is None else loss,
         partial(scales_loss, weights=heads),
-        HeldLR(instantiate(config.scheduler), lr_hold_start(config.trainer)),
+        HeldLR(instantiate(config.scheduler, "scheduler"), lr_hold_start(config.trainer)),
         build_measures(config.metrics, (config.data.num_classes or 2) - (config.data.background is not None)),
     )
 
@@ -146,7 +146,7 @@ def build_loss(config: TrainConfig, weights: Sequence[float]) -> nn.Module:
     Without a background in the data, all classes count.
     """
     node = resolve_class_weights(config.loss.plain(), weights)
-    loss: nn.Module = instantiate(node if config.data.background is not None else include_background(node))
+    loss: nn.Module = instantiate(node if config.data.background is not None else include_background(node), "loss")
     check_losses(loss, "loss", weighed_classes(config.data))
     return Overlapping(loss) if config.data.multilabel else loss
 
@@ -195,7 +195,7 @@ def with_teacher(
 
 def build_measures(chosen: Mapping[str, Component], foreground: int) -> list[Measure]:
     """Return the measures of the metrics section after a check on an empty image with a number of classes that count."""
-    made: dict[str, Measure] = {name: instantiate(component) for name, component in chosen.items()}
+    made: dict[str, Measure] = {name: instantiate(component, f"metrics.{name}") for name, component in chosen.items()}
     check_measures(made, 1 + foreground)
     return list(made.values())
 

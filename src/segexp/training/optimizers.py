@@ -18,7 +18,7 @@ Schedule = Callable[[float], float]
 
 def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
     """Return the configured optimizer; for `optimizer.lr=auto` with a placeholder rate."""
-    make = instantiate(resolve_auto_lr(config.optimizer.plain()))
+    make = instantiate(resolve_auto_lr(config.optimizer.plain()), "optimizer")
     decay = config.optimizer.arguments.get("weight_decay", 0.0)
     optimizer: torch.optim.Optimizer = make(parameter_groups(network, decay, encoder_modules(config, network)))
     for group in optimizer.param_groups:

@@ -311,8 +311,8 @@ def find_learning_rate(
         f"optimizer.lr=auto finds no learning rate: the training loss does not fall between {LOWEST:g} and {HIGHEST:g} by more "
         f"than it scatters, see {path}",
         "A loss was expected that falls at some rate",
-        "Type optimizer.lr=1e-3, a larger data.batch_size, or python -m segexp.check … fit=true to see whether the network "
-        "can learn these data at all",
+        "Type optimizer.lr=1e-3, a larger data.batch_size, or python -m segexp.check data=NAME fit=true to see whether the "
+        "network can learn these data at all",
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segexp.atomic import atomic_write
+from segexp.config.overrides import shell_words
 from segexp.data.io import nifti, npy, tiff
 from segexp.data.io.raw import Grid, RawImage, apply_orientation, check_declared_size, from_pillow
 from segexp.errors import DataError, NotFiniteImageError, SegexpError, UnreadableError
@@ -171,7 +172,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
         raise DataError(
             f"Mask {source} has {array.shape[2]} channels",
             "A mask is a gray, palette or RGB picture",
-            f"If these are pages, read one case from each: 'data.mask=\"{source.path.name}[{{id}}]\"'",
+            f"If these are pages, read one case from each: {shell_words({'data.mask': f'{source.path.name}[{{id}}]'})}",
         )
     for tag in _nodata_values(source):
         if _label(tag) != tag and (gone := _equals(array, tag)).any():  # NaN, or a number that no label has

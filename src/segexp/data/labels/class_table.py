@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segexp.config.overrides import shell_words
 from segexp.data.annotations.files import is_annotation
 from segexp.data.annotations.rasterize import DrawnMask, ShapeFacts, draw_mask
 from segexp.data.io.images import image_size, mask_nodata, read_mask, size_mismatch
@@ -22,8 +23,8 @@ from segexp.data.labels.spec import (
     Value,
     check_once,
     check_threshold,
+    claim,
     class_colours,
-    format_value,
     gray,
     own_colour,
     packed,
@@ -242,9 +243,21 @@ class LabelTable:
                 middle = (low + high) // 2
                 return f"The mask looks JPEG-compressed or anti-aliased: type data.threshold={middle}"
             if find_numbering([find_regions(raw)]):
-                return f"If the values number objects, type 'data.classes={{{self.names[0]}: 0, {last}: {ANY}}}'"
-        ignore, wider = format_value((*self.ignore, value)), format_value((*self.classes[last], value))
-        return f"Type 'data.ignore={ignore}' to leave such pixels out, or give it to a class: 'data.classes.{last}={wider}'"
+                return f"If the values number objects, type {shell_words({'data.classes': {self.names[0]: 0, last: ANY}})}"
+        return claim_advice(self.classes, self.ignore, value, last)
+
+
+def claim_advice(
+    classes: Mapping[str, Sequence[Value]], ignored: Sequence[Value], value: Value, owner: str, owner_first: bool = False
+) -> str:
+    """Return what to type for a value that no class claims: ignore it, or give it to the class `owner`."""
+    if not isinstance(value, str) and value != int(value):
+        return "A mask value is a whole number: save the masks with one for each class"
+    ignore = shell_words({"data.ignore": [*ignored, value]})
+    given = claim({name: list(values) for name, values in classes.items()}, owner, [*classes[owner], value])
+    if owner_first:
+        return f"Type {given} to count it as {owner}, or {ignore} to leave such pixels out"
+    return f"Type {ignore} to leave such pixels out, or give it to a class: {given}"
 
 
 def pixel_text(count: int) -> str:

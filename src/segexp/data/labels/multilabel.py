@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segexp.config.overrides import shell_words
 from segexp.config.schema import FIRST, DataConfig
 from segexp.data.annotations.files import is_annotation
 from segexp.data.labels.class_table import LabelTable, merge_masks, read_labels
@@ -162,19 +163,19 @@ def _check_background(data: DataConfig) -> None:
         raise ConfigError(
             f"data.background={background} is no class of data.classes",
             f"One of {listed(names, 12)} was expected, or null where none is the background. {nearest(str(background), names)}",
-            f"Type data.background={names[0]}, or data.background=null",
+            f"Type {shell_words({'data.background': names[0]})}, or data.background=null",
         )
 
 
 def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:
-    example = ", ".join(f'{name}: "masks/{{id}}_{name}.png"' for name in names[1:])
     if isinstance(mask, str) and is_annotation(mask):
         return
+    example = shell_words({"data.mask": {name: f"masks/{{id}}_{name}.png" for name in names[1:]}})
     if not isinstance(mask, Mapping):
         raise ConfigError(
             f"data.labels=overlapping with data.mask={mask}",
             "Classes that may overlap are read from files of their own: a pattern for each foreground class",
-            f"Type 'data.mask={{{example}}}'",
+            f"Type {example}",
         )
     for name in mask:
         if name not in names[1:]:
@@ -182,14 +183,14 @@ def _check_patterns(mask: Any, names: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"data.mask names {name}, which is no foreground class of data.classes",
                 f"A pattern for each of {listed(names[1:], MAX_LABELS)} was expected. {known}",
-                f"Type 'data.mask={{{example}}}'",
+                f"Type {example}",
             )
     lacking = [name for name in names[1:] if name not in mask]
     if lacking:
         raise ConfigError(
             f"data.mask has no pattern for {listed(lacking, MAX_LABELS)}",
             f"With data.labels=overlapping each of {listed(names[1:], MAX_LABELS)} has files of its own",
-            f"Type 'data.mask={{{example}}}'",
+            f"Type {example}",
         )
 
 

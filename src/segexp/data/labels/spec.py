@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from segexp.config.overrides import shell_words
 from segexp.errors import ConfigError, listed
 
 Colour = tuple[int, int, int]
@@ -73,7 +74,7 @@ def parse_classes(classes: Any, labels: bool = False) -> dict[str, tuple[Value, 
         raise ConfigError(
             f"data.classes names {len(classes)} classes, but only {len(classes) - len(empty)} have a value or colour",
             f"Every class needs one; {listed(empty)} has none",
-            f"Type data.classes.{empty[0]}=VALUE, or remove the class with '~data.classes.{empty[0]}'",
+            f"Type {claim(classes, empty[0], 'VALUE')}, or remove the class with {remove(empty[0])}",
         )
     return {name: parse_values(spec, f"data.classes.{name}", labels=labels) for name, spec in classes.items()}
 
@@ -102,7 +103,7 @@ def _value(item: Any, key: str, labels: bool) -> Value:
         f"{key} has {item!r}",
         'A mask value is a whole number, a colour is written "#RRGGBB", several are a list'
         + (", any is every value that nothing else names" if key != "data.ignore" else ""),
-        f"Type for example {key}=255 or '{key}=[1,2]' or '{key}=\"#3C1098\"'",
+        'Write for example 255, [1,2] or "#3C1098"' + (f", as in '{key}=[1,2]'" if " " not in key and key.isascii() else ""),
     )
 
 
@@ -176,6 +177,27 @@ def _endless() -> list[Colour]:
     hues = [colorsys.hsv_to_rgb((0.13 + k * GOLDEN) % 1, (0.5, 0.75, 1.0)[k % 3], (1.0, 0.6, 0.8)[k % 3]) for k in range(300)]
     mixed = [(round(red * 255), round(green * 255), round(blue * 255)) for red, green, blue in hues]
     return list(dict.fromkeys([*DISTINCT, *mixed]))
+
+
+_TYPED_NAME = re.compile(r"[\w ./+*@?|$%(){}[\],:=\\-]+", re.ASCII)
+"""Class names that the grammar of overrides can write as the key of a mapping."""
+
+
+def claim(classes: Mapping[str, object], name: str, value: object) -> str:
+    """Return what to type to give a class a value, quoted for a shell; all of `data.classes` where its name is no plain key.
+
+    Names with letters beyond ASCII, quotes or other marks can only be written in a file.
+    """
+    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII):
+        return shell_words({f"data.classes.{name}": value})
+    if all(_TYPED_NAME.fullmatch(each) for each in classes):
+        return shell_words({"data.classes": {**classes, name: value}})
+    return f"data.classes with {name}: {format_value(value)} in the file of the data set"
+
+
+def remove(name: str) -> str:
+    """Return what to type to leave a class out, quoted for a shell."""
+    return f"'~data.classes.{name}'" if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII) else "its line in data.classes"
 
 
 def format_value(value: object) -> str:

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
+from segexp.config.overrides import shell_words
 from segexp.data.io.images import SUFFIXES, page_count
 from segexp.data.layout.annotated import annotated_layouts, formats_of
 from segexp.data.layout.infer_classes import describe_transparency, infer_channels, infer_classes
@@ -324,13 +325,13 @@ def describe_patterns(root: Path, seen: Sequence[str]) -> str:
     if not images:
         return f"Put pictures there ({', '.join(SUFFIXES)}, nii, nii.gz), or type data.root=DIR"
     image = re.sub(r"[^/]+(?=\.[^.]+$)", "{id}", images[0], count=1)
-    patterns = f"'data.image=\"{image}\"' 'data.mask=\"MASKS/{{id}}.png\"'"
+    patterns = shell_words({"data.image": image, "data.mask": "DIR/{id}.png"})
     return f"Type where their masks are: {root_override(root)} {patterns}"
 
 
 def _typed(candidate: Candidate) -> str:
     """Return the overrides for a candidate."""
-    return f"'data.image=\"{candidate.image}\"' 'data.mask=\"{candidate.mask}\"'"
+    return shell_words({"data.image": candidate.image, "data.mask": candidate.mask})
 
 
 def _samples(files: Sequence[str]) -> list[str]:

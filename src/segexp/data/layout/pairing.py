@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.data.annotations.files import is_annotation
 from segexp.data.damaged import UnreadableFilesError
@@ -180,7 +181,9 @@ def _check_partners(
     parts, missing = [], ""
     if lone_images:
         if name := masks.of_class:
-            missing = f"; or type 'data.optional_masks=[{name}]' if {name} is not there where its file is missing"
+            missing = (
+                f"; or type {shell_words({'data.optional_masks': [name]})} if {name} is not there where its file is missing"
+            )
         parts.append(
             f"{len(lone_images)} of {len(found)} images have no mask{f' of {name}' if name else ''}: "
             f"{listed((m.name for m in lone_images), SHOWN)} "

@@ -1,7 +1,6 @@
 """Suggest patterns for a folder whose layout is unknown, from the names of its files and the values of a few of them."""
 
 import os
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.config.overrides import literal
+from segexp.config.overrides import shell_words
 from segexp.data.io import nifti, npy
 from segexp.data.io.images import SUFFIXES, page_count, read_mask
 from segexp.data.layout.templates import Key, folder_templates, mask_rank
@@ -43,8 +42,8 @@ class Suggestion:
     @property
     def overrides(self) -> str:
         """The patterns as typed on the command line."""
-        groups = f" 'data.groups=\"{self.groups}\"'" if self.groups else ""
-        return f"'data.image=\"{self.image}\"' 'data.mask=\"{self.mask}\"'{groups}"
+        groups = {"data.groups": self.groups} if self.groups else {}
+        return shell_words({"data.image": self.image, "data.mask": self.mask, **groups})
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class _Side:
 
 def root_override(root: Path | str) -> str:
     """Return data=auto with its folder as typed on the command line."""
-    return f"data=auto {shlex.quote(f'data.root={literal(os.fspath(root))}')}"
+    return f"data=auto {shell_words({'data.root': os.fspath(root)})}"
 
 
 def _shared_start(texts: Sequence[str]) -> str:
