@@ -46,31 +46,26 @@ def compose_once() -> Iterator[None]:
         yield
 
 
-ADVICE: Any = None
+ADVICE: list[Any] = []
+"""The recorder of what messages tell to type."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def recorder() -> Iterator[Any]:
-    """Record what errors, findings and the console tell to type."""
+    """Record what errors, findings and the console tell to type, see `fixtures/advice.py`."""
     from fixtures.advice import recording
 
-    global ADVICE
-    with recording() as ADVICE:
-        yield ADVICE
+    with recording() as made:
+        ADVICE[:] = [made]
+        yield made
+        ADVICE.clear()
 
 
 @pytest.fixture(autouse=True)
-def advice(recorder: Any, request) -> Iterator[None]:
-    """Fail a test in which something is told to type that would be refused."""
+def advice_can_be_typed(recorder: Any) -> Iterator[None]:
+    """Fail a test in which a message tells to type what would be refused."""
     recorder.begin()
     yield
-    if os.environ.get("ADVICE_LOG"):
-        with open(os.environ["ADVICE_LOG"], "a") as file:
-            from fixtures.advice import LIBRARY, problems
-
-            for text, (context, module) in recorder.found.items():
-                file.write(json.dumps([request.node.nodeid, text, problems(text, context, module.startswith(LIBRARY))]) + "\n")
-        return
     refused = recorder.refused()
     assert not refused, "\n".join(refused)
 
@@ -269,11 +264,11 @@ def typed(verb: str, words: Sequence[str]) -> int:
     main = importlib.import_module(f"segexp.cli.{verb}").main
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    ADVICE.running(verb)
+    ADVICE[0].running(verb)
     try:
         return int(main([str(word) for word in words]))
     finally:
-        ADVICE.running("")
+        ADVICE[0].running("")
         for handler in [h for h in root.handlers if h not in handlers]:
             handler.close()
         root.handlers[:], root.level = handlers, level

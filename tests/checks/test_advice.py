@@ -2,22 +2,27 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import compress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from fixtures.advice import typed as alternatives
 from fixtures.checks import only
 from segexp.api.check import check, check_data
 from segexp.api.train import prepare_config
 from segexp.checks.issues import Examination
 from segexp.checks.run import run_preflight_checks
-from segexp.config.composition import compose_job
+from segexp.config.composition import GROUPS, Job, compose_job
 from segexp.config.overrides import CommandLine
 from segexp.errors import SegexpError
-from segexp.training.build import build_datamodule
+from segexp.training.build import build_datamodule, build_loss
 
 PAIRED = ["data=paired_folders", 'data.image="images/{id}.png"', 'data.mask="masks/{id}.png"', "data.channels=1"]
 SMALL = ["data.batch_size=2", "data.num_workers=0", "trainer.gpus=0"]
@@ -129,27 +134,35 @@ SETS: dict[str, tuple[Callable[[Path], None], list[str], str, str]] = {
 """What is wrong with a set, what is typed, and a finding that says so with its level."""
 
 
-def advised(text: str) -> Iterator[list[str]]:
-    """Yield the overrides of each alternative in an advice; those with a place to fill in are left out."""
-    for part in re.split(r", or |; or | or (?=')", text):
-        words = re.findall(
-            r"'((?:data|model|loss)[^']*=[^']*)'|(?<![\w'\"])((?:data|model|loss)[\w.]*=[^\s,;')]*[^\s,;').])", part
+@cache
+def composed(choices: tuple[str, ...]) -> Job:
+    """The configuration with these options of groups."""
+    return compose_job("train", [*SMALL, *choices])
+
+
+def refusal(words: Sequence[str]) -> SegexpError | None:
+    """Return why a training does not begin with what is typed, None if it does: configured, its data read and found fit."""
+    try:
+        line = CommandLine(list(words)).expanded()
+        chosen = [key in GROUPS for key in line.keys]
+        base = composed(tuple(compress(line.overrides, chosen)))
+        job = replace(base, config=base.config.copy(), typed=frozenset(line.keys))
+        ConfigLoaderImpl._apply_overrides_to_config(
+            [o for o, group in zip(line.parsed, chosen, strict=True) if not group], job.config
         )
-        found = [quoted or plain for quoted, plain in words]
-        if found and not re.search(r"VALUE|MASKS|FOLDER|DIR\b|…|groups\.csv", " ".join(found)):
-            yield found
+        config = prepare_config(job)
+        build_loss(config, [1.0] * 3)
+        data = build_datamodule(config)
+        data.setup()
+        run_preflight_checks(data, print)
+    except SegexpError as error:
+        return error
+    return None
 
 
 def accepted(words: Sequence[str]) -> bool:
-    """Whether a training begins with what is typed: configured, its data read and found fit."""
-    job = compose_job("train", CommandLine([*words, *SMALL]).expanded().overrides)
-    try:
-        data = build_datamodule(prepare_config(job))
-        data.setup()
-        run_preflight_checks(data, print)
-    except SegexpError:
-        return False
-    return True
+    """Whether a training begins with what is typed."""
+    return refusal(words) is None
 
 
 @pytest.fixture
@@ -177,7 +190,7 @@ def test_an_error_is_what_training_refuses_and_what_is_printed_can_be_typed(name
     assert found.failed is (level == "error")
     assert accepted(typed) is not found.failed
     for finding in found.findings:
-        for words in advised(finding.do):
+        for words in alternatives(finding.do):
             job = compose_job("train", CommandLine([*typed, *words]).expanded().overrides)
             assert job.config.data.root == typed[-1].removeprefix("data.root=")
             assert finding.level != "error" or accepted([*typed, *words]), (finding.do, words)
@@ -190,6 +203,98 @@ def test_an_error_is_what_training_refuses_and_what_is_printed_can_be_typed(name
         data.setup()
         run_preflight_checks(data, print)
         assert "Warning: " not in capsys.readouterr().out or name in ("copies", "mask_as_image")
+
+
+def two(root: Path) -> None:
+    pictures(root, count=2)
+
+
+def fractions(root: Path) -> None:
+    pictures(root)
+    for n in range(7):
+        values = scene(n)[1] / np.float32(255)
+        values[:2] = 0.5
+        put(root / f"masks/q{n:02}.tif", values)
+        (root / f"masks/q{n:02}.png").unlink()
+
+
+def numbered(root: Path) -> None:
+    pictures(root)
+    for n in range(7):
+        mask = np.zeros((48, 48), np.uint8)
+        for k in range(8):
+            cv2.circle(mask, (6 + 12 * (k % 4), 10 + 20 * (k // 4)), 4, k + 1, -1)
+        put(root / f"masks/q{n:02}.png", mask)
+
+
+def leak(root: Path) -> None:
+    for n in range(8):
+        for path, array in zip(("images", "masks"), scene(n), strict=True):
+            put(root / f"{path}/{'val' if n > 5 else 'train'}/p{n % 4}_{n}.png", array)
+
+
+def apart(root: Path) -> None:
+    pictures(root, "it's/{:02}.png", "it's/{:02}_gt x.png")
+
+
+SPLIT = [*PAIRED, 'data.image="images/{split}/{id}.png"', 'data.mask="masks/{split}/{id}.png"']
+THREE = "data.classes={background: 0, white matter: 255, other: 9}"
+REFUSED: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "crop": (pictures, ["data.crop=256"], "data.crop=256 is larger"),
+    "crop of an odd size": (pictures, ["data.crop=[16,300]"], "is larger than every"),
+    "crops of foreground": (pictures, ["data.foreground_crops=0.33"], "with data.crop=null"),
+    "batch": (pictures, ["data.batch_size=64"], "is more than the 6 training samples"),
+    "folds": (pictures, ["data.folds=50", "data.fold=0"], "there are only 7 cases"),
+    "folds of groups": (pictures, ["data.folds=3", "data.fold=0", 'data.groups="(q0)"'], "there are only 1 groups"),
+    "fold": (pictures, ["data.fold=7"], "without data.folds"),
+    "no fold": (pictures, ["data.folds=3"], "data.fold=None"),
+    "test": (two, ["data.test_fraction=0.5"], "2 cases are too few for a test split"),
+    "test fraction": (pictures, ["data.test_fraction=1.0"], "data.test_fraction=1.0"),
+    "no val": (pictures, ["data.val_fraction=null"], "data.val_fraction is null"),
+    "groups": (pictures, ["data.groups=(z)"], ""),
+    "group keys": (pictures, ["+data.groups={file: a.csv}"], "data.groups has the keys file"),
+    "no table": (pictures, ["++data.groups={file: a.csv, match: x, column: y}"], ""),
+    "threshold": (pictures, [THREE, "data.threshold=3"], "data.threshold=3 with 3 classes"),
+    "no value": (pictures, ["data.classes={background: 0, white matter: null}"], "only 1 have a value"),
+    "half": (pictures, ["data.classes.foreground=0.5"], "data.classes.foreground has 0.5"),
+    "ignored half": (pictures, ["data.ignore=0.5"], "data.ignore has 0.5"),
+    "halves": (fractions, ['data.mask="masks/{id}.tif"', "data.classes.foreground=1"], "of the value 0.5"),
+    "spaced": (stray, [THREE.replace("9", "8")], "of the value 7"),
+    "numbered": (numbered, [], "which no class claims"),
+    "soft": (soft, [], "which no class claims"),
+    "channels": (pictures, ["data.channels=2"], "1 channels, data.channels is 2"),
+    "background": (pictures, ["data.background=skin"], "no class of data.classes"),
+    "normalize": (pictures, ["data.normalize={mean: 1}"], ""),
+    "overlapping": (pictures, ["data.labels=overlapping"], "data.labels=overlapping with data.mask="),
+    "mask of classes": (pictures, ['data.mask={foreground: "masks/{id}.png"}'], "and data.labels is exclusive"),
+    "optional": (pictures, ["data.optional_masks=[foreground]"], "with data.labels=exclusive"),
+    "leak": (leak, [*SPLIT[-2:], 'data.groups="(p\\d)_"'], "2 groups have cases in more than one split"),
+    "pattern": (apart, ['data.image="*/{id}.jpg"', 'data.mask="*/{id}_gt.png"'], "No file below"),
+    "unknown": (unknown, ["data=auto", "data.image=null", "data.mask=null"], "No known layout"),
+    "endless": (pictures, ["trainer.max_epochs=null"], "never end"),
+    "two averages": (pictures, ["trainer.ema=0.9", "trainer.swa=1"], ""),
+    "target": (pictures, ["callbacks.explain_target=1"], "of no use without heat maps"),
+    "heads": (pictures, ["deep_supervision=[0,0]"], "no weight above 0"),
+    "gamma": (pictures, ["loss=focal", "loss.gamma=-1"], "gamma of the loss is -1"),
+}
+"""What is wrong with a set, what is typed, and what training says to it."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_error_tells_to_type_removes_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, words, expected = REFUSED[name]
+    make(tmp_path / name)
+    before = [*PAIRED, *words, f'data.root="{tmp_path / name}"']
+    error = refusal(before)
+    assert error is not None
+    assert expected in error.found
+    ways = alternatives(error.do or re.split(r"\b[Tt]ype ", error.found, maxsplit=1)[1])
+    for way in ways:
+        keys = [word.partition("=")[0] for word in way]
+        after = refusal([*(word for word in before if word.partition("=")[0] not in keys), *way])
+        assert after is None or after.found != error.found, (way, str(after))
+    assert ways or name in ("halves", "unknown", "no value"), error.do
 
 
 def test_a_soft_mask_has_one_threshold_in_finding_and_proposal(examined, tmp_path, capsys):

@@ -36,7 +36,11 @@ def test_files_that_are_left_over():
     assert images.found.endswith("and 2 more (for train/0.png it would be train/0_mask.png)")
     assert len(images.cases) == 12
     assert mask.found == "1 mask has no image: train/x_mask.png"
-    assert typed(images.do) == typed(mask.do) == dict(zip(("image", "mask"), BOTH, strict=True))
+    patterns = "data.image ({split}/{id}.png) or data.mask ({split}/{id}_mask.png)"
+    assert (
+        images.do == mask.do == f"Add what is missing or move the rest out of the folder; or correct the patterns, {patterns}"
+    )
+    assert unused.do.endswith(f"otherwise widen a pattern: {patterns}")
     assert (test.level, unused.level) == ("note", "note")
     assert check_inventory(Inventory((CASE,)), *BOTH) == []
 
@@ -74,34 +78,35 @@ def part(share: float, value: int = 255) -> np.ndarray:
 
 
 BINARY = LabelTable({"background": 0, "thing": 255})
+WHOLE = data_config()
 
 
 def test_masks_of_one_value(tmp_path):
-    (finding,) = check_shares(looks_of(tmp_path, [part(0)] * 4, BINARY), {}, BINARY)
+    (finding,) = check_shares(looks_of(tmp_path, [part(0)] * 4, BINARY), {}, BINARY, WHOLE)
     assert (finding.level, finding.kind) == ("error", "one_value")
     assert finding.found.startswith("Every mask of the 4 images is all one value (background)")
     looks = looks_of(tmp_path, [part(0), part(0), part(0.5)], BINARY)
-    (finding,) = check_shares(looks, {"0": "train", "1": "train", "2": "val"}, BINARY)
+    (finding,) = check_shares(looks, {"0": "train", "1": "train", "2": "val"}, BINARY, WHOLE)
     assert finding.found.startswith("Every mask of the 2 training images is all one value")
-    assert check_shares([], {}, BINARY) == []
+    assert check_shares([], {}, BINARY, WHOLE) == []
 
 
 def test_empty_masks_and_rare_foreground(tmp_path):
     looks = looks_of(tmp_path, [part(0), part(0.1), part(0.02), part(0)], BINARY)
-    empty, rare = check_shares(looks, dict.fromkeys("0123", "train"), BINARY)
+    empty, rare = check_shares(looks, dict.fromkeys("0123", "train"), BINARY, WHOLE)
     assert (empty.level, empty.cases) == ("note", ("0", "3"))
     assert rare.found == "Few pixels of the training masks are thing (3.00%)"
     assert "whole images" in rare.do
-    assert "Type data.foreground_crops=0.33" in check_shares(looks, {}, BINARY, crops=True)[1].do
-    (empty, _) = check_shares(looks_of(tmp_path, [part(0), part(0), part(0.1)], BINARY), {}, BINARY)
+    assert "Type data.foreground_crops=0.33" in check_shares(looks, {}, BINARY, data_config(crop=32))[1].do
+    (empty, _) = check_shares(looks_of(tmp_path, [part(0), part(0), part(0.1)], BINARY), {}, BINARY, WHOLE)
     assert empty.level == "warning"
-    assert check_shares(looks_of(tmp_path, [part(0.5), part(0.2)], BINARY), {}, BINARY) == []
+    assert check_shares(looks_of(tmp_path, [part(0.5), part(0.2)], BINARY), {}, BINARY, WHOLE) == []
 
 
 def test_classes_that_never_occur(tmp_path):
     table = LabelTable({"background": 0, "one": 1, "two": 2, "three": 3})
     looks = looks_of(tmp_path, [part(0.5, 1), part(0.5, 1), part(0.5, 2)], table)
-    never, held = check_shares(looks, {"0": "train", "1": "train", "2": "val"}, table)
+    never, held = check_shares(looks, {"0": "train", "1": "train", "2": "val"}, table, WHOLE)
     assert never.found == "No mask has a pixel of the class three"
     assert "data.classes.three=VALUE" in never.do
     assert held.found.startswith("The class two occurs in no training mask, but in 2")
@@ -110,7 +115,7 @@ def test_classes_that_never_occur(tmp_path):
 
 def test_values_of_no_class_do_not_count(tmp_path):
     looks = looks_of(tmp_path, [part(0.5), part(0.5, 9)], BINARY)
-    assert check_shares(looks, {}, BINARY) == []
+    assert check_shares(looks, {}, BINARY, WHOLE) == []
 
 
 def test_what_an_examination_goes_by(copy):
@@ -205,7 +210,7 @@ def test_gray_among_colour(tmp_path, images):
     assert told(mixed, channels=3) == [("warning", "channels", ("4", "5"))]
     (finding,) = check_images(mixed, DATA.changed(channels=3))
     assert finding.found == "2 of 6 images are gray, the others colour: 4, 5"
-    assert finding.do.endswith("with data.channels=3 all are read alike")
+    assert finding.do.endswith("all are read with 3 channels")
     looks = looks_of_images(tmp_path, colour)
     assert told(looks, channels=1) == [("warning", "channels", ())]
     assert told(looks, channels=2) == [("error", "channels", tuple("012345"))]

@@ -9,9 +9,10 @@ import tifffile
 
 from fixtures.checks import typed, write
 from segexp.checks.issues import Finding
-from segexp.checks.mask_values import check_values, classes_line, format_value
+from segexp.checks.mask_values import check_values, classes_line
 from segexp.checks.scan import encode_leniently, scan_case, scan_mask, two_grays
 from segexp.data.labels.class_table import LabelTable
+from segexp.data.labels.spec import format_value
 from segexp.data.layout.infer_classes import infer_classes
 from segexp.types import Case, Source
 

@@ -281,7 +281,7 @@ def test_everything_else_in_a_checkpoint_is_refused(path):
 
 def test_the_refusal_says_what_to_type(package):
     package("net", "raise RuntimeError('run before it was trusted')\n")
-    with pytest.raises(CheckpointError, match=r"The checkpoint asks to run mine\.net\.Net .* type trust=\[mine\]"):
+    with pytest.raises(CheckpointError, match=r"The checkpoint asks to run mine\.net\.Net .* type 'trust=\[mine\]'"):
         check_targets({"_target_": "mine.net.Net"})
 
 
@@ -295,7 +295,7 @@ MISSING = (
 @pytest.mark.parametrize(
     ("path", "trust", "then"),
     [
-        ("my_nets.Tiny", (), "; then, if you trust where it comes from, type trust=[my_nets]."),
+        ("my_nets.Tiny", (), "; then, if you trust where it comes from, type 'trust=[my_nets]'."),
         ("my_nets.Tiny", ("my_nets",), "."),
         ("segmentation_models_pytorch.Unet", (), "."),
     ],
@@ -379,7 +379,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("trust", [True, ["torch", "numpy", "os", "builtins", "hydra", "functools", "segexp", "smp"]])
 @pytest.mark.parametrize("path", sorted(FUNCTIONS))
 def test_no_trust_extends_to_libraries(path, trust):
-    with pytest.raises(CheckpointError, match=r"Do not use this file.* no trust=\[PACKAGE\] allows it"):
+    with pytest.raises(CheckpointError, match=r"Do not use this file.* no 'trust=\[PACKAGE\]' allows it"):
         check_targets({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": path, "_partial_": True}]}, trust)
 
 
@@ -428,9 +428,9 @@ def test_transforms_of_a_stranger():
     check_transforms({"transforms": [{"name": "HorizontalFlip"}, {"name": "albumentations.Blur"}]}, (), "RUN")
     nested = {"transforms": [{"name": "OneOf", "transforms": [{"name": "mine.Stripes"}]}]}
     check_transforms(nested, ["mine"], "RUN")
-    with pytest.raises(CheckpointError, match=r"RUN asks to run mine\.Stripes .* type trust=\[mine\]"):
+    with pytest.raises(CheckpointError, match=r"RUN asks to run mine\.Stripes .* type 'trust=\[mine\]'"):
         check_transforms(nested, (), "RUN")
-    with pytest.raises(CheckpointError, match=r"no trust=\[PACKAGE\] allows it"):
+    with pytest.raises(CheckpointError, match=r"no 'trust=\[PACKAGE\]' allows it"):
         check_transforms({"transforms": [{"name": "os.system"}]}, True, "RUN")
 
 

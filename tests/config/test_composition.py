@@ -46,8 +46,8 @@ def test_plain_resolves_everything():
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
-        ({"data": {"root": "???"}}, "data.root has no value. It has no default. Type data.root=…."),
-        ({"a": "${data.root}", "data": {"root": "???"}}, "has no value"),
+        ({"data": {"root": "???"}}, "data.root has no value. It has no default. Type data.root=VALUE."),
+        ({"a": "${data.root}", "data": {"root": "???"}}, "data.root has no value."),
         ({"a": "${data.nothing}", "data": {}}, "a cannot be resolved: Interpolation key 'data.nothing' not found"),
     ],
 )

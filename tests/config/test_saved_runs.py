@@ -198,7 +198,7 @@ def test_a_run_of_known_components_is_resumed():
         (["+callbacks.mine={_target_: os.system}"], r"RUN asks to run os\.system \(callbacks\.mine\._target_\)", False),
         (["data.root=${oc.env:HOME}"], r"RUN sets data\.root to \$\{oc\.env:HOME\}, .* trust=true", True),
         (["++logger.mlflow={tracking_uri: 'http://x'}"], r"RUN sets logger\.mlflow\.tracking_uri to http://x", True),
-        (["augment.transforms=[{name: evil.Net}]"], r"RUN asks to run evil\.Net .* trust=\[evil\]", True),
+        (["augment.transforms=[{name: evil.Net}]"], r"RUN asks to run evil\.Net .* 'trust=\[evil\]", True),
     ],
 )
 def test_a_run_that_reaches_further_is_not(words, message, allowed):
@@ -213,7 +213,7 @@ def test_options_from_the_folder_of_a_run(tmp_path):
     (tmp_path / "loss" / "mine.yaml").write_text("_target_: my_losses_of_nobody.Plain\n")
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "cb.yaml").write_text("# @package hydra.callbacks\nmine: {_target_: os.system}\n")
-    with pytest.raises(CheckpointError, match=r"my_losses_of_nobody is not found.* trust=\[my_losses_of_nobody\]"):
+    with pytest.raises(CheckpointError, match=r"my_losses_of_nobody is not found.* 'trust=\[my_losses_of_nobody\]"):
         check_run(resumed("loss=mine", conf=tmp_path), "RUN", [])
     with pytest.raises(CheckpointError, match=r"RUN sets hydra\.callbacks, which reaches beyond the run"):
         check_run(resumed("+evil=cb", conf=tmp_path), "RUN", ["os"])

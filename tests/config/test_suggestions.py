@@ -43,7 +43,7 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
     ("typed", "expected"),
     [
         ("trainer.profiler=simple", "It is an argument of Lightning's Trainer. Type +trainer.profiler=simple."),
-        ("trainer.devices=2", "It is an argument of Lightning's Trainer. Type trainer.gpus=2, or trainer.gpus=[0,1]."),
+        ("trainer.devices=2", "It is an argument of Lightning's Trainer. Type trainer.gpus=2, or 'trainer.gpus=[0,1]'."),
         ("trainer.max_stps=9", "Did you mean +trainer.max_steps"),
         ("trainer.batchsize=9", "It is called data.batch_size. Type data.batch_size=9."),
         ("trainer.max_epoch=3", "Did you mean trainer.max_epochs, +trainer.min_epochs"),
@@ -65,7 +65,7 @@ def test_a_main_configuration_of_the_users_includes_what_it_is_made_of(conf, min
             "A transform of your own is named in its list: 'augment.transforms=[{name: my_augment.Stripes,",
         ),
         ("data._target_=x.Y", "Give file patterns: 'data.image=\"{split}/{id}.png\"'"),
-        ("model.rates=[1,2]", "It is one with model=dilated. Choose that, or add the key all the same: +model.rates=[1,2]"),
+        ("model.rates=[1,2]", "It is one with model=dilated. Choose that, or add the key all the same: '+model.rates=[1,2]'"),
     ],
 )
 def test_unknown_keys_get_the_nearest(conf, typed, expected):

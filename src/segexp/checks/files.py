@@ -18,14 +18,18 @@ MAX_UNPAIRED = 10
 """Maximum number of files named in a message."""
 
 
-def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, str]) -> list[Finding]:
-    """Return findings on unmatched and unused files; `image` and `mask` are the patterns."""
+def check_inventory(
+    inventory: Inventory, image: str, mask: str | Mapping[str, str], *, test_fraction: float = 0
+) -> list[Finding]:
+    """Return findings on unmatched and unused files; `image` and `mask` are patterns, the rest as in the data section."""
     findings = _problems([problem for problem in inventory.problems if not isinstance(problem, UnreadableError)])
     of_images, of_masks = shell_words({"data.image": image}), shell_words({"data.mask": mask})
+    masks = mask if isinstance(mask, str) else " and ".join(f"{text} for {name}" for name, text in mask.items())
+    patterns = f"data.image ({image}) or data.mask ({masks})"
     better, remedy = inventory.better, {}
     if better is not None and not inventory.cases:
         remedy = {"image": better.image, "mask": better.mask}
-    correct = f"type {better.overrides}" if better else f"correct {of_images} and {of_masks}"
+    correct = f"type {better.overrides}" if better else f"correct the patterns, {patterns}"
     do = f"Add what is missing or move the rest out of the folder; or {correct}"
     if lone := inventory.lone_images:
         count = len(lone) + len(inventory.cases)
@@ -37,7 +41,8 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
         findings.append(Finding("error", "unmatched", text + inventory.misread, do, lone))
     if inventory.unlabelled:
         text = f"The test split has no masks; training leaves its {len(inventory.unlabelled)} images out"
-        do = "Nothing, if that is how the data were given; type data.test_fraction=0.1 for a test split with masks"
+        do = "Nothing, if that is how the data were given"
+        do += "" if test_fraction else "; type data.test_fraction=0.1 for a test split with masks"
         findings.append(Finding("note", "unlabelled", text, do, inventory.unlabelled))
     if lost := inventory.unplaced:
         are = "mask volume is" if len(lost) == 1 else "mask volumes are"
@@ -47,7 +52,7 @@ def check_inventory(inventory: Inventory, image: str, mask: str | Mapping[str, s
     if unused := inventory.unused:
         many = len(unused) > 2 * len(inventory.cases) and all(case.image.page is None for case in inventory.cases)
         text = f"{len(unused)} image files match neither pattern and are not used: {listed(unused)}"
-        do = f"Nothing, if they are no part of the data set; otherwise widen {of_images} or {of_masks}"
+        do = f"Nothing, if they are no part of the data set; otherwise widen a pattern: {patterns}"
         findings.append(Finding("warning" if many else "note", "unused", text, do, unused))
     if not inventory.cases:
         text = f"No image has a mask: {of_images} and {of_masks} pair nothing"
@@ -75,7 +80,7 @@ def check_splits(splits: Collection[str]) -> list[Finding]:
     empty = [split for split in ("train", "val") if split not in splits]
     if not empty:
         return []
-    do = "Put cases into it, or write the patterns without {split} and type data.val_fraction=0.2"
+    do = "Put cases into it, or write the patterns without {split}, so that the cases are split at random"
     return [Finding("error", "empty_split", f"No case is in the split {listed(empty)}", do)]
 
 
@@ -142,7 +147,7 @@ def check_images(scans: Sequence[CaseScan], data: DataConfig) -> list[Finding]:
         *_depths(scans),
         *_tiny(scans),
         *_masks_as_images(scans),
-        *_flat(scans),
+        *_flat(scans, data.normalize),
     ]
 
 
@@ -166,7 +171,7 @@ def _channels(scans: Sequence[CaseScan], channels: int | None) -> list[Finding]:
         usual = "colour" if common == 3 else "gray"
         are = "is" if len(few) == 1 else "are"
         text = f"{len(few)} of {len(scans)} images {are} {kinds}, the others {usual}: {listed(few, MAX_LISTED)}"
-        do = f"Look whether they belong here; with data.channels={channels or common} all are read alike"
+        do = f"Look whether they belong here; all are read with {pluralise(channels or common, 'channel')}"
         return [Finding("warning", "channels", text, do, few)]
     if channels == 1 and common == 3:
         text = "The images are in colour and data.channels=1 turns them gray"
@@ -224,7 +229,7 @@ def _tiny(scans: Sequence[CaseScan]) -> list[Finding]:
     return [Finding("error", "tiny", text, "Move them and their masks out of the data folder", few)]
 
 
-def _flat(scans: Sequence[CaseScan]) -> list[Finding]:
+def _flat(scans: Sequence[CaseScan], normalize: object) -> list[Finding]:
     """Return findings on uniform and almost black images."""
     spans = np.array([scan.facts.high - scan.facts.low for scan in scans])
     usual = float(np.median(spans)) if len(spans) else 0.0
@@ -239,7 +244,8 @@ def _flat(scans: Sequence[CaseScan]) -> list[Finding]:
     if dark and len(dark) <= len(scans) / 2:
         ids = tuple(scan.case.id for scan in dark)
         text = f"{len(ids)} {'images are' if len(ids) > 1 else 'image is'} almost black: {listed(ids, MAX_LISTED)}"
-        findings.append(Finding("warning", "dark", text, "Look at them; data.normalize=percentile evens out brightness", ids))
+        more = "" if normalize == "percentile" else "; data.normalize=percentile evens out brightness"
+        findings.append(Finding("warning", "dark", text, f"Look at them{more}", ids))
     return findings
 
 

@@ -282,7 +282,8 @@ def _describe_divided(divided: Mapping[str, Mapping[str, Sequence[str]]]) -> str
 def _resplit_advice(splits: Mapping[str, str], of: Mapping[str, str], line: str = "") -> str:
     """Return advice for splitting the cases by group; `line` is an override that declares the groups, if needed."""
     groups = {group for id_, group in of.items() if splits.get(id_) != "test"}
-    if len(groups) < 2:
+    pool = {id_: group for id_, group in of.items() if splits.get(id_) != "test"}
+    if len(groups) < 2 or not _groups_across_splits(pool, splits):  # nothing changes, or they are split by groups already
         return "Move the cases of a group into one split"
     typed = " ".join([f"data.folds={min(5, len(groups))} data.fold=0", line]).strip()
     if "test" in splits.values():

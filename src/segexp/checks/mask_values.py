@@ -8,20 +8,24 @@ import numpy as np
 from segexp.checks.issues import Finding, class_shares
 from segexp.checks.scan import SOFT, STRAY, CaseScan, MaskScan, two_grays
 from segexp.config.overrides import shell_words
+from segexp.config.schema import DataConfig
 from segexp.data.labels.class_table import LabelTable, claim_advice, pixel_text
 from segexp.data.labels.multilabel import Labels, OverlappingTable
 from segexp.data.labels.regions import SOFT_BORDER, VOID, Numbering, find_numbering
-from segexp.data.labels.spec import ANY, Value, claim, gray, remove
+from segexp.data.labels.spec import ANY, Value, claim, gray, or_remove
 from segexp.data.layout.infer_classes import classes_by_value
-from segexp.errors import DataError, listed
+from segexp.data.preprocessing import SIDE, working_size
+from segexp.errors import ConfigError, DataError, listed
 
 RARE_CLASS = 0.05
 """Share of the pixels below which random crops rarely contain a class."""
 MAX_MASKS = 6
 
 
-def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, *, crops: bool = False) -> list[Finding]:
-    """Return findings on empty masks and absent or rare classes; `crops`: training uses crops.
+def check_shares(
+    scans: Sequence[CaseScan], splits: Mapping[str, str], table: Labels, data: DataConfig, seed: int = 0
+) -> list[Finding]:
+    """Return findings on empty masks and absent or rare classes; `data` and `seed` are those of the training.
 
     Cases with unreadable or unclaimed mask values are skipped.
     """
@@ -38,10 +42,29 @@ def check_shares(scans: Sequence[CaseScan], splits: Mapping[str, str], table: La
     if training.any() and (shares[training].sum(axis=0) > 0).sum() < 2:
         return [_one_value([scan for scan, kept in zip(known, training, strict=True) if kept], table, total, "training ")]
     return [
-        *_absent(shares, training, ids, table),
-        *_empty(shares[:, int(table.background) :], ids),
-        *_rare(known, training, table, crops),
+        *_absent(shares, training, ids, table, _another_split(known, data, seed)),
+        *_empty(shares[:, int(table.background) :], ids, _more_foreground(known, data)),
+        *_rare(known, training, table, data, _more_foreground(known, data)),
     ]
+
+
+def _another_split(known: Sequence[CaseScan], data: DataConfig, seed: int) -> str:
+    """Return advice to split the cases anew, "" where the files say how they are split."""
+    if all(scan.case.split is not None for scan in known):
+        return ""
+    return f", or type data.split_seed={(seed if data.split_seed is None else data.split_seed) + 1} for another split"
+
+
+def _more_foreground(known: Sequence[CaseScan], data: DataConfig) -> str:
+    """Return the overrides by which training meets foreground more often, with a crop that fits; "" where they hold."""
+    if data.foreground_crops:
+        return ""
+    try:
+        sizes = [working_size(data.size, scan.facts.size) for scan in known]
+    except ConfigError:  # images that are too small for any network
+        return ""
+    crop = {} if data.crop else {"data.crop": min(SIDE, max(h for h, _ in sizes), max(w for _, w in sizes))}
+    return shell_words({**crop, "data.foreground_crops": 0.33})
 
 
 def _one_value(known: Sequence[CaseScan], table: Labels, total: Sequence[float], split: str = "") -> Finding:
@@ -51,7 +74,7 @@ def _one_value(known: Sequence[CaseScan], table: Labels, total: Sequence[float],
     return Finding("error", "one_value", text, do)
 
 
-def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: Labels) -> list[Finding]:
+def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table: Labels, another: str) -> list[Finding]:
     met = shares.sum(axis=0) > 0
     seen = shares[training].sum(axis=0) > 0 if training.any() else met
     names = table.names[1:] if isinstance(table, OverlappingTable) else table.names  # background may be absent
@@ -60,29 +83,29 @@ def _absent(shares: np.ndarray, training: np.ndarray, ids: Sequence[str], table:
     findings = []
     if never:
         text = f"No mask has a pixel of the class {listed(never)}"
-        do = f"Check its value in data.classes, or remove it: {remove(never[0])}"
+        do = f"Check its value, {claim(dict(table.classes), never[0], 'VALUE')}{or_remove(table.classes, never[0])}"
         findings.append(Finding("warning", "absent", text, do))
     if held:
         where = [id_ for id_, row in zip(ids, shares, strict=True) if any(row[table.names.index(name)] for name in held)]
         text = f"The class {listed(held)} occurs in no training mask, but in {listed(where, MAX_MASKS)}: it cannot be learned"
-        do = "Move such cases into the training split, or type data.split_seed=1 where the split is random"
+        do = f"Move such cases into the training split{another}"
         findings.append(Finding("warning", "absent", text, do, tuple(where)))
     return findings
 
 
-def _empty(shares: np.ndarray, ids: Sequence[str]) -> list[Finding]:
+def _empty(shares: np.ndarray, ids: Sequence[str], more: str) -> list[Finding]:
     empty = tuple(id_ for id_, row in zip(ids, shares, strict=True) if not row.any())
     if not empty:
         return []
     text = f"{len(empty)} of {len(ids)} masks are empty (background alone): {listed(empty, MAX_MASKS)}"
     if len(empty) > len(ids) / 2:
-        do = "Look whether they should be; data.crop=256 data.foreground_crops=0.33 makes training meet the others more often"
+        do = "Look whether they should be" + (f"; {more} makes training meet the others more often" if more else "")
         return [Finding("warning", "empty", text, do, empty)]
     do = "Nothing, if nothing is there to be seen; such cases are left out of Dice and counted as false alarms or not"
     return [Finding("note", "empty", text, do, empty)]
 
 
-def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, crops: bool) -> list[Finding]:
+def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, data: DataConfig, more: str) -> list[Finding]:
     rows = training if training.any() else np.ones(len(known), bool)
     total = class_shares(scan.facts for scan, kept in zip(known, rows, strict=True) if kept)
     counted = list(zip(table.names, total, strict=True))[int(table.background) :]
@@ -90,9 +113,11 @@ def _rare(known: Sequence[CaseScan], training: np.ndarray, table: Labels, crops:
     if not rare:
         return []
     text = f"Few pixels of the training masks are {listed([f'{name} ({share:.2%})' for name, share in rare])}"
-    do = "Type data.foreground_crops=0.33, so that a third of the crops lie around such pixels"
-    if not crops:
-        do = "Nothing while training uses whole images; with data.crop=256 type data.foreground_crops=0.33 too"
+    do = f"Type {more}, so that a third of the crops lie around such pixels"
+    if not more:
+        do = "Nothing; class weights of the loss would make training heed them more"
+    elif data.crop is None:
+        do = f"Nothing while training uses whole images; for crops type {more}"
     return [Finding("note", "rare", text, do)]
 
 

@@ -18,12 +18,11 @@ from segexp.checks.leakage import suggest_groups
 from segexp.config.schema import FIRST, DataConfig
 from segexp.data.labels.modes import has_label
 from segexp.data.layout.infer_classes import evenly_spread, without_background
+from segexp.data.preprocessing import SIDE
 from segexp.data.statistics import make_reader
 from segexp.errors import SegexpError
 from segexp.types import IGNORE, Case
 
-SIDE = 256
-"""Target side of a training image in pixels: enough context, small enough for a batch of eight on most machines."""
 WHOLE = 8.0
 """Minimum thickness in pixels of an object at `SIDE` for whole images to be scaled down."""
 THIN = 6.0

@@ -171,7 +171,7 @@ def run_checks(
     table = label_table(data) if data.classes else None
     cases = list(inventory.cases)
     found = Examination(data, resolved.layout, cases, findings=resolved.findings)
-    found.findings += check_inventory(inventory, data.image or "", data.mask or "")
+    found.findings += check_inventory(inventory, data.image or "", data.mask or "", test_fraction=data.test_fraction or 0)
     scans, faults = scan_cases(cases, table, data.channels, track=track, threads=threads)
     found.facts = {scan.case.id: scan.facts for scan in scans}
     first = int(data.background is not None)
@@ -185,7 +185,7 @@ def run_checks(
         table = None  # findings on exchanged masks would be meaningless
     if table:
         found.findings += _values(scans, table, recognised=resolved.recognised)
-        found.findings += check_shares(scans, found.splits, table, crops=data.crop is not None)
+        found.findings += check_shares(scans, found.splits, table, data, seed=seed)
         counted = dict(list(enumerate(table.names))[first:])
         found.findings += check_split_classes(cases, found.splits, held, counted, data)
         found.findings += check_background(scans, table, data, recognised=resolved.recognised)
@@ -353,7 +353,11 @@ def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
         text = f"{len(empty)} of {len(training)} training masks have no foreground: {listed(empty)}"
         yield Finding("warning", "empty", text, "Check that these are the right masks", tuple(empty))
     if 0 < foreground < LITTLE:
-        crops = "data.foreground_crops=0.33" if data.data.crop else "data.crop=256 data.foreground_crops=0.33"
+        crops = (
+            "data.foreground_crops=0.33" if data.data.crop else f"data.crop={data.fitting_crop()} data.foreground_crops=0.33"
+        )
         text = f"Only {100 * foreground:.2g} % of the training pixels are foreground"
         do = f"Type {crops}, so that more of it is met, or class weights for the loss"
+        if data.data.foreground_crops:
+            do = "Give class weights to the loss, or a higher data.foreground_crops"
         yield Finding("warning", "rare", text, do)

@@ -229,12 +229,16 @@ def instantiate(component: "Component | dict[str, Any]", key: str = "", **extra:
         raise ConfigError(f"{node.get('_target_')} cannot be built: {reason}") from error
 
 
+_OWN = re.compile(r"(?<![\w.=/])(?!(?:data|model|loss|metrics|trainer|deep_supervision)[.=])([a-z_]+(?:\.\w+)*=)")
+"""An argument in a message, without the key of its component."""
+
+
 def _with_keys(error: SegexpError, key: str) -> SegexpError:
     """Return an error of a constructor with the keys of its arguments in the advice: gamma=2 is loss.gamma=2."""
     if not key:
         return error
-    error.do = re.sub(r"(?<![\w.=])(?!(?:model|loss|data|metrics|deep_supervision)=)([a-z_]+=)", rf"{key}.\1", error.do)
-    return type(error)(error.found, error.expected, error.do)
+    do = _OWN.sub(rf"{key}.\1", error.do)
+    return type(error)(error.found, error.expected, do)
 
 
 def check_targets(config: Any, trust: Trust = (), group: str = "model", source: str = "The checkpoint") -> None:

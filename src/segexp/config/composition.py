@@ -1,5 +1,6 @@
 """Compose the configuration from conf/ and the defaults of the schema, and convert it to plain values."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -253,7 +254,8 @@ def to_plain(config: "DictConfig") -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
-        key = error.full_key or str(error)
+        missing = re.search(r"Missing mandatory value: (\S+)", str(error))  # in another key's interpolation
+        key = missing[1] if missing else error.full_key or str(error)
         raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=VALUE") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]

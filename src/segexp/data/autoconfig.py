@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig
 from segexp.errors import ConfigError
 
@@ -108,10 +109,11 @@ def check_layout_known(data: DataConfig) -> None:
         ConfigError: the layout is open.
     """
     if data.multilabel and (data.family or data.image is None):
+        masks = {name: f"{name}/{{id}}.png" for name in list(data.classes or {})[1:] or ["CLASS"]}
         raise ConfigError(
             "data.labels=overlapping with a layout that is to be found out",
             "Which masks are of which class must be said: data.image, and data.mask with a pattern for each class",
-            'Type \'data.image="images/{id}.png"\' \'data.mask={cell: "cells/{id}.png", nucleus: "nuclei/{id}.png"}\'',
+            f"Type {shell_words({'data.image': 'images/{id}.png', 'data.mask': masks})}",
         )
     if data.name == "auto" and (data.image is None) != (data.mask is None):
         typed, other = ("image", "mask") if data.mask is None else ("mask", "image")

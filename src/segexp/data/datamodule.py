@@ -23,7 +23,7 @@ from segexp.data.io.images import image_size
 from segexp.data.labels.modes import label_mode
 from segexp.data.layout.pairing import find_data_cases
 from segexp.data.mixing import Mix, Mixed
-from segexp.data.preprocessing import Preprocessing, preprocessing_for, working_size
+from segexp.data.preprocessing import SIDE, Preprocessing, preprocessing_for, working_size
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
 from segexp.data.splits import open_cases, split_from_config, split_hash, split_table
@@ -292,12 +292,11 @@ class SegmentationDataModule(pl.LightningDataModule):
                 raise ConfigError(
                     f"data.foreground_crops={share} with data.crop=null",
                     "Whole images contain all of their foreground; only crops can be centred on it",
-                    "Type data.crop=256, or data.foreground_crops=0",
+                    f"Type data.crop={self.fitting_crop()}, or data.foreground_crops=0",
                 )
             return
         crop = self.data.crop if isinstance(self.data.crop, tuple) else (self.data.crop, self.data.crop)
-        sizes = [working_size(self.reader.size, image_size(case.image), str(case.image)) for case in training]
-        height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+        height, width = self._largest()
         if crop[0] > height or crop[1] > width:
             plain = self.data.plain()
             raise ConfigError(
@@ -306,6 +305,15 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "A crop that fits into the image was expected",
                 f"Type data.crop={min(height, width)} or less, or data.crop=null for whole images",
             )
+
+    def _largest(self) -> tuple[int, int]:
+        """Return the largest height and the largest width of the training images, in working pixels."""
+        sizes = [working_size(self.reader.size, image_size(each.image), str(each.image)) for each in self.cases_of("train")]
+        return max(h for h, _ in sizes), max(w for _, w in sizes)
+
+    def fitting_crop(self) -> int:
+        """Return the side of a training crop that messages propose: at most `SIDE`, and not larger than the images."""
+        return min(SIDE, *self._largest())
 
     def _fill(self) -> tuple[Store, Statistics]:
         """Decode every case once; stratify the split by the classes met, measure the training split and cache all."""

@@ -131,6 +131,10 @@ def _per_channel(fixed: dict[str, Any], key: str, channels: int) -> tuple[float,
     return tuple(float(v) for v in values) * (channels if len(values) == 1 else 1)
 
 
+SIDE = 256
+"""Target side of a training image in pixels: enough context, small enough for a batch of eight on most machines."""
+
+
 def working_size(size: Size, own: tuple[int, ...], name: str = "an image") -> tuple[int, int]:
     """Return the working size (h, w) of an image of size (H, W); `name` is the file, for messages.
 

@@ -365,7 +365,9 @@ def _check_fractions(val: float | None, test: float) -> None:
 def _check_folds(folds: int | None, fold: int | None) -> None:
     if folds is None and fold is not None:
         raise ConfigError(
-            f"data.fold={fold} without data.folds", "A fold is one of several", f"Type data.folds=5 data.fold={fold}"
+            f"data.fold={fold} without data.folds",
+            "A fold is one of several",
+            f"Type data.folds={max(5, fold + 1)} data.fold={fold}",
         )
     if folds is None:
         return

@@ -112,7 +112,7 @@ FILE = "label_errors.csv"
 NAMED = 10
 """Number of masks listed on the terminal."""
 
-CLASSES = "Type them as in training: data=NAME, or 'data.classes={background: 0, …}'"
+CLASSES = "Type them as in training: data=NAME, or 'data.classes={background: 0, CLASS: VALUE}'"
 Track = Callable[[Iterable[Any], int], Iterator[Any]]
 
 

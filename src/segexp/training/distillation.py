@@ -13,6 +13,7 @@ from torch import Tensor
 from segexp.checkpoint import load_segmenter
 from segexp.checkpoint.splits import split_of_run
 from segexp.config.components import Trust
+from segexp.config.overrides import shell_words
 from segexp.config.schema import DataConfig, DistillConfig, TrainConfig
 from segexp.data.preprocessing import Preprocessing
 from segexp.data.splits import split_hash
@@ -161,7 +162,7 @@ def check_teacher(teacher: Segmenter, data: DataConfig, name: str) -> None:
         raise ConfigError(
             f"The teacher {name} was trained with data.size={at}, and the student is trained with data.size={now}",
             "The same working size was expected: the teacher is shown the student's batches, and knows things by their size",
-            f"Type data.size={at}, or train a teacher with data.size={now}",
+            f"Type {shell_words({'data.size': teacher.preprocessing.size})}, or train a teacher with data.size={now}",
         )
 
 

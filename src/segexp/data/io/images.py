@@ -146,7 +146,7 @@ def fit_channels(array: Array, channels: int | None, source: Source | str) -> Ar
     raise DataError(
         f"{source} has {have} channels, data.channels is {channels}",
         "Only gray and colour are turned into each other",
-        f"Type data.channels={have}, or take one page per case with [{{id}}] at the end of data.image",
+        f"Type data.channels={have} if all have as many, or take one page per case with [{{id}}] at the end of data.image",
     )
 
 

@@ -74,7 +74,7 @@ def parse_classes(classes: Any, labels: bool = False) -> dict[str, tuple[Value, 
         raise ConfigError(
             f"data.classes names {len(classes)} classes, but only {len(classes) - len(empty)} have a value or colour",
             f"Every class needs one; {listed(empty)} has none",
-            f"Type {claim(classes, empty[0], 'VALUE')}, or remove the class with {remove(empty[0])}",
+            f"Type {claim(classes, empty[0], 'VALUE')}{or_remove(classes, empty[0])}",
         )
     return {name: parse_values(spec, f"data.classes.{name}", labels=labels) for name, spec in classes.items()}
 
@@ -195,9 +195,13 @@ def claim(classes: Mapping[str, object], name: str, value: object) -> str:
     return f"data.classes with {name}: {format_value(value)} in the file of the data set"
 
 
-def remove(name: str) -> str:
-    """Return what to type to leave a class out, quoted for a shell."""
-    return f"'~data.classes.{name}'" if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII) else "its line in data.classes"
+def or_remove(classes: Mapping[str, object], name: str) -> str:
+    """Return the end of an advice, how to leave a class out; "" where fewer than two would be left."""
+    if len(classes) < 3:
+        return ""
+    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII):
+        return f", or remove it: '~data.classes.{name}'"
+    return ", or remove it from data.classes"
 
 
 def format_value(value: object) -> str:

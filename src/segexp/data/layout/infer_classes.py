@@ -175,9 +175,7 @@ def infer_channels(images: Sequence[Source], strict: bool = True) -> int:
         found.setdefault(1 if gray else image.shape[2], source)
     if len(found) > 1 and set(found) != {1, 3}:
         kinds = ", ".join(f"{source} has {count}" for count, source in sorted(found.items()))
-        raise DataError(
-            f"The images have different channels: {kinds}", "All have the same", "Type data.channels=1 or 3, or sort them"
-        )
+        raise DataError(f"The images have different channels: {kinds}", "All have the same", "Sort out the images that differ")
     if not found:
         raise DataError("No image can be read", "Readable pictures were expected", "Copy the files again")
     return max(found)
@@ -252,7 +250,7 @@ def classes_by_value(pixels: "Counter[Value]", slope: float) -> Classes:
             f"At most {MOST_CLASSES} values, one per class, two with a soft border, or 0 and numbers of objects were expected",
             "Type the values of your classes, or for two that are parted in the middle "
             f"'data.classes={{background: {math.floor(low)}, foreground: {math.ceil(high)}}}' "
-            f"data.threshold={(low + high) // 2:g}",
+            f"data.threshold={(low + high) / 2:g}",
         )
     values = sorted(int(value) for value in pixels)
     if len(values) == 2:
