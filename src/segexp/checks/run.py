@@ -359,5 +359,5 @@ def check_class_shares(data: SegmentationDataModule) -> Iterable[Finding]:
         text = f"Only {100 * foreground:.2g} % of the training pixels are foreground"
         do = f"Type {crops}, so that more of it is met, or class weights for the loss"
         if data.data.foreground_crops:
-            do = "Give class weights to the loss, or a higher data.foreground_crops"
+            do = "Give class weights to the loss" + (", or a higher data.foreground_crops" * (data.data.foreground_crops < 1))
         yield Finding("warning", "rare", text, do)
