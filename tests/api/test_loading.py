@@ -44,7 +44,7 @@ def test_code_that_is_missing(tmp_path, make_trained_run):
     for number, target in enumerate(("gone_package.nets.Net", "torch.nn.NoSuchNetwork")):
         make_trained_run(tmp_path / str(number), model={"_target_": target})
     files = [tmp_path / str(number) / "checkpoints" / "best.ckpt" for number in (0, 1)]
-    message = r"0/checkpoints/best\.ckpt cannot be used: .* gone_package\.nets\.Net.* type trust=\[gone_package\]"
+    message = r"0/checkpoints/best\.ckpt cannot be used: .* gone_package\.nets\.Net.* type 'trust=\[gone_package\]'"
     with pytest.raises(CheckpointError, match=message):
         load_members(files[:1], "cpu", [])
     with pytest.raises(CheckpointError, match=r"0/checkpoints/best\.ckpt .*'?gone_package'?.* not found\..*[Ii]nstall it"):

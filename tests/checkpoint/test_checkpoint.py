@@ -180,7 +180,7 @@ def test_a_network_of_a_stranger_is_not_built(tmp_path: Path) -> None:
     path, _ = written(tmp_path / "best.ckpt", config={"model": {"_target_": "os.getcwd"}})
     for trust in ((), ("os",), True):  # no trust extends to the standard library
         with pytest.raises(
-            CheckpointError, match=r"to run os\.getcwd .* Do not use this file.* no trust=\[PACKAGE\] allows it"
+            CheckpointError, match=r"to run os\.getcwd .* Do not use this file.* no 'trust=\[PACKAGE\]' allows it"
         ):
             load_segmenter(path, trust=trust)
 

@@ -255,13 +255,7 @@ def test_an_error_is_what_training_refuses_and_what_is_printed_can_be_typed(name
         data = build_datamodule(prepare_config(job))
         data.setup()
         run_preflight_checks(data, print)
-        assert "Warning: " not in capsys.readouterr().out or name in (
-            "copies",
-            "mask_as_image",
-            "rare",
-            "rare_in_crops",
-            "empty_half",
-        )
+        assert "Warning: " not in capsys.readouterr().out or name in WARNED
 
 
 def two(root: Path) -> None:

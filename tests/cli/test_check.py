@@ -153,7 +153,7 @@ def test_a_folder_in_which_nothing_is_recognised(check, tmp_path):
     code, out, _ = check("data=auto", "data.root=odd")
     assert code == 1
     assert "No known layout fits odd; seen there: one.png" in out
-    assert """data=auto data.root=odd 'data.image="{id}.png"' 'data.mask="MASKS/{id}.png"'.""" in out
+    assert """data=auto data.root=odd 'data.image="{id}.png"' 'data.mask="DIR/{id}.png"'.""" in out
 
 
 def test_an_output_that_cannot_be_written(check, data, tmp_path):

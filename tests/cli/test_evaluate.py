@@ -411,7 +411,7 @@ def test_tuning_finds_the_images_where_they_are_now_and_takes_no_others(one, cop
 
 
 def test_a_checkpoint_must_be_named(refused):
-    assert refused() == (2, "checkpoint has no value. It has no default. Type checkpoint=….")
+    assert refused() == (2, "checkpoint has no value. It has no default. Type checkpoint=VALUE.")
 
 
 def test_the_command_as_a_process(run, tmp_path, start):

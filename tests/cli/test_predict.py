@@ -105,7 +105,7 @@ def test_masks_beside_the_images_are_no_images(one, slices, tmp_path, capfd):
 
 
 REFUSED = [
-    (["input=in"], 2, "output has no value. It has no default. Type output=…."),
+    (["input=in"], 2, "output has no value. It has no default. Type output=VALUE."),
     (["input=in", "output=out", "tta=flip"], 2, "tta is 'flip' (text); expected none | flips | dihedral."),
     (
         ["input=in", "output=out", "probabilities=zip"],

@@ -188,12 +188,12 @@ def test_all_problems_of_a_node_come_together():
     assert len(found) == 3
     assert found[0] == "model.in_channels is 'three' (text); expected a whole number"
     assert found[1].startswith(f"model.widht is not an argument of {UNET}. Did you mean width")
-    assert found[2] == f"model lacks num_classes, which {UNET} needs. Add model.num_classes=…"
+    assert found[2] == f"model lacks num_classes, which {UNET} needs. Add model.num_classes=VALUE"
 
 
 def test_arguments_known_later_are_not_missing():
     node = {"_target_": "torch.optim.SGD", "lr": 0.1}
-    assert problems(node) == ["model lacks params, which torch.optim.SGD needs. Add model.params=…"]
+    assert problems(node) == ["model lacks params, which torch.optim.SGD needs. Add model.params=VALUE"]
     assert problems(node, supplied=("params",)) == []
     assert problems({**node, "_partial_": True}) == []
 

@@ -215,8 +215,8 @@ def test_thresholds_that_cannot_be(thresholds):
     with pytest.raises(ConfigError) as error:
         Membrane(thresholds=thresholds)
     assert str(error.value) == (
-        f"thresholds of the membrane measure are {thresholds}. each between 0 and 1. Set thresholds=[0.3,0.5,0.7], or "
-        "thresholds=[] for the decided mask alone."
+        f"thresholds of the membrane measure are {thresholds}. each between 0 and 1. Set 'thresholds=[0.3,0.5,0.7]', or "
+        "'thresholds=[]' for the decided mask alone."
     )
 
 

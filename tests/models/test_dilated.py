@@ -68,7 +68,7 @@ def test_parameter_count():
     [
         ({"stride": 3}, "model.stride is 3. a power of two: 1, 2, 4, 8, ... Set model.stride=4."),
         ({"stride": 0}, "model.stride is 0. an integer of at least 1."),
-        ({"rates": []}, "model.rates is []. one or more integers of at least 1. Set model.rates=[1,1,2,4,8,16,1]."),
+        ({"rates": []}, "model.rates is []. one or more integers of at least 1. Set 'model.rates=[1,1,2,4,8,16,1]'."),
         ({"rates": [1, 0]}, "model.rates is [1, 0]."),
         ({"rates": [1, 2.5]}, "model.rates is [1, 2.5]."),
     ],

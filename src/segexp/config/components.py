@@ -189,7 +189,7 @@ def check_signature(key: str, node: dict[str, Any], supplied: Collection[str] = 
     given = set(node) | set(supplied)
     lacking = [name for name, p in named.items() if p.default is p.empty and name not in given]
     if lacking and not node.get("_partial_") and "_args_" not in node:
-        yield f"{key} lacks {listed(lacking)}, which {node['_target_']} needs. Add {key}.{lacking[0]}=…"
+        yield f"{key} lacks {listed(lacking)}, which {node['_target_']} needs. Add {key}.{lacking[0]}=VALUE"
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:

@@ -279,7 +279,7 @@ def odd_channels(root: Path) -> None:
         (
             nothing,
             r"No known layout fits .*; seen there: stuff/a\.png, stuff/b\.png\. .*Type where their masks are: "
-            r"data=auto data\.root=\S+ 'data\.image=\"stuff/\{id\}\.png\"' 'data\.mask=\"MASKS/\{id\}\.png\"'",
+            r"data=auto data\.root=\S+ 'data\.image=\"stuff/\{id\}\.png\"' 'data\.mask=\"DIR/\{id\}\.png\"'",
         ),
         (two_folders_of_masks, r"fits 2 layouts equally well, 6 files each\..*masks_[ab].* or .*masks_[ab]"),
         (one_value, r"All 3 masks looked at, such as .*hold the value 0 alone"),
