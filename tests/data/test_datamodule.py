@@ -392,7 +392,7 @@ def test_crops_around_the_foreground_need_a_crop(organ):
         module(organ, foreground_crops=0.33)
     assert str(caught.value) == (
         "data.foreground_crops=0.33 with data.crop=null. Whole images contain all of their foreground; only crops can be "
-        "centred on it. Type data.crop=256, or data.foreground_crops=0."
+        "centred on it. Type data.crop=64, or data.foreground_crops=0."
     )
 
 

@@ -213,7 +213,7 @@ def test_a_spacing_that_is_missing():
         score(blobs(0), blobs(1), unit="spacing")
     assert str(error.value) == (
         "the boundary measure is to be in the image's spacing, and the data give none. The size of a pixel (row, column) was "
-        "expected. Type data.spacing=[0.7,0.7] with the size of a pixel (NIfTI files give theirs), or "
+        "expected. Type 'data.spacing=[0.7,0.7]' with the size of a pixel (NIfTI files give theirs), or "
         "metrics.boundary.unit=pixel."
     )
 

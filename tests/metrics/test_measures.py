@@ -146,7 +146,7 @@ def test_a_case_without_the_spacing_that_is_needed_is_named():
     assert str(caught.value) == (
         "Case c cannot be measured: the boundary measure is to be in the image's spacing, and the data give none. "
         "The size of a pixel (row, column) was expected. "
-        "Type data.spacing=[0.7,0.7] with the size of a pixel (NIfTI files give theirs), or metrics.boundary.unit=pixel."
+        "Type 'data.spacing=[0.7,0.7]' with the size of a pixel (NIfTI files give theirs), or metrics.boundary.unit=pixel."
     )
     with pytest.raises(DataError, match=r"Case b cannot be measured: the spacing of the image is \(1\.0, 0\.0\)"):
         check_spacings(measures, {"a": (0.5, 0.7), "b": (1.0, 0.0)}, 3)

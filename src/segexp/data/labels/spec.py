@@ -192,7 +192,7 @@ def claim(classes: Mapping[str, object], name: str, value: object) -> str:
         return shell_words({f"data.classes.{name}": value})
     if all(_TYPED_NAME.fullmatch(each) for each in classes):
         return shell_words({"data.classes": {**classes, name: value}})
-    return f"data.classes with {name}: {format_value(value)} in the file of the data set"
+    return f"{name}: {format_value(value)} below classes in the file of the data set"
 
 
 def or_remove(classes: Mapping[str, object], name: str) -> str:
