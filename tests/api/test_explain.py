@@ -233,7 +233,11 @@ REFUSED = [
     (["target=cel"], 2, "target=cel is no class of the network. It has background (0), cell (1). Did you mean cell?"),
     (["layer=dwn.1"], 2, "layer=dwn.1 is no module of the network UNet, which has pool, drop, stem, "),
     (["method=lime"], 2, "method is 'lime' (text); expected gradcam | gradcam++ | seg_gradcam | "),
-    (["region=box"], 2, "region=box has no box. Type for example 'box=[40,60,120,160]' for top, left, bottom and right in pixels."),
+    (
+        ["region=box"],
+        2,
+        "region=box has no box. Type for example 'box=[40,60,120,160]' for top, left, bottom and right in pixels.",
+    ),
     (["box=[1,2,3]"], 2, "box is [1, 2, 3] (a list); expected "),
     (
         ["box=[5,2,5,9]"],

@@ -161,7 +161,7 @@ def test_a_soft_mask_is_recognised_as_such(tmp_path: Path) -> None:
         ({"a": 0, "b": None}, "names 2 classes, but only 1 have a value or colour. Every class needs one; b has none"),
         ({"a": 0, "b": [], "c": 2}, "Type data.classes.b=VALUE, or remove it: '~data.classes.b'."),
         ({"a": 0, "b c": [], "d": 2}, "Type 'data.classes={a: 0, b c: VALUE, d: 2}', or remove it from data.classes."),
-        ({"a": 0, "ß": []}, "Type ß: \"VALUE\" below classes in the file of the data set."),
+        ({"a": 0, "ß": []}, "Type ß: VALUE below classes in the file of the data set."),
         ({"a": 0, "b": []}, "b has none. Type data.classes.b=VALUE."),
         ({"a": 0, "b": "red"}, "data.classes.b has 'red'"),
         ({"a": 0, "b": 0.5}, "data.classes.b has 0.5"),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from segexp.config.overrides import shell_words
+from segexp.config.overrides import literal, shell_words
 from segexp.errors import ConfigError, listed
 
 Colour = tuple[int, int, int]
@@ -192,7 +192,7 @@ def claim(classes: Mapping[str, object], name: str, value: object) -> str:
         return shell_words({f"data.classes.{name}": value})
     if all(_TYPED_NAME.fullmatch(each) for each in classes):
         return shell_words({"data.classes": {**classes, name: value}})
-    return f"{name}: {format_value(value)} below classes in the file of the data set"
+    return f"{name}: {literal(value)} below classes in the file of the data set"
 
 
 def or_remove(classes: Mapping[str, object], name: str) -> str:
