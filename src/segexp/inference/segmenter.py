@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segexp.config.schema import DataConfig, TrainConfig
+from segexp.config.schema import TrainConfig
 from segexp.data.io.images import fill_nodata, fit_channels, read_image_and_valid
 from segexp.data.labels.modes import LabelMode, label_mode
 from segexp.data.preprocessing import Preprocessing
@@ -227,8 +227,10 @@ class Segmenter:
             DataError: the file cannot be read, or the channels of a file or a PIL image do not fit.
         """
         if isinstance(image, str | os.PathLike):
-            data = self.provenance.config.data if self.provenance else DataConfig()
-            source = Source(Path(image), exif=data.exif == "apply", nodata=data.nodata)
+            source = Source(Path(image))
+            if self.provenance:
+                data = self.provenance.config.data
+                source = replace(source, exif=data.exif == "apply", nodata=data.nodata)
             return read_image_and_valid(source, self.spec.channels)
         if not isinstance(image, np.ndarray):
             whole = image.mode in ("LA", "RGBA") and len(image.mode) == self.spec.channels
