@@ -193,7 +193,7 @@ def test_a_network_whose_code_is_missing_says_how_to_get_it(tmp_path: Path) -> N
         "The checkpoint's network is my_missing_nets.Tiny, and the package my_missing_nets is not found. A checkpoint holds "
         "the weights of a network and not its code, which must be there under the name it had in training. Put the folder that "
         "holds my_missing_nets on PYTHONPATH, or install it with pip; then, if you trust where it comes from, type "
-        "trust=[my_missing_nets]."
+        "'trust=[my_missing_nets]'."
     )
 
 
@@ -324,7 +324,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypat
     assert str(caught.value) == (
         f"{path} cannot be written (No space left on device). The chosen post-processing is stored in the checkpoint, so its "
         "folder must be writable and have room for a copy. Copy the run to a folder of your own and name that one with "
-        "checkpoint=…."
+        "checkpoint=RUN."
     )
     assert same(before, read_checkpoint(path))
     assert [file.name for file in tmp_path.iterdir()] == ["best.ckpt"]

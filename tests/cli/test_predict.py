@@ -159,7 +159,7 @@ def test_what_is_refused(one, slices, refused, tmp_path, words, code, paragraph)
 
 def test_checkpoints_that_are_refused(one, refused, tmp_path):
     words = ("input=in", "output=out")
-    assert refused(*words) == (2, "checkpoint has no value. It has no default. Type checkpoint=….")
+    assert refused(*words) == (2, "checkpoint has no value. It has no default. Type checkpoint=VALUE.")
     code, text = refused("checkpoint=gone", *words)
     assert (code, text[:32]) == (1, "checkpoint=gone does not exist. ")
     (tmp_path / "broken.ckpt").write_bytes((one / "checkpoints" / "best.ckpt").read_bytes()[:500])

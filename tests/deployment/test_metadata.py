@@ -66,7 +66,7 @@ def test_a_file_without_its_sidecar(file):
         "are "
         "and how a picture is prepared. Copy net.onnx.json from where it was exported, or export it again: python -m "
         "segexp.export "
-        "checkpoint=RUN format=… output=HERE/net.onnx."
+        "checkpoint=RUN output=HERE/net.onnx."
     )
 
 

@@ -174,7 +174,7 @@ def test_a_fold_that_is_missing(study):
         f"The cross-validation in {folder} is not whole: fold 1 of 0 to 2 is missing. A run of each of the 3 folds was "
         f"expected, of the same settings. Type: python -m segexp.train -m data.folds=3 'data.fold=range(3)' "
         f"hydra.sweep.dir={folder}, "
-        f"which does only what is missing. To take some of its runs, name them: '[{folder}/a,{folder}/c]'."
+        f"which does only what is missing. To take some of its runs, name them: 'checkpoint=[{folder}/a, {folder}/c]'."
     )
     assert len(checkpoint_files([str(folder / "a"), str(folder / "c")])) == 2, "as it says"
 

@@ -87,7 +87,8 @@ def test_some_of_the_folds_are_refused(folds, known):
         check_folds(runs)
     assert str(caught.value) == (
         f"The cross-validation in {runs[0].directory}, {runs[1].directory} is not whole: fold 1 of 0 to 2 is missing. All "
-        "folds were expected, so that every case is scored once. Run what is missing: python -m segexp.train -m … data.folds=N "
+        "folds were expected, so that every case is scored once. Run what is missing: python -m segexp.train -m data=NAME "
+        "data.folds=N "
         "'data.fold=range(N)'. For a table of the other folds alone type skip_unfinished=true."
     )
     check_folds(runs, partial=True)
@@ -117,7 +118,7 @@ def test_folds_of_different_splits_are_refused(folds):
     assert str(caught.value) == (
         f"The folds in {', '.join(str(run.directory) for run in more)} are of different splits: 1 case is not known to all "
         "of them (3). Folds of one split of the same cases were expected, so that each case is held out once. Train them as "
-        "one study of the data of now: python -m segexp.train -m … data.folds=N 'data.fold=range(N)' study=NAME."
+        "one study of the data of now: python -m segexp.train -m data=NAME data.folds=N 'data.fold=range(N)' study=NAME."
     )
     other = [*folds(0, 1, name="a"), *folds(2, name="b", cases="021")]
     with pytest.raises(DataError, match=r"different splits: 1 case is held out by more than one of them \(1\)\. Folds of one"):

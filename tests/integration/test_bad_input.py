@@ -395,7 +395,7 @@ def test_a_checkpoint_that_is_none(run, train, evaluate, capfd, kind):
         if paragraph is NOT_READ:
             assert err.endswith(
                 "A file that training wrote as checkpoints/best.ckpt or last.ckpt was expected. Copy the file again from where "
-                "it was trained, or name another one with checkpoint=….\n"
+                "it was trained, or name another one with checkpoint=RUN.\n"
             )
 
 

@@ -112,7 +112,7 @@ def test_encoders_that_a_decoder_does_not_take(architecture, encoder, reason):
         (
             {"depth": 4},
             "model.decoder.channels has 5 entries and model.depth is 4. One number of channels for each level, the deepest "
-            "first. Set model.decoder.channels=[256,128,64,32].",
+            "first. Set 'model.decoder.channels=[256,128,64,32]'.",
         ),
         (
             {"decoder": {"chanels": [1]}},

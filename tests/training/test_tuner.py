@@ -316,7 +316,7 @@ def test_without_a_fall_there_is_a_picture_and_words(config, data, tmp_path):
     assert str(caught.value) == (
         "optimizer.lr=auto finds no learning rate: the training loss does not fall between 1e-07 and 1 by more than it "
         f"scatters, see {tmp_path / PICTURE}. A loss was expected that falls at some rate. Type optimizer.lr=1e-3, a larger "
-        "data.batch_size, or python -m segexp.check … fit=true to see whether the network can learn these data at all."
+        "data.batch_size, or python -m segexp.check data=NAME fit=true to see whether the network can learn these data at all."
     )
     assert (tmp_path / PICTURE).is_file()
 

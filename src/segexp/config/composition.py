@@ -254,7 +254,7 @@ def to_plain(config: "DictConfig") -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
-        missing = re.search(r"Missing mandatory value: (\S+)", str(error))  # in another key's interpolation
+        missing = isinstance(error, InterpolationToMissingValueError) and re.search(r"mandatory value: (\S+)", str(error))
         key = missing[1] if missing else error.full_key or str(error)
         raise ConfigError(f"{key} has no value", "It has no default", f"Type {key}=VALUE") from error
     except OmegaConfBaseException as error:

@@ -15,8 +15,10 @@ from segexp.config.suggestions import malformed_override
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-WHOLE = re.compile(r"data\.(classes|mask|groups|normalize)|loss\.(.+\.)?weight")
+WHOLE = re.compile(r"data\.(classes|mask|groups)|loss\.(.+\.)?weight")
 """Mappings that are replaced as a whole."""
+UNDIVIDED = re.compile(rf"{WHOLE.pattern}|data\.normalize")
+"""Mappings that are written as one value: their keys are no keys of the configuration, or only as a whole."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def to_overrides(keys: Mapping[str, Any]) -> list[str]:
 def _written(keys: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for name, value in keys.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value and not WHOLE.fullmatch(key):
+        if isinstance(value, Mapping) and value and not UNDIVIDED.fullmatch(key):
             yield from _written(value, f"{key}.")
         else:
             yield f"{key}={literal(value)}"
