@@ -61,7 +61,7 @@ REFUSED = {
     "volume_cut_90.nii": "it is cut off: it has",
     "stack_cut_50.tif": "",
     "compression_50000.tif": "",
-    "numpy.png": "cannot identify image file",
+    "numpy.png": "holds Python objects",
     "folder.png": "it is a folder",
     "pipe.png": "it is a pipe, a socket or a device",
     "dangling.png": "is a link to a file that does not exist",

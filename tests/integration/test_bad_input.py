@@ -162,7 +162,7 @@ KEYS = {
     "more_classes_than_colours": (
         ["data.classes={background: 0, liver: 255, tumour: []}"],
         "data.classes names 3 classes, but only 2 have a value or colour. Every class needs one; tumour has none. "
-        "Type data.classes.tumour=VALUE, or remove the class with '~data.classes.tumour'.",
+        "Type data.classes.tumour=VALUE, or remove it: '~data.classes.tumour'.",
     ),
     "one_value_for_two_classes": (
         ["data.classes={background: 0, liver: 255, tumour: 255}"],
@@ -377,7 +377,7 @@ BROKEN = {
     "foreign": (
         spoil_foreign,
         "{file} is a torch file but not one of segexp's: it holds model, epoch. The entries segexp and state_dict were "
-        "expected. Name a file that segexp.train wrote: checkpoint=runs/…/checkpoints/best.ckpt.",
+        "expected. Name a file that segexp.train wrote: checkpoint=RUN/checkpoints/best.ckpt.",
     ),
 }
 
@@ -402,7 +402,7 @@ def test_a_checkpoint_that_is_none(run, train, evaluate, capfd, kind):
 def test_a_checkpoint_that_is_nowhere(run, evaluate, train, capfd):
     assert evaluate("checkpoint=ran") == 1
     assert capfd.readouterr().err == (
-        "segexp: checkpoint=ran does not exist. A run directory or a .ckpt file was expected. Type checkpoint=runs/…, the "
+        "segexp: checkpoint=ran does not exist. A run directory or a .ckpt file was expected. Type checkpoint=RUN, the "
         "directory that training printed. Did you mean run?\n"
     )
     assert train("resume=ran") == 1
