@@ -415,7 +415,7 @@ def test_a_checkpoint_that_is_nowhere(run, evaluate, train, capfd):
 SAME = (
     "A resumed run continues with the same classes, split, network and optimizer. Leave such keys out of the command; or leave "
 )
-SAME += "resume=… out to start a new run."
+SAME += "resume out to start a new run."
 
 
 def contents(folder):
