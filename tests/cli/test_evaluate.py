@@ -125,7 +125,7 @@ def test_a_measure_of_a_stranger_is_not_run(one, copied, refused, evaluate):
     assert text == (
         "The checkpoint asks to run os.system (metrics.mine._target_), which is no measure of segexp. Those of "
         f"{', '.join(MEASURES)} are built without asking; anything else could run code of a stranger. Do not use this file: no "
-        "part of segexp needs it, and no trust=[PACKAGE] allows it; or leave it out: metrics=none."
+        "part of segexp needs it, and no 'trust=[PACKAGE]' allows it; or leave it out: metrics=none."
     )
     assert evaluate(f"checkpoint={copied}", "metrics=none") == 0
 
@@ -261,7 +261,7 @@ WRONG_CLASSES = (
         (
             ["checkpoint=[a,b]"],
             1,
-            "checkpoint=a does not exist. A run directory or a .ckpt file was expected. Type checkpoint=runs/…, the directory "
+            "checkpoint=a does not exist. A run directory or a .ckpt file was expected. Type checkpoint=RUN, the directory "
             "that training printed.",
         ),
         (["tune=loss"], 2, "tune is 'loss' (text); expected postprocess or null."),

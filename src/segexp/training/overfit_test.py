@@ -296,10 +296,9 @@ def describe_result(rehearsal: OverfitResult, config: TrainConfig) -> str:
         smaller = f"model.width={width // 2}" if isinstance(width, int) and width > 8 else "a smaller model"
         return f"{found} Only {last.step} steps fitted into the time: type {smaller}, a smaller data.size or trainer.gpus=1."
     if not last.loss < 0.9 * first.loss:
-        return (
-            f"{found} The loss did not fall ({first.loss:.3g} to {last.loss:.3g}): type another optimizer.lr than {rate}, "
-            "or optimizer=adamw."
-        )
+        other = "" if config.optimizer.target.endswith(".AdamW") else ", or optimizer=adamw"
+        fall = f"The loss did not fall ({first.loss:.3g} to {last.loss:.3g})"
+        return f"{found} {fall}: type another optimizer.lr than {rate}{other}."
     if rehearsal.silent:
         return f"{found} Nothing but background is predicted: type loss=ce_dice, or give class weights to the loss."
     return (

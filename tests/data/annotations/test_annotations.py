@@ -227,8 +227,11 @@ def test_a_picture_turned_by_exif(tmp_path: Path) -> None:
     Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "a.jpg", exif=tags)
     save(tmp_path / "a.json", labelme())
     data = section(tmp_path, "{id}.json", image="{id}.jpg")
-    with pytest.raises(DataError, match=r"a\.json is 24x32 .*as its image .*a\.jpg is stored, .*turned to 32x24 by its EXIF"):
+    with pytest.raises(DataError, match=r"a\.json is 24x32 .*a\.jpg is 32x24, turned by the EXIF orientation 6") as caught:
         make_reader(data)(find_data_cases(data)[0])
+    assert caught.value.do == "Type data.exif=ignore"
+    stored = section(tmp_path, "{id}.json", image="{id}.jpg", exif="ignore")
+    assert make_reader(stored)(find_data_cases(stored)[0]).image.shape[:2] == SIZE
 
 
 def test_a_bad_shape_is_left_out_with_its_picture(tmp_path: Path) -> None:
