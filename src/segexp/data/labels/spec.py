@@ -200,8 +200,8 @@ def or_remove(classes: Mapping[str, object], name: str) -> str:
     if len(classes) < 3:
         return ""
     if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII):
-        return f", or remove it: '~data.classes.{name}'"
-    return ", or remove it from data.classes"
+        return f", or remove the class with '~data.classes.{name}'"
+    return ", or remove the class from data.classes"
 
 
 def format_value(value: object) -> str:
