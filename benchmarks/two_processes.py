@@ -2,8 +2,8 @@
 
 python benchmarks/two_processes.py [--rounds 3] [VERB ...]
 
-Of two trainings in one run directory, one trains and the other is refused. Of the other commands both may do the work, share it,
-or one is refused. Prints a line per command with how the processes ended; exit code 1 if one ended otherwise.
+Of two trainings in one run directory, one trains and the other is refused. Of the other commands both may do the work or share
+it, or one is refused. Prints a line per command with how the processes ended; exit code 1 if one ended otherwise.
 """
 
 import argparse

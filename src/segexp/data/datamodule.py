@@ -234,8 +234,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.members("test"):
             return "test"
         warnings.warn(
-            "These data have no test split, so the validation cases are scored. Pass a test_fraction above 0 to from_folder, or "
-            "name a folder test",
+            "These data have no test split, so the validation cases are scored. Pass a test_fraction to from_folder, or name a "
+            "folder test.",
             stacklevel=2,
         )
         return "val"
