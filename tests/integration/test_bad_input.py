@@ -162,7 +162,7 @@ KEYS = {
     "more_classes_than_colours": (
         ["data.classes={background: 0, liver: 255, tumour: []}"],
         "data.classes names 3 classes, but only 2 have a value or colour. Every class needs one; tumour has none. "
-        "Type data.classes.tumour=VALUE, or remove it: '~data.classes.tumour'.",
+        "Type data.classes.tumour=VALUE, or remove the class with '~data.classes.tumour'.",
     ),
     "one_value_for_two_classes": (
         ["data.classes={background: 0, liver: 255, tumour: 255}"],
