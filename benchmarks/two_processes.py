@@ -7,6 +7,8 @@ it, or one is refused. Prints a line per command with how the processes ended; e
 """
 
 import argparse
+import contextlib
+import io
 import sys
 import tempfile
 from collections import Counter
@@ -50,6 +52,12 @@ def call(name: str, words: Sequence[str]) -> None:
     sys.exit(import_module(f"segexp.cli.{name.split()[0]}").main(list(words)))
 
 
+def trained(*words: str) -> None:
+    """Train a small network without a word."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert train([*SMALL, *words]) == 0
+
+
 def trial(name: str, work: Path, **places: Path) -> tuple[list[str], list[str]]:
     """Start a command twice; return how both ended, and what is wrong."""
     words = words_of(name, **places)
@@ -79,15 +87,14 @@ def main() -> int:
         data = make_demo(base / "pictures", "organ", count=24, size=64)
         runs = [base / "run", base / "run2"]
         for number, run in enumerate(runs):
-            assert train([*SMALL, f"data.root={data}", f"run_dir={run}", f"seed={number}", "data.split_seed=0"]) == 0
+            trained(f"data.root={data}", f"run_dir={run}", f"seed={number}", "data.split_seed=0")
         for name in given.commands or COMMANDS:
             ended: Counter[str] = Counter()
             for number in range(given.rounds):
                 here = base / f"{name.replace(' ', '_').replace('=', '_')}{number}"
                 here.mkdir()
                 if "{here}/begun" in " ".join(COMMANDS[name]):
-                    words = [*SMALL, f"data.root={data}", f"run_dir={here / 'begun'}"]
-                    assert train(words) == 0
+                    trained(f"data.root={data}", f"run_dir={here / 'begun'}")
                 ends, wrong = trial(name, here / "work", here=here, data=data, run=runs[0], run2=runs[1])
                 ended[" + ".join(sorted(ends))] += 1
                 failed += bool(wrong)
