@@ -171,3 +171,15 @@ def test_sealed_values_are_intact_until_one_changes():
     assert sealed(there) == there
     assert not is_intact({**there, "a": [1, 2.25]})
     assert not is_intact({key: value for key, value in there.items() if key != SEAL})
+
+
+def test_a_folder_is_tested_by_two_processes_at_the_same_moment(tmp_path, monkeypatch):
+    touch = Path.touch
+
+    def touched_and_deleted_by_another(path, *args, **keys):
+        touch(path, *args, **keys)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "touch", touched_and_deleted_by_another)
+    make_writable(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

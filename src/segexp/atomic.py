@@ -34,7 +34,7 @@ def make_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".segexp-probe"
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another process that tests the same folder deletes it, too
 
 
 @contextmanager
