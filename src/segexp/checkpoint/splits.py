@@ -11,7 +11,7 @@ from segexp.data.cache import UncachedStore
 from segexp.data.dataset import EvalDataset
 from segexp.data.labels.multilabel import label_table
 from segexp.data.spacing import spacings
-from segexp.data.splits import open_cases, split_from_config, split_hash
+from segexp.data.splits import open_cases, split_from_config, split_from_stored, split_hash
 from segexp.data.statistics import held_classes, make_reader
 from segexp.errors import ConfigError, DataError, listed
 from segexp.inference.segmenter import Provenance, Segmenter
@@ -68,9 +68,8 @@ def split_of_run(cases: Sequence[Case], run: TrainConfig, origin: Provenance) ->
     Raises:
         SegexpError: the cases cannot be split as in the run.
     """
-    stored = {id_: split for split, ids in origin.held_out.items() for id_ in ids}
-    assigned = {case.id: stored.get(case.id, "train") for case in cases} if stored else None
-    assigned = assigned or split_from_config(run.data, cases, run.seed)
+    stored = split_from_stored(origin.held_out, cases) if any(origin.held_out.values()) else None
+    assigned = stored or split_from_config(run.data, cases, run.seed)
     equal = split_hash({"id": case.id, "split": assigned[case.id]} for case in cases) == origin.split_hash
     return assigned if equal else None
 

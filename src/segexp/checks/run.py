@@ -280,10 +280,9 @@ def run_preflight_checks(data: SegmentationDataModule, say: Callable[[str], None
         DataError: a training image is also in val or test, a group is in several splits, or equal images have different masks,
             and data.allow_leakage is not true; or no validation mask holds a class of `monitor`.
     """
-    undefined = [finding for finding in check_classes_of_splits(data, monitor) if finding.level == "error"]
-    if undefined:
-        raise DataError(undefined[0].found, "Validation needs masks that hold what is scored", undefined[0].do)
     findings = quick_checks(data, monitor)
+    if undefined := [finding for finding in findings if finding.kind == "undefined_score"]:
+        raise DataError(undefined[0].found, "Validation needs masks that hold what is scored", undefined[0].do)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors and not data.data.allow_leakage:
         raise DataError(

@@ -26,7 +26,7 @@ from segexp.data.mixing import Mix, Mixed
 from segexp.data.preprocessing import SIDE, Preprocessing, preprocessing_for, working_size
 from segexp.data.pseudo_dataset import ConcatLabeledPseudo, PseudoReader
 from segexp.data.spacing import Spacing, spacings
-from segexp.data.splits import open_cases, split_from_config, split_hash, split_table
+from segexp.data.splits import open_cases, split_from_config, split_from_stored, split_hash, split_table
 from segexp.data.statistics import DecodedCase, ImageStats, Reader, Statistics, check_masks, image_stats, make_reader
 from segexp.data.transforms import Augment
 from segexp.devices import choose_workers
@@ -144,8 +144,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _assign(self, held: Mapping[str, frozenset[int]] | None = None) -> dict[str, str]:
         if not self.stored:
             return split_from_config(self.data, self.cases, self.seed, held)
-        stored = {id_: split for split, ids in self.stored.items() for id_ in ids}
-        return {case.id: stored.get(case.id, "train") for case in self.cases}
+        return split_from_stored(self.stored, self.cases)
 
     def held_classes(self) -> dict[str, frozenset[int]]:
         """Return the indices of the counted classes that the mask of each case holds, by id."""

@@ -100,6 +100,12 @@ def split_from_config(
     )
 
 
+def split_from_stored(held_out: Mapping[str, Collection[str]], cases: Iterable[Case]) -> dict[str, str]:
+    """Return the split of each case by id from the ids of val and test that a run stored; the others are for training."""
+    stored = {id_: split for split, ids in held_out.items() for id_ in ids}
+    return {case.id: stored.get(case.id, "train") for case in cases}
+
+
 def open_cases(data: DataConfig, cases: Sequence[Case]) -> list[Case]:
     """Return the cases whose split is drawn at random."""
     there = {case.split for case in cases}

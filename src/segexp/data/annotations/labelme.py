@@ -56,17 +56,17 @@ def _shape(label: str, kind: str, each: Mapping[str, Any], size: tuple[int, int]
     return Shape(label, [[value for point in points for value in point]]) if len(points) > 2 else None
 
 
-def _runs(data: str, corner: list[float], size: tuple[int, int] | None) -> list[int]:
-    """Return the run lengths of a mask, a PNG as text, whose top left pixel lies at a corner."""
+def _runs(data: str, corner: list[float], size: tuple[int, int] | None) -> str:
+    """Return the compressed run lengths of a mask, a PNG as text, whose top left pixel lies at a corner."""
+    from pycocotools import mask as rle  # lazy: few files have masks
+
     if size is None:
         raise ValueError("it has a mask and no imageHeight and imageWidth")
     with Image.open(io.BytesIO(base64.b64decode(data)), formats=("PNG",)) as picture:
         part = np.asarray(picture.convert("L")) > 0
     left, top = (round(value) for value in corner)
-    whole = np.zeros(size, bool)
+    whole = np.zeros(size, np.uint8, order="F")
     rows, columns = slice(max(0, top), top + part.shape[0]), slice(max(0, left), left + part.shape[1])
     inside = whole[rows, columns]
     inside |= part[max(0, -top) :, max(0, -left) :][: inside.shape[0], : inside.shape[1]]
-    flat = np.concatenate([[False], whole.T.ravel(), [False]])
-    edges = np.concatenate([[0], np.flatnonzero(flat[1:-1] != flat[:-2]), [whole.size]])
-    return [int(run) for run in np.diff(edges)]
+    return str(rle.encode(whole)["counts"].decode())

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ELLIPSE_CORNERS = 128
+CIRCLE_CORNERS = 128
 """Number of corners of the polygon that stands for a circle."""
 
 
@@ -69,7 +69,7 @@ def rectangle(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 def circle(centre: Sequence[float], edge: Sequence[float]) -> list[float]:
     """Return the polygon of a circle with the area of the circle through a point on its edge."""
-    step = 2 * math.pi / ELLIPSE_CORNERS
+    step = 2 * math.pi / CIRCLE_CORNERS
     radius = math.dist(centre, edge) * math.sqrt(step / math.sin(step))
-    corners = ((math.cos(k * step), math.sin(k * step)) for k in range(ELLIPSE_CORNERS))
+    corners = ((math.cos(k * step), math.sin(k * step)) for k in range(CIRCLE_CORNERS))
     return [value for x, y in corners for value in (centre[0] + radius * x, centre[1] + radius * y)]

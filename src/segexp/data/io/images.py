@@ -97,7 +97,7 @@ def read_stored(source: Source, channels: int | None = None) -> StoredImage:
     whole = raw.array.ndim == 3 and raw.array.shape[2] == channels
     array = raw.array if raw.alpha and whole else raw.shown()
     compared = array if raw.palette is None else raw.array  # of a palette, the index
-    gone = [_equals(compared, value) for value in _nodata_values(source)]
+    gone = [_equals(compared, value) for value in _nodata_values(source, raw.nodata)]
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         array = _as_float32(array)
     array = array[..., None] if array.ndim == 2 else array
@@ -174,7 +174,7 @@ def read_mask(source: Source, indices: bool = False) -> Array:
             "A mask is a gray, palette or RGB picture",
             f"If these are pages, read one case from each: {shell_words({'data.mask': f'{source.path.name}[{{id}}]'})}",
         )
-    for tag in _nodata_values(source):
+    for tag in _nodata_values(source, raw.nodata):
         if _label(tag) != tag and (gone := _equals(array, tag)).any():  # NaN, or a number that no label has
             array = np.where(gone, np.float32(NODATA_LABEL), array)
     array = _smallest(array)
@@ -194,7 +194,9 @@ def mask_nodata(source: Source) -> int | None:
     Raises:
         DataError: the file is missing or broken.
     """
-    return next((_label(tag) for tag in _nodata_values(source)), None)
+    tagged = not nifti.is_nifti(source.path) and tiff.is_tiff(source.path)
+    tag = _guarded(source, lambda: tiff.nodata(source)) if tagged else None
+    return next((_label(value) for value in _nodata_values(source, tag)), None)
 
 
 def page_count(path: Path, orientation: str | None = None) -> int:
@@ -325,14 +327,11 @@ def write_png(path: Path, array: Array, palette: tuple[tuple[int, int, int], ...
             part.write_bytes(data.tobytes())
 
 
-def _nodata_values(source: Source) -> list[float]:
+def _nodata_values(source: Source, tag: float | None) -> list[float]:
+    """Return the values of pixels without data: that of the source, and that of the file's tag."""
     if source.nodata == "none":
         return []
-    found = [] if source.nodata is None else [float(source.nodata)]
-    if not nifti.is_nifti(source.path) and tiff.is_tiff(source.path):
-        tag = _guarded(source, lambda: tiff.nodata(source))
-        found += [] if tag is None else [tag]
-    return found
+    return [float(value) for value in (source.nodata, tag) if value is not None]
 
 
 def _equals(array: Array, nodata: float) -> Array:

@@ -65,11 +65,13 @@ class RawImage:
         array: (H, W) or (H, W, C); palette indices if there is a palette.
         palette: (N, 3) uint8 colours, or None.
         alpha: the channels that are declared as transparency.
+        nodata: the value of pixels without data that the file declares, None if it declares none.
     """
 
     array: Array
     palette: Array | None = None
     alpha: tuple[int, ...] = ()
+    nodata: float | None = None
 
     @property
     def gray_palette(self) -> bool:

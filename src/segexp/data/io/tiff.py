@@ -40,7 +40,10 @@ _PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTO
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 _MODES = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr"}  # of Pillow, which converts them to RGB
 _PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION = 33550, 33922, 34264
-_POINT = 2
+_GEOTIFF = (_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, 34735, 34736, 34737)
+"""ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams (OGC 19-008r4)."""
+_POINT = 2  # of GTRasterTypeGeoKey: positions are those of pixel centres
+_GDAL_NODATA = 42113
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what makes a file unreadable is raised
 
@@ -84,23 +87,9 @@ def orientation(source: Source) -> int:
 
 
 def nodata(source: Source) -> float | None:
-    """Return the value that pixels without data have in `load`, by the tag GDAL_NODATA of the page, else of the first page.
-
-    The tag is text (GDAL, GeoTIFF driver): a number as stored, or nan in one of its spellings. None for other text, or no tag.
-    """
+    """Return `RawImage.nodata` of a page, from the header."""
     with tifffile.TiffFile(source.path) as file:
-        page, first = (cast(Any, file.pages[index]) for index in (_index(file, source)[0], 0))
-        text = str(page.tags.valueof(42113) or first.tags.valueof(42113) or "").strip("\0 ").lower()
-        if any(word in text for word in ("nan", "#ind")):  # as in "-1.#QNAN" of Microsoft's C library
-            return math.nan
-        try:
-            value = float(text)
-        except ValueError:
-            return None
-        whole = value.is_integer() and page.samplesperpixel == 1 and page.dtype is not None and page.dtype.kind in "bu"
-        if whole and 0 <= value < 1 << int(page.bitspersample):  # which may be inverted, or 1 bit
-            value = float(_values(np.array([[value]]).astype(page.dtype), page)[0, 0])
-        return value
+        return _nodata(file, _index(file, source)[0])
 
 
 def load(source: Source) -> RawImage:
@@ -125,7 +114,8 @@ def load(source: Source) -> RawImage:
         array = _channels_last(_decode(source, page, whole, frame), whole.axes, samples)
         palette = _colours(page) if page.photometric == PHOTOMETRIC.PALETTE else None
         array = _values(array, page)
-        return RawImage(apply_orientation(array, _orientation(page, source)), palette, _alpha(array, page))
+        oriented = apply_orientation(array, _orientation(page, source))
+        return RawImage(oriented, palette, _alpha(array, page), _nodata(file, index))
 
 
 @dataclass(frozen=True)
@@ -147,11 +137,7 @@ class Placement:
     @property
     def georeferenced(self) -> bool:
         """Whether a position on the earth is known: tie points or a transformation."""
-        return any(tag[0] in (33922, 34264) for tag in self.tags)
-
-
-_GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
-"""ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams (OGC 19-008r4)."""
+        return any(tag[0] in (_TIE_POINT, _TRANSFORMATION) for tag in self.tags)
 
 
 def placements(path: Path) -> tuple[Placement, ...]:
@@ -220,6 +206,25 @@ def write(
                 resolutionunit=place.unit,
                 extratags=[*place.tags, *([(274, 3, 1, place.orientation, True)] if place.orientation > 1 else [])],
             )
+
+
+def _nodata(file: tifffile.TiffFile, index: int) -> float | None:
+    """Return the value that pixels without data have in `load`, by the tag GDAL_NODATA of a page, else of the first page.
+
+    The tag is text (GDAL, GeoTIFF driver): a number as stored, or nan in one of its spellings. None for other text, or no tag.
+    """
+    page, first = (cast(Any, file.pages[number]) for number in (index, 0))
+    text = str(page.tags.valueof(_GDAL_NODATA) or first.tags.valueof(_GDAL_NODATA) or "").strip("\0 ").lower()
+    if any(word in text for word in ("nan", "#ind")):  # as in "-1.#QNAN" of Microsoft's C library
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    whole = value.is_integer() and page.samplesperpixel == 1 and page.dtype is not None and page.dtype.kind in "bu"
+    if whole and 0 <= value < 1 << int(page.bitspersample):  # which may be inverted, or 1 bit
+        value = float(_values(np.array([[value]]).astype(page.dtype), page)[0, 0])
+    return value
 
 
 def _placement(page: Any) -> Placement:

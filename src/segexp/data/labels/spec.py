@@ -179,6 +179,8 @@ def _endless() -> list[Colour]:
     return list(dict.fromkeys([*DISTINCT, *mixed]))
 
 
+_PLAIN_NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+"""Class names that can be the last part of a dotted key."""
 _TYPED_NAME = re.compile(r"[\w ./+*@?|$%(){}[\],:=\\-]+", re.ASCII)
 """Class names that the grammar of overrides can write as the key of a mapping."""
 
@@ -188,7 +190,7 @@ def claim(classes: Mapping[str, object], name: str, value: object) -> str:
 
     Names with letters beyond ASCII, quotes or other marks can only be written in a file.
     """
-    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII):
+    if _PLAIN_NAME.fullmatch(name):
         return shell_words({f"data.classes.{name}": value})
     if all(_TYPED_NAME.fullmatch(each) for each in classes):
         return shell_words({"data.classes": {**classes, name: value}})
@@ -199,7 +201,7 @@ def or_remove(classes: Mapping[str, object], name: str) -> str:
     """Return the end of an advice, how to leave a class out; "" where fewer than two would be left."""
     if len(classes) < 3:
         return ""
-    if re.fullmatch(r"[A-Za-z_][\w-]*", name, re.ASCII):
+    if _PLAIN_NAME.fullmatch(name):
         return f", or remove the class with '~data.classes.{name}'"
     return ", or remove the class from data.classes"
 
