@@ -48,7 +48,8 @@ def expectation(hint: Any) -> str:
             return described[0]
         return ", ".join(filter(None, [expectation(parts[0]), describe_range(*parts[1:])]))
     if origin in UNIONS:
-        words = list(dict.fromkeys(expectation(part) for part in parts if getattr(part, "__name__", "") != "Tensor"))
+        known = [part for part in parts if getattr(part, "__name__", "") != "Tensor" and not (part is int and float in parts)]
+        words = list(dict.fromkeys(map(expectation, known)))
         return (", or " if any("," in word for word in words) else " or ").join(words)
     if origin is Literal:
         return " | ".join(dict.fromkeys(str(part) for part in parts))
